@@ -1,0 +1,1 @@
+"""guardrail: knows when a local language model does not know."""

@@ -1,0 +1,77 @@
+"""The errors that guardrail raises. Knows nothing about models, scores or policies.
+
+Every message says what is wrong, with the value, and what to do about it. The command line prints it as one line.
+
+    GuardrailError
+    ├── ModelError
+    │   ├── ModelNotFoundError
+    │   ├── UnsupportedModelError
+    │   └── ChatTemplateError
+    ├── ScoringError
+    │   └── UnscoredError
+    ├── CalibrationError
+    │   ├── NotFittedError
+    │   └── CalibratorMismatchError
+    ├── PolicyError
+    ├── RetrievalError
+    ├── DataError
+    └── MissingExtraError
+"""
+
+from __future__ import annotations
+
+
+class GuardrailError(Exception):
+    """Base of every error that guardrail raises on purpose; catch this to catch them all."""
+
+
+class ModelError(GuardrailError):
+    """A model could not be loaded or used."""
+
+
+class ModelNotFoundError(ModelError):
+    """The model spec names nothing that can be loaded from here."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model loads, but its architecture cannot be scored exactly; it is refused, never scored wrongly."""
+
+
+class ChatTemplateError(ModelError):
+    """The model has no chat template, or its template rejects the messages."""
+
+
+class ScoringError(GuardrailError):
+    """A score cannot be computed because the request is wrong (an option or a token id out of range)."""
+
+
+class UnscoredError(ScoringError):
+    """A number was asked of a `Score` that is unscored."""
+
+
+class CalibrationError(GuardrailError):
+    """A calibrator cannot be fitted, read or used."""
+
+
+class NotFittedError(CalibrationError):
+    """`predict` or `save` was called before `fit` or `load`."""
+
+
+class CalibratorMismatchError(CalibrationError):
+    """The calibrator was fitted on another model, template, dtype or scorer than the one in use."""
+
+
+class PolicyError(GuardrailError):
+    """A policy file is unreadable or invalid; the message holds the file, the line and the nearest valid key."""
+
+
+class RetrievalError(GuardrailError):
+    """Passages cannot be read, indexed or searched."""
+
+
+class DataError(GuardrailError):
+    """A data file is unreadable or a row is malformed; the message holds the file and the line."""
+
+
+class MissingExtraError(GuardrailError):
+    """An optional package is needed; the message names the extra that installs it."""
