@@ -31,8 +31,8 @@ FinishReason = Literal["stop", "length", "given", "prompt_too_long"]
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 """Why a response ends where it does.
 
-stop: the model ended its turn. length: the token limit cut it. given: the text existed already. prompt_too_long: nothing
-was generated.
+stop: the model ended its turn. length: the token limit cut it. given: the text existed already. prompt_too_long:
+nothing was generated.
 """
 
 UnscoredReason = Literal[
@@ -56,7 +56,8 @@ class GenerationState:
 
     cache_keys, cache_values: one tensor a layer, (1, heads, positions, head_dim), for every position but the last.
     band_states: hidden states that enter layer `band_layer`, (positions, D), from position `first` on.
-    final_states: hidden states that enter the LM head and predict the response, (T, D).
+    head_outputs: what the LM head gave for the response positions, before any scaling or capping, (T, V); None where
+    keeping it would cost too much memory.
     """
 
     cache_keys: tuple[torch.Tensor, ...]
@@ -64,7 +65,7 @@ class GenerationState:
     band_layer: int
     first: int
     band_states: torch.Tensor
-    final_states: torch.Tensor
+    head_outputs: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +91,8 @@ class Score:
     """How unsure the model is of one answer; higher = more uncertain. Made by a scorer, read by a calibrator.
 
     hybridgrad: eq. 6 of arXiv 2605.04638, or its form on the quantile scale. semgrad, paragrad: eq. 4 and 5. entropy:
-    mean over the response tokens, nats. nll: minus the response's log-likelihood, summed, nats. length: response tokens.
+    mean over the response tokens, nats. nll: minus the response's log-likelihood, summed, nats. length: response
+    tokens.
 
     All numbers are None exactly when `unscored` holds a reason:
 

@@ -1,0 +1,124 @@
+"""Where the parts of a decoder are, and what its head does: the facts that exact scoring needs.
+
+Read from the module tree and the config, then proved on a small forward pass: an architecture whose logits are not what
+these facts predict is refused by name. Knows nothing about scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guardrail.errors import UnsupportedModelError
+from guardrail.model.untouched import untouched
+
+_CROPPABLE = {"full_attention", "sliding_attention"}  # with a full cache both keep every position
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """The parts of a causal language model, after `read_anatomy` proved them.
+
+    decoder: token ids -> hidden states after the final norm. layers: its blocks; block l reads h^(l). head: the LM head, a
+    `nn.Linear` of weight (V, D). logits = cap(scale * head(h)), with cap(x) = softcap * tanh(x / softcap) where set.
+    cached: the KV cache keeps every position of every layer, so a suffix can be scored on the prefix's cache.
+    """
+
+    architecture: str
+    decoder: nn.Module
+    layers: nn.ModuleList
+    head: nn.Linear
+    scale: float
+    softcap: float | None
+    tied: bool
+    cached: bool
+    context: int | None
+
+    @property
+    def head_kind(self) -> str:
+        kind = "linear" if self.scale == 1.0 else f"linear, logits scaled by {self.scale:g}"
+        return kind if self.softcap is None else f"{kind}, soft-capped at {self.softcap:g}"
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits in float32, (..., V), of final hidden states (..., D)."""
+        z = self.head(hidden).float() * self.scale
+        return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
+
+
+def read_anatomy(model: nn.Module) -> Anatomy:
+    """Find the parts of `model` and prove them by a forward pass over four tokens.
+
+    Raises `UnsupportedModelError`, naming the architecture, when a part is missing or the proof fails.
+    """
+    name = type(model).__name__
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(model, "get_output_embeddings"):
+        raise UnsupportedModelError(f"{name} is not a transformers causal language model")
+    text_config = config.get_text_config()
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear) or not head.weight.dtype.is_floating_point:
+        raise UnsupportedModelError(
+            f"{name} cannot be scored: its LM head is {type(head).__name__}, not a linear layer of floating-point weights"
+        )
+    decoder = _decoder(model, name)
+    layers = _layers(decoder, int(text_config.num_hidden_layers), name)
+    types = getattr(text_config, "layer_types", None)
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    anatomy = Anatomy(
+        architecture=name,
+        decoder=decoder,
+        layers=layers,
+        head=head,
+        scale=_logit_scale(model, text_config),
+        softcap=getattr(text_config, "final_logit_softcapping", None),
+        tied=getattr(embeddings, "weight", None) is head.weight,
+        cached=types is None or set(types) <= _CROPPABLE,
+        context=getattr(text_config, "max_position_embeddings", None),
+    )
+    _prove(model, anatomy)
+    return anatomy
+
+
+def _decoder(model: nn.Module, name: str) -> nn.Module:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None  # type: ignore[operator]
+    if not isinstance(decoder, nn.Module) or decoder is model:
+        raise UnsupportedModelError(f"{name} cannot be scored: no decoder stack was found in it")
+    return decoder
+
+
+def _layers(decoder: nn.Module, count: int, name: str) -> nn.ModuleList:
+    found = [m for m in decoder.children() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if len(found) != 1:
+        raise UnsupportedModelError(
+            f"{name} cannot be scored: {len(found)} lists of {count} layers in its decoder, not one"
+        )
+    return found[0]
+
+
+def _logit_scale(model: Any, config: Any) -> float:
+    """Granite divides its logits by `logits_scaling`; Cohere multiplies them by `logit_scale`."""
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        return 1.0 / float(divisor)
+    factor = getattr(config, "logit_scale", None)
+    return 1.0 if factor is None else float(factor)
+
+
+@torch.no_grad()
+def _prove(model: nn.Module, anatomy: Anatomy) -> None:
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    ids = torch.arange(1, 5, device=device).unsqueeze(0) % anatomy.head.out_features
+    with untouched(model):
+        expected = model(input_ids=ids, use_cache=False).logits.float()
+        hidden = anatomy.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        actual = anatomy.logits(hidden.to(anatomy.head.weight.device)).to(expected.device)
+    tolerance = 1e-4 if anatomy.head.weight.dtype == torch.float32 else 5e-2
+    if expected.shape != actual.shape or not torch.allclose(
+        actual, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())
+    ):
+        raise UnsupportedModelError(
+            f"{anatomy.architecture} cannot be scored: its logits are not its LM head applied to its last hidden state "
+            f"({anatomy.head_kind} was tried)"
+        )

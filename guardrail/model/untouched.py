@@ -1,0 +1,64 @@
+"""Lends a module out for computing and gives it back as it was. Knows nothing about what is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+Hook = Callable[..., Any]
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[ExitStack]:
+    """Inside: evaluation mode, no parameter requires a gradient. After, also after an exception: everything as before.
+
+    Register hooks and patches on the stack that it yields; they are undone first.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    try:
+        model.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        with ExitStack() as stack:
+            yield stack
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def on_input(stack: ExitStack, layer: nn.Module, see: Callable[[Tensor], Tensor | None]) -> None:
+    """Call `see` with the hidden states that enter `layer`; what it returns (if not None) enters in their place."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        inside = bool(args)
+        seen = args[0] if inside else kwargs["hidden_states"]
+        replaced = see(seen)
+        if replaced is None:
+            return None
+        return ((replaced, *args[1:]), kwargs) if inside else (args, {**kwargs, "hidden_states": replaced})
+
+    stack.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+
+def pass_through(stack: ExitStack, layer: nn.Module) -> None:
+    """Make `layer` hand its hidden states on unchanged (an instance attribute, so accelerate's own patch comes back)."""
+    missing = object()
+    before = layer.__dict__.get("forward", missing)
+
+    def restore() -> None:
+        if before is missing:
+            del layer.__dict__["forward"]
+        else:
+            layer.__dict__["forward"] = before
+
+    def identity(*args: Any, **kwargs: Any) -> Any:
+        return args[0] if args else kwargs["hidden_states"]
+
+    stack.callback(restore)
+    layer.__dict__["forward"] = identity

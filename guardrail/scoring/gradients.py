@@ -1,0 +1,219 @@
+"""Gradients of an answer's likelihood with respect to the prompt's hidden states. The only file that runs a backward pass.
+
+Eq. 4 of arXiv 2605.04638, computed where it is needed and nowhere else: what precedes the earliest token asked for comes
+from the KV cache, layers below the band build no graph (or do not run, when generation kept the band's input), logits
+exist at the response's positions only, and the LM head's part is `head.py`'s closed form. Knows nothing about eq. 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+from guardrail.model.anatomy import Anatomy
+from guardrail.model.untouched import on_input, pass_through, untouched
+from guardrail.scoring.head import HeadReadout, read_head
+from guardrail.types import GenerationState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One answer: P prompt ids, T >= 1 response ids, and what generation kept of it, if anything."""
+
+    prompt_ids: Sequence[int]
+    response_ids: Sequence[int]
+    state: GenerationState | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readout:
+    """Everything that one pass tells about one answer; J is the mean over the response tokens.
+
+    semgrad: (layers, tokens), mean |dJ/dh^(l)_t| over hidden units, float64 on the CPU; rows from the first layer asked
+    for up to h^(L-1), columns in the order of the offsets asked for. The rest is as in `HeadReadout`.
+    """
+
+    semgrad: Tensor
+    paragrad: float
+    exgrad: float | None
+    entropies: Tensor
+    log_probs: Tensor
+
+    def finite(self) -> bool:
+        numbers = torch.tensor([self.paragrad, self.exgrad or 0.0])
+        return all(bool(x.isfinite().all()) for x in (self.semgrad, self.entropies, self.log_probs, numbers))
+
+
+def read_gradients(
+    model: nn.Module,
+    anatomy: Anatomy,
+    rows: Sequence[Row],
+    *,
+    first_layer: int,
+    offsets: Sequence[int],
+    exgrad: bool = False,
+) -> list[Readout]:
+    """One forward and backward pass over the rows' suffixes, together.
+
+    first_layer: l of the band's first h^(l). offsets: negative, from each prompt's end; every prompt must be that long.
+    The model is left exactly as it was, also after an exception. Rows are independent, so a batch gives each row what it
+    would get alone.
+    """
+    if not anatomy.cached and len(rows) > 1:  # recurrent layers would carry padding along
+        return [
+            r
+            for row in rows
+            for r in read_gradients(model, anatomy, [row], first_layer=first_layer, offsets=offsets, exgrad=exgrad)
+        ]
+    reach = -min(offsets)
+    starts = [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
+    inject = _common_state_layer(rows, starts, first_layer) if anatomy.cached else None
+    band: list[Tensor] = []
+    with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
+        prefix = _Prefix(model, anatomy, rows, starts)
+        if inject is not None:  # before the band's hooks: hooks run in the order of registration
+            _inject(stack, anatomy, rows, starts, inject)
+        _record_band(stack, anatomy, band, first_layer)
+        out = prefix.run_suffix()  # (B, S, D)
+        heads, grads = _head_parts(anatomy, rows, starts, out, exgrad)
+        scale = _half_precision_scale(grads)
+        layers = torch.autograd.grad([out], band, [(grads * scale).to(out.dtype)])
+        scale = scale.squeeze(-1).double().cpu()  # (B, 1)
+        columns = [[len(row.prompt_ids) + o - s for o in offsets] for row, s in zip(rows, starts, strict=True)]
+        semgrad = torch.stack(
+            [
+                torch.stack([g[b, c].float().abs().mean(-1).double().cpu() for b, c in enumerate(columns)]) / scale
+                for g in layers
+            ],
+            dim=1,
+        )  # (B, layers, tokens)
+    return [
+        Readout(semgrad[b], h.paragrad, h.exgrad, h.entropies.cpu(), h.log_probs.cpu()) for b, h in enumerate(heads)
+    ]
+
+
+class _Prefix:
+    """The rows' positions before the suffix, in a cache, and the suffix aligned behind them: prefixes padded on the left,
+    suffixes on the right, so that column 0 of the suffix is the earliest token asked for in every row."""
+
+    def __init__(self, model: nn.Module, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int]) -> None:
+        self.anatomy = anatomy
+        self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+        ids = [[*row.prompt_ids, *row.response_ids[:-1]] for row in rows]  # the last token predicts nothing in J
+        self.width = max(starts)
+        length = max(len(i) - s for i, s in zip(ids, starts, strict=True))
+        size = (len(rows), self.width + length)
+        tokens, mask, positions = (torch.zeros(size, dtype=torch.long) for _ in range(3))
+        for b, (row, start) in enumerate(zip(ids, starts, strict=True)):
+            at = slice(self.width - start, self.width - start + len(row))
+            tokens[b, at] = torch.tensor(row)
+            mask[b, at] = 1
+            positions[b, at] = torch.arange(len(row))
+        self.tokens, self.mask, self.positions = (x.to(self.device) for x in (tokens, mask, positions))
+        self.cache = self._cache(rows, starts)
+
+    def _cache(self, rows: Sequence[Row], starts: Sequence[int]) -> DynamicCache | None:
+        if not self.anatomy.cached:
+            return None
+        cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
+        states = [row.state for row in rows]
+        if self.width and all(s is not None for s in states):
+            for index in range(len(self.anatomy.layers)):
+                kept = [(s.cache_keys[index], s.cache_values[index]) for s in states if s is not None]
+                keys, values = (
+                    torch.cat([_left(kv[i][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)])
+                    for i in (0, 1)
+                )
+                cache.update(keys, values, index)
+        elif self.width:
+            with torch.no_grad():
+                self._forward(slice(0, self.width), self.mask[:, : self.width], cache)
+        return cache
+
+    def run_suffix(self) -> Tensor:
+        return self._forward(slice(self.width, None), self.mask, self.cache)
+
+    def _forward(self, at: slice, mask: Tensor, cache: DynamicCache | None) -> Tensor:
+        hidden: Tensor = self.anatomy.decoder(
+            input_ids=self.tokens[:, at],
+            attention_mask=mask,
+            position_ids=self.positions[:, at],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        return hidden
+
+
+def _left(x: Tensor, width: int) -> Tensor:
+    return x if x.shape[2] == width else pad(x, (0, 0, width - x.shape[2], 0))
+
+
+def _record_band(stack: ExitStack, anatomy: Anatomy, band: list[Tensor], first_layer: int) -> None:
+    """The graph starts at h^(first_layer): detached there, recorded from there on."""
+
+    def start(hidden: Tensor) -> Tensor:
+        band.append(hidden.detach().requires_grad_(True))
+        return band[-1]
+
+    def record(hidden: Tensor) -> None:
+        band.append(hidden)
+
+    for index, layer in enumerate(anatomy.layers):
+        if index >= first_layer:
+            on_input(stack, layer, start if index == first_layer else record)
+
+
+def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:
+    """The layer whose kept input can replace the lower layers' run: all rows kept it, from early enough on."""
+    layers = {row.state.band_layer if row.state else None for row in rows}
+    layer = layers.pop() if len(layers) == 1 else None
+    if layer is None or layer > first_layer:
+        return None
+    early = all(row.state and row.state.first <= start for row, start in zip(rows, starts, strict=True))
+    return layer if early else None
+
+
+def _inject(stack: ExitStack, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], layer: int) -> None:
+    kept = [
+        row.state.band_states[start - row.state.first :] for row, start in zip(rows, starts, strict=True) if row.state
+    ]
+    length = max(map(len, kept))
+    states = torch.stack([pad(k, (0, 0, 0, length - len(k))) for k in kept])  # (B, S, D)
+    for index in range(layer):
+        pass_through(stack, anatomy.layers[index])
+    on_input(stack, anatomy.layers[layer], lambda _: states)
+
+
+def _head_parts(
+    anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], out: Tensor, exgrad: bool
+) -> tuple[list[HeadReadout], Tensor]:
+    """The head's readout of every row, and dJ/d(out), (B, S, D), which is zero except at the response's positions."""
+    place = anatomy.head.weight.device
+    heads: list[HeadReadout] = []
+    grads = torch.zeros(out.shape, dtype=torch.float32, device=out.device)
+    for b, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        first = len(row.prompt_ids) - 1 - start
+        at = slice(first, first + len(row.response_ids))
+        heads.append(
+            read_head(
+                anatomy,
+                out[b, at].detach().to(place),
+                torch.tensor(row.response_ids, device=place),
+                outputs=row.state.head_outputs if row.state else None,
+                exgrad=exgrad,
+            )
+        )
+        grads[b, at] = heads[-1].hidden_grad.to(out.device)
+    return heads, grads
+
+
+def _half_precision_scale(grads: Tensor) -> Tensor:
+    """(B, 1, 1): brings each row's largest gradient to 1, since float16 cannot hold what is left of it lower down."""
+    peak = grads.abs().amax(dim=(1, 2), keepdim=True)
+    return torch.where((peak > 0) & peak.isfinite(), 1 / peak, torch.ones_like(peak))

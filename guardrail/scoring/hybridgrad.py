@@ -1,0 +1,181 @@
+"""Trace -> Score: HybridGrad (arXiv 2605.04638, eq. 4 to 6) by the closed forms and one short backward pass.
+
+Knows nothing about calibration; what cannot be scored comes back as an unscored Score, never as a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from guardrail.errors import ScoringError
+from guardrail.model import chat
+from guardrail.model.anatomy import Anatomy, read_anatomy
+from guardrail.model.generate import Keep
+from guardrail.model.local import LocalModel
+from guardrail.scoring.gradients import Readout, Row, read_gradients
+from guardrail.scoring.profile import Band, Profile, Reduction, band_start
+from guardrail.types import Score, Trace
+
+Pair = tuple[Sequence[int], Sequence[int]]
+_TOKENS_PER_PASS = 4096  # padded tokens of one batched pass: bounds its memory
+
+
+class HybridGradScorer:
+    """Scores answers of one model; higher = more uncertain.
+
+    model: a transformers causal language model, or a `LocalModel`. It is left exactly as it was after each call.
+    semantic_token: t* as a negative offset from the prompt's end (-1 = its last token); None derives it from the
+    tokenizer's chat template. profile: all options at once, as a calibrator records them, in place of the keywords.
+
+    Raises `ScoringError` for options that make no sense and `UnsupportedModelError` for a model that cannot be scored.
+    """
+
+    name = "hybridgrad"
+
+    def __init__(
+        self,
+        model: nn.Module | LocalModel,
+        tokenizer: Any = None,
+        *,
+        semantic_token: int | None = None,
+        reduction: Reduction = "mean",
+        band: Band = "code",
+        tau: float = 1.0,
+        beta: float = 1.0,
+        profile: Profile | None = None,
+    ) -> None:
+        self.model, self.anatomy, tokenizer = _parts(model, tokenizer)
+        self._lock = model.lock if isinstance(model, LocalModel) else None
+        if profile is None:
+            token, source = _token(semantic_token, tokenizer)
+            try:
+                profile = Profile(token=token, token_source=source, band=band, reduction=reduction, tau=tau, beta=beta)
+            except ValueError as error:
+                raise ScoringError(_reasons(error)) from error
+        self.profile = profile
+        self._first_layer = band_start(profile.band, len(self.anatomy.layers))
+
+    @property
+    def keep(self) -> Keep:
+        """What generation should keep so that scoring need not compute it again."""
+        return Keep(self._first_layer, self.profile.token)
+
+    def score(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Score:
+        """The score of one response to one prompt, both as token ids; the end-of-turn token belongs to the response."""
+        return self._score([Row(prompt_ids, response_ids)])[0]
+
+    def score_batch(self, pairs: Sequence[Pair]) -> list[Score]:
+        """The scores of (prompt ids, response ids) pairs of any lengths, in order; each as `score` would give it."""
+        return self._score([Row(p, r) for p, r in pairs])
+
+    def score_trace(self, trace: Trace) -> Score:
+        """The score of what a model generated, using what generation kept."""
+        return self.score_traces([trace])[0]
+
+    def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
+        return self._score([Row(t.prompt_ids, t.response_ids, t.state) for t in traces], traces)
+
+    def _score(self, rows: Sequence[Row], traces: Sequence[Trace | None] | None = None) -> list[Score]:
+        scores: list[Score | None] = [
+            unscorable(row, trace, self.anatomy, [self.profile.token])
+            for row, trace in zip(rows, traces or [None] * len(rows), strict=True)
+        ]
+        todo = [i for i, score in enumerate(scores) if score is None]
+        for chunk in by_token_budget([rows[i] for i in todo], [self.profile.token]):
+            readouts = self.read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
+            for j, readout in zip(chunk, readouts, strict=True):
+                scores[todo[j]] = self._from_readout(readout, len(rows[todo[j]].response_ids))
+        return [s for s in scores if s is not None]
+
+    def read(
+        self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
+    ) -> list[Readout]:
+        """The raw readouts at several tokens, for choosing a profile. Rows must be scorable."""
+        options: dict[str, Any] = {"first_layer": first_layer, "offsets": offsets, "exgrad": exgrad}
+        if self._lock is None:
+            return read_gradients(self.model, self.anatomy, rows, **options)
+        with self._lock:
+            return read_gradients(self.model, self.anatomy, rows, **options)
+
+    def _from_readout(self, readout: Readout, length: int) -> Score:
+        return combine(readout.semgrad.mean().item(), readout, length, self.profile)
+
+
+def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> Score:
+    """The Score of a readout under a profile. semgrad: of the profile's token and band, mean reduction."""
+    factor = length if profile.reduction == "sum" else 1
+    entropy = readout.entropies.double().mean().item()
+    numbers = (
+        semgrad * factor,
+        readout.paragrad * factor,
+        entropy,
+        -readout.log_probs.double().sum().item(),
+    )
+    if not readout.finite() or not all(map(math.isfinite, numbers)):
+        return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length)
+    return Score(profile.combine(*numbers[:3]), *numbers, length=length)
+
+
+def unscorable(row: Row, trace: Trace | None, anatomy: Anatomy, offsets: Sequence[int]) -> Score | None:
+    """The unscored Score of a row that cannot have a number, or None. Raises `ScoringError` for impossible token ids."""
+    P, T = len(row.prompt_ids), len(row.response_ids)
+    if trace is not None and trace.finish_reason == "prompt_too_long":
+        return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
+    if trace is not None and trace.prompt_truncated:
+        return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
+    if T == 0:
+        return Score.none("no_response_tokens", "the response has no token", length=0)
+    if trace is not None and not trace.text.strip():
+        return Score.none("empty_answer", "the answer is empty", length=T)
+    if anatomy.context is not None and P + T - 1 > anatomy.context:
+        return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
+    if P < -min(offsets):
+        return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
+    V = anatomy.head.out_features
+    for token in (*row.prompt_ids, *row.response_ids):
+        if not 0 <= token < V:
+            raise ScoringError(
+                f"token id {token} is outside the model's vocabulary of {V}; was it made by another tokenizer?"
+            )
+    return None
+
+
+def by_token_budget(rows: Sequence[Row], offsets: Sequence[int], budget: int = _TOKENS_PER_PASS) -> list[list[int]]:
+    """Indices of `rows` in groups of like length, each at most `budget` padded tokens (or one row)."""
+    lengths = [(len(r.prompt_ids), len(r.response_ids)) for r in rows]
+    groups: list[list[int]] = []
+    for i in sorted(range(len(rows)), key=lambda i: lengths[i]):
+        trial = [*groups[-1], i] if groups else [i]
+        padded = len(trial) * (max(lengths[j][0] for j in trial) + max(lengths[j][1] for j in trial))
+        same_kind = not groups or (rows[groups[-1][0]].state is None) == (rows[i].state is None)
+        if groups and padded <= budget and same_kind:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _parts(model: nn.Module | LocalModel, tokenizer: Any) -> tuple[nn.Module, Anatomy, Any]:
+    if isinstance(model, LocalModel):
+        return model.model, model.anatomy, tokenizer or model.tokenizer
+    return model, read_anatomy(model), tokenizer
+
+
+def _token(given: int | None, tokenizer: Any) -> tuple[int, str]:
+    if given is not None:
+        return given, "given"
+    if tokenizer is None:
+        raise ScoringError("give a tokenizer, whose chat template names the semantic token, or semantic_token=-N")
+    found = chat.semantic_token(tokenizer)
+    return found.offset, found.source
+
+
+def _reasons(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in errors())
