@@ -1,1 +1,103 @@
-"""guardrail: knows when a local language model does not know."""
+"""guardrail: knows when a local language model does not know.
+
+    from guardrail import Guard
+
+    guard = Guard.from_pretrained("smollm2-135m")
+    verdict = guard.answer("What is the capital of France?")
+    verdict.text, verdict.action, verdict.confidence.p_correct
+
+Importing this package imports neither torch nor transformers: public names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import (
+    CalibrationError,
+    CalibratorMismatchError,
+    ChatTemplateError,
+    DataError,
+    GuardrailError,
+    MissingExtraError,
+    ModelError,
+    ModelNotFoundError,
+    NotFittedError,
+    PolicyError,
+    RetrievalError,
+    ScoringError,
+    UnscoredError,
+    UnsupportedModelError,
+)
+from guardrail.types import LABELS, Attempt, Confidence, Decision, Evidence, Score, Trace, Verdict
+
+if TYPE_CHECKING:
+    from guardrail.actions import load_retriever
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.guard import Guard
+    from guardrail.model.loading import load_model
+    from guardrail.model.local import LocalModel
+    from guardrail.policy import Policy
+    from guardrail.scoring.hybridgrad import HybridGradScorer
+    from guardrail.scoring.profile import Profile
+
+_LAZY = {
+    "Guard": "guardrail.guard",
+    "HybridGradScorer": "guardrail.scoring.hybridgrad",
+    "IsotonicCalibrator": "guardrail.calibration.isotonic",
+    "LocalModel": "guardrail.model.local",
+    "Policy": "guardrail.policy",
+    "Profile": "guardrail.scoring.profile",
+    "load_model": "guardrail.model.loading",
+    "load_retriever": "guardrail.actions",
+}
+
+__all__ = [
+    "LABELS",
+    "Attempt",
+    "CalibrationError",
+    "CalibratorMismatchError",
+    "ChatTemplateError",
+    "Confidence",
+    "DataError",
+    "Decision",
+    "Evidence",
+    "Guard",
+    "GuardrailError",
+    "HybridGradScorer",
+    "IsotonicCalibrator",
+    "LocalModel",
+    "MissingExtraError",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotFittedError",
+    "Policy",
+    "PolicyError",
+    "Profile",
+    "RetrievalError",
+    "Score",
+    "ScoringError",
+    "Trace",
+    "UnscoredError",
+    "UnsupportedModelError",
+    "Verdict",
+    "load_model",
+    "load_retriever",
+]
+
+try:
+    __version__ = version("hybridgrad-guardrail")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'guardrail' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

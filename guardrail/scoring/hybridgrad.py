@@ -60,6 +60,11 @@ class HybridGradScorer:
         self._first_layer = band_start(profile.band, len(self.anatomy.layers))
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The profile, JSON-ready, but for where its token came from: that changes no score."""
+        return self.profile.model_dump(mode="json", exclude={"token_source"})
+
+    @property
     def keep(self) -> Keep:
         """What generation should keep so that scoring need not compute it again."""
         return Keep(self._first_layer, self.profile.token)

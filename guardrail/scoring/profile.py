@@ -7,6 +7,7 @@ cross-validation, and the calibrator then carries the profile it was fitted with
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, Self
@@ -80,7 +81,7 @@ def quantile_of(x: float, grid: Sequence[float]) -> float:
         return _beyond(x, grid[0], -1)
     if x >= grid[-1]:
         return 1 + _beyond(x, grid[-1], 1)
-    below = max(i for i, q in enumerate(grid) if q <= x)
+    below = bisect_right(grid, x) - 1
     step = grid[below + 1] - grid[below]
     return (below + (x - grid[below]) / step) / (len(grid) - 1)
 

@@ -1,0 +1,70 @@
+"""The `guardrail` command: its commands, and one clean line for each mistake. Knows nothing about what commands do.
+
+Importing this imports no torch: commands import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from guardrail import __version__
+from guardrail.cli import ask, calibrate, demo, evaluate, model, policy, score
+from guardrail.errors import GuardrailError
+
+app = typer.Typer(
+    name="guardrail",
+    help="Answers from a local language model with a calibrated confidence, and a policy that acts on it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("ask")(ask.ask)
+app.command("score")(score.score)
+app.command("calibrate")(calibrate.calibrate)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(policy.app, name="policy")
+app.add_typer(model.app, name="model")
+
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"guardrail {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    global _debug  # noqa: PLW0603  (main reads it after typer has parsed the command line)
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 for a mistake or a failed row, 2 for wrong usage, 130 for Ctrl-C."""
+    try:
+        app()
+    except GuardrailError as error:
+        if _debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away: no mistake, and nowhere to say so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if _debug:
+            raise
+        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        sys.exit(1)

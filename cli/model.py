@@ -1,0 +1,62 @@
+"""`guardrail model`: what guardrail sees in a model."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from guardrail.cli import options
+
+app = typer.Typer(no_args_is_help=True, help="Look at models.")
+
+
+@app.callback()
+def _group() -> None:
+    """Look at models."""
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")] = options.DEFAULT_MODEL,
+    chat_template: options.ChatTemplate = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+) -> None:
+    """Architecture, layers, band, semantic token, head, cache and identity of a model."""
+    from guardrail.cli import runtime
+
+    local = runtime.load(model, device, dtype, chat_template)
+    from guardrail.calibration.shipped import shipped_calibrator
+    from guardrail.scoring.profile import band_start
+
+    anatomy, token, identity = local.anatomy, local.semantic_token, local.identity
+    layers = len(anatomy.layers)
+    shipped = shipped_calibrator(identity)
+    facts = {
+        "model": local.name,
+        "architecture": anatomy.architecture,
+        "layers": layers,
+        "band": f"h({band_start('code', layers)}) to h({layers - 1})",
+        "semantic_token": {"offset": token.offset, "text": token.text, "source": token.source},
+        "head": anatomy.head_kind,
+        "head_tied_to_embeddings": anatomy.tied,
+        "vocabulary": anatomy.head.out_features,
+        "hidden_units": anatomy.head.in_features,
+        "context": anatomy.context,
+        "scoring": "on the KV cache" if anatomy.cached else "without a cache (some layers keep no key and value per token)",
+        "device": str(local.device),
+        "dtype": identity.dtype,
+        "weights_hash": identity.weights,
+        "chat_template_hash": identity.chat_template,
+        "calibrator": shipped[0] if shipped else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
+    facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
+    for name, value in facts.items():
+        typer.echo(f"{name.replace('_', ' '):24} {value}")

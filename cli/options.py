@@ -1,0 +1,30 @@
+"""Options that several commands share. Knows nothing about commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guardrail.model.spec import DEFAULT_MODEL
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="SPEC", help="Alias, folder, .gguf file or hub id of a chat model."),
+]
+ChatTemplate = Annotated[
+    Path | None,
+    typer.Option("--chat-template", metavar="FILE", help="Jinja chat template that replaces the model's own."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto. Default: the best one here.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: float32 on the CPU.")]
+Calibrator = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the one shipped for the model."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model"]

@@ -1,0 +1,77 @@
+"""What every command that runs a model does first: quiet libraries, progress on stderr. Knows nothing about commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from guardrail.model.local import LocalModel
+
+
+def say(line: str) -> None:
+    """One line of progress, on stderr so that stdout stays the result."""
+    print(f"… {line}", file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """No progress bars or advice from transformers and its kind; their errors become ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+
+
+def load(spec: str, device: str | None, dtype: str | None, chat_template: Path | None) -> LocalModel:
+    """The model, with a line of progress before each slow step."""
+    from guardrail.model.spec import resolve
+
+    template = read_text(chat_template) if chat_template else None
+    resolve(spec)  # a misspelt name fails before torch is imported
+    say("starting torch and transformers")
+    quiet_libraries()
+    from guardrail.model.loading import load_model
+
+    return load_model(spec, device=device, dtype=dtype, chat_template=template, progress=say)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that the user named. Raises `DataError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:
+    """Progress for long work: done of all, rate and time left, a line at most every `every` seconds."""
+    last = time.perf_counter()
+
+    def report(done: int, total: int, rate: float) -> None:
+        nonlocal last
+        if done < total and time.perf_counter() - last < every:
+            return
+        last = time.perf_counter()
+        left = (total - done) / rate if rate else 0.0
+        say(f"{what}: {done} of {total}, {rate:.1f}/s, {left:.0f} s left")
+
+    return report
+
+
+def console() -> Console:
+    """For tables and colours on stdout; plain when stdout is no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

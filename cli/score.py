@@ -1,0 +1,91 @@
+"""`guardrail score`: scores for answers that exist already."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from guardrail.cli import options
+from guardrail.errors import DataError
+
+if TYPE_CHECKING:
+    from guardrail.evaluation.score_rows import Numbered
+
+
+def score(
+    source: Annotated[str, typer.Argument(metavar="IN.jsonl", help="Rows of `messages` (or `prompt`) and `response`; - is stdin.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where to write; - is stdout.")] = "-",
+    model: options.Model = options.DEFAULT_MODEL,
+    calibrator: options.Calibrator = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Eq. 6 at the template's token, whatever a calibrator says.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Answers scored together.")] = 8,
+    chat_template: options.ChatTemplate = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Add a HybridGrad score to each row. A bad row gets `error` and its line number, and the exit code is 1."""
+    if source != "-" and not Path(source).is_file():
+        raise DataError(f"there is no file {source!r}")
+    if source != "-" and output != "-" and Path(output).exists() and Path(source).samefile(output):
+        raise DataError(f"{output!r} is the input; give another output file")
+    from guardrail.cli import runtime
+
+    local = runtime.load(model, device, dtype, chat_template)
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.evaluation.score_rows import score_rows
+    from guardrail.guard import Guard
+    from guardrail.scoring.hybridgrad import HybridGradScorer
+
+    if paper:
+        scorer = HybridGradScorer(local)
+    else:
+        fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
+        scorer = Guard(model=local, policy="observe", calibrator=fitted, calibrator_name=str(calibrator)).scorer
+    done = failed = unscored = 0
+    with _writer(output) as out:
+        for row in score_rows(local, scorer, _rows(source), batch_size):
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if output == "-":
+                out.flush()
+            done += 1
+            failed += "error" in row
+            unscored += row.get("score", {}).get("unscored") is not None
+            if done % 200 == 0:
+                runtime.say(f"{done} rows")
+    runtime.say(f"{done} rows: {done - failed - unscored} scored, {unscored} unscored, {failed} failed")
+    if failed:
+        raise DataError(f"{failed} of {done} rows could not be scored; each has `error` and `line` in the output")
+
+
+def _rows(source: str) -> Iterator[Numbered]:
+    """Parsed rows; a line that cannot be parsed comes as its error, so that the others go on."""
+    from guardrail.evaluation.datasets import numbered_lines, parse_object
+
+    for number, line, where in numbered_lines(source):
+        try:
+            yield number, parse_object(line, where)
+        except DataError as error:
+            yield number, error
+
+
+@contextmanager
+def _writer(output: str) -> Iterator[IO[str]]:
+    """stdout, or a file that appears under its name when it is complete."""
+    if output == "-":
+        yield sys.stdout
+        return
+    target = Path(output)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            yield file
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)

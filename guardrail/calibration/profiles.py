@@ -1,0 +1,134 @@
+"""Chooses a model's profile on calibration data: which token, band, reduction and scale separate right from wrong.
+
+The prior is the paper's formula at the chat template's token. A chosen profile replaces it only where cross-validation,
+with the whole choice repeated inside each fold, shows that it ranks better. Knows nothing about models or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guardrail.calibration.folds import stratified_folds
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
+from guardrail.scoring.profile import Band, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+QUANTILES = 101
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signals:
+    """What one pass gave for n answers, from which every profile's score can be computed.
+
+    semgrad: by band, (n, len(offsets)), J the mean over response tokens. paragrad, entropy, length: (n,).
+    """
+
+    offsets: tuple[int, ...]
+    semgrad: Mapping[Band, Floats]
+    paragrad: Floats
+    entropy: Floats
+    length: Floats
+
+    def __len__(self) -> int:
+        return len(self.paragrad)
+
+    def take(self, index: np.ndarray) -> Signals:
+        """The answers at `index`."""
+        return Signals(
+            self.offsets,
+            {band: values[index] for band, values in self.semgrad.items()},
+            self.paragrad[index],
+            self.entropy[index],
+            self.length[index],
+        )
+
+    def parts(self, profile: Profile) -> tuple[Floats, Floats]:
+        """SemGrad and ParaGrad at the profile's token and band, reduced as it says, (n,) each."""
+        factor = self.length if profile.reduction == "sum" else 1.0
+        column = self.offsets.index(profile.token)
+        return self.semgrad[profile.band][:, column] * factor, self.paragrad * factor
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The outcome: the profile to use and the evidence for it.
+
+    chosen: the best on all data; adopted: whether `profile` is it rather than the prior. auroc_chosen, auroc_prior: from
+    out-of-fold probabilities, the choice repeated in each fold; difference: chosen minus prior, paired bootstrap.
+    p_correct: out-of-fold probabilities under `profile`, (n,), for honest ECE and reliability.
+    """
+
+    profile: Profile
+    adopted: bool
+    difference: Estimate
+    auroc_chosen: float
+    auroc_prior: float
+    p_correct: Floats
+
+
+def candidates(prior: Profile, signals: Signals) -> list[Profile]:
+    """Profiles to choose from: every token, band and reduction, raw as in eq. 6 or on the quantile scale, where the parts
+    count half each or as alpha says. Quantile profiles are still without their grids (see `fit`)."""
+    grid = []
+    for token in signals.offsets:
+        for band in signals.semgrad:
+            for reduction in ("mean", "sum"):
+                options = {"token": token, "token_source": "calibration data", "band": band, "reduction": reduction}
+                for alpha in (None, 0.5):
+                    grid.append(
+                        Profile.model_construct(
+                            **{**prior.model_dump(), **options, "alpha": alpha, "scale": "quantile"}
+                        )
+                    )
+                grid.append(Profile.model_validate({**prior.model_dump(), **options}))
+    return grid
+
+
+def fit(profile: Profile, signals: Signals) -> Profile:
+    """The profile with the quantiles of these signals, if it is on the quantile scale."""
+    if profile.scale == "raw":
+        return profile
+    levels = np.linspace(0, 1, QUANTILES)
+    semgrad, paragrad = (tuple(np.quantile(x, levels).tolist()) for x in signals.parts(profile))
+    fitted = {**profile.model_dump(), "semgrad_quantiles": semgrad, "paragrad_quantiles": paragrad}
+    return Profile.model_validate(fitted)
+
+
+def scores(profile: Profile, signals: Signals) -> Floats:
+    """The score of every answer under the profile, (n,); higher = more uncertain."""
+    semgrad, paragrad = signals.parts(profile)
+    rows = zip(semgrad.tolist(), paragrad.tolist(), signals.entropy.tolist(), strict=True)
+    return np.array([profile.combine(*row) for row in rows])
+
+
+def choose(prior: Profile, signals: Signals, correct: Bools) -> Profile:
+    """The candidate with the highest AUROC on these answers, fitted to them; ties go to the earlier candidate."""
+    best = max(candidates(prior, signals), key=lambda c: auroc(scores(fit(c, signals), signals), correct))
+    return fit(best, signals)
+
+
+def select(prior: Profile, signals: Signals, correct: Bools, *, folds: int = 5, seed: int = 0) -> Selection:
+    """Choose a profile, and keep the prior unless the choice ranks better by more than chance (95 % interval above 0)."""
+    p_chosen, p_prior = np.empty(len(signals)), np.empty(len(signals))
+    for test in stratified_folds(correct, folds, seed):
+        train = np.setdiff1d(np.arange(len(signals)), test)
+        inside, outside = signals.take(train), signals.take(test)
+        for profile, out in ((choose(prior, inside, correct[train]), p_chosen), (prior, p_prior)):
+            calibrator = IsotonicCalibrator.curve(scores(profile, inside), correct[train])
+            out[test] = calibrator(scores(profile, outside))
+    difference = bootstrap_difference(auroc, 1 - p_chosen, 1 - p_prior, correct, seed=seed)
+    adopted = difference.low > 0
+    return Selection(
+        profile=choose(prior, signals, correct) if adopted else prior,
+        adopted=adopted,
+        difference=difference,
+        auroc_chosen=auroc(1 - p_chosen, correct),
+        auroc_prior=auroc(1 - p_prior, correct),
+        p_correct=p_chosen if adopted else p_prior,
+    )

@@ -1,0 +1,101 @@
+"""What a calibrator was fitted on, and whether it may be used here.
+
+Knows nothing about how the hashes are made, nor about the calibration itself. A score means something only for the
+model, the template and the scorer that made it, so a calibrator of another one is refused, with the command that
+makes the right one.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from guardrail.errors import CalibratorMismatchError
+
+_SHOWN = 48  # characters of a value in a message: a profile may hold whole tables
+
+
+class ModelIdentity(BaseModel):
+    """Which weights answered. `weights` and `chat_template` are hashes; `name` is only how the model was asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    architecture: str
+    weights: str
+    dtype: str
+    chat_template: str
+
+
+class Provenance(BaseModel):
+    """Where a calibrator comes from: enough to refuse it elsewhere and to make it again.
+
+    profile: the scorer's options (token, band, reduction, scale, tau, beta, ...). prompt: the question template.
+    data: SHA-256 of the questions and accepted answers. n, accuracy: answers used and the share that was right.
+    created: ISO date or date and time. command: what made the file. versions: of the packages that matter.
+    generation: its options.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelIdentity
+    scorer: str
+    profile: dict[str, JsonValue]
+    prompt: str
+    system: str | None
+    data: str
+    n: int = Field(ge=1)
+    accuracy: float = Field(ge=0, le=1)
+    created: str
+    command: str
+    versions: dict[str, str]
+    grader: str
+    generation: dict[str, JsonValue]
+
+    @field_validator("profile", "generation")
+    @classmethod
+    def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)  # NaN is no JSON, and would make a profile differ from itself
+        return value
+
+    @field_validator("created")
+    @classmethod
+    def _iso_date(cls, value: str) -> str:
+        datetime.fromisoformat(value)
+        return value
+
+
+def check_compatible(
+    provenance: Provenance, model: ModelIdentity, scorer: str, profile: Mapping[str, Any], source: str
+) -> None:
+    """Raise `CalibratorMismatchError` when a calibrator was fitted on something else than what is in use.
+
+    Weights, dtype, chat template, scorer and every option in the profile must agree. The model's name need not: the
+    same weights go by several names; the architecture follows from the weights. `source` is the calibrator's file or
+    name, for the message.
+    """
+    pairs: list[tuple[str, Any, Any]] = [
+        (f"model {field}", getattr(provenance.model, field), getattr(model, field))
+        for field in ("weights", "dtype", "chat_template")
+    ]
+    pairs.append(("scorer", provenance.scorer, scorer))
+    here: dict[str, Any] = json.loads(json.dumps(dict(profile)))  # tuples become lists, as they did in the file
+    pairs += [
+        (f"profile {key}", provenance.profile.get(key, "absent"), here.get(key, "absent"))
+        for key in sorted(provenance.profile.keys() | here.keys())
+    ]
+    differences = [
+        f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours
+    ]
+    if differences:
+        raise CalibratorMismatchError(
+            f"{source} was fitted on another set-up: {'; '.join(differences)}. Fit one for {model.name}: "
+            f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name}"
+        )
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,0 +1,109 @@
+"""An append-only file of finished work: killed at any moment, it goes on with nothing lost and nothing done twice.
+
+The first line is a header that says what the run is about; every other line is one finished row. A line counts once its
+newline is on the disk; a torn last line is dropped. Knows nothing about what rows hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from guardrail.errors import DataError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Json = Mapping[str, Any]
+
+
+class RunFile:
+    """A run being written; use as a context manager. Only one process at a time may hold it.
+
+    Opening without `resume` refuses a file that exists; with it, the header must equal the file's.
+    Raises `DataError` when the file is another run's, is not a run, or is in use.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], header: Json, *, resume: bool = False) -> None:
+        self.path = Path(path)
+        self.header = json.loads(json.dumps(header))
+        self.rows: dict[str, dict[str, Any]] = {}
+        if self.path.exists() and not resume:
+            raise DataError(f"{self.path} exists: --resume goes on with it; delete it to start again")
+        try:
+            self._file: IO[bytes] = self.path.open("a+b")
+        except OSError as error:
+            raise DataError(f"cannot write the run file {str(self.path)!r}: {error.strerror}") from error
+        try:
+            _lock(self._file, self.path)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, rows: Iterable[Json]) -> None:
+        """Write finished rows, each with its `key`; they are on the disk when this returns."""
+        for row in rows:
+            self.rows[row["key"]] = dict(row)
+            self._line(row)
+        self._flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        lines = content[:whole].splitlines()
+        if not lines:
+            self._line(self.header)
+            self._flush()
+            return
+        parsed = [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+        if differing := _differing(parsed[0], self.header):
+            raise DataError(f"{self.path} is another run ({differing}); give another file, or delete it to start again")
+        self.rows = {row["key"]: row for row in parsed[1:]}
+
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
+                raise ValueError("not a row of a run")
+        except ValueError as error:
+            raise DataError(f"{self.path}:{number}: {error}; this is not a run file, or it was edited") from error
+        return row
+
+    def _line(self, row: Json) -> None:
+        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _differing(theirs: Json, ours: Json) -> str:
+    """The first header entry that differs, as a phrase; empty when none does."""
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            return f"{key} is {json.dumps(theirs.get(key))[:80]} there, {json.dumps(ours.get(key))[:80]} here"
+    return ""
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    try:
+        import fcntl  # not on Windows, where two writers are not detected
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataError(f"{path} is being written by another process; wait for it, or give another file") from error

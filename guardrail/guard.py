@@ -1,0 +1,223 @@
+"""The whole pipeline: messages -> Trace -> Score -> Confidence -> Decision -> Verdict. Knows nothing about files or screens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from guardrail.actions import Retriever, find_evidence, query_of, render, with_evidence
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.provenance import check_compatible
+from guardrail.calibration.shipped import shipped_calibrator
+from guardrail.errors import CalibrationError, CalibratorMismatchError
+from guardrail.model.loading import load_model
+from guardrail.model.local import LocalModel
+from guardrail.model.spec import DEFAULT_MODEL
+from guardrail.policy import Policy
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.profile import Profile
+from guardrail.scoring.protocol import Scorer
+from guardrail.types import Attempt, Confidence, Evidence, Message, Score, Trace, Verdict, as_messages
+
+Conversation = str | Sequence[Message]
+
+
+class Guard:
+    """Answers with a calibrated confidence, and does what a policy says about it.
+
+    calibrator: fitted on this model (anything else is refused). None takes the one that comes with guardrail for this model; a
+    policy that looks at confidence cannot do without. scorer: None makes the HybridGrad scorer with the profile that the
+    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over.
+
+    A string is a question: it goes into the prompt that the calibrator was fitted with. Messages are used as they are.
+    Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: LocalModel,
+        scorer: Scorer | None = None,
+        calibrator: IsotonicCalibrator | None = None,
+        policy: Policy | str | os.PathLike[str] = "default",
+        retriever: Retriever | None = None,
+        calibrator_name: str = "given",
+    ) -> None:
+        self.model = model
+        self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+        self.retriever = retriever
+        found = None if calibrator else shipped_calibrator(model.identity)
+        if found:
+            calibrator_name, calibrator = found
+        self.calibrator, self.calibrator_name = calibrator, calibrator_name if calibrator else None
+        if calibrator is None and self.policy.needs_confidence:
+            raise CalibrationError(
+                f"policy {self.policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
+                f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
+            )
+        self.scorer = scorer or self._fitting_scorer()
+        if calibrator is not None and calibrator.provenance is not None:
+            check_compatible(
+                calibrator.provenance, model.identity, self.scorer.name, self.scorer.options, calibrator_name
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_spec: str = DEFAULT_MODEL,
+        *,
+        policy: Policy | str | os.PathLike[str] = "default",
+        calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
+        retriever: Retriever | None = None,
+        device: str | None = None,
+        dtype: Any = None,
+        chat_template: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Load everything by name: the model (see `load_model`), a policy's name or file, a calibrator's file."""
+        loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
+        name = "given" if isinstance(calibrator, IsotonicCalibrator) else os.fspath(calibrator or "")
+        if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
+            calibrator = IsotonicCalibrator.load(calibrator)
+        model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
+        return cls(model=model, calibrator=calibrator, policy=loaded, retriever=retriever, calibrator_name=name)
+
+    def answer(
+        self, messages: Conversation, *, system: str | None = None, max_new_tokens: int = 150
+    ) -> Verdict:
+        """Generate, score, calibrate, decide and act; greedy decoding."""
+        return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens)[0]
+
+    def answer_batch(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        system: str | None = None,
+        max_new_tokens: int = 150,
+        batch_size: int = 8,
+    ) -> list[Verdict]:
+        """`answer` for many conversations, in order, `batch_size` at a time on the model."""
+        cases = [self._case(c, system) for c in conversations]
+        for start in range(0, len(cases), batch_size):
+            pending = cases[start : start + batch_size]
+            while pending:
+                began = time.perf_counter()
+                traces = self.model.generate_batch(
+                    [with_evidence(case.messages, case.evidence) for case in pending],
+                    max_new_tokens=max_new_tokens,
+                    keep=self.scorer.keep,
+                )
+                _share(pending, "generate", began)
+                self._judge(pending, traces, may_retrieve=True)
+                pending = [case for case in pending if case.again]
+        return [self._verdict(case) for case in cases]
+
+    def check(self, messages: Conversation, answer_text: str, *, system: str | None = None) -> Verdict:
+        """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over."""
+        case = self._case(messages, system)
+        self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False)
+        return self._verdict(case)
+
+    def _fitting_scorer(self) -> HybridGradScorer:
+        if self.calibrator is None:
+            return HybridGradScorer(self.model)
+        origin = self.calibrator.provenance
+        if origin is None:
+            raise CalibratorMismatchError(
+                "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
+            )
+        if origin.scorer != HybridGradScorer.name:
+            raise CalibratorMismatchError(f"this calibrator was fitted on scorer {origin.scorer!r}; give that scorer")
+        return HybridGradScorer(self.model, profile=Profile.model_validate(origin.profile))
+
+    def _case(self, conversation: Conversation, system: str | None) -> _Case:
+        origin = self.calibrator.provenance if self.calibrator else None
+        if isinstance(conversation, str):
+            question = origin.prompt.replace("{question}", conversation) if origin else conversation
+            return _Case(as_messages(question, system or (origin.system if origin else None)), conversation)
+        messages = as_messages(conversation, system)
+        return _Case(messages, query_of(messages) if self.retriever else "")
+
+    def _judge(self, cases: Sequence[_Case], traces: Sequence[Trace], *, may_retrieve: bool) -> None:
+        """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
+        began = time.perf_counter()
+        scores = self.scorer.score_traces(traces)
+        _share(cases, "score", began)
+        for case, trace, score in zip(cases, traces, scores, strict=True):
+            began = time.perf_counter()
+            confidence = self._confidence(score)
+            case.spend("calibrate", began)
+            self._decide(case, trace, score, confidence, may_retrieve=may_retrieve and self.retriever is not None)
+
+    def _confidence(self, score: Score) -> Confidence:
+        if self.calibrator is not None:
+            return self.calibrator.predict(score)
+        return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
+
+    def _decide(
+        self, case: _Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool
+    ) -> None:
+        case.again = False
+        while True:
+            began = time.perf_counter()
+            decision = self.policy.decide(
+                confidence,
+                score,
+                evidence=case.evidence,
+                finish_reason=trace.finish_reason,
+                retriever=may_retrieve,
+                fired=case.fired,
+            )
+            case.spend("decide", began)
+            case.attempts.append(
+                Attempt(trace.text, score, confidence, decision, trace.finish_reason, case.evidence)
+            )
+            if decision.action != "retrieve" or self.retriever is None:
+                return
+            case.fired.append(decision.rule)
+            began = time.perf_counter()
+            found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
+            case.spend("retrieve", began)
+            if found and found != case.evidence:
+                case.evidence, case.again = found, True
+                return
+
+    def _verdict(self, case: _Case) -> Verdict:
+        last = case.attempts[-1]
+        began = time.perf_counter()
+        text = render(last.decision, last.answer, last.confidence)
+        case.spend("render", began)
+        return Verdict(
+            text=text,
+            attempts=tuple(case.attempts),
+            timing_ms=dict(case.timing_ms),
+            model=self.model.name,
+            calibrator=self.calibrator_name,
+            policy=self.policy.name,
+        )
+
+
+@dataclass(slots=True)
+class _Case:
+    """One conversation on its way through the passes."""
+
+    messages: tuple[Message, ...]
+    query: str
+    evidence: tuple[Evidence, ...] = ()
+    fired: list[str] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    timing_ms: dict[str, float] = field(default_factory=dict)
+    again: bool = False
+
+    def spend(self, stage: str, began: float, rows: int = 1) -> None:
+        passed = (time.perf_counter() - began) * 1000 / rows
+        self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + passed
+
+
+def _share(cases: Sequence[_Case], stage: str, began: float) -> None:
+    """A batch's time, divided evenly among its cases."""
+    for case in cases:
+        case.spend(stage, began, len(cases))
