@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.special import betaincinv
 
+from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
     Bools,
@@ -337,20 +338,11 @@ def cross_validated_predictions(
     bad arrays, and when there are fewer right or wrong answers than folds.
     """
     s, c = _points(scores, correct)
-    rare = int(min(c.sum(), (~c).sum()))
-    if not 2 <= folds <= rare:
-        raise CalibrationError(
-            f"{folds} folds of {len(c)} answers, {rare} of the rarer kind; take 2 to {rare} folds, or more data"
-        )
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(c))
-    shuffled = shuffled[np.argsort(c[shuffled], kind="stable")]  # wrong ones first, each kind in random order
-    fold = np.empty(len(c), dtype=np.intp)
-    fold[shuffled] = np.arange(len(c)) % folds
     out = np.empty(len(c))
-    for f in range(folds):
-        held_out = fold == f
-        out[held_out] = _Curve.through(_fit_blocks(s[~held_out], c[~held_out])).at(s[held_out])[0]
+    for held_out in stratified_folds(c, folds, seed):
+        fitted_on = np.ones(len(c), dtype=np.bool_)
+        fitted_on[held_out] = False
+        out[held_out] = _Curve.through(_fit_blocks(s[fitted_on], c[fitted_on])).at(s[held_out])[0]
     return out
 
 

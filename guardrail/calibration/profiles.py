@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guardrail.calibration.folds import stratified_folds
-from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.isotonic import fitted_probabilities
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.scoring.profile import Band, Profile
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 QUANTILES = 101
+ALPHAS = (None, 0.5, 0.75)
+"""Weights of ParaGrad tried on the quantile scale; None is eq. 6's, which depends on the entropy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,16 +68,18 @@ class Selection:
 
     profile: Profile
     adopted: bool
-    difference: Estimate
+    difference: Estimate | None
     auroc_chosen: float
     auroc_prior: float
     p_correct: Floats
 
 
 def candidates(prior: Profile, signals: Signals) -> list[Profile]:
-    """Profiles to choose from: every token, band and reduction, raw as in eq. 6 or on the quantile scale, where the parts
-    count half each or as alpha says. Quantile profiles are still without their grids (see `fit`)."""
-    grid = []
+    """Profiles to choose from: every token, band and reduction, raw as in eq. 6 or on the quantile scale with each alpha.
+
+    Those on the quantile scale have no grids yet: see `fit`.
+    """
+    grid: list[Profile] = []
     for token in signals.offsets:
         for band in signals.semgrad:
             for reduction in ("mean", "sum"):
@@ -113,15 +117,25 @@ def choose(prior: Profile, signals: Signals, correct: Bools) -> Profile:
     return fit(best, signals)
 
 
-def select(prior: Profile, signals: Signals, correct: Bools, *, folds: int = 5, seed: int = 0) -> Selection:
-    """Choose a profile, and keep the prior unless the choice ranks better by more than chance (95 % interval above 0)."""
+def select(
+    prior: Profile, signals: Signals, correct: Bools, *, choosing: bool = True, folds: int = 5, seed: int = 0
+) -> Selection:
+    """Choose a profile, and keep the prior unless the choice ranks better by more than chance (95 % interval above 0).
+
+    choosing: False measures the prior alone; `difference` is then None.
+    """
     p_chosen, p_prior = np.empty(len(signals)), np.empty(len(signals))
     for test in stratified_folds(correct, folds, seed):
         train = np.setdiff1d(np.arange(len(signals)), test)
         inside, outside = signals.take(train), signals.take(test)
-        for profile, out in ((choose(prior, inside, correct[train]), p_chosen), (prior, p_prior)):
-            calibrator = IsotonicCalibrator.curve(scores(profile, inside), correct[train])
-            out[test] = calibrator(scores(profile, outside))
+        contenders = [(fit(prior, inside), p_prior)]
+        if choosing:
+            contenders.append((choose(prior, inside, correct[train]), p_chosen))
+        for profile, out in contenders:
+            out[test] = fitted_probabilities(scores(profile, inside), correct[train], scores(profile, outside))
+    if not choosing:
+        ranked = auroc(1 - p_prior, correct)
+        return Selection(fit(prior, signals), False, None, ranked, ranked, p_prior)
     difference = bootstrap_difference(auroc, 1 - p_chosen, 1 - p_prior, correct, seed=seed)
     adopted = difference.low > 0
     return Selection(

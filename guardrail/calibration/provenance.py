@@ -13,20 +13,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from guardrail.errors import CalibratorMismatchError
+from guardrail.model.identity import ModelIdentity
+
+__all__ = ["ModelIdentity", "Provenance", "check_compatible"]
 
 _SHOWN = 48  # characters of a value in a message: a profile may hold whole tables
-
-
-class ModelIdentity(BaseModel):
-    """Which weights answered. `weights` and `chat_template` are hashes; `name` is only how the model was asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    architecture: str
-    weights: str
-    dtype: str
-    chat_template: str
 
 
 class Provenance(BaseModel):

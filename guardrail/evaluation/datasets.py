@@ -86,7 +86,7 @@ def data_hash(rows: Iterable[QuestionRow]) -> str:
 
 
 def check_no_leak(calibration_digests: Collection[str], rows: Iterable[QuestionRow]) -> None:
-    """Raise `DataError` when a row's question is among those that a calibrator was fitted on (their `question_digest`)."""
+    """Raise `DataError` when a row's question is one that a calibrator was fitted on (given by `question_digest`)."""
     seen = frozenset(calibration_digests)
     leaked = [row.question for row in rows if question_digest(row.question) in seen]
     if leaked:

@@ -1,9 +1,7 @@
 """Is an answer right? Rules on text alone, against a list of accepted forms.
 
-Knows nothing about models, scores or files. Rules err: each grader's docstring says which way. They are
-deterministic, so a calibrator can be made again, and they prefer to call a right answer wrong over the reverse: a
-false "right" teaches confidence in an error. Where words are not separated by spaces (Chinese, Thai, ...) only a
-whole answer can match.
+Knows nothing about models, scores or files. Rules err, as docstrings say, and would rather call a right one wrong:
+a false "right" teaches confidence. Where no spaces separate words (Chinese, Thai) only a whole answer can match.
 """
 
 import re
@@ -19,99 +17,37 @@ F1_THRESHOLD = 0.5
 _SHORT_STATEMENT = (
     16  # tokens; in a longer one a form counts only where an answer stands: first, or after "is", "by", ...
 )
+_LONGEST = 200  # tokens of the first statement that are read: the rules compare every word with every other
 _BARE = 3  # a clause of so few tokens may be one more candidate in a list
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"})
 _MARKS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "–": "-", "−": "-", "‐": "-", "‑": "-", "—": ","})
-_UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_UNITS = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
 _NUMBERS = {w: i for i, w in enumerate(_UNITS)} | {w: 10 * i for i, w in enumerate(_TENS, start=2)}
 
-_COPULAS = frozenset(["is", "was", "are", "were", "be", "called", "named", "answer"])
-_LEADS = _COPULAS | frozenset(["by", "in", "on", "at", "as", "it", "became", "symbol", "letter"])
-_AFTER = _COPULAS | frozenset(
-    ["did", "does", "do", "has", "had", "too", "also", "probably", "likely", "indeed", "itself", "himself", "herself"]
-)
-_NEGATIONS = frozenset(
-    [
-        "not",
-        "no",
-        "never",
-        "neither",
-        "nor",
-        "cannot",
-        "cant",
-        "isnt",
-        "wasnt",
-        "arent",
-        "werent",
-        "dont",
-        "doesnt",
-        "didnt",
-        "wont",
-    ]
-)
-_CONTRASTS = frozenset(["than", "unlike", "except", "without", "instead"])  # what follows them is not the answer
+_COPULAS = frozenset(_words("is was are were be called named answer"))
+_LEADS = _COPULAS | frozenset(_words("by in on at as it became symbol letter"))
+_AFTER = _COPULAS | frozenset(_words("did does do has had too also probably likely indeed itself himself herself"))
+_NEGATIONS = frozenset(_words("not no never neither nor cannot cant isnt wasnt arent werent dont doesnt didnt wont"))
+_CONTRASTS = frozenset(_words("than unlike except without instead"))  # what follows them is not the answer
 _QUALIFIERS = frozenset(
-    [
-        "new",
-        "north",
-        "south",
-        "east",
-        "west",
-        "northern",
-        "southern",
-        "eastern",
-        "western",
-        "equatorial",
-        "democratic",
-        "non",
-        "anti",
-        "minus",
-        "negative",
-    ]
+    _words("new north south east west northern southern eastern western equatorial democratic non anti minus negative")
 )
-_SCALES = frozenset(["hundred", "thousand", "million", "billion", "trillion", "bc", "bce"])
-_MONTHS = frozenset(
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ]
+_SCALES = frozenset(_words("hundred thousand million billion trillion bc bce"))
+_MONTHS = frozenset(_words("january february march april may june july august september october november december"))
+_FILLERS = frozenset(_words("sure yes no ok okay well certainly absolutely hello hi")) | frozenset(
+    ("of course", "great question", "good question", "im not sure", "i am not sure", "i dont know", "i do not know")
 )
-_FILLERS = frozenset(
-    ["sure", "yes", "no", "ok", "okay", "well", "certainly", "absolutely", "of course", "great question", "good question", "hello", "hi", "im not sure", "i am not sure", "i dont know", "i do not know"]
-)  # fmt: skip
 _ABBREVIATION = re.compile(r"(?:\b(?:st|dr|mr|mrs|ms|mt|jr|sr|vs|prof|gen|ft|no|c|ca)|\b[^\W\d_])\.$", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(?=\S)")
 _TOKEN = re.compile(
@@ -128,19 +64,18 @@ class Grader(Protocol):
 
 
 class AliasGrader:
-    """Right when an accepted form is what the answer says: the whole of it, or a run of whole words where an answer stands.
+    """Right when an accepted form is what the answer says: all of it, or a run of whole words where an answer stands.
 
-    Only the first statement counts (fillers such as "Sure!" and repeated questions are skipped). Wrong although a
-    form occurs: it is negated ("London, not Paris" for Paris is wrong by its first clause, "not Paris" by its
-    second); it is one of several candidates ("Paris or London", "Paris and London", three or more in commas); it is
-    part of another name or number ("New York", "Guinea-Bissau", "carbon dioxide", "7 million", "1939-1945"); it only
-    repeats the question ("The capital of Luxembourg is Brussels"). Forms of one or two letters are case-sensitive
-    ("Co" is not "CO") and must end a clause.
+    Only the first statement counts (fillers such as "Sure!" and repeated questions are skipped). Wrong although a form
+    occurs: it is negated ("London, not Paris"); it is one of several candidates ("Paris or London", "Paris and London",
+    three or more in commas); it is part of another name or number ("New York" for York, "Guinea-Bissau", "carbon
+    dioxide", "7 million", "1939-1945"); it repeats the question ("The capital of Luxembourg is Brussels"). Forms of
+    one or two letters are case-sensitive ("Co" is not "CO") and must end a clause.
 
     Calls right what is wrong: "London, Paris" (taken as place and country); a longer name with the form at its end
-    ("Michael Jordan" for Jordan); "The moon, which orbits Earth" for Earth; anything that a later sentence takes
-    back. Calls wrong what is right: forms not listed; "Galileo Galilei" for Galileo; "Paris, Ile-de-France, France";
-    "Paris France"; an answer in the second sentence; double negation.
+    ("Michael Jordan" for Jordan); a form mentioned in passing in a short sentence; what a later sentence takes back.
+    Calls wrong what is right: forms not listed; "Galileo Galilei" for Galileo; "Paris, Ile-de-France, France"; "Paris
+    France"; an answer in the second sentence; double negation.
     """
 
     name = "alias"
@@ -150,7 +85,7 @@ class AliasGrader:
         whole = _tokens(answer)
         if any(_equal(whole, form) for form in forms):
             return True
-        statement = _first_statement(answer, forms)
+        statement = _first_statement(answer, forms)[:_LONGEST]
         asked = [t.text for t in _tokens(question)]
         return any(
             _answers(statement, start, form, forms, asked) for form in forms for start in _occurrences(statement, form)
@@ -160,8 +95,7 @@ class AliasGrader:
 class ExactGrader:
     """Right when answer and form are equal after `normalise` (forms of one or two letters: case too).
 
-    Calls hardly anything right that is wrong. Calls every sentence wrong ("The capital is Paris."): for models that
-    answer in a word.
+    Hardly ever calls a wrong answer right; calls every right sentence wrong ("The capital is Paris.").
     """
 
     name = "exact"
@@ -175,7 +109,7 @@ class F1Grader:
     """Right when the words that answer and form share have an F1 of at least 0.5 (SQuAD's measure), for the best form.
 
     Calls right what is wrong: "not Paris" (0.67), "George Washington" for "George Bush" (0.5). Calls wrong what is
-    right: short forms in long sentences. Tolerant of word order; use it for answers of several words.
+    right: short forms in long sentences. Word order does not matter: for answers of several words.
     """
 
     name = "f1"
@@ -328,16 +262,12 @@ def _answers(said: list[_Token], start: int, form: list[_Token], forms: list[lis
     before = said[start - 1] if start and said[start - 1].clause == run[0].clause else None
     tail = [t for t in said[stop:] if t.clause == run[-1].clause]
     after = tail[0] if tail else None
-    if run[0].before == "-" or (after and after.before == "-"):
+    glued = run[0].before == "-" or (after is not None and after.before == "-")
+    if glued or (before and before.text in _QUALIFIERS) or _has_rivals(said, start, stop, forms):
         return False
-    if before and before.text in _QUALIFIERS:
-        return False
-    negates = not all(t.text in _NEGATIONS for t in form)  # the form may itself be "no"
-    if negates and any(t.text in _NEGATIONS and t.clause in clauses for t in others):
-        return False
-    if any(t.text in _CONTRASTS and t.clause == run[0].clause for t in said[:start]):
-        return False
-    if _has_rivals(said, start, stop, forms):
+    is_no = all(t.text in _NEGATIONS for t in form)  # the form may itself be "no"
+    negated = any(t.text in _NEGATIONS and t.clause in clauses for t in others)
+    if (negated and not is_no) or any(t.text in _CONTRASTS and t.clause == run[0].clause for t in said[:start]):
         return False
     if len(form) == 1 and _is_number(form[0]):
         if _is_part_of_number(said, start, before, after, others):
@@ -351,12 +281,11 @@ def _has_rivals(said: list[_Token], start: int, stop: int, forms: list[list[_Tok
     """Whether "or" anywhere, or "and" or "/" next to the form, joins it to something that is not accepted as well."""
     for i, token in enumerate(said):
         joins = token.text == "or" or (token.text in ("and", "/", "vs", "versus") and i in (start - 1, stop))
-        if not joins or start <= i < stop:
-            continue
-        left = any(_equal(said[max(0, i - len(form)) : i], form) for form in forms)
-        right = any(_equal(said[i + 1 : i + 1 + len(form)], form) for form in forms)
-        if not (left and right):
-            return True
+        if joins and not start <= i < stop:
+            left = any(_equal(said[max(0, i - len(form)) : i], form) for form in forms)
+            right = any(_equal(said[i + 1 : i + 1 + len(form)], form) for form in forms)
+            if not (left and right):
+                return True
     return False
 
 

@@ -63,7 +63,7 @@ def _write(file: Path, target: Path) -> None:
                 dtype=torch.float32,
             )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
+        except Exception as error:  # a damaged file makes its readers raise anything: struct.error, IndexError, ...
             raise ModelError(f"transformers cannot read {str(file)!r}: {_one_line(error)}") from error
         try:
             model.save_pretrained(scratch)

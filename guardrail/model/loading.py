@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError
@@ -50,7 +51,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             device_map="auto" if place == "auto" else None,
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(source, error) from error
     if place != "auto":
         try:

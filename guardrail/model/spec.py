@@ -49,6 +49,8 @@ def resolve(spec: str) -> Source:
         packaged = ALIASES[spec]
         file = packaged_file(packaged)
         return Source("gguf", str(file), spec) if file else Source("hub", packaged.hub, spec)
+    if not spec.strip():
+        raise ModelNotFoundError(f"the model's name is empty; give {DEFAULT_MODEL}, a folder, a .gguf file or a hub id")
     path = Path(spec).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():

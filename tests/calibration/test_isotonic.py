@@ -294,7 +294,7 @@ def test_a_failed_write_leaves_the_old_file(fitted, tmp_path, monkeypatch):
 
 
 def test_saving_into_no_folder_and_through_a_link(fitted, tmp_path):
-    with pytest.raises(CalibrationError, match="nowhere.*No such file"):
+    with pytest.raises(CalibrationError, match=r"nowhere.*No such file"):
         fitted.save(tmp_path / "nowhere" / "c.json")
     (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
     fitted.save(tmp_path / "link.json")

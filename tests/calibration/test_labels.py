@@ -39,5 +39,5 @@ def test_bounds_tile_the_unit_interval():
 
 
 def test_an_unknown_label_is_refused_by_name():
-    with pytest.raises(CalibrationError, match="'sure'.*very low, low"):
+    with pytest.raises(CalibrationError, match=r"'sure'.*very low, low"):
         label_bounds("sure")

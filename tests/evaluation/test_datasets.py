@@ -45,7 +45,7 @@ def test_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", Stdin)
     rows = read_jsonl("-")
     assert next(rows) == (1, {"a": 1})
-    with pytest.raises(DataError, match="^<stdin>:2: a row must be an object in braces, not a list$"):
+    with pytest.raises(DataError, match=r"^<stdin>:2: a row must be an object in braces, not a list$"):
         next(rows)
     assert not Stdin.buffer.closed
 

@@ -1,0 +1,152 @@
+"""A calibrator on questions it has not seen: ranking, calibration, and what policies would have done. No files, no screens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.metrics import (
+    Estimate,
+    Floats,
+    ReliabilityBin,
+    TopLabels,
+    aurc,
+    auroc,
+    bootstrap_interval,
+    brier,
+    ece,
+    reliability_table,
+    top_labels_share_and_accuracy,
+    wilson_interval,
+)
+from guardrail.calibration.profiles import scores
+from guardrail.errors import CalibrationError
+from guardrail.evaluation.collect import Answers
+from guardrail.policy import Policy
+from guardrail.scoring.profile import Profile
+from guardrail.types import ACTIONS, Action, Confidence, Score
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOutcome:
+    """What a policy would have done with the answers, without a retriever (its retrieve rules are passed over).
+
+    actions: answers by action. coverage: share that is shown to the user, as is or hedged. error: share of wrong answers
+    among those answered as is; None when there are none. error_shown: the same among answered and hedged ones.
+    """
+
+    policy: str
+    actions: dict[Action, int]
+    coverage: Estimate
+    answered: Estimate
+    error: Estimate | None
+    error_shown: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assessment:
+    """Metrics with 95 % intervals over the scored answers; error_unguarded and the policies over all answers."""
+
+    n: int
+    unscored: int
+    out_of_range: int
+    metrics: dict[str, Estimate]
+    top_labels: TopLabels
+    reliability: tuple[ReliabilityBin, ...]
+    error_unguarded: Estimate
+    policies: tuple[PolicyOutcome, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "n": self.n,
+            "unscored": self.unscored,
+            "out_of_range": self.out_of_range,
+            **{name: asdict(e) for name, e in self.metrics.items()},
+            "top_labels": {
+                "share": asdict(self.top_labels.share),
+                "accuracy": asdict(self.top_labels.accuracy) if self.top_labels.accuracy else None,
+            },
+            "reliability": [
+                {"low": b.low, "high": b.high, "mean_p": b.mean_p, "accuracy": asdict(b.accuracy)}
+                for b in self.reliability
+            ],
+            "error_unguarded": asdict(self.error_unguarded),
+            "policies": [asdict(p) for p in self.policies],
+        }
+
+
+def assess(
+    calibrator: IsotonicCalibrator, answers: Answers, policies: Sequence[Policy], *, seed: int = 0
+) -> Assessment:
+    """Measure a calibrator on graded answers of the model it was fitted on.
+
+    Raises `CalibrationError` when no answer is scored, or all are right or all wrong.
+    """
+    correct = answers.correct[answers.scored]
+    if len(correct) == 0:
+        raise CalibrationError("none of the answers could be scored")
+    confidences = predictions(calibrator, answers)
+    known = [confidences[i] for i in answers.scored]
+    p: Floats = np.array([c.p_correct for c in known])
+    return Assessment(
+        n=len(answers.records),
+        unscored=len(answers.records) - len(correct),
+        out_of_range=sum(not c.in_range for c in known),
+        metrics={
+            "accuracy": wilson_interval(int(correct.sum()), len(correct)),
+            "auroc": bootstrap_interval(auroc, 1 - p, correct, seed=seed),
+            "aurc": bootstrap_interval(aurc, 1 - p, correct, seed=seed),
+            "brier": bootstrap_interval(brier, p, correct, seed=seed),
+            "ece": bootstrap_interval(ece, p, correct, seed=seed),
+        },
+        top_labels=top_labels_share_and_accuracy(p, correct),
+        reliability=reliability_table(p, correct),
+        error_unguarded=_share(~answers.correct),
+        policies=tuple(outcome(policy, confidences, answers) for policy in policies),
+    )
+
+
+def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confidence]:
+    """The confidence of every answer; unscored ones have none, with the reason."""
+    if calibrator.provenance is None:
+        raise CalibrationError("this calibrator has no profile; fit it with guardrail calibrate")
+    profile = Profile.model_validate(calibrator.provenance.profile)
+    out = [Confidence.none(str(record["unscored"])) for record in answers.records]
+    for i, value in zip(answers.scored.tolist(), scores(profile, answers.signals).tolist(), strict=True):
+        out[i] = calibrator.predict(value)
+    return out
+
+
+def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:
+    """What `policy` would have done with each answer."""
+    taken = np.array(
+        [
+            policy.decide(c, _score_of(r), finish_reason=r["finish_reason"], retriever=False).action
+            for c, r in zip(confidences, answers.records, strict=True)
+        ]
+    )
+    answered, shown = taken == "answer", (taken == "answer") | (taken == "hedge")
+    return PolicyOutcome(
+        policy=policy.name,
+        actions={action: int((taken == action).sum()) for action in ACTIONS},
+        coverage=_share(shown),
+        answered=_share(answered),
+        error=_share(~answers.correct[answered]) if answered.any() else None,
+        error_shown=_share(~answers.correct[shown]) if shown.any() else None,
+    )
+
+
+def _share(hits: Any) -> Estimate:
+    return wilson_interval(int(hits.sum()), len(hits))
+
+
+def _score_of(record: dict[str, Any]) -> Score:
+    """What a policy sees of a score: whether there is one, and the length."""
+    if record["unscored"] is not None:
+        return Score.none(record["unscored"])
+    return Score(0.0, 0.0, 0.0, 0.0, 0.0, len(record["entropies"]))

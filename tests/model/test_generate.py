@@ -1,0 +1,80 @@
+"""Generation: exact ids, batches that give each row what it would get alone, reasons to finish."""
+
+from __future__ import annotations
+
+import pytest
+
+from guardrail.errors import ModelError
+from guardrail.model.generate import Keep
+from guardrail.testing import tiny_local_model
+
+PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "mixtral"])
+def test_batch_equals_single(architecture):
+    local = tiny_local_model(architecture)
+    batch = local.generate_batch(PROMPTS, max_new_tokens=8)
+    assert [t.response_ids for t in batch] == [local.generate(p, max_new_tokens=8).response_ids for p in PROMPTS]
+
+
+def test_keeping_states_changes_no_answer():
+    local = tiny_local_model("gemma2")  # sliding windows: kept with a cache of its own kind
+    plain = local.generate_batch(PROMPTS, max_new_tokens=12)
+    kept = local.generate_batch(PROMPTS, max_new_tokens=12, keep=Keep(2, -3))
+    assert [t.response_ids for t in kept] == [t.response_ids for t in plain]
+    assert all(t.state is None for t in plain)
+    for trace in kept:
+        P, T = len(trace.prompt_ids), len(trace.response_ids)
+        assert trace.state.band_states.shape == (3 + T - 1, 32)
+        assert trace.state.head_outputs.shape == (T, 384)
+        assert trace.state.first == P - 3
+        assert all(k.shape[2] == P + T - 1 for k in trace.state.cache_keys)
+
+
+def test_seed_makes_sampling_repeatable():
+    local = tiny_local_model()
+    one, two, other = (local.generate("Hi", max_new_tokens=12, temperature=1.0, seed=s) for s in (1, 1, 2))
+    assert one.response_ids == two.response_ids != other.response_ids
+
+
+def test_a_prompt_that_fills_the_context_gets_no_response():
+    local = tiny_local_model()
+    long, short = local.generate_batch(["x" * 300, "Hi"], max_new_tokens=4)
+    assert (long.finish_reason, long.response_ids, long.text) == ("prompt_too_long", (), "")
+    assert len(short.response_ids) >= 1
+
+
+def test_the_context_limits_the_answer():
+    local = tiny_local_model()
+    local.eos_ids = [383]  # so that it does not stop by itself
+    room = 256 - len(local.encode_prompt("x" * 200))
+    trace = local.generate("x" * 200, max_new_tokens=500)
+    assert (len(trace.response_ids), trace.finish_reason) == (room, "length")
+
+
+def test_truncate_keeps_the_end_and_says_so():
+    local = tiny_local_model()
+    trace = local.generate("x" * 300, max_new_tokens=6, truncate=True)
+    assert trace.prompt_truncated
+    assert len(trace.prompt_ids) == 250
+    assert trace.prompt_ids == tuple(local.encode_prompt("x" * 300)[-250:])
+    assert not local.generate("Hi", max_new_tokens=6, truncate=True).prompt_truncated
+
+
+@pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")}])
+def test_options_that_make_no_sense(options):
+    with pytest.raises(ModelError, match=next(iter(options))):
+        tiny_local_model().generate("Hi", **options)
+
+
+def test_no_conversations():
+    assert tiny_local_model().generate_batch([]) == []
+
+
+def test_a_given_answer_ends_its_turn():
+    local = tiny_local_model()
+    trace = local.trace("Hi", "yes")
+    assert trace.response_ids[-1] == local.tokenizer.eos_token_id
+    assert local.tokenizer.decode(trace.response_ids[:-1]) == "yes"
+    assert trace.finish_reason == "given"
