@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from guardrail.cli import options
+
 from guardrail.errors import DataError
 
 
@@ -43,9 +43,10 @@ def ask(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
+    from guardrail.cli import render
+
     from guardrail.actions import load_retriever
     from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.cli import render
     from guardrail.guard import Guard
 
     index = None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from guardrail.cli import options
 
 DIRECT = "Please directly answer the following question with one or few words:\n{question}"
@@ -16,7 +15,13 @@ DIRECT = "Please directly answer the following question with one or few words:\n
 
 
 def calibrate(
-    data: Annotated[str, typer.Argument(metavar="DATA.jsonl", help="Rows of `question` and `answers` (accepted forms). 'bundled' takes the calibration half of the bundled questions.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA.jsonl",
+            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled calibration questions.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
     grader: Annotated[str, typer.Option(metavar="KIND", help="alias, exact or f1.")] = "alias",
@@ -52,6 +57,7 @@ def calibrate(
 
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import render
+
     from guardrail.evaluation.collect import Asking, collect
     from guardrail.evaluation.fitting import fit_calibrator, prior_profile
 

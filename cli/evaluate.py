@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from guardrail.cli import options
 
 
@@ -16,7 +15,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATA.jsonl",
-            help="Rows of `question` and `answers`. 'bundled' takes the held-out half of the bundled questions.",
+            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled held-out questions.",
         ),
     ],
     calibrator: Annotated[
@@ -31,7 +30,9 @@ def evaluate(
     ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
-    run: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the answers here, so that --resume can.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the answers here, so that --resume can.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run file.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
     chat_template: options.ChatTemplate = None,
@@ -54,8 +55,9 @@ def evaluate(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.calibration.shipped import shipped_calibrator
     from guardrail.cli import render
+
+    from guardrail.calibration.shipped import shipped_calibrator
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.collect import Asking, collect
     from guardrail.guard import Guard
@@ -70,7 +72,9 @@ def evaluate(
     if origin is None:
         raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
     if origin.data == data_hash(questions):
-        raise DataError(f"{name} was fitted on exactly these questions; evaluate on others, since this would flatter it")
+        raise DataError(
+            f"{name} was fitted on exactly these questions; evaluate on others, since this would flatter it"
+        )
     asking = Asking(origin.prompt, origin.system, int(str(origin.generation["max_new_tokens"])))
     answers = collect(
         local,

@@ -10,9 +10,9 @@ import sys
 from typing import Annotated
 
 import typer
+from guardrail.cli import ask, calibrate, demo, evaluate, model, policy, score
 
 from guardrail import __version__
-from guardrail.cli import ask, calibrate, demo, evaluate, model, policy, score
 from guardrail.errors import GuardrailError
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def _global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    global _debug  # noqa: PLW0603  (main reads it after typer has parsed the command line)
+    global _debug
     _debug = debug
 
 

@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-
 from guardrail.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Look at models.")
@@ -19,7 +18,9 @@ def _group() -> None:
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")] = options.DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")
+    ] = options.DEFAULT_MODEL,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -46,7 +47,9 @@ def inspect(
         "vocabulary": anatomy.head.out_features,
         "hidden_units": anatomy.head.in_features,
         "context": anatomy.context,
-        "scoring": "on the KV cache" if anatomy.cached else "without a cache (some layers keep no key and value per token)",
+        "scoring": "on the KV cache"
+        if anatomy.cached
+        else "without a cache (some layers keep no key and value per token)",
         "device": str(local.device),
         "dtype": identity.dtype,
         "weights_hash": identity.weights,

@@ -32,7 +32,9 @@ def verdict(console: Console, value: Verdict) -> None:
     console.print(escape(value.text))
     console.print()
     console.print(f"  [bold]confidence[/]  {confidence(value.attempts[-1])}")
-    console.print(f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})")
+    console.print(
+        f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})"
+    )
     console.print(f"  [bold]why[/]         {escape(value.explanation)}")
     if value.text != value.answer:
         console.print(f"  [bold]answer[/]      {escape(value.answer) or '(empty)'}")
@@ -109,7 +111,13 @@ def assessment(console: Console, value: Assessment) -> None:
     """What `guardrail evaluate` found."""
     out = f", {value.out_of_range} outside the calibrated range" if value.out_of_range else ""
     console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
-    for name, title in (("accuracy", "accuracy"), ("auroc", "AUROC"), ("aurc", "AURC"), ("brier", "Brier"), ("ece", "ECE")):
+    for name, title in (
+        ("accuracy", "accuracy"),
+        ("auroc", "AUROC"),
+        ("aurc", "AURC"),
+        ("brier", "Brier"),
+        ("ece", "ECE"),
+    ):
         console.print(f"{title:10} {estimate(value.metrics[name])}")
     top = value.top_labels
     right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"

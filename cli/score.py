@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
-
 from guardrail.cli import options
+
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 
 def score(
-    source: Annotated[str, typer.Argument(metavar="IN.jsonl", help="Rows of `messages` (or `prompt`) and `response`; - is stdin.")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where to write; - is stdout.")] = "-",
+    source: Annotated[
+        str, typer.Argument(metavar="IN.jsonl", help="Rows of `messages` (or `prompt`) and `response`; - is stdin.")
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where to write; - is stdout.")
+    ] = "-",
     model: options.Model = options.DEFAULT_MODEL,
     calibrator: options.Calibrator = None,
-    paper: Annotated[bool, typer.Option("--paper", help="Eq. 6 at the template's token, whatever a calibrator says.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Eq. 6 at the template's token, whatever a calibrator says.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Answers scored together.")] = 8,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,

@@ -85,9 +85,7 @@ class Guard:
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
         return cls(model=model, calibrator=calibrator, policy=loaded, retriever=retriever, calibrator_name=name)
 
-    def answer(
-        self, messages: Conversation, *, system: str | None = None, max_new_tokens: int = 150
-    ) -> Verdict:
+    def answer(self, messages: Conversation, *, system: str | None = None, max_new_tokens: int = 150) -> Verdict:
         """Generate, score, calibrate, decide and act; greedy decoding."""
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens)[0]
 
@@ -157,9 +155,7 @@ class Guard:
             return self.calibrator.predict(score)
         return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
 
-    def _decide(
-        self, case: _Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool
-    ) -> None:
+    def _decide(self, case: _Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
         case.again = False
         while True:
             began = time.perf_counter()
@@ -172,9 +168,7 @@ class Guard:
                 fired=case.fired,
             )
             case.spend("decide", began)
-            case.attempts.append(
-                Attempt(trace.text, score, confidence, decision, trace.finish_reason, case.evidence)
-            )
+            case.attempts.append(Attempt(trace.text, score, confidence, decision, trace.finish_reason, case.evidence))
             if decision.action != "retrieve" or self.retriever is None:
                 return
             case.fired.append(decision.rule)

@@ -62,7 +62,9 @@ def tiny_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> 
         torch.manual_seed(seed)
         options = {**_SMALL, "initializer_range": 0.2, **ARCHITECTURES[architecture], **config}
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **options))
-        for parameter in model.parameters():  # biases and norms too, so that no part of a formula is tested at zero or one
+        for (
+            parameter
+        ) in model.parameters():  # biases and norms too, so that no part of a formula is tested at zero or one
             parameter.data += 0.05 * torch.randn_like(parameter)
     model.eval()
     assert isinstance(model, nn.Module)  # noqa: S101  (for the type checker: transformers is untyped)
@@ -73,7 +75,7 @@ def tiny_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFas
     """A byte-level tokenizer of 256 bytes and five special tokens; every text round-trips."""
     special = ["<pad>", "<s>", "<|im_end|>", "<unk>", "<|im_start|>"]
     vocabulary = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))  # noqa: S106
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(special)

@@ -42,8 +42,9 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tiny_folder, tmp_path_factory) -> Path:
     """Questions of which the tiny model gets about half right, since its own answers are the accepted ones."""
-    from guardrail import load_model
     from guardrail.cli.calibrate import DIRECT
+
+    from guardrail import load_model
 
     local = load_model(str(tiny_folder), device="cpu")
     questions = [f"What is number {i}?" for i in range(90)]
@@ -57,7 +58,7 @@ def tiny_data(tiny_folder, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def cli(tmp_path):
     """Run the real command in a real process, in an empty folder: `cli("ask", "hello").stdout`."""
 

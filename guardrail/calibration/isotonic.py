@@ -23,135 +23,22 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy.special import betaincinv
+from numpy.typing import ArrayLike
+from pydantic import ValidationError
 
 from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.labels import label_for
-from guardrail.calibration.metrics import (
-    Bools,
-    Estimate,
-    Floats,
-    aurc,
-    auroc,
-    bootstrap_interval,
-    brier,
-    ece,
-    wilson_interval,
-)
+from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
+from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import Provenance
+from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, MetricRecord, Record
 from guardrail.errors import CalibrationError, NotFittedError
 from guardrail.types import Confidence, Score
 
-MIN_POINTS = 30
-MIN_OF_EACH = 5
-PSEUDO_ANSWERS = 2.0
-_LARGEST = 1e300  # so that the difference of two scores is finite
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
 T = TypeVar("T")
-_Probability = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Block(BaseModel):
-    """A run of scores that share one estimate: first, median and last score; answers and right ones.
-
-    Estimate and interval.
-    """
-
-    model_config = _STRICT
-    first: float
-    score: float
-    last: float
-    n: Annotated[int, Field(ge=1)]
-    n_correct: Annotated[int, Field(ge=0)]
-    p_correct: _Probability
-    low: _Probability
-    high: _Probability
-
-
-class _Metric(BaseModel):
-    model_config = _STRICT
-    value: float
-    low: float
-    high: float
-    n: Annotated[int, Field(ge=1)]
-
-
-class _Record(BaseModel):
-    """The JSON file.
-
-    Its numbers are checked against each other, so that a file edited by hand cannot pass for a fit.
-    """
-
-    model_config = _STRICT
-    schema_version: Literal[1] = 1
-    kind: Literal["isotonic"] = "isotonic"
-    unit: Literal["answer"] = "answer"
-    n: Annotated[int, Field(ge=MIN_POINTS)]
-    n_correct: Annotated[int, Field(ge=MIN_OF_EACH)]
-    pseudo_answers: Annotated[float, Field(gt=0)]
-    blocks: Annotated[tuple[_Block, ...], Field(min_length=1)]
-    metrics: dict[str, _Metric]
-    provenance: Provenance | None
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        if self.n - self.n_correct < MIN_OF_EACH:
-            raise ValueError(f"n_correct {self.n_correct} leaves fewer than {MIN_OF_EACH} wrong answers of n {self.n}")
-        if (sum(b.n for b in self.blocks), sum(b.n_correct for b in self.blocks)) != (self.n, self.n_correct):
-            raise ValueError("the blocks' counts do not add up to n and n_correct")
-        for i, b in enumerate(self.blocks):
-            if b.n_correct > b.n:
-                raise ValueError(f"blocks.{i}: n_correct {b.n_correct} exceeds n {b.n}")
-            if not -_LARGEST <= b.first <= b.score <= b.last <= _LARGEST:
-                raise ValueError(f"blocks.{i}: scores must ascend: first <= score <= last")
-            if not b.low <= b.p_correct <= b.high:
-                raise ValueError(f"blocks.{i}: p_correct {b.p_correct} lies outside [low, high]")
-            expected = _shrunk(b.n, b.n_correct, self.n_correct / self.n, self.pseudo_answers)
-            if not math.isclose(b.p_correct, expected, rel_tol=1e-9):
-                raise ValueError(f"blocks.{i}: p_correct {b.p_correct} does not follow from the counts ({expected})")
-        for i, (a, b) in enumerate(zip(self.blocks, self.blocks[1:], strict=False), start=1):
-            if a.last >= b.first:
-                raise ValueError(f"blocks.{i}: scores must ascend from block to block")
-            if a.p_correct < b.p_correct or a.low < b.low or a.high < b.high:
-                raise ValueError(f"blocks.{i}: p_correct, low and high must not rise with the score")
-        return self
-
-
-class _Curve(NamedTuple):
-    """A fit, ready to interpolate: the range of its scores; its blocks' median scores, ascending, (blocks,).
-
-    Values (3, blocks).
-    """
-
-    first: float
-    last: float
-    score: Floats
-    values: Floats  # rows p_correct, low, high, each non-increasing
-
-    @classmethod
-    def through(cls, blocks: Sequence[_Block]) -> Self:
-        values = np.array([[b.p_correct, b.low, b.high] for b in blocks]).T
-        return cls(blocks[0].first, blocks[-1].last, np.array([b.score for b in blocks]), values)
-
-    def at(self, scores: Floats) -> Floats:
-        """The values at `scores` (n,), of shape (3, n).
-
-        Linear between the blocks' median scores, constant outside them.
-        """
-        if len(self.score) == 1:
-            return np.repeat(self.values, len(scores), axis=1)
-        x = np.clip(scores, self.score[0], self.score[-1])
-        i = np.clip(np.searchsorted(self.score, x, side="right") - 1, 0, len(self.score) - 2)
-        t = (x - self.score[i]) / (self.score[i + 1] - self.score[i])
-        before, after = self.values[:, i], self.values[:, i + 1]
-        # rounding can step past the neighbour; the clip keeps the result non-increasing to the last bit
-        return np.clip(before + t * (after - before), after, before)
 
 
 class IsotonicCalibrator:
@@ -167,8 +54,8 @@ class IsotonicCalibrator:
     """
 
     def __init__(self) -> None:
-        self._record: _Record | None = None
-        self._curve: _Curve | None = None
+        self._record: Record | None = None
+        self._curve: Curve | None = None
 
     def fit(
         self,
@@ -176,14 +63,18 @@ class IsotonicCalibrator:
         correct: ArrayLike,
         *,
         provenance: Provenance | None = None,
+        metrics: Mapping[str, Estimate] | None = None,
         folds: int = 5,
         seed: int = 0,
     ) -> Self:
         """Fit on scores, shape (n,), and booleans, shape (n,), True where the answer is right.
 
         folds, seed: of the cross-validation behind the `brier` and `ece` in `metrics`, which are never measured on
-        fitted points. Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores
-        that are unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
+        fitted points. metrics: measured elsewhere, in place of these; where the scorer itself was chosen on the same
+        answers, only a cross-validation that repeats the choice is honest.
+
+        Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are
+        unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
         """
         s, c = _points(scores, correct)
         right, n = int(c.sum()), len(c)
@@ -198,23 +89,18 @@ class IsotonicCalibrator:
             raise CalibrationError(
                 f"all {n} scores are {s[0]:g}, which tells right from wrong nowhere; check the scorer"
             )
-        out_of_fold = cross_validated_predictions(s, c, folds=folds, seed=seed)
-        metrics = {
-            "accuracy": wilson_interval(right, n),
-            "auroc": bootstrap_interval(auroc, s, c, seed=seed),
-            "aurc": bootstrap_interval(aurc, s, c, seed=seed),
-            "brier": bootstrap_interval(brier, out_of_fold, c, seed=seed),
-            "ece": bootstrap_interval(ece, out_of_fold, c, seed=seed),
-        }
-        self._record = _Record(
+        if metrics is None:
+            out_of_fold = cross_validated_predictions(s, c, folds=folds, seed=seed)
+            metrics = calibration_metrics(s, out_of_fold, c, seed=seed)
+        self._record = Record(
             n=n,
             n_correct=right,
             pseudo_answers=PSEUDO_ANSWERS,
-            blocks=_fit_blocks(s, c),
-            metrics={k: _Metric(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
+            blocks=fit_blocks(s, c),
+            metrics={k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
             provenance=provenance,
         )
-        self._curve = _Curve.through(self._record.blocks)
+        self._curve = Curve.through(self._record.blocks)
         return self
 
     def predict(self, score: Score | float) -> Confidence:
@@ -315,7 +201,7 @@ class IsotonicCalibrator:
     @classmethod
     def _parse(cls, text: str, source: str) -> Self:
         try:
-            record = _Record.model_validate_json(text)
+            record = Record.model_validate_json(text)
         except ValidationError as e:
             first = e.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -325,7 +211,7 @@ class IsotonicCalibrator:
                 f"{source}: not a calibrator: {f'{where}: ' if where else ''}{what}{more}. {_remedy(source)}"
             ) from e
         out = cls()
-        out._record, out._curve = record, _Curve.through(record.blocks)
+        out._record, out._curve = record, Curve.through(record.blocks)
         return out
 
 
@@ -342,63 +228,8 @@ def cross_validated_predictions(
     for held_out in stratified_folds(c, folds, seed):
         fitted_on = np.ones(len(c), dtype=np.bool_)
         fitted_on[held_out] = False
-        out[held_out] = _Curve.through(_fit_blocks(s[fitted_on], c[fitted_on])).at(s[held_out])[0]
+        out[held_out] = fitted_probabilities(s[fitted_on], c[fitted_on], s[held_out])
     return out
-
-
-def pool_adjacent_violators(
-    n: Sequence[int] | NDArray[np.int_],
-    n_correct: Sequence[int] | NDArray[np.int_],
-    pseudo: float = 0.0,
-    base: float = 0.0,
-) -> list[tuple[int, int, int]]:
-    """Merge neighbours until (n_correct + pseudo * base) / (n + pseudo) strictly decreases (pseudo = 0: least squares).
-
-    n, n_correct: answers and right ones at each distinct score, ascending, shape (m,). Returns one (stop, n,
-    n_correct) a block; `stop` is the index after its last entry.
-    """
-    blocks: list[tuple[int, int, int]] = []
-    for i, (size, right) in enumerate(zip(n, n_correct, strict=True)):
-        block = (i + 1, int(size), int(right))
-        while blocks and _shrunk(*blocks[-1][1:], base, pseudo) <= _shrunk(*block[1:], base, pseudo):
-            _, size_before, right_before = blocks.pop()
-            block = (i + 1, block[1] + size_before, block[2] + right_before)
-        blocks.append(block)
-    return blocks
-
-
-def _fit_blocks(scores: Floats, correct: Bools) -> tuple[_Block, ...]:
-    order = np.argsort(scores, kind="stable")
-    s = scores[order].tolist()
-    distinct, group, size = np.unique(scores, return_inverse=True, return_counts=True)
-    right = np.bincount(group, weights=correct, minlength=len(distinct)).astype(np.int_)
-    base = float(correct.mean())
-    raw = pool_adjacent_violators(size, right)
-    pooled = pool_adjacent_violators([b[1] for b in raw], [b[2] for b in raw], PSEUDO_ANSWERS, base)
-    n, k = (np.array([b[column] for b in pooled], dtype=np.float64) for column in (1, 2))
-    low = np.maximum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.025)[::-1])[::-1]
-    high = np.minimum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.975))
-    blocks, start = [], 0
-    for (_, size_, right_), low_, high_ in zip(pooled, low.tolist(), high.tolist(), strict=True):
-        stop = start + size_
-        blocks.append(
-            _Block(
-                first=s[start],
-                score=s[(start + stop - 1) // 2],
-                last=s[stop - 1],
-                n=size_,
-                n_correct=right_,
-                p_correct=_shrunk(size_, right_, base, PSEUDO_ANSWERS),
-                low=low_,
-                high=high_,
-            )
-        )
-        start = stop
-    return tuple(blocks)
-
-
-def _shrunk(n: int, n_correct: int, base: float, pseudo: float) -> float:
-    return (n_correct + pseudo * base) / (n + pseudo)
 
 
 def _points(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
@@ -418,7 +249,7 @@ def _finite(scores: Sequence[Score | float] | ArrayLike) -> Floats:
     s = np.asarray(scores, dtype=np.float64)
     if s.ndim != 1:
         raise CalibrationError(f"scores must be a row of numbers, not an array of shape {s.shape}")
-    bad = int((~(np.abs(s) <= _LARGEST)).sum())
+    bad = int((~(np.abs(s) <= LARGEST)).sum())
     if bad:
         raise CalibrationError(f"{bad} of {len(s)} scores are unscored or not finite; leave those answers out")
     return s

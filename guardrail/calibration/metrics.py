@@ -177,6 +177,20 @@ def bootstrap_interval(
     return _bootstrap(lambda rows: metric(*rows), arrays, n, seed, level)
 
 
+def calibration_metrics(
+    uncertainty: ArrayLike, p_correct: ArrayLike, correct: ArrayLike, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """The five figures of a calibrator: accuracy; auroc, aurc of the uncertainty; brier, ece of the probability."""
+    hits = _labels(correct)
+    return {
+        "accuracy": wilson_interval(int(hits.sum()), len(hits)),
+        "auroc": bootstrap_interval(auroc, uncertainty, correct, seed=seed),
+        "aurc": bootstrap_interval(aurc, uncertainty, correct, seed=seed),
+        "brier": bootstrap_interval(brier, p_correct, correct, seed=seed),
+        "ece": bootstrap_interval(ece, p_correct, correct, seed=seed),
+    }
+
+
 def bootstrap_difference(
     metric: Metric,
     first: Sequence[ArrayLike],

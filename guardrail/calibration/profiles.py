@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guardrail.calibration.folds import stratified_folds
-from guardrail.calibration.isotonic import fitted_probabilities
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
+from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.scoring.profile import Band, Profile
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Signals:
 class Selection:
     """The outcome: the profile to use and the evidence for it.
 
-    chosen: the best on all data; adopted: whether `profile` is it rather than the prior. auroc_chosen, auroc_prior: from
+    adopted: whether `profile` is the best on all data rather than the prior. auroc_chosen, auroc_prior: from
     out-of-fold probabilities, the choice repeated in each fold; difference: chosen minus prior, paired bootstrap.
     p_correct: out-of-fold probabilities under `profile`, (n,), for honest ECE and reliability.
     """
@@ -75,7 +75,7 @@ class Selection:
 
 
 def candidates(prior: Profile, signals: Signals) -> list[Profile]:
-    """Profiles to choose from: every token, band and reduction, raw as in eq. 6 or on the quantile scale with each alpha.
+    """Profiles to choose from: every token, band and reduction, raw as in eq. 6 or on the quantile scale.
 
     Those on the quantile scale have no grids yet: see `fit`.
     """
@@ -84,13 +84,9 @@ def candidates(prior: Profile, signals: Signals) -> list[Profile]:
         for band in signals.semgrad:
             for reduction in ("mean", "sum"):
                 options = {"token": token, "token_source": "calibration data", "band": band, "reduction": reduction}
-                for alpha in (None, 0.5):
-                    grid.append(
-                        Profile.model_construct(
-                            **{**prior.model_dump(), **options, "alpha": alpha, "scale": "quantile"}
-                        )
-                    )
-                grid.append(Profile.model_validate({**prior.model_dump(), **options}))
+                raw = prior.model_copy(update=options)
+                grid.append(raw)
+                grid += [raw.model_copy(update={"scale": "quantile", "alpha": alpha}) for alpha in ALPHAS]
     return grid
 
 
@@ -136,7 +132,7 @@ def select(
     if not choosing:
         ranked = auroc(1 - p_prior, correct)
         return Selection(fit(prior, signals), False, None, ranked, ranked, p_prior)
-    difference = bootstrap_difference(auroc, 1 - p_chosen, 1 - p_prior, correct, seed=seed)
+    difference = bootstrap_difference(auroc, (1 - p_chosen, correct), (1 - p_prior, correct), seed=seed)
     adopted = difference.low > 0
     return Selection(
         profile=choose(prior, signals, correct) if adopted else prior,

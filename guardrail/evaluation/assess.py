@@ -1,4 +1,4 @@
-"""A calibrator on questions it has not seen: ranking, calibration, and what policies would have done. No files, no screens."""
+"""A calibrator on questions it has not seen: ranking, calibration, what policies would have done. No files, no screens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from guardrail.calibration.metrics import (
     Floats,
     ReliabilityBin,
     TopLabels,
-    aurc,
-    auroc,
-    bootstrap_interval,
-    brier,
-    ece,
+    calibration_metrics,
     reliability_table,
     top_labels_share_and_accuracy,
     wilson_interval,
@@ -35,8 +31,8 @@ from guardrail.types import ACTIONS, Action, Confidence, Score
 class PolicyOutcome:
     """What a policy would have done with the answers, without a retriever (its retrieve rules are passed over).
 
-    actions: answers by action. coverage: share that is shown to the user, as is or hedged. error: share of wrong answers
-    among those answered as is; None when there are none. error_shown: the same among answered and hedged ones.
+    actions: answers by action. coverage: share that is shown to the user, as is or hedged; answered: as is alone. error:
+    share of wrong answers among those answered as is; error_shown: among answered and hedged ones; None for none.
     """
 
     policy: str
@@ -97,13 +93,7 @@ def assess(
         n=len(answers.records),
         unscored=len(answers.records) - len(correct),
         out_of_range=sum(not c.in_range for c in known),
-        metrics={
-            "accuracy": wilson_interval(int(correct.sum()), len(correct)),
-            "auroc": bootstrap_interval(auroc, 1 - p, correct, seed=seed),
-            "aurc": bootstrap_interval(aurc, 1 - p, correct, seed=seed),
-            "brier": bootstrap_interval(brier, p, correct, seed=seed),
-            "ece": bootstrap_interval(ece, p, correct, seed=seed),
-        },
+        metrics=calibration_metrics(1 - p, p, correct, seed=seed),
         top_labels=top_labels_share_and_accuracy(p, correct),
         reliability=reliability_table(p, correct),
         error_unguarded=_share(~answers.correct),

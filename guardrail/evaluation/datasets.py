@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from guardrail.data import Split, load_questions
 from guardrail.errors import DataError
 
 _BOM = b"\xef\xbb\xbf"
@@ -34,12 +35,10 @@ class QuestionRow:
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file, one a line, with their line numbers from 1; `-` is standard input.
+def numbered_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, str]]:
+    """Line number from 1, content and place (`file:line`) of every line that is not blank; `-` is standard input.
 
-    Blank lines, a byte-order mark and CRLF are accepted. Raises `DataError` for a file that cannot be read and, when
-    its line is reached, for invalid UTF-8, invalid JSON, NaN and infinities, half a surrogate pair, and anything but
-    an object.
+    A byte-order mark is dropped. Raises `DataError` for a file that cannot be read.
     """
     name = os.fspath(path)
     source = "<stdin>" if name == "-" else name
@@ -49,9 +48,27 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, An
             for number, raw in enumerate(file, start=1):
                 line = raw.removeprefix(_BOM) if number == 1 else raw
                 if line.strip():
-                    yield number, _object(line, f"{source}:{number}")
+                    yield number, line, f"{source}:{number}"
     except OSError as e:
         raise DataError(f"{source}: cannot read it: {e.strerror}") from e
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file, one a line, with their line numbers from 1; `-` is standard input.
+
+    Blank lines, a byte-order mark and CRLF are accepted. Raises `DataError` for a file that cannot be read and, when
+    its line is reached, for what `parse_object` refuses.
+    """
+    for number, line, where in numbered_lines(path):
+        yield number, parse_object(line, where)
+
+
+def load_questions_from(data: str, split: Split, limit: int | None = None) -> list[QuestionRow]:
+    """`bundled` means that split of the bundled questions; anything else is a file, or `-` for standard input."""
+    if data != "bundled":
+        return load_question_rows(data, limit)
+    rows = [QuestionRow(q.question, q.answers, {"id": q.id, "kind": q.kind}) for q in load_questions(split)]
+    return rows[:limit]
 
 
 def load_question_rows(path: str | os.PathLike[str], limit: int | None = None) -> list[QuestionRow]:
@@ -96,7 +113,11 @@ def check_no_leak(calibration_digests: Collection[str], rows: Iterable[QuestionR
         )
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def parse_object(line: bytes, where: str) -> dict[str, Any]:
+    """One line's JSON object; `where` opens every message.
+
+    Raises `DataError` for invalid UTF-8 or JSON, NaN, infinities, half a surrogate pair, and anything but an object.
+    """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as e:

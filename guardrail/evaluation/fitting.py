@@ -14,13 +14,10 @@ from guardrail.calibration.metrics import (
     Estimate,
     Floats,
     ReliabilityBin,
-    aurc,
-    auroc,
     bootstrap_interval,
-    brier,
+    calibration_metrics,
     ece,
     reliability_table,
-    wilson_interval,
 )
 from guardrail.calibration.profiles import Selection, fit, scores, select
 from guardrail.calibration.provenance import Provenance
@@ -36,7 +33,7 @@ _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """A fitted calibrator and what cross-validation says about it; no figure is measured on the points it was fitted to.
+    """A fitted calibrator and what cross-validation says about it; no figure is measured on fitted points.
 
     metrics: accuracy of all scored answers; auroc, aurc, brier and ece of out-of-fold probabilities, the choice of the
     profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability.
@@ -79,13 +76,7 @@ def fit_calibrator(
     IsotonicCalibrator().fit(scores(fit(prior, signals), signals), correct)  # refuses bad data before the long part
     selection = select(prior, signals, correct, choosing=keep_profile is None, seed=seed)
     p = selection.p_correct
-    metrics = {
-        "accuracy": wilson_interval(int(correct.sum()), len(correct)),
-        "auroc": bootstrap_interval(auroc, 1 - p, correct, seed=seed),
-        "aurc": bootstrap_interval(aurc, 1 - p, correct, seed=seed),
-        "brier": bootstrap_interval(brier, p, correct, seed=seed),
-        "ece": bootstrap_interval(ece, p, correct, seed=seed),
-    }
+    metrics = calibration_metrics(1 - p, p, correct, seed=seed)
     calibrator = IsotonicCalibrator().fit(
         scores(selection.profile, signals),
         correct,
@@ -124,8 +115,7 @@ def prior_profile(local: LocalModel) -> Profile:
 
 
 def own_probability(answers: Answers) -> Floats:
-    """exp(-nll / length) of the scored answers, (n,): the probability that the model itself gave its words, uncalibrated."""
+    """exp(-nll / length) of the scored answers, (n,): how probable the model itself found its words, uncalibrated."""
     mean = [float(np.mean(answers.records[i]["log_probs"])) for i in answers.scored]
-    return np.clip(np.exp(np.array(mean)), 0.0, 1.0)
-
-
+    out: Floats = np.clip(np.exp(np.array(mean)), 0.0, 1.0)
+    return out

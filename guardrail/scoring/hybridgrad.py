@@ -136,9 +136,9 @@ def unscorable(row: Row, trace: Trace | None, anatomy: Anatomy, offsets: Sequenc
         return Score.none("no_response_tokens", "the response has no token", length=0)
     if trace is not None and not trace.text.strip():
         return Score.none("empty_answer", "the answer is empty", length=T)
-    if anatomy.context is not None and P + T - 1 > anatomy.context:
+    if anatomy.context is not None and anatomy.context < P + T - 1:
         return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
-    if P < -min(offsets):
+    if -min(offsets) > P:
         return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
     V = anatomy.head.out_features
     for token in (*row.prompt_ids, *row.response_ids):

@@ -10,9 +10,11 @@ from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
 from guardrail.calibration import isotonic
-from guardrail.calibration.isotonic import IsotonicCalibrator, cross_validated_predictions, pool_adjacent_violators
+from guardrail.calibration.isotonic import IsotonicCalibrator, cross_validated_predictions
 from guardrail.calibration.metrics import ece
+from guardrail.calibration.pooling import Curve, fit_blocks, pool_adjacent_violators
 from guardrail.calibration.provenance import ModelIdentity, Provenance
+from guardrail.calibration.record import Record
 from guardrail.errors import CalibrationError, NotFittedError
 from guardrail.types import Score
 
@@ -87,8 +89,8 @@ def test_pava_against_sklearn(data):
 @settings(max_examples=60, deadline=None)
 def test_predictions_never_rise_with_the_score_nor_reach_0_or_1(data):
     s, c = data
-    blocks = isotonic._fit_blocks(s, c)
-    curve = isotonic._Curve.through(blocks)
+    blocks = fit_blocks(s, c)
+    curve = Curve.through(blocks)
     x = np.sort(
         np.concatenate([s, np.nextafter(s, 1e308), (np.sort(s)[1:] / 2 + np.sort(s)[:-1] / 2), [-1e308, 1e308]])
     )
@@ -120,7 +122,7 @@ def test_the_truth_is_recovered_and_the_interval_covers_it():
     for seed in range(40):
         s, c, _ = simulate(280, seed)
         x, _, truth = simulate(500, 1000 + seed)
-        p, low, high = isotonic._Curve.through(isotonic._fit_blocks(s, c)).at(x)
+        p, low, high = Curve.through(fit_blocks(s, c)).at(x)
         covered.append(((low <= truth) & (truth <= high)).mean())
         error.append(np.abs(p - truth).mean())
     assert np.mean(covered) > 0.95
@@ -268,11 +270,11 @@ def test_a_file_gives_back_every_bit(fitted, tmp_path):
 @settings(max_examples=25, deadline=None)
 def test_any_fit_survives_the_round_trip(data):
     s, c = data
-    record = isotonic._Record(
+    record = Record(
         n=len(c),
         n_correct=int(c.sum()),
         pseudo_answers=2.0,
-        blocks=isotonic._fit_blocks(s, c),
+        blocks=fit_blocks(s, c),
         metrics={},
         provenance=None,
     ).model_dump(mode="json")

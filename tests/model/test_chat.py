@@ -12,7 +12,10 @@ LLAMA3 = (
     "{{ '<s>' }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n{{ m['content'] | trim }}"
     "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
-MISTRAL = "{{ '<s>' }}{% for m in messages %}{% if m['role'] == 'user' %}[INST]{{ m['content'] }}[/INST]{% else %}{{ m['content'] }}</s>{% endif %}{% endfor %}"
+MISTRAL = (
+    "{{ '<s>' }}{% for m in messages %}{% if m['role'] == 'user' %}"
+    "[INST]{{ m['content'] }}[/INST]{% else %}{{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
 USER = [{"role": "user", "content": "Hello"}]
 
 
@@ -28,7 +31,12 @@ def tokenizer(template, *special):
         # <|im_start|>assistant\n: the role has 9 byte tokens here, then the newline
         (CHATML, [], -11, "<|im_start|>"),
         (CHATML, ["assistant"], -3, "<|im_start|>"),  # Qwen's shape: the role is one token
-        (LLAMA3, ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "assistant", "\n\n"], -4, "<|start_header_id|>"),
+        (
+            LLAMA3,
+            ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "assistant", "\n\n"],
+            -4,
+            "<|start_header_id|>",
+        ),
         (MISTRAL, ["[INST]", "[/INST]", "</s>"], -2, "a"),  # the last token of the user's text, before [/INST]
     ],
 )

@@ -86,7 +86,9 @@ def test_identity_is_the_weights_not_the_name(folder):
     one, two = load_model(str(folder), device="cpu"), load_model(str(folder), device="cpu")
     assert one.identity == two.identity
     two.model.get_parameter("model.layers.1.mlp.up_proj.weight").data[0, 0] += 1e-3
-    assert load_model(str(folder), device="cpu").identity.weights != type(two)(two.model, two.tokenizer).identity.weights
+    assert (
+        load_model(str(folder), device="cpu").identity.weights != type(two)(two.model, two.tokenizer).identity.weights
+    )
 
 
 def test_devices_and_dtypes_that_are_not_there(folder):
@@ -97,6 +99,8 @@ def test_devices_and_dtypes_that_are_not_there(folder):
 
 
 def test_chat_template_option(folder):
-    local = load_model(str(folder), device="cpu", chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}!")
+    local = load_model(
+        str(folder), device="cpu", chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}!"
+    )
     assert local.tokenizer.decode(local.encode_prompt("Hi")) == "Hi!"
     assert local.identity.chat_template != load_model(str(folder), device="cpu").identity.chat_template

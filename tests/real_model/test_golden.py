@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from guardrail.cli.calibrate import DIRECT
 from slow_reference import slow_hybridgrad
 
-from guardrail.cli.calibrate import DIRECT
 from guardrail.scoring.gradients import Row
 from guardrail.scoring.hybridgrad import HybridGradScorer
 

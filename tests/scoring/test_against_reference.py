@@ -42,7 +42,9 @@ def test_batch_of_different_lengths(architecture):
 def test_after_generation(architecture):
     local = LocalModel(tiny_model(architecture), tiny_tokenizer())
     scorer = HybridGradScorer(local)
-    traces = local.generate_batch(["What is it?", "And why is it so, in a few words?"], max_new_tokens=6, keep=scorer.keep)
+    traces = local.generate_batch(
+        ["What is it?", "And why is it so, in a few words?"], max_new_tokens=6, keep=scorer.keep
+    )
     assert all((t.state is not None) == local.anatomy.cached for t in traces)
     traces = [replace(t, text="said") for t in traces]  # a random model may say nothing but special tokens
     for trace, score in zip(traces, scorer.score_traces(traces), strict=True):

@@ -22,7 +22,7 @@ def fingerprint(model):
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def used_model():
     """A model in the middle of something: mixed train modes, some frozen parameters, gradients in place, a hook."""
     model = tiny_model("llama")

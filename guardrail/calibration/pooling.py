@@ -1,0 +1,104 @@
+"""Pool adjacent violators, shrink, and interpolate: from right/wrong counts to a decreasing curve (see isotonic.py).
+
+Knows nothing about files, models or what a score means; higher score = less probably right.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from guardrail.calibration.metrics import Bools, Floats
+from guardrail.calibration.record import Block, shrunk
+
+PSEUDO_ANSWERS = 2.0
+
+
+class Curve(NamedTuple):
+    """A fit, ready to interpolate: the range of its scores; its blocks' median scores, ascending, (blocks,).
+
+    Values (3, blocks).
+    """
+
+    first: float
+    last: float
+    score: Floats
+    values: Floats  # rows p_correct, low, high, each non-increasing
+
+    @classmethod
+    def through(cls, blocks: Sequence[Block]) -> Self:
+        values = np.array([[b.p_correct, b.low, b.high] for b in blocks]).T
+        return cls(blocks[0].first, blocks[-1].last, np.array([b.score for b in blocks]), values)
+
+    def at(self, scores: Floats) -> Floats:
+        """The values at `scores` (n,), of shape (3, n).
+
+        Linear between the blocks' median scores, constant outside them.
+        """
+        if len(self.score) == 1:
+            return np.repeat(self.values, len(scores), axis=1)
+        x = np.clip(scores, self.score[0], self.score[-1])
+        i = np.clip(np.searchsorted(self.score, x, side="right") - 1, 0, len(self.score) - 2)
+        t = (x - self.score[i]) / (self.score[i + 1] - self.score[i])
+        before, after = self.values[:, i], self.values[:, i + 1]
+        # rounding can step past the neighbour; the clip keeps the result non-increasing to the last bit
+        return np.clip(before + t * (after - before), after, before)
+
+
+def fitted_probabilities(scores: Floats, correct: Bools, at: Floats) -> Floats:
+    """The curve fitted to `scores` and `correct`, (n,) each, at the scores `at`, (m,): probabilities of shape (m,)."""
+    out: Floats = Curve.through(fit_blocks(scores, correct)).at(at)[0]
+    return out
+
+
+def pool_adjacent_violators(
+    n: Sequence[int] | NDArray[np.int_],
+    n_correct: Sequence[int] | NDArray[np.int_],
+    pseudo: float = 0.0,
+    base: float = 0.0,
+) -> list[tuple[int, int, int]]:
+    """Merge neighbours until (n_correct + pseudo * base) / (n + pseudo) strictly decreases (pseudo = 0: least squares).
+
+    n, n_correct: answers and right ones at each distinct score, ascending, shape (m,). Returns one (stop, n,
+    n_correct) a block; `stop` is the index after its last entry.
+    """
+    blocks: list[tuple[int, int, int]] = []
+    for i, (size, right) in enumerate(zip(n, n_correct, strict=True)):
+        block = (i + 1, int(size), int(right))
+        while blocks and shrunk(*blocks[-1][1:], base, pseudo) <= shrunk(*block[1:], base, pseudo):
+            _, size_before, right_before = blocks.pop()
+            block = (i + 1, block[1] + size_before, block[2] + right_before)
+        blocks.append(block)
+    return blocks
+
+
+def fit_blocks(scores: Floats, correct: Bools) -> tuple[Block, ...]:
+    order = np.argsort(scores, kind="stable")
+    s = scores[order].tolist()
+    distinct, group, size = np.unique(scores, return_inverse=True, return_counts=True)
+    right = np.bincount(group, weights=correct, minlength=len(distinct)).astype(np.int_)
+    base = float(correct.mean())
+    raw = pool_adjacent_violators(size, right)
+    pooled = pool_adjacent_violators([b[1] for b in raw], [b[2] for b in raw], PSEUDO_ANSWERS, base)
+    n, k = (np.array([b[column] for b in pooled], dtype=np.float64) for column in (1, 2))
+    low = np.maximum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.025)[::-1])[::-1]
+    high = np.minimum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.975))
+    blocks, start = [], 0
+    for (_, size_, right_), low_, high_ in zip(pooled, low.tolist(), high.tolist(), strict=True):
+        stop = start + size_
+        blocks.append(
+            Block(
+                first=s[start],
+                score=s[(start + stop - 1) // 2],
+                last=s[stop - 1],
+                n=size_,
+                n_correct=right_,
+                p_correct=shrunk(size_, right_, base, PSEUDO_ANSWERS),
+                low=low_,
+                high=high_,
+            )
+        )
+        start = stop
+    return tuple(blocks)
