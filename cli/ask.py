@@ -52,7 +52,7 @@ def ask(
     index = None
     if retriever is not None:
         runtime.say(f"indexing {retriever}")
-        index = load_retriever(retriever)
+        index = load_retriever(retriever, progress=runtime.passage_counter())
     guard = Guard(
         model=local,
         policy=chosen,

@@ -79,7 +79,7 @@ def calibrate(
         answers,
         asking,
         grader=grader,
-        command=shlex.join(["guardrail", *sys.argv[1:]]),
+        command=shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
         keep_profile=prior_profile(local) if keep_paper_profile else None,
     )
     fit.calibrator.save(output)

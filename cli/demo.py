@@ -1,1 +1,50 @@
-def demo() -> None: ...
+"""`guardrail demo`: the main job on the embedded model, every action once or more."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from guardrail.types import Verdict
+
+# Picked so that every action occurs, and one confident mistake: a confidence of 0.56 is wrong almost every second time.
+# What happens to them is not scripted.
+QUESTIONS = (
+    "What is the capital of Japan?",
+    "In which year did the Battle of Waterloo take place?",
+    "What is the capital of Burkina Faso?",
+    "Who painted The Night Watch?",
+    "Which planet is closest to the Sun?",
+    "What is the highest mountain of Japan?",
+    "Who composed The Bartered Bride?",
+    "What is the next prime number after 23?",
+)
+
+
+def demo(
+    no_retrieval: Annotated[bool, typer.Option("--no-retrieval", help="Without the bundled passages.")] = False,
+) -> None:
+    """Answer a handful of questions with the embedded model, each with its confidence and the policy's action."""
+    from guardrail.cli import options, runtime
+
+    started = time.perf_counter()
+    local = runtime.load(options.DEFAULT_MODEL, "cpu", None, None)
+    from guardrail.actions import load_retriever
+    from guardrail.cli import render
+    from guardrail.data import passages_path
+    from guardrail.guard import Guard
+
+    retriever = None
+    if not no_retrieval:
+        runtime.say("indexing the bundled passages")
+        retriever = load_retriever(passages_path(), progress=runtime.passage_counter())
+    guard = Guard(model=local, policy="default", retriever=retriever)
+    guard.answer("Warm-up: the first pass is slower.", max_new_tokens=8)
+    verdicts: list[tuple[str, Verdict]] = []
+    for number, question in enumerate(QUESTIONS, start=1):
+        runtime.say(f"question {number} of {len(QUESTIONS)}: {question}")
+        verdicts.append((question, guard.answer(question, max_new_tokens=64)))
+    render.demo(runtime.console(), verdicts, time.perf_counter() - started)

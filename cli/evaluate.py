@@ -43,7 +43,7 @@ def evaluate(
     """AUROC, AURC, Brier, ECE, accuracy and top labels with 95 % intervals, and what policies would have done."""
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.errors import CalibrationError, DataError
-    from guardrail.evaluation.datasets import data_hash, load_questions_from
+    from guardrail.evaluation.datasets import check_no_leak, load_questions_from
     from guardrail.evaluation.graders import get_grader
     from guardrail.policy import Policy
 
@@ -71,10 +71,7 @@ def evaluate(
     origin = fitted.provenance
     if origin is None:
         raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
-    if origin.data == data_hash(questions):
-        raise DataError(
-            f"{name} was fitted on exactly these questions; evaluate on others, since this would flatter it"
-        )
+    check_no_leak(origin.questions, questions)
     asking = Asking(origin.prompt, origin.system, int(str(origin.generation["max_new_tokens"])))
     answers = collect(
         local,

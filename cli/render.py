@@ -56,6 +56,39 @@ def confidence(attempt: Attempt) -> str:
     return f"[{colour}]{c.p_correct:.2f}[/] ({c.low:.2f} to {c.high:.2f}), [{colour}]{c.label}[/]{outside}"
 
 
+def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: float) -> None:
+    """The demo's table, what retrieval changed, and what scoring cost."""
+    table = Table(show_lines=True)
+    for heading in ("question", "the model said", "confidence", "action", "rule"):
+        table.add_column(heading)
+    for question, v in verdicts:
+        a = v.attempts[-1].confidence
+        sure = "none" if a.p_correct is None else f"{a.p_correct:.2f} {a.label}"
+        said = v.original if v.original == v.answer else f"{v.original} → {v.answer}"
+        table.add_row(
+            escape(question),
+            escape(shorten(said, 140)),
+            f"[{_COLOURS[a.label]}]{sure}[/]",
+            " → ".join(v.actions),
+            escape(" → ".join(attempt.decision.rule for attempt in v.attempts)),
+        )
+    console.print(table)
+    for question, v in verdicts:
+        console.print(f"[bold]{escape(question)}[/]\n  {escape(v.text)}")
+    changed = [(q, v) for q, v in verdicts if v.evidence and v.original != v.answer]
+    for question, v in changed:
+        console.print(f"\nA passage changed an answer: {escape(question)}")
+        console.print(
+            f"  before: {escape(shorten(v.original, 120))}\n  passage: {escape(shorten(v.evidence[0].text, 120))}"
+        )
+        console.print(f"  after:  {escape(shorten(v.answer, 120))}")
+    generated, scored = (sum(v.timing_ms.get(stage, 0.0) for _, v in verdicts) for stage in ("generate", "score"))
+    console.print(
+        f"\n{len(verdicts)} questions; generating took {generated:.0f} ms, scoring {scored:.0f} ms "
+        f"({scored / generated:.0%} of it). {seconds:.0f} s in all."
+    )
+
+
 def estimate(e: Estimate) -> str:
     """`0.752 (0.713 to 0.790)`."""
     return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"

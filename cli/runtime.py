@@ -64,10 +64,16 @@ def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:
         if done < total and time.perf_counter() - last < every:
             return
         last = time.perf_counter()
-        left = (total - done) / rate if rate else 0.0
-        say(f"{what}: {done} of {total}, {rate:.1f}/s, {left:.0f} s left")
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        say(f"{what}: {done} of {total}, {rate:.1f}/s{left}")
 
     return report
+
+
+def passage_counter() -> Callable[[int, int], None]:
+    """`counter` for callbacks without a rate."""
+    report, start = counter("passages indexed"), time.perf_counter()
+    return lambda done, total: report(done, total, done / max(time.perf_counter() - start, 1e-9))
 
 
 def console() -> Console:

@@ -42,18 +42,26 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tiny_folder, tmp_path_factory) -> Path:
     """Questions of which the tiny model gets about half right, since its own answers are the accepted ones."""
+    return _questions(tiny_folder, range(90), tmp_path_factory.mktemp("data") / "questions.jsonl")
+
+
+@pytest.fixture(scope="session")
+def tiny_heldout(tiny_folder, tmp_path_factory) -> Path:
+    """The same kind of questions, none of them in `tiny_data`."""
+    return _questions(tiny_folder, range(90, 150), tmp_path_factory.mktemp("data") / "heldout.jsonl")
+
+
+def _questions(folder, numbers, path) -> Path:
+    from guardrail import load_model
     from guardrail.cli.calibrate import DIRECT
 
-    from guardrail import load_model
-
-    local = load_model(str(tiny_folder), device="cpu")
-    questions = [f"What is number {i}?" for i in range(90)]
+    local = load_model(str(folder), device="cpu")
     rows = []
-    for i, question in enumerate(questions):
+    for i in numbers:
+        question = f"What is number {i}?"
         said = local.generate(DIRECT.replace("{question}", question), max_new_tokens=6).text
         right = i % 2 == 0 and any(c.isalnum() for c in said)
         rows.append({"question": question, "answers": [said if right else "nothing like it"], "id": i})
-    path = tmp_path_factory.mktemp("data") / "questions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 

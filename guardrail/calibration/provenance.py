@@ -24,7 +24,8 @@ class Provenance(BaseModel):
     """Where a calibrator comes from: enough to refuse it elsewhere and to make it again.
 
     profile: the scorer's options (token, band, reduction, scale, tau, beta, ...). prompt: the question template.
-    data: SHA-256 of the questions and accepted answers. n, accuracy: answers used and the share that was right.
+    data: SHA-256 of the questions and accepted answers. questions: a digest of each, so that an evaluation on the same
+    ones can be refused. n, accuracy: answers used and the share that was right.
     created: ISO date or date and time. command: what made the file. versions: of the packages that matter.
     generation: its options.
     """
@@ -37,6 +38,7 @@ class Provenance(BaseModel):
     prompt: str
     system: str | None
     data: str
+    questions: tuple[str, ...] = ()
     n: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
     created: str
@@ -76,6 +78,7 @@ def check_compatible(
     pairs += [
         (f"profile {key}", provenance.profile.get(key, "absent"), here.get(key, "absent"))
         for key in sorted(provenance.profile.keys() | here.keys())
+        if not key.endswith("_source")  # where an option came from changes no score
     ]
     differences = [
         f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
 
 OFFSETS = tuple(range(-10, 0))
-"""The prompt tokens whose SemGrad is read: t = 10..1, as in the paper's SPS maps."""
+"""The prompt tokens whose SemGrad is read: t = 10..1, as in the paper's SPS maps, and the chat template's own."""
 
 Progress = Callable[[int, int, float], None]
 """Called with the rows done, the rows in all, and rows a second."""
@@ -78,13 +78,15 @@ def collect(
     """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory."""
     if batch_size < 1:
         raise DataError(f"the batch size is {batch_size}; it must be at least 1")
-    header = {
+    header: dict[str, Any] = {
         "kind": "guardrail run",
         "version": 1,
         "model": local.identity.model_dump(exclude={"name"}),
         "asking": asking.to_dict(),
         "data": data_hash(questions),
     }
+    offsets = tuple(sorted({*OFFSETS, local.semantic_token.offset}))
+    header["offsets"] = list(offsets)
     keys = [question_digest(row.question) for row in questions]
     with RunFile(run, header, resume=resume) if run else nullcontext() as file:
         rows: dict[str, dict[str, Any]] = dict(file.rows) if file else {}
@@ -94,7 +96,7 @@ def collect(
         todo.sort(key=lambda i: len(questions[i].question))
         for at in range(0, len(todo), batch_size):
             batch = todo[at : at + batch_size]
-            fresh = _ask(local, [questions[i] for i in batch], [keys[i] for i in batch], asking)
+            fresh = _ask(local, [questions[i] for i in batch], [keys[i] for i in batch], asking, offsets)
             if file:
                 file.add(fresh)
             rows.update((row["key"], row) for row in fresh)
@@ -106,11 +108,11 @@ def collect(
         [grader(q.question, r["answer"], q.answers) for q, r in zip(questions, records, strict=True)], dtype=np.bool_
     )
     scored = np.array([i for i, r in enumerate(records) if r["unscored"] is None], dtype=np.intp)
-    return Answers(records, correct, scored, signals_of([records[i] for i in scored]))
+    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets))
 
 
-def signals_of(records: Sequence[dict[str, Any]]) -> Signals:
-    """The arrays of scored records. Offsets that some prompt was too short for are left out."""
+def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int]) -> Signals:
+    """The arrays of scored records, read at `offsets`, ascending. Offsets that some prompt was too short for are left out."""
     columns = min((len(r["semgrad"]["code"]) for r in records), default=0)
     semgrad: dict[Band, np.ndarray] = {
         band: np.array([r["semgrad"][band][-columns:] for r in records])
@@ -118,7 +120,7 @@ def signals_of(records: Sequence[dict[str, Any]]) -> Signals:
         if all(band in r["semgrad"] for r in records)
     }
     return Signals(
-        offsets=OFFSETS[-columns:] if columns else (),
+        offsets=tuple(offsets[-columns:]) if columns else (),
         semgrad=semgrad,
         paragrad=np.array([r["paragrad"] for r in records]),
         entropy=np.array([float(np.mean(r["entropies"])) for r in records]),
@@ -127,7 +129,11 @@ def signals_of(records: Sequence[dict[str, Any]]) -> Signals:
 
 
 def _ask(
-    local: LocalModel, questions: Sequence[QuestionRow], keys: Sequence[str], asking: Asking
+    local: LocalModel,
+    questions: Sequence[QuestionRow],
+    keys: Sequence[str],
+    asking: Asking,
+    offsets: Sequence[int],
 ) -> list[dict[str, Any]]:
     layers = len(local.anatomy.layers)
     first = band_start("code", layers)
@@ -135,7 +141,7 @@ def _ask(
     traces = local.generate_batch(
         [asking.messages(q.question) for q in questions],
         max_new_tokens=asking.max_new_tokens,
-        keep=Keep(first, OFFSETS[0]),
+        keep=Keep(first, offsets[0]),
     )
     rows = [Row(t.prompt_ids, t.response_ids, t.state) for t in traces]
     records = [_record(key, trace) for key, trace in zip(keys, traces, strict=True)]
@@ -149,9 +155,9 @@ def _ask(
     if not scorable:
         return records
     shortest = min(len(rows[i].prompt_ids) for i in scorable)
-    offsets = [o for o in OFFSETS if -o <= shortest]
-    for group in by_token_budget([rows[i] for i in scorable], offsets):
-        readouts = scorer.read([rows[scorable[j]] for j in group], offsets, first, exgrad=True)
+    reached = [o for o in offsets if -o <= shortest]
+    for group in by_token_budget([rows[i] for i in scorable], reached):
+        readouts = scorer.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
         for j, readout in zip(group, readouts, strict=True):
             _add(records[scorable[j]], readout, layers)
     return records

@@ -23,7 +23,7 @@ from guardrail.calibration.profiles import Selection, fit, scores, select
 from guardrail.calibration.provenance import Provenance
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.collect import Answers, Asking
-from guardrail.evaluation.datasets import QuestionRow, data_hash
+from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
@@ -70,8 +70,7 @@ def fit_calibrator(
         raise CalibrationError("none of the answers could be scored; see `unscored` in the run file for the reasons")
     if prior.token not in signals.offsets:
         raise CalibrationError(
-            f"the semantic token is at {prior.token}, and only {signals.offsets} were read; give a chat template whose "
-            "generation prompt is shorter"
+            f"the semantic token is at {prior.token}, before the start of the shortest prompt ({signals.offsets[0]})"
         )
     IsotonicCalibrator().fit(scores(fit(prior, signals), signals), correct)  # refuses bad data before the long part
     selection = select(prior, signals, correct, choosing=keep_profile is None, seed=seed)
@@ -88,6 +87,7 @@ def fit_calibrator(
             prompt=asking.prompt,
             system=asking.system,
             data=data_hash(questions),
+            questions=tuple(question_digest(q.question) for q in questions),
             n=len(correct),
             accuracy=float(correct.mean()),
             created=datetime.now(UTC).date().isoformat(),

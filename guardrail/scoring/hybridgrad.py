@@ -61,8 +61,8 @@ class HybridGradScorer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The profile, JSON-ready, but for where its token came from: that changes no score."""
-        return self.profile.model_dump(mode="json", exclude={"token_source"})
+        """The profile, JSON-ready."""
+        return self.profile.model_dump(mode="json")
 
     @property
     def keep(self) -> Keep:

@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from guardrail.data import build, load_questions, passages_path, questions_path
+from guardrail.data.tables import table
+from guardrail.data.wording import number_words, roman_numeral, slug
 
 QUESTIONS = load_questions()
 BY_ID = {question.id: question for question in QUESTIONS}
@@ -24,9 +26,9 @@ def test_counts() -> None:
     kinds = Counter(question.kind for question in QUESTIONS)
     assert len(QUESTIONS) >= 1200
     assert len(kinds) >= 12
-    assert len(build.table("countries")) >= 150
-    assert len(build.table("elements")) == 118
-    assert len(build.table("books")) >= 100
+    assert len(table("countries")) >= 150
+    assert len(table("elements")) == 118
+    assert len(table("books")) >= 100
 
 
 def test_loading_by_split() -> None:
@@ -103,9 +105,7 @@ def test_passages_answer_many_but_not_all_questions() -> None:
     )
     assert with_answer >= 300
     # A country's passage tells its capital; about a third of the countries have none.
-    told = [
-        f"capital-{build.slug(p['title'])}" for p in PASSAGES if "capital" in p["text"] and "US state" not in p["title"]
-    ]
+    told = [f"capital-{slug(p['title'])}" for p in PASSAGES if "capital" in p["text"] and "US state" not in p["title"]]
     capitals = {q.id: q.split for q in QUESTIONS if q.kind == "capital"}
     for split in ("calibration", "heldout"):
         asked = {key for key, where in capitals.items() if where == split}
@@ -124,12 +124,12 @@ def test_passages_answer_many_but_not_all_questions() -> None:
     ],
 )
 def test_number_words(number: int, words: str) -> None:
-    assert build.number_words(number) == words
+    assert number_words(number) == words
 
 
 @pytest.mark.parametrize(("number", "numeral"), [(4, "IV"), (1066, "MLXVI"), (1984, "MCMLXXXIV"), (99, "XCIX")])
-def test_roman(number: int, numeral: str) -> None:
-    assert build.roman(number) == numeral
+def test_roman_numeral(number: int, numeral: str) -> None:
+    assert roman_numeral(number) == numeral
 
 
 def test_capital_cities_have_forms_without_accents() -> None:
@@ -195,5 +195,5 @@ ELEMENTS = {"Sodium": ("Na", 11), "Iron": ("Fe", 26), "Gold": ("Au", 79), "Tungs
 
 @pytest.mark.parametrize("name", sorted(ELEMENTS))
 def test_known_elements(name: str) -> None:
-    row = next(row for row in build.table("elements") if row["name"].split("|")[0] == name)
+    row = next(row for row in table("elements") if row["name"].split("|")[0] == name)
     assert (row["symbol"], int(row["number"])) == ELEMENTS[name]

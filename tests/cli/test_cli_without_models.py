@@ -1,0 +1,106 @@
+"""The command line without a model: help, policies, mistakes. Exact output and exit codes, in real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_help_names_every_command(cli):
+    out = cli("--help")
+    assert out.returncode == 0
+    for command in ("demo", "ask", "score", "calibrate", "evaluate", "policy", "model"):
+        assert command in out.stdout
+        assert cli(command, "--help").returncode == 0
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys; from guardrail.cli.main import app; from typer.testing import CliRunner;"
+        "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0, r.output;"
+        "heavy = {'torch', 'transformers', 'numpy', 'scipy', 'langchain_core', 'pydantic'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version(cli):
+    out = cli("--version")
+    assert (out.returncode, out.stdout) == (0, "guardrail 0.1.0\n")
+
+
+def test_policy_list_and_show(cli):
+    out = cli("policy", "list")
+    assert [line.split()[0] for line in out.stdout.splitlines()] == ["default", "observe", "retrieve_first", "strict"]
+    assert cli("policy", "show", "strict").stdout.startswith("#")
+
+
+def test_policy_check(cli, tmp_path):
+    (tmp_path / "closed.yaml").write_text("version: 1\nname: closed\nrules: []\n")
+    out = cli("policy", "check", "closed.yaml")
+    assert (out.returncode, out.stdout) == (0, "closed.yaml: ok, policy 'closed' with 0 rules\n")
+    (tmp_path / "typo.yaml").write_text(
+        "version: 1\nname: typo\nrules:\n- name: a\n  when: {confidnce: {at_least: 0.5}}\n  then: answer\n"
+    )
+    out = cli("policy", "check", "typo.yaml")
+    assert (out.returncode, out.stdout) == (1, "")
+    assert out.stderr == "error: typo.yaml:5: unknown key 'confidnce' in rules[0].when; did you mean 'confidence'?\n"
+
+
+def test_policy_explain(cli, tmp_path):
+    (tmp_path / "p.yaml").write_text(
+        "version: 1\nname: p\nrules:\n- name: sure\n  when: {confidence: {at_least: 0.8}}\n  then: answer\n"
+    )
+    assert cli("policy", "explain", "p.yaml", "--confidence", "0.9").stdout.startswith("answer: confidence 0.90")
+    assert cli("policy", "explain", "p.yaml", "--confidence", "0.7").stdout.startswith("abstain: no rule matched")
+    assert cli("policy", "explain", "p.yaml").stdout.startswith("abstain: no rule matched: confidence unknown")
+    assert cli("policy", "explain", "p.yaml", "--confidence", "1.5").returncode == 2
+    out = cli("policy", "explain", "p.yaml", "--confidence", "0.7", "--label", "certain")
+    assert out.returncode == 1
+    assert out.stderr == (
+        "error: there is no label 'certain'; the labels are: very low, low, medium, high, very high\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", "  "], "the question is empty"),
+        (["ask", "hi", "--policy", "strikt"], "did you mean 'strict'?"),
+        (["ask", "hi", "--model", "no/such/model/here"], "'no/such/model/here' is no alias"),
+        (["ask", "hi", "--model", "gone.gguf"], "there is no file 'gone.gguf'"),
+        (["ask", "hi", "--retriever", "nowhere"], "there is no file or folder 'nowhere' to retrieve from"),
+        (["ask", "hi", "--chat-template", "gone.jinja"], "cannot read 'gone.jinja': No such file or directory"),
+        (["score", "gone.jsonl"], "there is no file 'gone.jsonl'"),
+        (["calibrate", "gone.jsonl", "-o", "c.json"], "gone.jsonl: cannot read it: No such file or directory"),
+        (["calibrate", "bundled", "-o", "no/c.json"], "there is no folder 'no'"),
+        (["calibrate", "bundled", "-o", "c.json", "--grader", "vibes"], "vibes"),
+        (["calibrate", "bundled", "-o", "c.json", "--prompt", "Well?"], "does not say where the {question} goes"),
+        (["evaluate", "bundled", "--resume"], "--resume needs --run FILE"),
+        (["evaluate", "bundled", "-c", "gone.json"], "gone.json: cannot read the calibrator"),
+        (["policy", "show", "gone.yaml"], "gone.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line(cli, arguments, message):
+    out = cli(*arguments)
+    assert out.returncode == 1, out.stderr
+    assert out.stdout == ""
+    last = out.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in out.stderr
+
+
+def test_debug_shows_the_traceback(cli):
+    out = cli("--debug", "policy", "check", "gone.yaml")
+    assert out.returncode == 1
+    assert "Traceback" in out.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask"], ["ask", "hi", "--colour"], ["score", "a", "--batch-size", "0"], ["nonsense"]]
+)
+def test_wrong_usage_is_two(cli, arguments):
+    assert cli(*arguments).returncode == 2
