@@ -73,11 +73,13 @@ def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: flo
             escape(" → ".join(attempt.decision.rule for attempt in v.attempts)),
         )
     console.print(table)
+    console.print("[bold]What a user is shown where the policy did not let the answer through as it was[/]")
     for question, v in verdicts:
-        console.print(f"[bold]{escape(question)}[/]\n  {escape(v.text)}")
+        if v.action != "answer":
+            console.print(f"{escape(question)}\n  {escape(v.text)}")
     changed = [(q, v) for q, v in verdicts if v.evidence and v.original != v.answer]
-    for question, v in changed:
-        console.print(f"\nA passage changed an answer: {escape(question)}")
+    for question, v in changed[:2]:
+        console.print(f"\n[bold]A passage changed an answer[/]: {escape(question)}")
         console.print(
             f"  before: {escape(shorten(v.original, 120))}\n  passage: {escape(shorten(v.evidence[0].text, 120))}"
         )

@@ -52,8 +52,9 @@ def tiny_heldout(tiny_folder, tmp_path_factory) -> Path:
 
 
 def _questions(folder, numbers, path) -> Path:
-    from guardrail import load_model
     from guardrail.cli.calibrate import DIRECT
+
+    from guardrail import load_model
 
     local = load_model(str(folder), device="cpu")
     rows = []
