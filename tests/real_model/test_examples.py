@@ -1,0 +1,69 @@
+"""Every example runs as it stands, and so does the README's; the demo shows every action."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.real_model
+EXPECTED = {
+    "01_first_answer.py": ["action: answer", "action: abstain", "Tokyo"],
+    "02_retrieval.py": ["retrieve → ", "Ouagadougou"],
+    "03_your_own_policy.py": ["sure ", "say how sure", "Let me connect you with a colleague"],
+    "04_score_any_model.py": ["Paris", "hybridgrad"],
+    "05_calibrate.py": ["in range: False", "ECE, cross-validated"],
+}
+
+
+def run(*command):
+    out = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_example(name):
+    out = run(ROOT / "examples" / name)
+    for text in EXPECTED[name]:
+        assert text in out
+
+
+def test_readme_example_runs_as_printed():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks[0].splitlines()) <= 12
+    for block in blocks:
+        assert run("-c", block)
+
+
+def test_readme_tree_names_real_files():
+    tree = re.search(r"```text tree\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    folder: list[str] = []
+    named = set()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folder[depth:] = [name]
+        path = "".join(folder[: depth + 1])
+        assert (ROOT / path).exists(), path
+        named.add(path)
+    modules = {str(p.relative_to(ROOT)) for f in ("guardrail", "cli") for p in (ROOT / f).rglob("*.py")}
+    missing = {m for m in modules if not m.endswith(("__init__.py", "__main__.py")) and not m.startswith("guardrail/data")}
+    assert missing <= named, missing - named
+
+
+def test_demo_shows_every_action():
+    out = run("-m", "guardrail.cli", "demo")
+    for action in ("answer", "hedge", "retrieve", "abstain"):
+        assert action in out
+    assert "A passage changed an answer" in out
+    assert "Ouagadougou" in out
+    assert "8 questions; generating took" in out
