@@ -17,7 +17,9 @@ class Notes(BaseRetriever):
         return [Document(page_content=note, metadata={"source": "notes"}) for note in found]
 
 
-notes = Notes(notes=["Burkina Faso is a country in Africa. Its capital is Ouagadougou.", "The Moldau flows through Prague."])
+notes = Notes(
+    notes=["Burkina Faso is a country in Africa. Its capital is Ouagadougou.", "The Moldau flows through Prague."]
+)
 verdict = Guard.from_pretrained("smollm2-135m", retriever=notes).answer("What is the capital of Burkina Faso?")
 print("actions:  ", " → ".join(verdict.actions))
 print("before:   ", verdict.original)

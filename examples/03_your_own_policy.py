@@ -21,6 +21,10 @@ rules:
     "helpdesk.yaml",
 )
 guard = Guard.from_pretrained("smollm2-135m", policy=policy)
-for question in ("What is the capital of Australia?", "What is the opposite of hot?", "Who composed The Bartered Bride?"):
+for question in (
+    "What is the capital of Australia?",
+    "What is the opposite of hot?",
+    "Who composed The Bartered Bride?",
+):
     verdict = guard.answer(question)
     print(f"{verdict.rule:16} {verdict.text}")

@@ -71,9 +71,7 @@ def calibrator(local, scorer="fixed", profile=None):
 
 def guard(local, *scores, policy="default", passages=None):
     retriever = None if passages is None else Passages(found=[Document(page_content=p) for p in passages], queries=[])
-    return Guard(
-        model=local, scorer=Fixed(*scores), calibrator=calibrator(local), policy=policy, retriever=retriever
-    )
+    return Guard(model=local, scorer=Fixed(*scores), calibrator=calibrator(local), policy=policy, retriever=retriever)
 
 
 SURE, UNSURE = -2.0, 2.0
@@ -160,8 +158,8 @@ def test_a_question_goes_into_the_calibrated_prompt_and_messages_as_they_are(loc
     g = guard(local, SURE, SURE)
     g.model = type("Spy", (), {})()
     g.model.name = "spy"
-    g.model.generate_batch = lambda conversations, **_: seen.extend(conversations) or local.generate_batch(
-        conversations, max_new_tokens=3
+    g.model.generate_batch = lambda conversations, **_: (
+        seen.extend(conversations) or local.generate_batch(conversations, max_new_tokens=3)
     )
     g.answer("Who?")
     g.answer([{"role": "user", "content": "Who?"}])

@@ -56,7 +56,9 @@ def test_readme_tree_names_real_files():
         assert (ROOT / path).exists(), path
         named.add(path)
     modules = {str(p.relative_to(ROOT)) for f in ("guardrail", "cli") for p in (ROOT / f).rglob("*.py")}
-    missing = {m for m in modules if not m.endswith(("__init__.py", "__main__.py")) and not m.startswith("guardrail/data")}
+    missing = {
+        m for m in modules if not m.endswith(("__init__.py", "__main__.py")) and not m.startswith("guardrail/data")
+    }
     assert missing <= named, missing - named
 
 

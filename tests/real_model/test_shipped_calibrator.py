@@ -1,0 +1,61 @@
+"""The calibrator that comes with guardrail: it fits the embedded model, and its figures can be made again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from guardrail import Guard, HybridGradScorer, IsotonicCalibrator
+from guardrail.calibration.shipped import shipped_calibrator
+from guardrail.data import load_questions
+from guardrail.evaluation.datasets import question_digest
+
+SHIPPED = Path(__file__).parents[2] / "guardrail" / "data" / "calibrators" / "smollm2-135m.json"
+pytestmark = pytest.mark.real_model
+
+
+def test_it_belongs_to_the_embedded_model(embedded_model):
+    name, calibrator = shipped_calibrator(embedded_model.identity)
+    assert name == "shipped:smollm2-135m"
+    assert calibrator.provenance.command == (
+        "guardrail calibrate bundled -o guardrail/data/calibrators/smollm2-135m.json"
+    )
+    guard = Guard(model=embedded_model)
+    assert guard.calibrator_name == name
+    assert guard.scorer.profile.token == calibrator.provenance.profile["token"]
+
+
+def test_no_held_out_question_was_used():
+    used = set(IsotonicCalibrator.load(SHIPPED).provenance.questions)
+    assert len(used) == len(load_questions("calibration"))
+    assert not used & {question_digest(q.question) for q in load_questions("heldout")}
+
+
+def test_another_profile_is_refused(embedded_model):
+    from guardrail import CalibratorMismatchError
+
+    with pytest.raises(CalibratorMismatchError, match="profile"):
+        Guard(model=embedded_model, scorer=HybridGradScorer(embedded_model))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_refit_gives_the_same_and_held_out_meets_the_bar(tmp_path):
+    """Ten minutes each on 2 cores: the command that made the file, and its figures on the held-out questions."""
+    made = tmp_path / "smollm2-135m.json"
+    command = [sys.executable, "-m", "guardrail.cli"]
+    subprocess.run([*command, "calibrate", "bundled", "-o", made], check=True)
+    again, shipped = json.loads(made.read_text()), json.loads(SHIPPED.read_text())
+    assert again["n"] == shipped["n"]
+    assert again["n_correct"] == pytest.approx(shipped["n_correct"], abs=5)  # another CPU rounds otherwise
+    profile = {k: v for k, v in again["provenance"]["profile"].items() if not k.endswith("quantiles")}
+    assert profile == {k: v for k, v in shipped["provenance"]["profile"].items() if not k.endswith("quantiles")}
+    out = subprocess.run([*command, "evaluate", "bundled", "-c", made, "--json"], check=True, capture_output=True)
+    result = json.loads(out.stdout)
+    assert result["ece"]["value"] <= 0.08
+    strict = next(p for p in result["policies"] if p["policy"] == "strict")
+    assert strict["error"]["value"] < result["error_unguarded"]["value"]

@@ -1,0 +1,42 @@
+"""The wheel installs one package at top level, with its policies, data and command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_one_package_at_top_level(wheel):
+    assert {name.split("/")[0] for name in wheel.namelist()} == {"guardrail", "hybridgrad_guardrail-0.1.0.dist-info"}
+
+
+def test_everything_is_in_it(wheel):
+    names = set(wheel.namelist())
+    for source, target in (("guardrail", "guardrail"), ("cli", "guardrail/cli"), ("policies", "guardrail/policies")):
+        for path in (ROOT / source).rglob("*"):
+            if path.suffix in (".py", ".yaml", ".jsonl", ".json", ".csv", ".typed") and ".run." not in path.name:
+                assert f"{target}/{path.relative_to(ROOT / source)}" in names
+    entry = next(name for name in names if name.endswith("entry_points.txt"))
+    assert "guardrail = guardrail.cli.main:main" in wheel.read(entry).decode()
