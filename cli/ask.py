@@ -24,7 +24,9 @@ def ask(
         typer.Option(metavar="DIR|FILE", help="Texts to search when the policy says retrieve: .txt, .md or .jsonl."),
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 150,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
+    ] = None,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -42,11 +44,13 @@ def ask(
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
     from guardrail.cli import runtime
 
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+
+    fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import render
 
     from guardrail.actions import load_retriever
-    from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.guard import Guard
 
     index = None
@@ -56,7 +60,7 @@ def ask(
     guard = Guard(
         model=local,
         policy=chosen,
-        calibrator=IsotonicCalibrator.load(calibrator) if calibrator else None,
+        calibrator=fitted,
         calibrator_name=str(calibrator),
         retriever=index,
     )

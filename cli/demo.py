@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guardrail.types import Verdict
 
 # Picked so that every action occurs, and one confident mistake: a confidence of 0.56 is wrong almost every second time.
-# What happens to them is not scripted.
+# What happens to them is not scripted. Burkina Faso and the mountain of Japan are among the calibration questions.
 QUESTIONS = (
     "What is the capital of Japan?",
     "In which year did the Battle of Waterloo take place?",
@@ -47,5 +47,5 @@ def demo(
     verdicts: list[tuple[str, Verdict]] = []
     for number, question in enumerate(QUESTIONS, start=1):
         runtime.say(f"question {number} of {len(QUESTIONS)}: {question}")
-        verdicts.append((question, guard.answer(question, max_new_tokens=64)))
+        verdicts.append((question, guard.answer(question)))
     render.demo(runtime.console(), verdicts, time.perf_counter() - started)

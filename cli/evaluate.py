@@ -67,12 +67,12 @@ def evaluate(
         if found is None:
             raise CalibrationError(f"no calibrator is shipped for {local.name}; give one with --calibrator FILE")
         name, fitted = found
-    Guard(model=local, policy="observe", calibrator=fitted, calibrator_name=name)  # refuses another model's calibrator
+    guard = Guard(model=local, policy="observe", calibrator=fitted, calibrator_name=name)  # refuses another model's
     origin = fitted.provenance
     if origin is None:
         raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
     check_no_leak(origin.questions, questions)
-    asking = Asking(origin.prompt, origin.system, int(str(origin.generation["max_new_tokens"])))
+    asking = Asking(origin.prompt, origin.system, guard.usual_length)
     answers = collect(
         local,
         questions,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from guardrail.actions import Retriever, find_evidence, query_of, render, with_evidence
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.provenance import check_compatible
+from guardrail.calibration.provenance import Provenance, check_compatible, differences
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.errors import CalibrationError, CalibratorMismatchError
+from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
@@ -49,8 +49,7 @@ class Guard:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
-        found = None if calibrator else shipped_calibrator(model.identity)
-        if found:
+        if calibrator is None and (found := shipped_calibrator(model.identity)) and _fits(found[1], scorer):
             calibrator_name, calibrator = found
         self.calibrator, self.calibrator_name = calibrator, calibrator_name if calibrator else None
         if calibrator is None and self.policy.needs_confidence:
@@ -59,10 +58,9 @@ class Guard:
                 f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
             )
         self.scorer = scorer or self._fitting_scorer()
-        if calibrator is not None and calibrator.provenance is not None:
-            check_compatible(
-                calibrator.provenance, model.identity, self.scorer.name, self.scorer.options, calibrator_name
-            )
+        if calibrator is not None:
+            origin = _origin(calibrator)
+            check_compatible(origin, model.identity, self.scorer.name, self.scorer.options, calibrator_name)
 
     @classmethod
     def from_pretrained(
@@ -85,8 +83,13 @@ class Guard:
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
         return cls(model=model, calibrator=calibrator, policy=loaded, retriever=retriever, calibrator_name=name)
 
-    def answer(self, messages: Conversation, *, system: str | None = None, max_new_tokens: int = 150) -> Verdict:
-        """Generate, score, calibrate, decide and act; greedy decoding."""
+    def answer(
+        self, messages: Conversation, *, system: str | None = None, max_new_tokens: int | None = None
+    ) -> Verdict:
+        """Generate, score, calibrate, decide and act; greedy decoding.
+
+        max_new_tokens: None takes the limit that the calibrator was fitted with, 150 without a calibrator.
+        """
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens)[0]
 
     def answer_batch(
@@ -94,10 +97,13 @@ class Guard:
         conversations: Sequence[Conversation],
         *,
         system: str | None = None,
-        max_new_tokens: int = 150,
+        max_new_tokens: int | None = None,
         batch_size: int = 8,
     ) -> list[Verdict]:
         """`answer` for many conversations, in order, `batch_size` at a time on the model."""
+        if batch_size < 1:
+            raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
+        limit = max_new_tokens if max_new_tokens is not None else self.usual_length
         cases = [self._case(c, system) for c in conversations]
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
@@ -105,7 +111,7 @@ class Guard:
                 began = time.perf_counter()
                 traces = self.model.generate_batch(
                     [with_evidence(case.messages, case.evidence) for case in pending],
-                    max_new_tokens=max_new_tokens,
+                    max_new_tokens=limit,
                     keep=self.scorer.keep,
                 )
                 _share(pending, "generate", began)
@@ -119,25 +125,37 @@ class Guard:
         self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False)
         return self._verdict(case)
 
+    @property
+    def usual_length(self) -> int:
+        """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
+        origin = self.calibrator.provenance if self.calibrator else None
+        length = origin.generation.get("max_new_tokens") if origin else None
+        return length if isinstance(length, int) else 150
+
     def _fitting_scorer(self) -> HybridGradScorer:
         if self.calibrator is None:
             return HybridGradScorer(self.model)
-        origin = self.calibrator.provenance
-        if origin is None:
-            raise CalibratorMismatchError(
-                "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
-            )
+        origin = _origin(self.calibrator)
         if origin.scorer != HybridGradScorer.name:
             raise CalibratorMismatchError(f"this calibrator was fitted on scorer {origin.scorer!r}; give that scorer")
-        return HybridGradScorer(self.model, profile=Profile.model_validate(origin.profile))
+        try:
+            profile = Profile.model_validate(origin.profile)
+        except ValueError as error:
+            raise CalibrationError(
+                f"the profile in {self.calibrator_name} is not one: {' '.join(str(error).split())[:200]}"
+            ) from error
+        return HybridGradScorer(self.model, profile=profile)
 
     def _case(self, conversation: Conversation, system: str | None) -> _Case:
         origin = self.calibrator.provenance if self.calibrator else None
         if isinstance(conversation, str):
             question = origin.prompt.replace("{question}", conversation) if origin else conversation
-            return _Case(as_messages(question, system or (origin.system if origin else None)), conversation)
+            usual = origin.system if origin else None
+            unlike = "" if system in (None, usual) else "another system message than in calibration"
+            return _Case(as_messages(question, system or usual), conversation, unlike)
         messages = as_messages(conversation, system)
-        return _Case(messages, query_of(messages) if self.retriever else "")
+        unlike = "messages of your own, not the prompt of the calibration"
+        return _Case(messages, query_of(messages) if self.retriever else "", unlike)
 
     def _judge(self, cases: Sequence[_Case], traces: Sequence[Trace], *, may_retrieve: bool) -> None:
         """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
@@ -146,14 +164,16 @@ class Guard:
         _share(cases, "score", began)
         for case, trace, score in zip(cases, traces, scores, strict=True):
             began = time.perf_counter()
-            confidence = self._confidence(score)
+            confidence = self._confidence(score, case)
             case.spend("calibrate", began)
             self._decide(case, trace, score, confidence, may_retrieve=may_retrieve and self.retriever is not None)
 
-    def _confidence(self, score: Score) -> Confidence:
-        if self.calibrator is not None:
-            return self.calibrator.predict(score)
-        return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
+    def _confidence(self, score: Score, case: _Case) -> Confidence:
+        if self.calibrator is None:
+            return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
+        confidence = self.calibrator.predict(score)
+        unlike = "given with evidence" if case.evidence else case.unlike
+        return replace(confidence, basis="extrapolated", reason=unlike) if unlike and not score.unscored else confidence
 
     def _decide(self, case: _Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
         case.again = False
@@ -194,12 +214,27 @@ class Guard:
         )
 
 
+def _origin(calibrator: IsotonicCalibrator) -> Provenance:
+    if calibrator.provenance is None:
+        raise CalibratorMismatchError(
+            "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
+        )
+    return calibrator.provenance
+
+
+def _fits(calibrator: IsotonicCalibrator, scorer: Scorer | None) -> bool:
+    """Whether a calibrator that nobody asked for may be used with the scorer that somebody gave."""
+    origin = _origin(calibrator)
+    return scorer is None or not differences(origin, origin.model, scorer.name, scorer.options)
+
+
 @dataclass(slots=True)
 class _Case:
     """One conversation on its way through the passes."""
 
     messages: tuple[Message, ...]
     query: str
+    unlike: str  # how its prompt differs from the calibration's; empty if it does not
     evidence: tuple[Evidence, ...] = ()
     fired: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)

@@ -54,12 +54,14 @@ Message = Mapping[str, Any]
 class GenerationState:
     """What generation computed and scoring can use again; every tensor belongs to one answer, without padding.
 
+    ids: prompt and response ids that it belongs to; for other ids it is not used.
     cache_keys, cache_values: one tensor a layer, (1, heads, positions, head_dim), for every position but the last.
     band_states: hidden states that enter layer `band_layer`, (positions, D), from position `first` on.
     head_outputs: what the LM head gave for the response positions, before any scaling or capping, (T, V); None where
     keeping it would cost too much memory.
     """
 
+    ids: tuple[int, ...]
     cache_keys: tuple[torch.Tensor, ...]
     cache_values: tuple[torch.Tensor, ...]
     band_layer: int
@@ -134,8 +136,9 @@ class Confidence:
     """A calibrated probability that the answer is right; higher = more certain.
 
     p_correct in [0, 1]; low, high: its 95 % interval from the calibration counts; in_range: the score lay within the
-    calibrated range (if not, it was clipped to the nearest end). The numbers and the label are None, with a `reason`,
-    when there is nothing to calibrate.
+    calibrated range (if not, it was clipped to the nearest end). basis: "extrapolated", with a `reason`, when the prompt
+    was not of the kind that the calibrator was fitted with (evidence in it, messages of your own, another system message).
+    The numbers and the label are None, with a `reason`, when there is nothing to calibrate.
     """
 
     p_correct: float | None
@@ -144,11 +147,12 @@ class Confidence:
     label: Label | None
     in_range: bool = True
     reason: str = ""
+    basis: Literal["calibrated", "extrapolated", "none"] = "calibrated"
 
     @classmethod
     def none(cls, reason: str) -> Confidence:
         """No probability, and why: an unscored answer, or a guard without a calibrator."""
-        return cls(None, None, None, None, False, reason)
+        return cls(None, None, None, None, False, reason, "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,7 @@ class Attempt:
             "confidence_interval": None if self.confidence.low is None else [self.confidence.low, self.confidence.high],
             "label": self.confidence.label,
             "in_range": self.confidence.in_range,
+            "basis": self.confidence.basis,
             "score": self.score.to_dict(),
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],

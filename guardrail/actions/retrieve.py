@@ -91,7 +91,7 @@ def with_evidence(messages: Sequence[Message], evidence: Sequence[Evidence]) -> 
     """The messages with the passages in front of the last user message's text; all other messages as they are.
 
     The text of a passage is untrusted. It is announced as reference text, and what could end its block or open a turn
-    of a chat template (`</reference>`, `<|im_start|>`, `[INST]`) is broken. Raises ValueError without a user message.
+    of a chat template (`</reference>`, `<|im_start|>`, `[INST]`) is broken. Raises `RetrievalError` without a user message.
     """
     if not evidence:
         return tuple(messages)
@@ -120,9 +120,9 @@ def _last_user(messages: Sequence[Message]) -> int:
     for index in reversed(range(len(messages))):
         if messages[index].get("role") == "user":
             if not isinstance(messages[index].get("content"), str):
-                raise ValueError("the last user message has no text as its content")
+                raise RetrievalError("the last user message has no text as its content; evidence can only join text")
             return index
-    raise ValueError("there is no user message to find evidence for")
+    raise RetrievalError("there is no user message to find evidence for")
 
 
 def _inert(text: str) -> str:

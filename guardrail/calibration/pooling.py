@@ -88,6 +88,7 @@ def fit_blocks(scores: Floats, correct: Bools) -> tuple[Block, ...]:
     blocks, start = [], 0
     for (_, size_, right_), low_, high_ in zip(pooled, low.tolist(), high.tolist(), strict=True):
         stop = start + size_
+        p = shrunk(size_, right_, base, PSEUDO_ANSWERS)
         blocks.append(
             Block(
                 first=s[start],
@@ -95,9 +96,9 @@ def fit_blocks(scores: Floats, correct: Bools) -> tuple[Block, ...]:
                 last=s[stop - 1],
                 n=size_,
                 n_correct=right_,
-                p_correct=shrunk(size_, right_, base, PSEUDO_ANSWERS),
-                low=low_,
-                high=high_,
+                p_correct=p,
+                low=min(low_, p),  # shrinking can move the estimate of a rare event out of its interval
+                high=max(high_, p),
             )
         )
         start = stop

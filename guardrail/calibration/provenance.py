@@ -65,9 +65,20 @@ def check_compatible(
 ) -> None:
     """Raise `CalibratorMismatchError` when a calibrator was fitted on something else than what is in use.
 
+    `source` is the calibrator's file or name, for the message.
+    """
+    if found := differences(provenance, model, scorer, profile):
+        raise CalibratorMismatchError(
+            f"{source} was fitted on another set-up: {'; '.join(found)}. Fit one for {model.name}: "
+            f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name}"
+        )
+
+
+def differences(provenance: Provenance, model: ModelIdentity, scorer: str, profile: Mapping[str, Any]) -> list[str]:
+    """What differs between the calibration and what is in use, a phrase each, with both values.
+
     Weights, dtype, chat template, scorer and every option in the profile must agree. The model's name need not: the
-    same weights go by several names; the architecture follows from the weights. `source` is the calibrator's file or
-    name, for the message.
+    same weights go by several names; the architecture follows from the weights.
     """
     pairs: list[tuple[str, Any, Any]] = [
         (f"model {field}", getattr(provenance.model, field), getattr(model, field))
@@ -80,14 +91,7 @@ def check_compatible(
         for key in sorted(provenance.profile.keys() | here.keys())
         if not key.endswith("_source")  # where an option came from changes no score
     ]
-    differences = [
-        f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours
-    ]
-    if differences:
-        raise CalibratorMismatchError(
-            f"{source} was fitted on another set-up: {'; '.join(differences)}. Fit one for {model.name}: "
-            f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name}"
-        )
+    return [f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours]
 
 
 def _short(value: object) -> str:

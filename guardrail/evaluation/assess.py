@@ -105,7 +105,10 @@ def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confid
     """The confidence of every answer; unscored ones have none, with the reason."""
     if calibrator.provenance is None:
         raise CalibrationError("this calibrator has no profile; fit it with guardrail calibrate")
-    profile = Profile.model_validate(calibrator.provenance.profile)
+    try:
+        profile = Profile.model_validate(calibrator.provenance.profile)
+    except ValueError as error:
+        raise CalibrationError(f"the calibrator's profile is not one: {' '.join(str(error).split())[:200]}") from error
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
     for i, value in zip(answers.scored.tolist(), scores(profile, answers.signals).tolist(), strict=True):
         out[i] = calibrator.predict(value)

@@ -18,8 +18,8 @@ from guardrail.errors import DataError
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.runs import RunFile
 from guardrail.model.generate import Keep
-from guardrail.scoring.gradients import Readout, Row
-from guardrail.scoring.hybridgrad import HybridGradScorer, by_token_budget, unscorable
+from guardrail.scoring.gradients import Readout
+from guardrail.scoring.hybridgrad import HybridGradScorer, by_token_budget, row_of
 from guardrail.scoring.profile import Band, band_start
 from guardrail.types import Message, Trace, as_messages
 
@@ -143,11 +143,11 @@ def _ask(
         max_new_tokens=asking.max_new_tokens,
         keep=Keep(first, offsets[0]),
     )
-    rows = [Row(t.prompt_ids, t.response_ids, t.state) for t in traces]
+    rows = [row_of(t) for t in traces]
     records = [_record(key, trace) for key, trace in zip(keys, traces, strict=True)]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
-        refused = unscorable(row, trace, local.anatomy, [-1])
+        refused = scorer.unscorable(row, trace, [-1])
         if refused is None:
             scorable.append(i)
         else:

@@ -97,6 +97,9 @@ def _run(
             if keep_outputs:
                 hook = anatomy.head.register_forward_hook(lambda _, __, output: outputs.append(output[:, -1:]))
                 stack.callback(hook.remove)
+        # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
+        stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
+        local.model.generation_config = GenerationConfig()
         if decoding.seed is not None:
             stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
             torch.manual_seed(decoding.seed)
@@ -114,6 +117,7 @@ def _run(
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     states: list[GenerationState | None] = []
+    own = torch.clone if len(rows) > 1 else _same  # a view would keep the whole batch alive
     for r, (row, response) in enumerate(zip(rows, responses, strict=True)):
         pad, end = width - len(row), width + len(response) - 1
         if len(row) < -keep.offset:
@@ -121,12 +125,13 @@ def _run(
             continue
         states.append(
             GenerationState(
-                cache_keys=tuple(layer.keys[r : r + 1, :, pad:end] for layer in cache.layers),
-                cache_values=tuple(layer.values[r : r + 1, :, pad:end] for layer in cache.layers),
+                ids=(*row, *response),
+                cache_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in cache.layers),
+                cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in cache.layers),
                 band_layer=keep.band_layer,
                 first=len(row) + keep.offset,
-                band_states=band_states[r, : -keep.offset + len(response) - 1],
-                head_outputs=None if head_outputs is None else head_outputs[r, : len(response)],
+                band_states=own(band_states[r, : -keep.offset + len(response) - 1]),
+                head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
             )
         )
     return responses, states, ms
@@ -140,6 +145,10 @@ class _Recorder:
 
     def __call__(self, hidden: Tensor) -> None:
         self.into.append(hidden[:, -self.first :] if not self.into else hidden)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:

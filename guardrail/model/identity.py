@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from guardrail.errors import ModelError
+
 
 class ModelIdentity(BaseModel):
     """What makes two models the same for a calibrator; `name` is for people and is not compared.
@@ -31,8 +33,14 @@ def identify(name: str, model: Any, tokenizer: Any) -> ModelIdentity:
         architecture=type(model).__name__,
         weights=weights_hash(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        chat_template=text_hash(getattr(tokenizer, "chat_template", None) or ""),
+        chat_template=text_hash(_template(tokenizer)),
     )
+
+
+def _template(tokenizer: Any) -> str:
+    """The template that `apply_chat_template` takes; a tokenizer may have several, by name."""
+    own = getattr(tokenizer, "chat_template", None)
+    return str(tokenizer.get_chat_template()) if own else ""
 
 
 def text_hash(text: str) -> str:
@@ -40,17 +48,27 @@ def text_hash(text: str) -> str:
 
 
 def weights_hash(model: Any, samples: int = 64) -> str:
-    """SHA-256 over `samples` evenly spaced elements of every parameter: milliseconds, and no fine-tuning leaves it equal.
+    """SHA-256 over `samples` evenly spaced elements of every parameter and saved buffer: milliseconds, and training that
+    moves the weights moves some of them. Raises `ModelError` for weights that are not there (offloaded).
 
     Hashing every byte of a large model would cost more than answering with it.
     """
     import torch
 
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        if flat.numel() and not flat.is_meta:
+    tensors = dict(model.named_parameters())
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    tensors.update((name, x) for name, x in model.state_dict().items() if name not in known)  # packed quantised weights
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.is_meta:
+            raise ModelError(
+                f"the parameter {name} is offloaded, so this model cannot be told from others; load it whole"
+            )
+        flat = tensor.detach().reshape(-1)
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        if flat.numel():
             count = min(samples, flat.numel())
             index = torch.arange(count, device=flat.device) * (flat.numel() - 1) // max(count - 1, 1)
             digest.update(flat[index].cpu().view(torch.uint8).numpy().tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,16 @@ from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Decoding, Keep, generate
 from guardrail.model.identity import ModelIdentity, identify
+from guardrail.model.untouched import lock_of
 from guardrail.types import Message, Trace, as_messages
+
+
+def end_ids(owner: Any) -> list[int]:
+    """The end-of-turn ids that a model's generation config, or a tokenizer, names; none if it names none."""
+    configured = getattr(getattr(owner, "generation_config", owner), "eos_token_id", None)
+    if configured is None:
+        return []
+    return [configured] if isinstance(configured, int) else list(configured)
 
 
 class LocalModel:
@@ -29,7 +37,7 @@ class LocalModel:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
-        self.lock = threading.RLock()
+        self.lock = lock_of(model)
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -55,12 +63,10 @@ class LocalModel:
     @cached_property
     def eos_ids(self) -> list[int]:
         """Ids that end a response: the generation config's, else the tokenizer's."""
-        configured = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        if configured is None:
-            configured = self.tokenizer.eos_token_id
-        if configured is None:
+        configured = end_ids(self.model) or end_ids(self.tokenizer)
+        if not configured:
             raise ModelError(f"{self.name} names no end-of-turn token (generation_config.eos_token_id); set one")
-        return [configured] if isinstance(configured, int) else list(configured)
+        return configured
 
     @property
     def pad_id(self) -> int:

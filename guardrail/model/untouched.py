@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-Hook = Callable[..., Any]
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
+
+
+def lock_of(model: nn.Module) -> threading.RLock:
+    """The one lock of a module: hooks and flags are shared state, so generation and scoring of threads take turns."""
+    with _locks_lock:
+        return _locks.setdefault(model, threading.RLock())
 
 
 @contextmanager

@@ -216,4 +216,5 @@ def _head_parts(
 def _half_precision_scale(grads: Tensor) -> Tensor:
     """(B, 1, 1): brings each row's largest gradient to 1, since float16 cannot hold what is left of it lower down."""
     peak = grads.abs().amax(dim=(1, 2), keepdim=True)
-    return torch.where((peak > 0) & peak.isfinite(), 1 / peak, torch.ones_like(peak))
+    tiny = torch.finfo(peak.dtype).tiny
+    return torch.where(peak.isfinite(), 1 / peak.clamp(min=tiny), torch.ones_like(peak))

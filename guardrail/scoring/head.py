@@ -48,13 +48,18 @@ def read_head(
         z.div_(anatomy.softcap).tanh_()
         slope = (1 - z.square()).mul_(anatomy.scale)
         z.mul_(anatomy.softcap)
-    log_p = z.sub_(z.logsumexp(dim=-1, keepdim=True)).clamp_(min=torch.finfo(torch.float32).min)  # 0 * -inf is NaN
-    p = log_p.exp()
+    steps = torch.arange(len(targets), device=z.device)
+    peak, top = z.max(dim=-1, keepdim=True)
+    e = z.sub_(peak).exp()  # (T, V), 1 at the top token
+    # A sure model has p near 1 for one token: 1 - p and log p come from the others' sum, or float32 would cancel them away.
+    rest = e.scatter(-1, top, 0.0).sum(-1, keepdim=True)
+    log_p = z.sub_(rest.log1p()).clamp_(min=torch.finfo(torch.float32).min)  # 0 * -inf is NaN
+    p = e.div_(1 + rest)
     entropies = -torch.linalg.vecdot(p, log_p)  # (T,)
-    steps = torch.arange(len(targets), device=p.device)
     log_probs = log_p[steps, targets]
+    others = torch.where(targets == top.squeeze(-1), (rest / (1 + rest)).squeeze(-1), 1 - p[steps, targets])
     A = p.neg_()  # (T, V)
-    A[steps, targets] += 1
+    A[steps, targets] = others  # 1 - p of the target
     A.mul_(slope)
     H = hidden.float()
     weights = entropies / len(targets)

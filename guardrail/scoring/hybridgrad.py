@@ -15,7 +15,8 @@ from guardrail.errors import ScoringError
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Keep
-from guardrail.model.local import LocalModel
+from guardrail.model.local import LocalModel, end_ids
+from guardrail.model.untouched import lock_of
 from guardrail.scoring.gradients import Readout, Row, read_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.types import Score, Trace
@@ -49,7 +50,8 @@ class HybridGradScorer:
         profile: Profile | None = None,
     ) -> None:
         self.model, self.anatomy, tokenizer = _parts(model, tokenizer)
-        self._lock = model.lock if isinstance(model, LocalModel) else None
+        self._lock = lock_of(self.model)
+        self._end_ids = frozenset(model.eos_ids if isinstance(model, LocalModel) else end_ids(model))
         if profile is None:
             token, source = _token(semantic_token, tokenizer)
             try:
@@ -82,11 +84,11 @@ class HybridGradScorer:
         return self.score_traces([trace])[0]
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
-        return self._score([Row(t.prompt_ids, t.response_ids, t.state) for t in traces], traces)
+        return self._score([row_of(t) for t in traces], traces)
 
     def _score(self, rows: Sequence[Row], traces: Sequence[Trace | None] | None = None) -> list[Score]:
         scores: list[Score | None] = [
-            unscorable(row, trace, self.anatomy, [self.profile.token])
+            self.unscorable(row, trace, [self.profile.token])
             for row, trace in zip(rows, traces or [None] * len(rows), strict=True)
         ]
         todo = [i for i, score in enumerate(scores) if score is None]
@@ -96,18 +98,47 @@ class HybridGradScorer:
                 scores[todo[j]] = self._from_readout(readout, len(rows[todo[j]].response_ids))
         return [s for s in scores if s is not None]
 
+    def unscorable(self, row: Row, trace: Trace | None, offsets: Sequence[int]) -> Score | None:
+        """The unscored Score of a row that cannot have a number, or None. Raises `ScoringError` for impossible token ids."""
+        anatomy = self.anatomy
+        P, T = len(row.prompt_ids), len(row.response_ids)
+        if trace is not None and trace.finish_reason == "prompt_too_long":
+            return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
+        if trace is not None and trace.prompt_truncated:
+            return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
+        if T == 0:
+            return Score.none("no_response_tokens", "the response has no token", length=0)
+        if self._end_ids.issuperset(row.response_ids) or (trace is not None and not trace.text.strip()):
+            return Score.none("empty_answer", "the answer is empty", length=T)
+        if anatomy.context is not None and anatomy.context < P + T - 1:
+            return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
+        if -min(offsets) > P:
+            return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
+        V = anatomy.head.out_features
+        for token in (*row.prompt_ids, *row.response_ids):
+            if not 0 <= token < V:
+                raise ScoringError(
+                    f"token id {token} is outside the model's vocabulary of {V}; was it made by another tokenizer?"
+                )
+        return None
+
     def read(
         self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
     ) -> list[Readout]:
         """The raw readouts at several tokens, for choosing a profile. Rows must be scorable."""
-        options: dict[str, Any] = {"first_layer": first_layer, "offsets": offsets, "exgrad": exgrad}
-        if self._lock is None:
-            return read_gradients(self.model, self.anatomy, rows, **options)
         with self._lock:
-            return read_gradients(self.model, self.anatomy, rows, **options)
+            return read_gradients(
+                self.model, self.anatomy, rows, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+            )
 
     def _from_readout(self, readout: Readout, length: int) -> Score:
         return combine(readout.semgrad.mean().item(), readout, length, self.profile)
+
+
+def row_of(trace: Trace) -> Row:
+    """The row of a trace; a state that belongs to other ids (the trace was edited) is left out."""
+    ids = (*trace.prompt_ids, *trace.response_ids)
+    return Row(trace.prompt_ids, trace.response_ids, trace.state if trace.state and trace.state.ids == ids else None)
 
 
 def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> Score:
@@ -123,30 +154,6 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
     if not readout.finite() or not all(map(math.isfinite, numbers)):
         return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length)
     return Score(profile.combine(*numbers[:3]), *numbers, length=length)
-
-
-def unscorable(row: Row, trace: Trace | None, anatomy: Anatomy, offsets: Sequence[int]) -> Score | None:
-    """The unscored Score of a row that cannot have a number, or None. Raises `ScoringError` for impossible token ids."""
-    P, T = len(row.prompt_ids), len(row.response_ids)
-    if trace is not None and trace.finish_reason == "prompt_too_long":
-        return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
-    if trace is not None and trace.prompt_truncated:
-        return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
-    if T == 0:
-        return Score.none("no_response_tokens", "the response has no token", length=0)
-    if trace is not None and not trace.text.strip():
-        return Score.none("empty_answer", "the answer is empty", length=T)
-    if anatomy.context is not None and anatomy.context < P + T - 1:
-        return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
-    if -min(offsets) > P:
-        return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
-    V = anatomy.head.out_features
-    for token in (*row.prompt_ids, *row.response_ids):
-        if not 0 <= token < V:
-            raise ScoringError(
-                f"token id {token} is outside the model's vocabulary of {V}; was it made by another tokenizer?"
-            )
-    return None
 
 
 def by_token_budget(rows: Sequence[Row], offsets: Sequence[int], budget: int = _TOKENS_PER_PASS) -> list[list[int]]:

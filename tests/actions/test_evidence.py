@@ -113,7 +113,7 @@ def test_plain_comparisons_stay_as_they_are() -> None:
 def test_the_query_is_the_last_user_message() -> None:
     assert query_of([FIRST, REPLY, LAST, REPLY]) == "What is the capital?"
     for messages in ([], [SYSTEM], [{"role": "user", "content": None}]):
-        with pytest.raises(ValueError, match="user message"):
+        with pytest.raises(RetrievalError, match="user message"):
             query_of(messages)
 
 

@@ -74,7 +74,7 @@ def guard(local, *scores, policy="default", passages=None):
     return Guard(model=local, scorer=Fixed(*scores), calibrator=calibrator(local), policy=policy, retriever=retriever)
 
 
-SURE, UNSURE = -2.0, 2.0
+SURE, UNSURE = -1.2, 1.2
 
 
 def test_answer_as_is(local):

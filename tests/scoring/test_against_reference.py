@@ -57,7 +57,7 @@ def test_after_generation(architecture):
 @pytest.mark.parametrize("band", ["code", "text"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_band_and_reduction(band, reduction):
-    model = tiny_model("qwen3", num_hidden_layers=5)
+    model = tiny_model("qwen3", num_hidden_layers=6)
     scorer = HybridGradScorer(model, semantic_token=-2, band=band, reduction=reduction)
     agree(
         scorer.score(PROMPT, RESPONSE),

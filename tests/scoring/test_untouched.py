@@ -138,9 +138,16 @@ def test_options_that_make_no_sense(options):
 
 
 def test_unknown_heads_are_refused_by_name():
-    model = tiny_model("granite")
-    model.config.logits_scaling = 1.0  # the module still divides by four: a scale that the config does not tell
-    with pytest.raises(UnsupportedModelError, match="GraniteForCausalLM cannot be scored"):
+    model = tiny_model("llama")
+    plain = model.forward
+
+    def scaled(*args, **kwargs):  # a scale that no config tells of
+        out = plain(*args, **kwargs)
+        out.logits = out.logits * 3
+        return out
+
+    model.forward = scaled
+    with pytest.raises(UnsupportedModelError, match="LlamaForCausalLM cannot be scored"):
         HybridGradScorer(model, semantic_token=-2)
     with pytest.raises(UnsupportedModelError, match="Linear is not a transformers causal language model"):
         HybridGradScorer(torch.nn.Linear(2, 2), tiny_tokenizer())
