@@ -63,6 +63,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe went away: no mistake, and nowhere to say so
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except RuntimeError as error:  # torch's own: out of memory, a device that failed
+        if _debug:
+            raise
+        print(f"error: {' '.join(str(error).split())[:400]} (guardrail --debug shows where)", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         if _debug:
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from guardrail.cli import options
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
-    from guardrail.evaluation.score_rows import Numbered
+    from guardrail.evaluation.score_rows import Numbered, Status
 
 
 def score(
@@ -37,14 +37,18 @@ def score(
     dtype: options.Dtype = None,
 ) -> None:
     """Add a HybridGrad score to each row. A bad row gets `error` and its line number, and the exit code is 1."""
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+
     if source != "-" and not Path(source).is_file():
         raise DataError(f"there is no file {source!r}")
     if source != "-" and output != "-" and Path(output).exists() and Path(source).samefile(output):
         raise DataError(f"{output!r} is the input; give another output file")
+    if output != "-" and (not Path(output).parent.is_dir() or Path(output).is_dir()):
+        raise DataError(f"cannot write {output!r}: give a file in a folder that exists")
+    fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.evaluation.score_rows import score_rows
     from guardrail.guard import Guard
     from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -52,22 +56,23 @@ def score(
     if paper:
         scorer = HybridGradScorer(local)
     else:
-        fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
         scorer = Guard(model=local, policy="observe", calibrator=fitted, calibrator_name=str(calibrator)).scorer
-    done = failed = unscored = 0
+    counts: Counter[Status] = Counter()
     with _writer(output) as out:
-        for row in score_rows(local, scorer, _rows(source), batch_size):
+        for row, status in score_rows(local, scorer, _rows(source), batch_size):
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             if output == "-":
                 out.flush()
-            done += 1
-            failed += "error" in row
-            unscored += row.get("score", {}).get("unscored") is not None
-            if done % 200 == 0:
-                runtime.say(f"{done} rows")
-    runtime.say(f"{done} rows: {done - failed - unscored} scored, {unscored} unscored, {failed} failed")
-    if failed:
-        raise DataError(f"{failed} of {done} rows could not be scored; each has `error` and `line` in the output")
+            counts[status] += 1
+            if counts.total() % 200 == 0:
+                runtime.say(f"{counts.total()} rows")
+    runtime.say(
+        f"{counts.total()} rows: {counts['scored']} scored, {counts['unscored']} unscored, {counts['failed']} failed"
+    )
+    if counts["failed"]:
+        raise DataError(
+            f"{counts['failed']} of {counts.total()} rows could not be scored; each has `error` and `line` in the output"
+        )
 
 
 def _rows(source: str) -> Iterator[Numbered]:
@@ -83,15 +88,16 @@ def _rows(source: str) -> Iterator[Numbered]:
 
 @contextmanager
 def _writer(output: str) -> Iterator[IO[str]]:
-    """stdout, or a file that appears under its name when it is complete."""
+    """stdout, or a file that appears under its name when it is complete; what is done of it stays if it is not."""
     if output == "-":
         yield sys.stdout
         return
     target = Path(output)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("w", encoding="utf-8") as file:
+    partial = target.with_name(f"{target.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        try:
             yield file
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
+        except BaseException:
+            print(f"stopped; the rows that were done are in {partial}", file=sys.stderr)
+            raise
+    partial.replace(target)

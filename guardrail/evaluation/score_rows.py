@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from guardrail.errors import ChatTemplateError, DataError, GuardrailError
 from guardrail.model.local import LocalModel
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import Message, Trace
 
+Status = Literal["scored", "unscored", "failed"]
 Numbered = tuple[int, Mapping[str, Any] | DataError]
 """A line's number, and its row or what is wrong with it."""
 
 
 def score_rows(
     local: LocalModel, scorer: Scorer, rows: Iterable[Numbered], batch_size: int = 8
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, Any], Status]]:
     """One row out for each row in, in order: with `score`, or with `error` and `line`; other keys untouched.
 
     A row has `response` and `messages` (a list of role and content) or `prompt` (the user's text).
@@ -27,32 +30,31 @@ def score_rows(
         yield from _score_batch(local, scorer, batch)
 
 
-def _score_batch(local: LocalModel, scorer: Scorer, batch: list[Numbered]) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
+def _score_batch(local: LocalModel, scorer: Scorer, batch: list[Numbered]) -> list[tuple[dict[str, Any], Status]]:
+    out: list[tuple[dict[str, Any], Status]] = []
     traces: list[Trace] = []
     places: list[int] = []
     for line, row in batch:
         if isinstance(row, DataError):
-            out.append({"error": str(row), "line": line})
+            out.append(({"error": str(row), "line": line}, "failed"))
             continue
         try:
-            trace = _trace(local, row)
+            traces.append(_trace(local, row))
         except (DataError, ChatTemplateError) as error:
-            out.append({**row, "error": str(error), "line": line})
+            out.append(({**row, "error": str(error), "line": line}, "failed"))
             continue
-        traces.append(trace)
         places.append(len(out))
-        out.append(dict(row))
+        out.append((dict(row), "scored"))
     try:
         scores = scorer.score_traces(traces)
-    except GuardrailError as error:  # one row's fault must not take the batch along
-        if len(traces) == 1:
-            line = batch[places[0]][0]
-            out[places[0]].update(error=str(error), line=line)
-            return out
-        return [row for numbered in batch for row in _score_batch(local, scorer, [numbered])]
+    except (GuardrailError, torch.OutOfMemoryError) as error:  # one row's fault must not take the batch along
+        if len(traces) > 1:
+            return [row for numbered in batch for row in _score_batch(local, scorer, [numbered])]
+        row, line = out[places[0]][0], batch[places[0]][0]
+        out[places[0]] = ({**row, "error": " ".join(str(error).split()), "line": line}, "failed")
+        return out
     for place, score in zip(places, scores, strict=True):
-        out[place]["score"] = score.to_dict()
+        out[place] = ({**out[place][0], "score": score.to_dict()}, "unscored" if score.unscored else "scored")
     return out
 
 

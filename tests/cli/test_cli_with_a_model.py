@@ -129,7 +129,8 @@ def test_score_keeps_rows_and_order(cli, tiny_folder, tmp_path):
         {"id": 4, "prompt": "Hi", "response": ""},
         {"id": 5, "prompt": "x" * 400, "response": "long"},
         {"id": 6, "prompt": "Hi", "messages": [], "response": "both"},
-        {"id": 7, "prompt": "Höflich 你好 🙂", "response": "🙂"},
+        {"id": 8, "prompt": "Hi", "score": 0.5},
+        {"id": 7, "prompt": "Höflich 你好 🙂", "response": "🙂", "error": None},
     ]
     lines = [json.dumps(row) for row in given]
     lines.insert(3, "not json")
@@ -137,10 +138,10 @@ def test_score_keeps_rows_and_order(cli, tiny_folder, tmp_path):
     out = cli("score", "in.jsonl", "-o", "out.jsonl", "-m", tiny_folder, "--batch-size", "3")
     assert out.returncode == 1
     assert out.stderr.splitlines()[-1] == (
-        "error: 3 of 8 rows could not be scored; each has `error` and `line` in the output"
+        "error: 4 of 9 rows could not be scored; each has `error` and `line` in the output"
     )
     done = rows(tmp_path / "out.jsonl")
-    assert [row.get("id") for row in done] == [1, 2, 3, None, 4, 5, 6, 7]
+    assert [row.get("id") for row in done] == [1, 2, 3, None, 4, 5, 6, 8, 7]
     for row, original in zip([done[0], done[1], done[-1]], [given[0], given[1], given[-1]], strict=True):
         assert row["score"]["hybridgrad"] > 0
         assert {k: v for k, v in row.items() if k != "score"} == original
