@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,10 @@ def ask(
     from guardrail.policy import Policy
 
     if question == "-":
-        question = typer.get_text_stream("stdin").read().strip()
+        try:
+            question = sys.stdin.buffer.read().decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"stdin is not UTF-8 (byte {error.start + 1}); save the text as UTF-8") from error
     if not question.strip():
         raise DataError("the question is empty")
     chosen = Policy.load(policy)  # its mistakes show before the model loads

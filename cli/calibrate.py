@@ -53,6 +53,11 @@ def calibrate(
     questions = load_questions_from(data, "calibration", limit)
     if not output.parent.is_dir():
         raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
+    if not output.name or output.is_dir():
+        raise DataError(f"the output {str(output)!r} is a folder; give a file")
+    run = run or output.with_name(output.name + ".run.jsonl")
+    if len({path.resolve() for path in (Path(data), output, run)}) < 3:
+        raise DataError("the data, the output and the run must be three files")
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
@@ -67,7 +72,7 @@ def calibrate(
         questions,
         chosen,
         asking,
-        run=run or output.with_name(output.name + ".run.jsonl"),
+        run=run,
         resume=resume,
         batch_size=batch_size,
         progress=runtime.counter("questions answered"),

@@ -5,6 +5,7 @@ Importing this imports no torch: commands import what they need when they run.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -50,6 +51,9 @@ def _global_options(
 
 def main() -> None:
     """Run the command line: exit code 0, 1 for a mistake or a failed row, 2 for wrong usage, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its number
     try:
         app()
     except GuardrailError as error:

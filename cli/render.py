@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
@@ -16,6 +16,14 @@ from guardrail.types import Attempt, Label, Verdict
 if TYPE_CHECKING:
     from guardrail.evaluation.assess import Assessment
     from guardrail.evaluation.fitting import Fit
+
+_CONTROL = {c: "�" for c in (*range(32), *range(127, 160)) if chr(c) not in "\n\t"}
+
+
+def escape(text: str) -> str:
+    """Text that can neither style nor drive the terminal: no markup, no control characters."""
+    return escape_markup(text.translate(_CONTROL))
+
 
 _COLOURS: dict[Label | None, str] = {
     "very high": "green",

@@ -92,7 +92,11 @@ def _writer(output: str) -> Iterator[IO[str]]:
     if output == "-":
         yield sys.stdout
         return
-    target = Path(output)
+    target = Path(output).resolve()  # a link stays a link
+    if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+        with target.open("w", encoding="utf-8") as file:
+            yield file
+        return
     partial = target.with_name(f"{target.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         try:

@@ -13,6 +13,7 @@ from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.provenance import Provenance, check_compatible, differences
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
+from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
@@ -20,7 +21,7 @@ from guardrail.policy import Policy
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Attempt, Confidence, Evidence, Message, Score, Trace, Verdict, as_messages
+from guardrail.types import Attempt, Confidence, Evidence, Message, Score, Trace, Verdict
 
 Conversation = str | Sequence[Message]
 
@@ -155,7 +156,8 @@ class Guard:
             return _Case(as_messages(question, system or usual), conversation, unlike)
         messages = as_messages(conversation, system)
         unlike = "messages of your own, not the prompt of the calibration"
-        return _Case(messages, query_of(messages) if self.retriever else "", unlike)
+        asked = any(m["role"] == "user" for m in messages)  # without a question there is nothing to retrieve for
+        return _Case(messages, query_of(messages) if asked else "", unlike)
 
     def _judge(self, cases: Sequence[_Case], traces: Sequence[Trace], *, may_retrieve: bool) -> None:
         """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
@@ -166,7 +168,13 @@ class Guard:
             began = time.perf_counter()
             confidence = self._confidence(score, case)
             case.spend("calibrate", began)
-            self._decide(case, trace, score, confidence, may_retrieve=may_retrieve and self.retriever is not None)
+            self._decide(
+                case,
+                trace,
+                score,
+                confidence,
+                may_retrieve=may_retrieve and self.retriever is not None and bool(case.query.strip()),
+            )
 
     def _confidence(self, score: Score, case: _Case) -> Confidence:
         if self.calibrator is None:

@@ -6,7 +6,7 @@ value is made. A `Score` is higher when the model is *less* sure; a `Confidence`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -281,11 +281,3 @@ class Verdict:
             "calibrator": self.calibrator,
             "policy": self.policy,
         }
-
-
-def as_messages(messages: str | Sequence[Message], system: str | None = None) -> tuple[Message, ...]:
-    """A string becomes one user message; `system`, if given, goes in front."""
-    out: tuple[Message, ...] = (
-        ({"role": "user", "content": messages},) if isinstance(messages, str) else tuple(messages)
-    )
-    return ({"role": "system", "content": system}, *out) if system else out

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["guardrail.errors"],
     ["guardrail.types"],
+    ["guardrail.messages"],
     ["guardrail.data"],
     ["guardrail.model"],
     ["guardrail.scoring"],

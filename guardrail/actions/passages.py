@@ -126,6 +126,10 @@ def _from_rows(file: Path) -> Iterator[Passage]:
             text = f"# {' '.join(title.split())}\n\n{text}"
         identity = row.get("id")
         source = f"{file.name}:{line_number}" if identity is None else str(identity)
+        try:
+            f"{source}{text}".encode()
+        except UnicodeEncodeError as error:
+            raise RetrievalError(f"{where}: a \\ud... escape is half of a surrogate pair") from error
         for piece in split(text):
             yield Passage(piece, source)
 

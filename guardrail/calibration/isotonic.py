@@ -164,6 +164,8 @@ class IsotonicCalibrator:
         record = _fitted(self._record, "save").model_dump(mode="json")
         text = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         target = Path(os.path.realpath(path))  # a link stays a link
+        if target.exists() and not target.is_file():
+            raise CalibrationError(f"{os.fspath(path)}: cannot write the calibrator: it is not a regular file")
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
             with temporary.open("x", encoding="utf-8", newline="\n") as file:

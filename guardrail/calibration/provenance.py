@@ -53,6 +53,13 @@ class Provenance(BaseModel):
         json.dumps(value, allow_nan=False)  # NaN is no JSON, and would make a profile differ from itself
         return value
 
+    @field_validator("prompt")
+    @classmethod
+    def _takes_a_question(cls, value: str) -> str:
+        if "{question}" not in value:
+            raise ValueError("the prompt does not say where the {question} goes")
+        return value
+
     @field_validator("created")
     @classmethod
     def _iso_date(cls, value: str) -> str:

@@ -17,11 +17,12 @@ from guardrail.calibration.profiles import Signals
 from guardrail.errors import DataError
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.runs import RunFile
+from guardrail.messages import as_messages
 from guardrail.model.generate import Keep
 from guardrail.scoring.gradients import Readout
 from guardrail.scoring.hybridgrad import HybridGradScorer, by_token_budget, row_of
 from guardrail.scoring.profile import Band, band_start
-from guardrail.types import Message, Trace, as_messages
+from guardrail.types import Message, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path

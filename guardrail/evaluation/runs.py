@@ -58,19 +58,23 @@ class RunFile:
         self._file.close()
 
     def _read(self) -> None:
+        """Check everything before a byte is written: the file may be something else."""
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            self._file.truncate(whole)
         lines = content[:whole].splitlines()
         if not lines:
+            if not _encoded(self.header).startswith(content):  # neither empty nor our own header, torn
+                raise DataError(f"{self.path} is not a run file; give another file")
+            self._file.truncate(0)
             self._line(self.header)
             self._flush()
             return
         parsed = [self._parse(line, number) for number, line in enumerate(lines, start=1)]
         if differing := _differing(parsed[0], self.header):
             raise DataError(f"{self.path} is another run ({differing}); give another file, or delete it to start again")
+        if whole < len(content):
+            self._file.truncate(whole)
         self.rows = {row["key"]: row for row in parsed[1:]}
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
@@ -83,11 +87,15 @@ class RunFile:
         return row
 
     def _line(self, row: Json) -> None:
-        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        self._file.write(_encoded(row))
 
     def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _encoded(row: Json) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
 def _differing(theirs: Json, ours: Json) -> str:

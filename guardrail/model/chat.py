@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from guardrail.errors import ChatTemplateError
 from guardrail.types import Message
 
@@ -79,5 +77,5 @@ def _apply(tokenizer: Any, messages: Sequence[Message], **options: bool) -> Any:
         )
     try:
         return tokenizer.apply_chat_template([dict(m) for m in messages], return_dict=False, **options)
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
+    except Exception as error:  # a template is a program of the model's author, and may fail in any way
         raise ChatTemplateError(f"the chat template rejects the messages: {' '.join(str(error).split())}") from error

@@ -54,13 +54,13 @@ def generate(
     context = local.anatomy.context
     fits = [i for i, p in enumerate(prompts) if p and (context is None or len(p) < context)]
     traces: dict[int, Trace] = {}
-    if fits:
-        rows = [prompts[i] for i in fits]
-        room = decoding.max_new_tokens
-        if context is not None:
-            room = min(room, context - max(map(len, rows)))
-        responses, states, ms = _run(local, rows, decoding, room, keep)
-        for i, response, state in zip(fits, responses, states, strict=True):
+    groups: dict[int, list[int]] = {}  # by room: a long prompt must not cut the answers to the others
+    for i in fits:
+        limit = decoding.max_new_tokens
+        groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
+    for room, group in groups.items():
+        responses, states, ms = _run(local, [prompts[i] for i in group], decoding, room, keep)
+        for i, response, state in zip(group, responses, states, strict=True):
             ended = bool(response) and response[-1] in local.eos_ids
             finish: FinishReason = "stop" if ended else "length"
             text = local.tokenizer.decode(response, skip_special_tokens=True).strip()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError
@@ -51,8 +50,8 @@ def load_model(
             trust_remote_code=trust_remote_code,
             device_map="auto" if place == "auto" else None,
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _not_loaded(source, error) from error
+    except Exception as error:  # damaged files make their readers raise anything
+        raise _not_loaded(source, location, error) from error
     if place != "auto":
         try:
             model = model.to(place)
@@ -76,6 +75,8 @@ def _device(device: str | None) -> str:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ModelError(f"there is no device {device!r}; use cpu, cuda, mps or auto") from error
+    if kind == "meta":
+        raise ModelError("device 'meta' holds no weights; use cpu, cuda, mps or auto")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise ModelError(f"device {device!r} was asked for, but this machine has none; use cpu")
     return device
@@ -91,8 +92,12 @@ def _dtype(dtype: str | torch.dtype | None, place: str) -> Any:
     return _DTYPES[dtype]
 
 
-def _not_loaded(source: Source, error: Exception) -> ModelNotFoundError:
+def _not_loaded(source: Source, location: str, error: Exception) -> ModelNotFoundError:
     reason = " ".join(str(error).split())[:300]
+    if source.kind == "gguf":
+        return ModelNotFoundError(
+            f"the cached copy of {source.name!r} is damaged ({reason}); delete the folder {location} and try again"
+        )
     if source.name in ALIASES:
         wheel = ALIASES[source.name].wheel
         return ModelNotFoundError(

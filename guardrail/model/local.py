@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from guardrail.errors import ModelError
+from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Decoding, Keep, generate
 from guardrail.model.identity import ModelIdentity, identify
 from guardrail.model.untouched import lock_of
-from guardrail.types import Message, Trace, as_messages
+from guardrail.types import Message, Trace
 
 
 def end_ids(owner: Any) -> list[int]:
@@ -86,6 +87,7 @@ class LocalModel:
     def trace(self, messages: str | Sequence[Message], answer: str) -> Trace:
         """The Trace of an answer that exists already (finish reason `given`)."""
         conversation = as_messages(messages)
+        check_text(answer, "an answer")
         return Trace(
             conversation, tuple(self.encode_prompt(conversation)), tuple(self.encode_response(answer)), answer, "given"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from torch import nn
@@ -73,11 +74,11 @@ class HybridGradScorer:
 
     def score(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Score:
         """The score of one response to one prompt, both as token ids; the end-of-turn token belongs to the response."""
-        return self._score([Row(prompt_ids, response_ids)])[0]
+        return self.score_batch([(prompt_ids, response_ids)])[0]
 
     def score_batch(self, pairs: Sequence[Pair]) -> list[Score]:
         """The scores of (prompt ids, response ids) pairs of any lengths, in order; each as `score` would give it."""
-        return self._score([Row(p, r) for p, r in pairs])
+        return self._score([Row(_ids(p), _ids(r)) for p, r in pairs])
 
     def score_trace(self, trace: Trace) -> Score:
         """The score of what a model generated, using what generation kept."""
@@ -169,6 +170,16 @@ def by_token_budget(rows: Sequence[Row], offsets: Sequence[int], budget: int = _
         else:
             groups.append([i])
     return groups
+
+
+def _ids(ids: Sequence[int]) -> list[int]:
+    """Token ids as Python integers. Raises `ScoringError` for anything that is not a flat row of integers."""
+    try:
+        if any(isinstance(i, bool) for i in ids):
+            raise TypeError("True and False are no token ids")
+        return [index(i) for i in ids]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ScoringError(f"token ids must be a flat row of integers: {' '.join(str(error).split())}") from error
 
 
 def _parts(model: nn.Module | LocalModel, tokenizer: Any) -> tuple[nn.Module, Anatomy, Any]:

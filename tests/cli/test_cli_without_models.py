@@ -78,6 +78,8 @@ def test_policy_explain(cli, tmp_path):
         (["calibrate", "bundled", "-o", "no/c.json"], "there is no folder 'no'"),
         (["calibrate", "bundled", "-o", "c.json", "--grader", "vibes"], "vibes"),
         (["calibrate", "bundled", "-o", "c.json", "--prompt", "Well?"], "does not say where the {question} goes"),
+        (["calibrate", "bundled", "-o", "."], "the output '.' is a folder"),
+        (["calibrate", "bundled", "-o", "c.json", "--run", "./c.json"], "must be three files"),
         (["evaluate", "bundled", "--resume"], "--resume needs --run FILE"),
         (["evaluate", "bundled", "-c", "gone.json"], "gone.json: cannot read the calibrator"),
         (["policy", "show", "gone.yaml"], "gone.yaml"),

@@ -65,6 +65,15 @@ def test_not_a_run(tmp_path):
         RunFile(path, HEADER, resume=True)
 
 
+@pytest.mark.parametrize("content", ["my notes, no newline", "line 1\nline 2, no newline", "{}\n"])
+def test_a_file_that_is_no_run_is_left_alone(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(DataError):
+        RunFile(path, HEADER, resume=True)
+    assert path.read_text() == content
+
+
 def test_two_writers(tmp_path):
     path = tmp_path / "run.jsonl"
     with RunFile(path, HEADER), pytest.raises(DataError, match="being written by another process"):

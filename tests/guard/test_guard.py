@@ -12,7 +12,7 @@ from langchain_core.retrievers import BaseRetriever
 
 from guardrail import CalibrationError, CalibratorMismatchError, Guard, HybridGradScorer, IsotonicCalibrator, Policy
 from guardrail.calibration.provenance import Provenance
-from guardrail.errors import RetrievalError
+from guardrail.errors import DataError, RetrievalError
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 
@@ -201,6 +201,52 @@ def test_threads_share_a_guard(talking):
         parallel = list(pool.map(lambda q: g.answer(q, max_new_tokens=5), questions))
     assert [v.answer for v in parallel] == [v.answer for v in serial]
     assert [v.score for v in parallel] == [v.score for v in serial]
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [[], None, 3, ["hi"], [{"role": "user"}], [{"role": "user", "content": None}], [{"content": "hi"}], "\udcff",
+     [{"role": "user", "content": [{"type": "image", "url": "x"}]}]],
+)  # fmt: skip
+def test_what_is_no_conversation(local, conversation):
+    with pytest.raises(DataError):
+        guard(local, SURE).answer(conversation)
+
+
+def test_text_parts_are_joined(local):
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "o?"}]}]
+    assert (
+        guard(local, SURE).answer(parts).answer
+        == guard(local, SURE).answer([{"role": "user", "content": "Who?"}]).answer
+    )
+
+
+def test_a_conversation_without_a_question_retrieves_nothing(local):
+    g = guard(local, UNSURE, passages=["A passage."])
+    assert g.answer([{"role": "system", "content": "Be short."}]).actions == ("abstain",)
+    assert g.retriever.queries == []
+
+
+def test_basis_says_where_the_calibration_does_not_reach(local):
+    assert guard(local, SURE).answer("Who?").confidence.basis == "calibrated"
+    own = guard(local, SURE).answer([{"role": "user", "content": "Who?"}]).confidence
+    assert (own.basis, own.reason) == ("extrapolated", "messages of your own, not the prompt of the calibration")
+    retrieved = guard(local, UNSURE, SURE, passages=["A passage."]).answer("Who?")
+    assert [a.confidence.basis for a in retrieved.attempts] == ["calibrated", "extrapolated"]
+
+
+def test_strict_does_not_pass_off_a_passage_as_knowledge(local):
+    verdict = guard(local, UNSURE, SURE, policy="strict", passages=["A passage."]).answer("Who?")
+    assert verdict.actions == ("retrieve", "hedge")
+    assert "According to a passage" in verdict.text
+
+
+def test_the_usual_length_is_the_calibrations(local):
+    fitted = calibrator(local)
+    longer = fitted.provenance.model_copy(update={"generation": {"max_new_tokens": 7}})
+    seven = IsotonicCalibrator.from_dict({**fitted.to_dict(), "provenance": longer.model_dump(mode="json")})
+    assert Guard(model=local, scorer=Fixed(SURE), calibrator=seven).usual_length == 7
+    assert Guard(model=local, policy="observe").usual_length == 150
 
 
 def test_no_calibrator_is_said_at_once(local):

@@ -71,6 +71,11 @@ def test_a_template_that_refuses():
         prompt_ids(made, USER)
 
 
+def test_a_template_that_crashes():
+    with pytest.raises(ChatTemplateError, match="division by zero"):
+        prompt_ids(tiny_tokenizer("{{ 1 / 0 }}"), USER)
+
+
 def test_a_template_that_hides_the_text():
     with pytest.raises(ChatTemplateError, match="give semantic_token"):
         semantic_token(tiny_tokenizer("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"))

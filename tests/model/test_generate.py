@@ -45,6 +45,27 @@ def test_a_prompt_that_fills_the_context_gets_no_response():
     assert len(short.response_ids) >= 1
 
 
+def test_a_long_prompt_does_not_cut_the_answers_to_others():
+    local = tiny_local_model()
+    local.eos_ids = [383]
+    alone = local.generate("Hi", max_new_tokens=20)
+    _, beside = local.generate_batch(["x" * 220, "Hi"], max_new_tokens=20)
+    assert beside.response_ids == alone.response_ids
+    assert len(beside.response_ids) == 20
+
+
+@pytest.mark.parametrize(
+    "habit", [{"repetition_penalty": 50.0}, {"no_repeat_ngram_size": 1}, {"suppress_tokens": [7, 8]}]
+)
+def test_greedy_is_greedy_whatever_the_model_would_like(habit):
+    local = tiny_local_model()
+    plain = local.generate("Hi", max_new_tokens=12)
+    for name, value in habit.items():
+        setattr(local.model.generation_config, name, value)
+    assert local.generate("Hi", max_new_tokens=12).response_ids == plain.response_ids
+    assert all(getattr(local.model.generation_config, name) == value for name, value in habit.items())
+
+
 def test_the_context_limits_the_answer():
     local = tiny_local_model()
     local.eos_ids = [383]  # so that it does not stop by itself

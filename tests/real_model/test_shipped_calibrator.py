@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail import Guard, HybridGradScorer, IsotonicCalibrator
+from guardrail import CalibrationError, Guard, HybridGradScorer, IsotonicCalibrator
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.data import load_questions
 from guardrail.evaluation.datasets import question_digest
@@ -35,11 +35,11 @@ def test_no_held_out_question_was_used():
     assert not used & {question_digest(q.question) for q in load_questions("heldout")}
 
 
-def test_another_profile_is_refused(embedded_model):
-    from guardrail import CalibratorMismatchError
-
-    with pytest.raises(CalibratorMismatchError, match="profile"):
-        Guard(model=embedded_model, scorer=HybridGradScorer(embedded_model))
+def test_it_is_not_taken_for_another_profile(embedded_model):
+    paper = HybridGradScorer(embedded_model)
+    assert Guard(model=embedded_model, scorer=paper, policy="observe").calibrator is None
+    with pytest.raises(CalibrationError, match="there is no calibrator"):
+        Guard(model=embedded_model, scorer=paper)
 
 
 @pytest.mark.slow

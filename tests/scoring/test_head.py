@@ -61,6 +61,26 @@ def test_equals_autograd(T, V, D, scale, softcap, seed):
     assert torch.allclose(readout.hidden_grad.double(), H.grad, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("margin", [5.0, 15.0, 20.0, 30.0])
+def test_a_sure_model_loses_no_digits(margin):
+    """p of the answer is near 1: 1 - p and log p must not cancel in float32."""
+    generator = torch.Generator().manual_seed(0)
+    W = torch.randn(50, 8, generator=generator)
+    W[3] += margin / 8
+    H = torch.ones(1, 8)
+    readout = read_head(anatomy_of(W), H, torch.tensor([3]))
+    W, H = W.double().requires_grad_(), H.double().requires_grad_()
+    z = H @ W.T
+    log_p = z.log_softmax(-1)
+    # log_softmax itself cancels: the other tokens' share gives log p and the gradient exactly
+    rest = (z[0] - z[0, 3]).exp().sum() - 1
+    w = -(log_p.exp() * log_p).sum().detach()
+    (-w * torch.log1p(rest)).backward()
+    assert readout.log_probs.item() == pytest.approx(-torch.log1p(rest).item(), rel=1e-4)
+    assert readout.paragrad == pytest.approx(W.grad.abs().mean().item(), rel=1e-4)
+    assert torch.allclose(readout.hidden_grad.double(), H.grad, rtol=1e-3, atol=1e-12)
+
+
 def test_logits_of_minus_infinity_are_no_nan():
     """Some models mask unused vocabulary with -inf; such a token has probability 0 and adds nothing."""
     anatomy = anatomy_of(torch.randn(4, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -127,6 +128,46 @@ def test_traces_say_why():
 def test_token_of_another_vocabulary(token):
     with pytest.raises(ScoringError, match=f"token id {token} is outside the model's vocabulary of 384"):
         HybridGradScorer(tiny_model(), semantic_token=-2).score(PROMPT, [token])
+
+
+@pytest.mark.parametrize("ids", [[1.5, 2], [1.0], [True], "ab", None, torch.tensor([[1, 2]])])
+def test_ids_that_are_no_integers(ids):
+    with pytest.raises(ScoringError, match="flat row of integers"):
+        HybridGradScorer(tiny_model(), semantic_token=-2).score(PROMPT, ids)
+
+
+def test_tensors_and_numpy_integers_are_ids():
+    scorer = HybridGradScorer(tiny_model(), semantic_token=-2)
+    assert scorer.score(torch.tensor(PROMPT), torch.tensor(RESPONSE)) == scorer.score(PROMPT, RESPONSE)
+
+
+def test_nothing_but_an_end_token_is_empty():
+    assert HybridGradScorer(tiny_model(), semantic_token=-2).score(PROMPT, [2]).unscored == "empty_answer"
+
+
+def test_threads_share_a_plain_module():
+    model = tiny_model()
+    scorers = [HybridGradScorer(model, semantic_token=-2) for _ in range(2)]
+    alone = scorers[0].score(PROMPT, RESPONSE)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda i: scorers[i % 2].score(PROMPT, RESPONSE), range(24))) == {alone}
+
+
+def test_an_edited_trace_does_not_use_the_old_states():
+    local = tiny_local_model()
+    scorer = HybridGradScorer(local)
+    trace = replace(local.generate("Hi", max_new_tokens=4, keep=scorer.keep), text="x")
+    edited = replace(trace, response_ids=tuple(reversed(trace.response_ids)))
+    assert scorer.score_trace(edited).paragrad == pytest.approx(
+        scorer.score(edited.prompt_ids, edited.response_ids).paragrad, rel=1e-5
+    )
+
+
+def test_states_own_their_memory():
+    local = tiny_local_model()
+    trace = local.generate_batch(["Hi", "Who?"], max_new_tokens=4, keep=HybridGradScorer(local).keep)[0]
+    for tensor in (trace.state.band_states, trace.state.head_outputs, *trace.state.cache_keys):
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""What a user passes as a conversation -> checked chat messages. Knows nothing about templates or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guardrail.errors import DataError
+from guardrail.types import Message
+
+
+def as_messages(messages: str | Sequence[Message], system: str | None = None) -> tuple[Message, ...]:
+    """A string becomes one user message; `system`, if given, goes in front. Content in parts becomes one text.
+
+    Raises `DataError` for what is no conversation: an empty list, a message without a role or without text (None is for
+    turns with tool calls), parts that are not text, text that is not Unicode, two system messages.
+    """
+    if isinstance(messages, str):
+        out: list[Message] = [{"role": "user", "content": messages}]
+    elif isinstance(messages, Sequence) and messages:
+        out = [*messages]
+    else:
+        raise DataError(f"a conversation is a string or a list of messages that is not empty, not {messages!r:.80}")
+    if system and isinstance(out[0], Mapping) and out[0].get("role") == "system":
+        raise DataError("the conversation has a system message already; give one or the other")
+    return tuple(_message(m) for m in ([{"role": "system", "content": system}, *out] if system else out))
+
+
+def _message(message: object) -> Message:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise DataError(f'a message is a mapping such as {{"role": "user", "content": "..."}}, not {message!r:.80}')
+    content = message.get("content")
+    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
+        content = "".join(p["text"] for p in content)
+    if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
+        raise DataError(f"a message's content is text, not {content!r:.80}")
+    if content is not None:
+        check_text(content, "a message")
+    return {**message, "content": content}
+
+
+def check_text(text: object, what: str) -> str:
+    """`text`, if it is a string that has a UTF-8 form; raises `DataError` otherwise."""
+    if not isinstance(text, str):
+        raise DataError(f"{what} must be a string, not {text!r:.80}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} holds half a surrogate pair at character {error.start}; decode it as UTF-8") from error
+    return text
