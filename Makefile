@@ -43,7 +43,7 @@ install-dev: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e . --group dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
 	touch $@
 
 clean:

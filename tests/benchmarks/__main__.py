@@ -18,7 +18,7 @@ import torch
 from guardrail import HybridGradScorer, load_model
 
 LENGTHS = (8, 32, 48, 128)
-REPETITIONS = 7
+REPETITIONS = 5
 PROMPT = "Please directly answer the following question with one or few words:\nWhat is the capital of Burkina Faso?"
 
 
