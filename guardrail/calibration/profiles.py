@@ -63,7 +63,8 @@ class Selection:
 
     adopted: whether `profile` is the best on all data rather than the prior. auroc_chosen, auroc_prior: from
     out-of-fold probabilities, the choice repeated in each fold; difference: chosen minus prior, paired bootstrap.
-    p_correct: out-of-fold probabilities under `profile`, (n,), for honest ECE and reliability.
+    p_correct: out-of-fold probabilities, (n,): of the choice if adopted, else of the prior. The choice between the two and
+    the figures rest on the same predictions, a mild winner's curse; questions held out from all of it have none.
     """
 
     profile: Profile

@@ -16,6 +16,7 @@ EXPECTED = {
     "02_retrieval.py": ["retrieve → ", "Ouagadougou"],
     "03_your_own_policy.py": ["sure ", "say how sure", "Let me connect you with a colleague"],
     "04_score_any_model.py": ["Paris", "hybridgrad"],
+    "06_check_and_batch.py": ["Kyoto", "Sicily belongs to Italy", "Vitamin D"],
     "05_calibrate.py": ["in range: False", "ECE, cross-validated"],
 }
 
