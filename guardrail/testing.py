@@ -51,6 +51,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "smollm3": {},
     "qwen3_moe": {"num_experts": 4, **_MOE},
+    "olmo3": {"sliding_window": 8},
+    "glm4": {},
+    "gpt_oss": {"sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "falcon": {"head_dim": None, "num_key_value_heads": None},
+    "stablelm": {},
+    "starcoder2": {"sliding_window": 8},
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 4, "max_seq_len": 256},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"], "conv_L_cache": 3},
 }
 """Model types that `tiny_model` builds, with what each needs beyond a small size. Windows are shorter than test prompts."""
@@ -61,6 +68,7 @@ def tiny_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {**_SMALL, "initializer_range": 0.2, **ARCHITECTURES[architecture], **config}
+        options = {name: value for name, value in options.items() if value is not None}  # None: not an option there
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **options))
         for (
             parameter
