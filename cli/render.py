@@ -60,8 +60,9 @@ def confidence(attempt: Attempt) -> str:
     colour = _COLOURS[c.label]
     if c.p_correct is None or c.low is None or c.high is None:
         return f"[{colour}]none: {escape(c.reason)}[/]"
-    outside = "" if c.in_range else " (score outside the calibrated range)"
-    return f"[{colour}]{c.p_correct:.2f}[/] ({c.low:.2f} to {c.high:.2f}), [{colour}]{c.label}[/]{outside}"
+    outside = "" if c.in_range else "; score outside the calibrated range"
+    unlike = f"; extrapolated: {escape(c.reason)}" if c.basis == "extrapolated" else ""
+    return f"[{colour}]{c.p_correct:.2f}[/] ({c.low:.2f} to {c.high:.2f}), [{colour}]{c.label}[/]{outside}{unlike}"
 
 
 def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: float) -> None:
