@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from guardrail.types import Verdict
 
-# Picked so that every action occurs, and one confident mistake: a confidence of 0.56 is wrong almost every second time.
+# Picked so that every action occurs, and one confident mistake: answers of such a confidence are wrong about every second time.
 # What happens to them is not scripted. Burkina Faso and the mountain of Japan are among the calibration questions.
 QUESTIONS = (
     "What is the capital of Japan?",
