@@ -7,14 +7,22 @@ these facts predict is refused by name. Knows nothing about scores.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from guardrail.errors import UnsupportedModelError
+from guardrail.model.prefix import attend_in_place, cache_of
 from guardrail.model.untouched import untouched
+
+Way = Literal["in place", "copied", "none"]
+"""How scoring uses the prefix's keys and values.
+
+in place: attention reads them where generation left them. copied: they go through the model's own cache, which copies them
+in every layer. none: the whole prompt is run again. Each gives the same numbers.
+"""
 
 _CROPPABLE = {"full_attention", "sliding_attention"}  # with a full cache both keep every position
 
@@ -25,7 +33,7 @@ class Anatomy:
 
     decoder: token ids -> hidden states after the final norm. layers: its blocks; block l reads h^(l). head: the LM head, a
     `nn.Linear` of weight (V, D). logits = cap(scale * head(h)), with cap(x) = softcap * tanh(x / softcap) where set.
-    cached: the KV cache keeps every position of every layer, so a suffix can be scored on the prefix's cache.
+    cache: how a suffix can be scored on the prefix's keys and values.
     """
 
     architecture: str
@@ -35,8 +43,13 @@ class Anatomy:
     scale: float
     softcap: float | None
     tied: bool
-    cached: bool
+    cache: Way
     context: int | None
+
+    @property
+    def cached(self) -> bool:
+        """Whether the KV cache keeps every position of every layer, so that a suffix can be scored on it."""
+        return self.cache != "none"
 
     @property
     def head_kind(self) -> str:
@@ -76,43 +89,57 @@ def read_anatomy(model: nn.Module) -> Anatomy:
         scale=_logit_scale(model, text_config),
         softcap=getattr(text_config, "final_logit_softcapping", None),
         tied=getattr(embeddings, "weight", None) is head.weight,
-        cached=(types is None or set(types) <= _CROPPABLE) and _suffix_runs_on_cache(model, decoder),
+        cache=_way(model, decoder) if types is None or set(types) <= _CROPPABLE else "none",
         context=getattr(text_config, "max_position_embeddings", None),
     )
     _prove(model, anatomy)
     return anatomy
 
 
+def _way(model: nn.Module, decoder: nn.Module) -> Way:
+    """The first of the ways whose suffix states equal those of a full pass."""
+    ways: tuple[Way, ...] = ("in place", "copied")
+    for way in ways:
+        try:
+            if _suffix_runs_on_prefix(model, decoder, in_place=way == "in place"):
+                return way
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError):
+            continue  # a cache or an attention of another kind
+    return "none"
+
+
 @torch.no_grad()
-def _suffix_runs_on_cache(model: nn.Module, decoder: nn.Module) -> bool:
-    """Whether a suffix on the cache of its prefix gives the states of a full pass; positions are given, as scoring does."""
+def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, *, in_place: bool) -> bool:
+    """Whether a suffix on its prefix's cache gives the states of a full pass; positions are given, as scoring does."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.tensor([[1, 2, 3, 1, 2]], device=device) % model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     positions = torch.arange(5, device=device).unsqueeze(0)
     ones = torch.ones_like(ids)
-    with untouched(model):
-        try:
-            cache = DynamicCache()
-            whole = decoder(input_ids=ids, use_cache=False).last_hidden_state[:, 3:]
-            decoder(
-                input_ids=ids[:, :3],
-                attention_mask=ones[:, :3],
-                position_ids=positions[:, :3],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            if len(cache.layers) == 0 or any(layer.get_seq_length() != 3 for layer in cache.layers):
-                return False
-            suffix = decoder(
-                input_ids=ids[:, 3:],
-                attention_mask=ones,
-                position_ids=positions[:, 3:],
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-            return False  # a cache of another kind: the whole prompt is run instead
-    return torch.allclose(suffix.float(), whole.float(), rtol=1e-2, atol=1e-2 * float(whole.float().abs().max()))
+    with untouched(model) as stack:
+        cache = DynamicCache()
+        whole = decoder(input_ids=ids, use_cache=False).last_hidden_state[:, 3:]
+        decoder(
+            input_ids=ids[:, :3],
+            attention_mask=ones[:, :3],
+            position_ids=positions[:, :3],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        if len(cache.layers) == 0 or any(layer.get_seq_length() != 3 for layer in cache.layers):
+            return False
+        if in_place:
+            attend_in_place(stack, decoder)
+        suffix = decoder(
+            input_ids=ids[:, 3:],
+            attention_mask=ones,
+            position_ids=positions[:, 3:],
+            past_key_values=cache_of([(x.keys, x.values) for x in cache.layers], 3, in_place=in_place),
+            use_cache=True,
+        ).last_hidden_state
+    tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
+    return torch.allclose(
+        suffix.float(), whole.float(), rtol=tolerance, atol=tolerance * float(whole.float().abs().max())
+    )
 
 
 def _decoder(model: nn.Module, name: str) -> nn.Module:

@@ -26,17 +26,19 @@ def untouched(model: nn.Module) -> Iterator[ExitStack]:
 
     Register hooks and patches on the stack that it yields; they are undone first.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    modules = list(model.modules())  # one walk, and no write where nothing changes: every answer passes here
+    training = [module for module in modules if module.training]
+    trainable = [p for module in modules for p in module.parameters(recurse=False) if p.requires_grad]
     try:
-        model.eval()
+        for module in training:
+            module.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
         with ExitStack() as stack:
             yield stack
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
 

@@ -17,8 +17,9 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from guardrail.model.anatomy import Anatomy
+from guardrail.model.prefix import attend_in_place, cache_of
 from guardrail.model.untouched import on_input, pass_through, untouched
-from guardrail.scoring.head import HeadReadout, read_head
+from guardrail.scoring.head import HeadReadout, read_heads
 from guardrail.types import GenerationState
 
 
@@ -76,7 +77,9 @@ def read_gradients(
     inject = _common_state_layer(rows, starts, first_layer) if anatomy.cached else None
     band: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
-        prefix = _Prefix(model, anatomy, rows, starts)
+        prefix = _Prefix(model, anatomy, rows, starts, inject or 0)
+        if anatomy.cache == "in place":
+            attend_in_place(stack, anatomy.decoder)
         if inject is not None:  # before the band's hooks: hooks run in the order of registration
             _inject(stack, anatomy, rows, starts, inject)
         _record_band(stack, anatomy, band, first_layer)
@@ -102,7 +105,9 @@ class _Prefix:
     """The rows' positions before the suffix, in a cache, and the suffix aligned behind them: prefixes padded on the left,
     suffixes on the right, so that column 0 of the suffix is the earliest token asked for in every row."""
 
-    def __init__(self, model: nn.Module, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int]) -> None:
+    def __init__(
+        self, model: nn.Module, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], first_run: int
+    ) -> None:
         self.anatomy = anatomy
         self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
         ids = [[*row.prompt_ids, *row.response_ids[:-1]] for row in rows]  # the last token predicts nothing in J
@@ -116,25 +121,34 @@ class _Prefix:
             mask[b, at] = 1
             positions[b, at] = torch.arange(len(row))
         self.tokens, self.mask, self.positions = (x.to(self.device) for x in (tokens, mask, positions))
-        self.cache = self._cache(rows, starts)
+        self.cache = self._cache(rows, starts, first_run)
 
-    def _cache(self, rows: Sequence[Row], starts: Sequence[int]) -> DynamicCache | None:
+    def _cache(self, rows: Sequence[Row], starts: Sequence[int], first_run: int) -> DynamicCache | None:
+        """The prefix's keys and values; those of layers before `first_run`, which are passed through, are left out."""
         if not self.anatomy.cached:
             return None
-        cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
         states = [row.state for row in rows]
-        if self.width and all(s is not None for s in states):
-            for index in range(len(self.anatomy.layers)):
-                kept = [(s.cache_keys[index], s.cache_values[index]) for s in states if s is not None]
-                keys, values = (
-                    torch.cat([_left(kv[i][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)])
-                    for i in (0, 1)
-                )
-                cache.update(keys, values, index)
+        if all(s is not None for s in states):
+            kept: list[tuple[Tensor, Tensor] | None] = [
+                None if index < first_run else self._kept([s for s in states if s is not None], starts, index)
+                for index in range(len(self.anatomy.layers))
+            ]
         elif self.width:
+            cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
             with torch.no_grad():
                 self._forward(slice(0, self.width), self.mask[:, : self.width], cache)
-        return cache
+            kept = [(layer.keys, layer.values) for layer in cache.layers]
+        else:
+            kept = [None] * len(self.anatomy.layers)
+        return cache_of(kept, self.width, in_place=self.anatomy.cache == "in place")
+
+    def _kept(self, states: list[GenerationState], starts: Sequence[int], layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""
+        keys, values = (
+            [_left(kv[layer][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)]
+            for kept in ([s.cache_keys for s in states], [s.cache_values for s in states])
+        )
+        return (keys[0], values[0]) if len(states) == 1 else (torch.cat(keys), torch.cat(values))
 
     def run_suffix(self) -> Tensor:
         return self._forward(slice(self.width, None), self.mask, self.cache)
@@ -195,21 +209,20 @@ def _head_parts(
 ) -> tuple[list[HeadReadout], Tensor]:
     """The head's readout of every row, and dJ/d(out), (B, S, D), which is zero except at the response's positions."""
     place = anatomy.head.weight.device
-    heads: list[HeadReadout] = []
+    spans = [
+        slice(len(row.prompt_ids) - 1 - start, len(row.prompt_ids) - 1 - start + len(row.response_ids))
+        for row, start in zip(rows, starts, strict=True)
+    ]
+    heads = read_heads(
+        anatomy,
+        [out[b, at].detach().to(place) for b, at in enumerate(spans)],
+        [row.response_ids for row in rows],
+        outputs=[row.state.head_outputs if row.state else None for row in rows],
+        exgrad=exgrad,
+    )
     grads = torch.zeros(out.shape, dtype=torch.float32, device=out.device)
-    for b, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        first = len(row.prompt_ids) - 1 - start
-        at = slice(first, first + len(row.response_ids))
-        heads.append(
-            read_head(
-                anatomy,
-                out[b, at].detach().to(place),
-                torch.tensor(row.response_ids, device=place),
-                outputs=row.state.head_outputs if row.state else None,
-                exgrad=exgrad,
-            )
-        )
-        grads[b, at] = heads[-1].hidden_grad.to(out.device)
+    for b, (at, head) in enumerate(zip(spans, heads, strict=True)):
+        grads[b, at] = head.hidden_grad.to(out.device)
     return heads, grads
 
 

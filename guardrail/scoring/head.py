@@ -1,21 +1,25 @@
 """The LM head's part of the score, in closed form: entropies, dJ/dH, ParaGrad and ExGrad without autograd.
 
 Source: eq. 4 and 5 of arXiv 2605.04638 with J = (1/T) sum_t w_t log p_t[y_t] and w_t = H(p_t) detached. With A = onehot - p,
-dJ/dZ = diag(w / T) A, so dJ/dW = A^T diag(w / T) H and dJ/dH = diag(w / T) A W. V x D is never stored: the sum of absolute
-values runs over slices of the vocabulary. Knows nothing about layers or prompts.
+dJ/dZ = diag(w / T) A, so dJ/dW = A^T diag(w / T) H and dJ/dH = diag(w / T) A W. Everything runs over slices of the
+vocabulary that stay in the processor's cache: neither V x D nor a second T x V is ever stored. Knows nothing about layers
+or prompts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from guardrail.model.anatomy import Anatomy
 
 _CPU_SLICE = 2**18  # entries of a slice's product that each thread gets: 1 MiB, which stays in its cache
 _GPU_SLICE = 2**26
+_STORED = 2**25  # logits that are stored rather than computed again in the second pass over the vocabulary: 128 MiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,55 +38,156 @@ class HeadReadout:
 
 
 @torch.no_grad()
-def read_head(
-    anatomy: Anatomy, hidden: Tensor, targets: Tensor, *, outputs: Tensor | None = None, exgrad: bool = False
-) -> HeadReadout:
-    """hidden: (T, D), the final states that predict `targets`, (T,). outputs: (T, V), head(hidden) if it exists already.
+def read_heads(
+    anatomy: Anatomy,
+    hidden: Sequence[Tensor],
+    targets: Sequence[Sequence[int]],
+    *,
+    outputs: Sequence[Tensor | None] | None = None,
+    exgrad: bool = False,
+) -> list[HeadReadout]:
+    """The readouts of several answers, in one run over the vocabulary.
 
-    Everything that is summed over the vocabulary is float32, whatever the weights are.
+    hidden: for each answer the final states (T, D) that predict its `targets`, T token ids. outputs: for each answer
+    head(hidden), (T, V), where it exists already. Everything that is summed over the vocabulary is float32, whatever the
+    weights are.
     """
-    raw = anatomy.head(hidden) if outputs is None else outputs
-    z = raw.to(dtype=torch.float32, copy=True).mul_(anatomy.scale)  # (T, V)
-    slope: Tensor | float = anatomy.scale  # dz / draw
-    if anatomy.softcap is not None:
-        z.div_(anatomy.softcap).tanh_()
-        slope = (1 - z.square()).mul_(anatomy.scale)
-        z.mul_(anatomy.softcap)
-    steps = torch.arange(len(targets), device=z.device)
-    peak, top = z.max(dim=-1, keepdim=True)
-    e = z.sub_(peak).exp()  # (T, V), 1 at the top token
+    lengths = [len(t) for t in targets]
+    V, D = anatomy.head.weight.shape
+    logits = _Logits(anatomy, torch.cat(list(hidden)), outputs)
+    y = torch.tensor([i for t in targets for i in t], device=logits.device)
+    normal = _normalise(logits, V)
     # A sure model has p near 1 for one token: 1 - p and log p come from the others' sum, or float32 would cancel them away.
-    rest = e.scatter(-1, top, 0.0).sum(-1, keepdim=True)
-    log_p = z.sub_(rest.log1p()).clamp_(min=torch.finfo(torch.float32).min)  # 0 * -inf is NaN
-    p = e.div_(1 + rest)
-    entropies = -torch.linalg.vecdot(p, log_p)  # (T,)
-    log_probs = log_p[steps, targets]
-    others = torch.where(targets == top.squeeze(-1), (rest / (1 + rest)).squeeze(-1), 1 - p[steps, targets])
-    A = p.neg_()  # (T, V)
-    A[steps, targets] = others  # 1 - p of the target
-    A.mul_(slope)
-    H = hidden.float()
-    weights = entropies / len(targets)
-    W = anatomy.head.weight
-    hidden_grad = weights.unsqueeze(1) * (A.to(W.dtype) @ W).float()
-    return HeadReadout(
-        entropies=entropies,
-        log_probs=log_probs,
-        hidden_grad=hidden_grad,
-        paragrad=_mean_abs_outer(A, weights.unsqueeze(1) * H),
-        exgrad=_mean_abs_outer(A, H / len(targets)) if exgrad else None,
-    )
+    log_total = normal.rest.log1p()
+    entropies = log_total - normal.slack / (1 + normal.rest)
+    sure = y == normal.top
+    chosen = torch.where(sure, normal.peak, logits.of(y))
+    log_probs = (chosen - normal.peak - log_total).clamp_(min=torch.finfo(torch.float32).min)
+    others = torch.where(sure, normal.rest / (1 + normal.rest), 1 - log_probs.exp())  # 1 - p of the target
 
-
-def _mean_abs_outer(A: Tensor, H: Tensor) -> float:
-    """Mean of |A^T H| over all V x D entries, by slices of V."""
-    V, D = A.shape[1], H.shape[1]
-    entries = _CPU_SLICE * torch.get_num_threads() if A.device.type == "cpu" else _GPU_SLICE
-    step = max(1, entries // D)  # rows of the vocabulary
-    total = torch.zeros((), dtype=torch.float64, device=A.device)
-    buffer = A.new_empty(min(step, V), D)
+    count = torch.tensor([T for T in lengths for _ in range(T)], device=logits.device)
+    weights = entropies / count
+    H = logits.hidden.float()
+    factors = [weights.unsqueeze(1) * H, *([H / count.unsqueeze(1)] if exgrad else [])]
+    sums = torch.zeros(len(factors), len(lengths), dtype=torch.float64, device=logits.device)
+    hidden_grad = torch.zeros_like(H)
+    log_norm = (normal.peak + log_total).unsqueeze(1)
+    places = sorted((token, row) for row, token in enumerate(y.tolist()))
+    step = max(1, _entries(logits.device) // D)
+    buffer = H.new_empty(min(step, V), D)
     for v in range(0, V, step):
-        block = A[:, v : v + step].T  # (slice, T)
-        # abs_().sum() adds pairwise; vector_norm(ord=1) is slower here and loses up to 2e-4 of the sum in float32
-        total += torch.mm(block, H, out=buffer[: block.shape[0]]).abs_().sum().double()
-    return float(total) / (V * D)
+        z, slope = logits.slice(v, v + step)
+        A = z.sub_(log_norm).exp_()  # p; the sign of onehot - p is put in at the end
+        while places and places[0][0] < v + step:
+            token, row = places.pop(0)
+            A[row, token - v] = -others[row]
+        if slope is not None:
+            A.mul_(slope)
+        W = anatomy.head.weight[v : v + step]
+        hidden_grad = torch.addmm(hidden_grad, A, W) if W.dtype == A.dtype else hidden_grad + (A.to(W.dtype) @ W).float()
+        for f, factor in enumerate(factors):
+            for b, (rows, own) in enumerate(zip(A.split(lengths), factor.split(lengths), strict=True)):
+                # abs_().sum() adds pairwise; vector_norm(ord=1) is slower here and loses up to 2e-4 of the sum in float32
+                sums[f, b] += torch.mm(rows.T, own, out=buffer[: W.shape[0]]).abs_().sum().double()
+    means = (sums / (V * D)).tolist()
+    grads = hidden_grad.mul_(-weights.unsqueeze(1)).split(lengths)
+    return [
+        HeadReadout(e, p, g, means[0][b], means[1][b] if exgrad else None)
+        for b, (e, p, g) in enumerate(zip(entropies.split(lengths), log_probs.split(lengths), grads, strict=True))
+    ]
+
+
+class _Logits:
+    """The logits of N hidden states in float32, by slices of the vocabulary; stored outputs are used where they exist."""
+
+    def __init__(self, anatomy: Anatomy, hidden: Tensor, outputs: Sequence[Tensor | None] | None) -> None:
+        self.anatomy, self.hidden, self.device = anatomy, hidden, hidden.device
+        self.stored: list[Tensor] | None = None
+        if outputs is not None and all(o is not None for o in outputs):
+            self.stored = [o.to(self.device) for o in outputs if o is not None]
+        elif len(hidden) * anatomy.head.out_features <= _STORED:
+            self.stored = [anatomy.head(hidden)]
+
+    def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, stop - start), the caller's own, and d logit / d output where that is not 1."""
+        if self.stored is not None:
+            parts = [o[:, start:stop] for o in self.stored]
+            return self._cap((torch.cat(parts) if len(parts) > 1 else parts[0]).to(torch.float32, copy=True))
+        head = self.anatomy.head
+        bias = None if head.bias is None else head.bias[start:stop]
+        return self._cap(linear(self.hidden, head.weight[start:stop], bias).to(torch.float32))
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """The logits (N,) of one token each."""
+        if self.stored is not None:
+            rows = torch.cat([o.gather(1, t.unsqueeze(1)) for o, t in self._pairs(tokens)]).squeeze(1)
+        else:
+            head = self.anatomy.head
+            rows = torch.linalg.vecdot(self.hidden.float(), head.weight[tokens].float())
+            rows = rows if head.bias is None else rows + head.bias[tokens].float()
+        return self._cap(rows.float().clone())[0]
+
+    def _pairs(self, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        stored = self.stored or []
+        return zip(stored, tokens.split([len(o) for o in stored]), strict=True)
+
+    def _cap(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        scale, cap = self.anatomy.scale, self.anatomy.softcap
+        if scale != 1.0:
+            z.mul_(scale)
+        if cap is None:
+            return z, None if scale == 1.0 else z.new_full((1, 1), scale)
+        z.div_(cap).tanh_()
+        slope = (1 - z.square()).mul_(scale)
+        return z.mul_(cap), slope
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Normal:
+    """Of N rows of logits: the largest, its token, and over all others sum e^(z - peak) and sum (z - peak) e^(z - peak)."""
+
+    peak: Tensor
+    top: Tensor
+    rest: Tensor
+    slack: Tensor
+
+    def join(self, other: _Normal) -> _Normal:
+        """Of both slices together."""
+        peak = torch.maximum(self.peak, other.peak)
+        mine = self.peak >= other.peak
+        lower = torch.where(mine, other.peak - peak, self.peak - peak)
+        share = lower.exp()
+        rest, rest_lower = _choose(mine, self.rest, other.rest)
+        slack, slack_lower = _choose(mine, self.slack, other.slack)
+        # the lower slice's top token is one of the others now
+        return _Normal(
+            peak,
+            torch.where(mine, self.top, other.top),
+            rest + share * (rest_lower + 1),
+            slack + share * (slack_lower + lower * (rest_lower + 1)),
+        )
+
+
+def _choose(mine: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.where(mine, a, b), torch.where(mine, b, a)
+
+
+def _normalise(logits: _Logits, V: int) -> _Normal:
+    N = len(logits.hidden)
+    step = max(1, _entries(logits.device) // N)
+    whole: _Normal | None = None
+    lowest = torch.finfo(torch.float32).min
+    for v in range(0, V, step):
+        z, _ = logits.slice(v, v + step)
+        peak, top = z.max(dim=-1, keepdim=True)
+        peak = peak.clamp(min=lowest)  # a slice may be all -inf
+        e = z.sub_(peak).exp().scatter_(-1, top, 0.0)
+        slack = torch.linalg.vecdot(e, z.clamp_(min=lowest))  # 0 * -inf is NaN
+        part = _Normal(peak.squeeze(-1), top.squeeze(-1) + v, e.sum(-1), slack)
+        whole = part if whole is None else whole.join(part)
+    assert whole is not None  # noqa: S101  (a vocabulary has tokens)
+    return whole
+
+
+def _entries(device: torch.device) -> int:
+    return _CPU_SLICE * torch.get_num_threads() if device.type == "cpu" else _GPU_SLICE

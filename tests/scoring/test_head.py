@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from guardrail.model.anatomy import Anatomy
-from guardrail.scoring.head import read_head
+from guardrail.scoring.head import HeadReadout, read_heads
 
 
 def anatomy_of(weight: torch.Tensor, scale: float = 1.0, softcap: float | None = None) -> Anatomy:
     head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     head.weight.data = weight
-    return Anatomy("Toy", nn.Identity(), nn.ModuleList(), head, scale, softcap, False, True, None)
+    return Anatomy("Toy", nn.Identity(), nn.ModuleList(), head, scale, softcap, False, "none", None)
+
+
+def read_head(anatomy, hidden, targets, *, outputs=None, exgrad=False) -> HeadReadout:
+    return read_heads(anatomy, [hidden], [targets.tolist()], outputs=[outputs], exgrad=exgrad)[0]
 
 
 def test_two_tokens_one_unit_by_hand():
