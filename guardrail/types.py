@@ -58,7 +58,8 @@ class GenerationState:
     cache_keys, cache_values: one tensor a layer, (1, heads, positions, head_dim), for every position but the last.
     band_states: hidden states that enter layer `band_layer`, (positions, D), from position `first` on.
     head_outputs: what the LM head gave for the response positions, before any scaling or capping, (T, V); None where
-    keeping it would cost too much memory.
+    keeping it would cost too much memory. linear_outputs: what linear layers from layer `band_layer` on gave, by name,
+    (positions, out), from position `first` on; empty where keeping them would.
     """
 
     ids: tuple[int, ...]
@@ -68,6 +69,7 @@ class GenerationState:
     first: int
     band_states: torch.Tensor
     head_outputs: torch.Tensor | None
+    linear_outputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
+from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.model.untouched import on_input, untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
@@ -73,6 +74,8 @@ def generate(
     return [traces[i] for i in range(len(prompts))]
 
 
+@torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
+@torch.no_grad()
 def _run(
     local: LocalModel, rows: list[list[int]], decoding: Decoding, room: int, keep: Keep | None
 ) -> tuple[list[list[int]], list[GenerationState | None], float]:
@@ -91,8 +94,12 @@ def _run(
     # (B, T, V) in the head's dtype: cheap for one answer, not for a large batch of long ones
     keep_outputs = len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS
     start = time.perf_counter()
+    linear: LinearOutputs | None = None
     with untouched(local.model) as stack:
         if keep is not None and keeping:
+            positions = len(rows) * (room - keep.offset)
+            if kept_bytes(anatomy.layers, keep.band_layer, positions) <= MAX_KEPT_BYTES:
+                linear = LinearOutputs(stack, anatomy.layers, keep.band_layer, -keep.offset)
             on_input(stack, anatomy.layers[keep.band_layer], _Recorder(band, first=-keep.offset))
             if keep_outputs:
                 hook = anatomy.head.register_forward_hook(lambda _, __, output: outputs.append(output[:, -1:]))
@@ -116,6 +123,7 @@ def _run(
         return responses, [None] * len(rows), ms
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
+    linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
     states: list[GenerationState | None] = []
     own = torch.clone if len(rows) > 1 else _same  # a view would keep the whole batch alive
     for r, (row, response) in enumerate(zip(rows, responses, strict=True)):
@@ -123,6 +131,7 @@ def _run(
         if len(row) < -keep.offset:
             states.append(None)
             continue
+        kept = slice(-keep.offset + len(response) - 1)
         states.append(
             GenerationState(
                 ids=(*row, *response),
@@ -130,8 +139,9 @@ def _run(
                 cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in cache.layers),
                 band_layer=keep.band_layer,
                 first=len(row) + keep.offset,
-                band_states=own(band_states[r, : -keep.offset + len(response) - 1]),
+                band_states=own(band_states[r, kept]),
                 head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
+                linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
             )
         )
     return responses, states, ms

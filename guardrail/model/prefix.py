@@ -40,7 +40,7 @@ def attend_in_place(stack: ExitStack, decoder: nn.Module) -> None:
     config._attn_implementation = _NAME
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Knows its length even where it holds nothing, since masks are sized by the first layer."""
 
     length = 0
@@ -111,7 +111,7 @@ class _PrefixAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         q: Tensor,
         k: Tensor,
@@ -149,7 +149,7 @@ class _PrefixAttention(torch.autograd.Function):
         return out.to(q.dtype).view(B, heads, S, -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, log_total = ctx.saved_tensors
         K, V = ctx.prefix
         S = q.shape[2]

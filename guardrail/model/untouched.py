@@ -58,18 +58,24 @@ def on_input(stack: ExitStack, layer: nn.Module, see: Callable[[Tensor], Tensor 
 
 
 def pass_through(stack: ExitStack, layer: nn.Module) -> None:
-    """Make `layer` hand its hidden states on unchanged (an instance attribute, so accelerate's own patch comes back)."""
-    missing = object()
-    before = layer.__dict__.get("forward", missing)
-
-    def restore() -> None:
-        if before is missing:
-            del layer.__dict__["forward"]
-        else:
-            layer.__dict__["forward"] = before
+    """Make `layer` hand its hidden states on unchanged."""
 
     def identity(*args: Any, **kwargs: Any) -> Any:
         return args[0] if args else kwargs["hidden_states"]
 
+    replace_forward(stack, layer, identity)
+
+
+def replace_forward(stack: ExitStack, module: nn.Module, forward: Callable[..., Any]) -> None:
+    """Until `stack` is left, `module` computes `forward` (an instance attribute, so accelerate's own patch comes back)."""
+    missing = object()
+    before = module.__dict__.get("forward", missing)
+
+    def restore() -> None:
+        if before is missing:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = before
+
     stack.callback(restore)
-    layer.__dict__["forward"] = identity
+    module.__dict__["forward"] = forward

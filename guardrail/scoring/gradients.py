@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from guardrail.model.anatomy import Anatomy
 from guardrail.model.prefix import attend_in_place, cache_of
+from guardrail.model.replay import replay
 from guardrail.model.untouched import on_input, pass_through, untouched
 from guardrail.scoring.head import HeadReadout, read_heads
 from guardrail.types import GenerationState
@@ -194,14 +195,22 @@ def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer:
 
 
 def _inject(stack: ExitStack, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], layer: int) -> None:
-    kept = [
-        row.state.band_states[start - row.state.first :] for row, start in zip(rows, starts, strict=True) if row.state
-    ]
-    length = max(map(len, kept))
-    states = torch.stack([pad(k, (0, 0, 0, length - len(k))) for k in kept])  # (B, S, D)
+    """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave."""
+    states = [row.state for row in rows if row.state]
+    skips = [start - state.first for start, state in zip(starts, states, strict=True)]
+    length = max(len(s.band_states) - n for s, n in zip(states, skips, strict=True))
+
+    def stacked(kept: Sequence[Tensor]) -> Tensor:  # (B, S, width)
+        if len(kept) == 1:
+            return kept[0][skips[0] :].unsqueeze(0)
+        return torch.stack([pad(x[n:], (0, 0, 0, length - len(x) + n)) for x, n in zip(kept, skips, strict=True)])
+
     for index in range(layer):
         pass_through(stack, anatomy.layers[index])
-    on_input(stack, anatomy.layers[layer], lambda _: states)
+    entering = stacked([s.band_states for s in states])
+    on_input(stack, anatomy.layers[layer], lambda _: entering)
+    names = set.intersection(*(set(s.linear_outputs) for s in states))
+    replay(stack, anatomy.layers, {name: stacked([s.linear_outputs[name] for s in states]) for name in names})
 
 
 def _head_parts(

@@ -1,0 +1,104 @@
+"""Keeps what a model's linear layers gave during generation and gives it back during scoring: no product is computed twice.
+
+Scoring needs a graph of the layers, not their numbers, which generation has computed. A replayed layer returns what it
+returned then and has the gradient of a linear layer; what lies between (norms, rotations, attention, activations) is cheap
+and runs again. Only plain `nn.Linear` modules are replayed, so quantised or patched ones run as they are. Knows nothing
+about scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guardrail.model.untouched import replace_forward
+
+MAX_KEPT_BYTES = 2**28
+
+
+class LinearOutputs:
+    """Records the outputs of the linear layers from one decoder layer on, while `stack` is open.
+
+    reach: how many positions at the end of the first pass (the prompt) are kept; of later passes all are.
+    """
+
+    def __init__(self, stack: ExitStack, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
+        self._outputs = {name: _Output(reach) for name, _ in linears(layers, first_layer)}
+        for name, module in linears(layers, first_layer):
+            stack.callback(module.register_forward_hook(self._outputs[name]).remove)
+
+    def joined(self, batch: int, positions: int) -> dict[str, Tensor]:
+        """(B, positions, out) by name; a layer that did not see exactly these positions is left out."""
+        joined = {name: output.joined() for name, output in self._outputs.items()}
+        return {name: x for name, x in joined.items() if x is not None and x.shape[:2] == (batch, positions)}
+
+
+def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor]) -> None:
+    """Until `stack` is left, the layers named in `outputs` return them, (B, S, out), whatever enters."""
+    for name, module in linears(layers, 0):
+        if name in outputs:
+            replace_forward(stack, module, _replayed(module, outputs[name]))
+
+
+def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers that can be replayed, with names such as `17.mlp.up_proj`."""
+    for index in range(first_layer, len(layers)):
+        for name, module in layers[index].named_modules():
+            if type(module) is nn.Linear and "forward" not in module.__dict__ and module.weight.is_floating_point():
+                yield f"{index}.{name}", module
+
+
+def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:
+    """What keeping the outputs of `positions` positions takes."""
+    return positions * sum(m.out_features * m.weight.element_size() for _, m in linears(layers, first_layer))
+
+
+class _Output:
+    """A forward hook that keeps one layer's outputs."""
+
+    def __init__(self, reach: int) -> None:
+        self.reach = reach
+        self.parts: list[Tensor] = []
+        self.versions: list[int] = []
+        self.odd = False
+
+    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self.odd or output.ndim != 3:
+            self.odd = True  # tokens flattened, as in front of experts: not worth untangling
+            return
+        if not self.parts:  # a view of the prompt's pass would keep all of it alive
+            output = output[:, -self.reach :].clone()
+        self.parts.append(output)
+        self.versions.append(output._version)
+
+    def joined(self) -> Tensor | None:
+        """None where there is nothing, or where the model changed an output in place after it was kept."""
+        changed = any(x._version != v for x, v in zip(self.parts, self.versions, strict=True))
+        return None if self.odd or changed or not self.parts else torch.cat(self.parts, dim=1)
+
+
+def _replayed(module: nn.Linear, output: Tensor) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        if x.shape[:-1] != output.shape[:-1]:
+            raise RuntimeError(f"a layer was to be replayed for {tuple(output.shape[:-1])}, not {tuple(x.shape[:-1])}")
+        replayed: Tensor = _Replayed.apply(x, output, module.weight)  # type: ignore[no-untyped-call]
+        return replayed
+
+    return forward
+
+
+class _Replayed(torch.autograd.Function):
+    """y = x W^T + b with y known: nothing to compute forward, dJ/dx = dJ/dy W backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        return output.clone()  # the model may change it in place
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad @ ctx.weight, None, None
