@@ -157,7 +157,7 @@ class _PrefixAttention(torch.autograd.Function):
         dO = grad.reshape(out.shape)
         drain = (dO.float() * out).sum(-1, keepdim=True)
         dQ: Tensor | float = 0.0
-        dk = dv = None
+        dS = p = Q
         for keys, values, at in _blocks(K, V, k, v, Q):
             s = _scores(Q, keys, ctx.mask, at, ctx.scale, ctx.softcap, S)
             p = (s - log_total).exp_()
@@ -166,21 +166,22 @@ class _PrefixAttention(torch.autograd.Function):
                 dS.mul_(1 - (s / ctx.softcap).clamp_(min=-1).square_())
             dS = dS.to(Q.dtype)
             dQ = dQ + (dS @ keys).float()
-            if keys is k:
-                dk = dS.transpose(-1, -2) @ Q
-                dv = p.to(dO.dtype).transpose(-1, -2) @ dO
+        # the last block ends with the suffix
+        dk = dS[..., -S:].transpose(-1, -2) @ Q
+        dv = p[..., -S:].to(dO.dtype).transpose(-1, -2) @ dO
         assert isinstance(dQ, Tensor)  # noqa: S101
         return dQ.to(q.dtype).view(q.shape), dk, dv, None, None, None, None, None, None
 
 
 def _blocks(K: Tensor, V: Tensor, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """Keys, values and their columns of the mask: the prefix in blocks, then the suffix."""
-    N = K.shape[2]
+    """Keys, values and their columns of the mask: the prefix in blocks, the suffix in the last one."""
+    N, S = K.shape[2], k.shape[2]
     step = max(64, _BLOCK // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
-    for n in range(0, N, step):
-        at = slice(n, min(n + step, N))
+    whole = N // step * step
+    for n in range(0, whole, step):
+        at = slice(n, n + step)
         yield K[:, :, at], V[:, :, at], at
-    yield k, v, slice(N, N + k.shape[2])
+    yield torch.cat([K[:, :, whole:], k], 2), torch.cat([V[:, :, whole:], v], 2), slice(whole, N + S)
 
 
 def _scores(

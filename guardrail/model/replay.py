@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +39,22 @@ class LinearOutputs:
 
 def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor]) -> None:
     """Until `stack` is left, the layers named in `outputs` return them, (B, S, out), whatever enters."""
-    for name, module in linears(layers, 0):
-        if name in outputs:
-            replace_forward(stack, module, _replayed(module, outputs[name]))
+    for name, output in outputs.items():
+        module = layers.get_submodule(name)
+        if _replayable(module):
+            replace_forward(stack, module, _replayed(module, output))
 
 
 def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.Linear]]:
     """The linear layers that can be replayed, with names such as `17.mlp.up_proj`."""
     for index in range(first_layer, len(layers)):
         for name, module in layers[index].named_modules():
-            if type(module) is nn.Linear and "forward" not in module.__dict__ and module.weight.is_floating_point():
+            if _replayable(module):
                 yield f"{index}.{name}", module
+
+
+def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
+    return type(module) is nn.Linear and "forward" not in module.__dict__ and module.weight.is_floating_point()
 
 
 def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:
