@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.model.prefix import attend_in_place, cache_of
-from guardrail.model.untouched import untouched
+from guardrail.model.untouched import on_input, pass_through, untouched
 
 Way = Literal["in place", "copied", "none"]
 """How scoring uses the prefix's keys and values.
@@ -87,21 +87,21 @@ def read_anatomy(model: nn.Module) -> Anatomy:
         layers=layers,
         head=head,
         scale=_logit_scale(model, text_config),
-        softcap=getattr(text_config, "final_logit_softcapping", None),
+        softcap=getattr(text_config, "final_logit_softcapping", None) or getattr(text_config, "logits_soft_cap", None),
         tied=getattr(embeddings, "weight", None) is head.weight,
-        cache=_way(model, decoder) if types is None or set(types) <= _CROPPABLE else "none",
+        cache=_way(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none",
         context=getattr(text_config, "max_position_embeddings", None),
     )
     _prove(model, anatomy)
     return anatomy
 
 
-def _way(model: nn.Module, decoder: nn.Module) -> Way:
+def _way(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> Way:
     """The first of the ways whose suffix states equal those of a full pass."""
     ways: tuple[Way, ...] = ("in place", "copied")
     for way in ways:
         try:
-            if _suffix_runs_on_prefix(model, decoder, in_place=way == "in place"):
+            if _suffix_runs_on_prefix(model, decoder, layers, in_place=way == "in place"):
                 return way
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError):
             continue  # a cache or an attention of another kind
@@ -109,15 +109,32 @@ def _way(model: nn.Module, decoder: nn.Module) -> Way:
 
 
 @torch.no_grad()
-def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, *, in_place: bool) -> bool:
-    """Whether a suffix on its prefix's cache gives the states of a full pass; positions are given, as scoring does."""
+def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList, *, in_place: bool) -> bool:
+    """Whether a suffix on its prefix's cache gives the states of a full pass, as scoring runs it: with given positions,
+    through all layers, and with the upper half alone."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.tensor([[1, 2, 3, 1, 2]], device=device) % model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     positions = torch.arange(5, device=device).unsqueeze(0)
     ones = torch.ones_like(ids)
+    middle = len(layers) // 2
+    entering: list[Tensor] = []
+
+    def suffix(kept: list[tuple[Tensor, Tensor] | None]) -> bool:
+        states = decoder(
+            input_ids=ids[:, 3:],
+            attention_mask=ones,
+            position_ids=positions[:, 3:],
+            past_key_values=cache_of(kept, 3, in_place=in_place),
+            use_cache=True,
+        ).last_hidden_state
+        tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
+        size = float(whole.float().abs().max())
+        return torch.allclose(states.float(), whole.float(), rtol=tolerance, atol=tolerance * size)
+
     with untouched(model) as stack:
-        cache = DynamicCache()
+        on_input(stack, layers[middle], entering.append)
         whole = decoder(input_ids=ids, use_cache=False).last_hidden_state[:, 3:]
+        cache = DynamicCache()
         decoder(
             input_ids=ids[:, :3],
             attention_mask=ones[:, :3],
@@ -125,25 +142,23 @@ def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, *, in_place: bo
             past_key_values=cache,
             use_cache=True,
         )
-        if len(cache.layers) == 0 or any(layer.get_seq_length() != 3 for layer in cache.layers):
+        if len(cache.layers) != len(layers) or any(layer.get_seq_length() != 3 for layer in cache.layers):
             return False
+        kept: list[tuple[Tensor, Tensor] | None] = [(layer.keys, layer.values) for layer in cache.layers]
         if in_place:
             attend_in_place(stack, decoder)
-        suffix = decoder(
-            input_ids=ids[:, 3:],
-            attention_mask=ones,
-            position_ids=positions[:, 3:],
-            past_key_values=cache_of([(x.keys, x.values) for x in cache.layers], 3, in_place=in_place),
-            use_cache=True,
-        ).last_hidden_state
-    tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
-    return torch.allclose(
-        suffix.float(), whole.float(), rtol=tolerance, atol=tolerance * float(whole.float().abs().max())
-    )
+        if not suffix(kept):
+            return False
+        for layer in layers[:middle]:
+            pass_through(stack, layer)
+        on_input(stack, layers[middle], lambda _: entering[0][:, 3:])
+        return suffix([None] * middle + kept[middle:])
 
 
 def _decoder(model: nn.Module, name: str) -> nn.Module:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None  # type: ignore[operator]
+    if decoder is model:  # where transformers does not find it
+        decoder = getattr(model, "model", None)
     if not isinstance(decoder, nn.Module) or decoder is model:
         raise UnsupportedModelError(f"{name} cannot be scored: no decoder stack was found in it")
     return decoder
@@ -170,10 +185,16 @@ def _logit_scale(model: Any, config: Any) -> float:
 def _prove(model: nn.Module, anatomy: Anatomy) -> None:
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.arange(1, 5, device=device).unsqueeze(0) % anatomy.head.out_features
-    with untouched(model):
+    entering: list[Any] = []
+    with untouched(model) as stack:
+        on_input(stack, anatomy.layers[len(anatomy.layers) // 2], entering.append)
         expected = model(input_ids=ids, use_cache=False).logits.float()
         hidden = anatomy.decoder(input_ids=ids, use_cache=False).last_hidden_state
         actual = anatomy.logits(hidden.to(anatomy.head.weight.device)).to(expected.device)
+    if not entering or getattr(entering[0], "ndim", 0) != 3 or entering[0].shape[:2] != ids.shape:
+        raise UnsupportedModelError(
+            f"{anatomy.architecture} cannot be scored: what enters its layers is not one state a token, (batch, positions, units)"
+        )
     tolerance = 1e-4 if anatomy.head.weight.dtype == torch.float32 else 1e-2
     if expected.shape != actual.shape or not torch.allclose(
         actual, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())

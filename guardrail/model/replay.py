@@ -54,7 +54,10 @@ def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.L
 
 
 def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
-    return type(module) is nn.Linear and "forward" not in module.__dict__ and module.weight.is_floating_point()
+    if type(module) is not nn.Linear or "forward" in module.__dict__:
+        return False
+    weight = module.weight.data  # quantised weights are tensors of their own kinds, or hold no floating-point numbers
+    return type(weight) is Tensor and weight.is_floating_point()
 
 
 def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from guardrail.errors import UnsupportedModelError
 from guardrail.model.anatomy import Anatomy
 from guardrail.model.prefix import attend_in_place, cache_of
 from guardrail.model.replay import replay
@@ -50,6 +51,36 @@ class Readout:
     def finite(self) -> bool:
         numbers = torch.tensor([self.paragrad, self.exgrad or 0.0])
         return all(bool(x.isfinite().all()) for x in (self.semgrad, self.entropies, self.log_probs, numbers))
+
+
+def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
+    """Raise `UnsupportedModelError` where a quantised layer computes but hands no gradient on, or a wrong one.
+
+    Some libraries swap in kernels for inference that autograd does not see, without an error. A linear layer tells: with
+    d = f(x + e) - f(x), the gradient of d . f along e must be d . d. One layer of each kind is tried.
+    """
+    kinds = {type(m): m for m in anatomy.layers.modules() if type(m) is not nn.Linear and hasattr(m, "in_features")}
+    with torch.inference_mode(False), untouched(model):
+        for kind, layer in kinds.items():
+            device = next((x.device for x in (*layer.parameters(), *layer.buffers())), None)
+            noise = torch.Generator().manual_seed(0)
+            x, e = (torch.randn(1, 3, layer.in_features, generator=noise).to(device, model.dtype) for _ in range(2))
+            with torch.no_grad():  # first: such kernels come in with the first pass without a graph
+                after, before = layer(x + e), layer(x)
+            if not isinstance(after, Tensor):  # a router, say
+                continue
+            d = after - before
+            try:
+                with torch.enable_grad():
+                    grad = torch.autograd.grad([layer(x.requires_grad_(True))], [x], [d])[0]
+                slope, expected = float((grad.float() * e.float()).sum()), float(d.float().square().sum())
+            except RuntimeError:
+                slope, expected = 0.0, 1.0
+            if not abs(slope - expected) <= 0.1 * expected:
+                raise UnsupportedModelError(
+                    f"{anatomy.architecture} cannot be scored as it is loaded: its {kind.__name__} layers give no correct "
+                    f"gradient on {device}; load it on another device, or without this quantisation"
+                )
 
 
 def read_gradients(

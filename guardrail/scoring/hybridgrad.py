@@ -18,7 +18,7 @@ from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Keep
 from guardrail.model.local import LocalModel, end_ids
 from guardrail.model.untouched import lock_of
-from guardrail.scoring.gradients import Readout, Row, read_gradients
+from guardrail.scoring.gradients import Readout, Row, read_gradients, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.types import Score, Trace
 
@@ -52,6 +52,8 @@ class HybridGradScorer:
     ) -> None:
         self.model, self.anatomy, tokenizer = _parts(model, tokenizer)
         self._lock = lock_of(self.model)
+        with self._lock:
+            require_gradients(self.model, self.anatomy)
         self._end_ids = frozenset(model.eos_ids if isinstance(model, LocalModel) else end_ids(model))
         if profile is None:
             token, source = _token(semantic_token, tokenizer)
