@@ -11,6 +11,13 @@ from guardrail.cli import options
 app = typer.Typer(no_args_is_help=True, help="Look at models.")
 
 
+_WAYS = {
+    "in place": "on the prompt's keys and values, in place",
+    "copied": "on the prompt's KV cache, which each layer copies (it has an attention of its own)",
+    "none": "on the whole prompt again (some layers keep no key and value per token, or share them)",
+}
+
+
 @app.callback()
 def _group() -> None:
     """Look at models."""
@@ -47,9 +54,7 @@ def inspect(
         "vocabulary": anatomy.head.out_features,
         "hidden_units": anatomy.head.in_features,
         "context": anatomy.context,
-        "scoring": "on the KV cache"
-        if anatomy.cached
-        else "without a cache (some layers keep no key and value per token)",
+        "scoring": _WAYS[anatomy.cache],
         "device": str(local.device),
         "dtype": identity.dtype,
         "weights_hash": identity.weights,

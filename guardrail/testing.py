@@ -35,39 +35,110 @@ _SMALL: dict[str, Any] = {
 }
 _MOE: dict[str, Any] = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
+_DELTA: dict[str, Any] = {  # linear attention by gated delta rule
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_MAMBA: dict[str, Any] = {"mamba_n_heads": 4, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8}
+_LATENT: dict[str, Any] = {  # multi-head latent attention
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 4,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
+_GPT2: dict[str, Any] = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 256, "n_inner": 48}
+
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {},
+    "mistral": {"sliding_window": 8},
     "qwen2": {},
     "qwen3": {},
-    "mistral": {"sliding_window": 8},
+    "qwen3_moe": {"num_experts": 4, **_MOE},
     "gemma2": {"sliding_window": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0},
     "gemma3_text": {"sliding_window": 8, "query_pre_attn_scalar": 8},
     "phi3": {"sliding_window": 8},
-    "gpt2": {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 256, "n_inner": 48},
-    "gpt_neox": {},
     "olmo2": {},
+    "olmo3": {"sliding_window": 8},
     "granite": {"logits_scaling": 4.0, "residual_multiplier": 0.5, "embedding_multiplier": 3.0},
     "cohere2": {"sliding_window": 8, "logit_scale": 0.25, "sliding_window_pattern": 4},
-    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "smollm3": {},
-    "qwen3_moe": {"num_experts": 4, **_MOE},
-    "olmo3": {"sliding_window": 8},
-    "glm4": {},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "gpt_oss": {"sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "glm4": {},
+    "gpt2": _GPT2,
+    "gpt_neox": {},
     "falcon": {"head_dim": None, "num_key_value_heads": None},
     "stablelm": {},
     "starcoder2": {"sliding_window": 8},
-    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 4, "max_seq_len": 256},
+    "exaone4": {"sliding_window": 8, "sliding_window_pattern": 4},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"], "conv_L_cache": 3},
+    "qwen3_next": {"num_experts": 4, "shared_expert_intermediate_size": 24, **_MOE, **_DELTA},
+    "falcon_h1": {"mamba_d_ssm": 32, "mamba_d_head": 8, **_MAMBA},
 }
-"""Model types that `tiny_model` builds, with what each needs beyond a small size. Windows are shorter than test prompts."""
+"""Model types that people chat with and `tiny_model` builds, with what each needs beyond a small size. Sliding windows are
+shorter than the tests' prompts."""
+
+MORE_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "apertus": {},
+    "arcee": {},
+    "bamba": {"mamba_d_head": 16, "attn_layer_indices": [1, 3], **_MAMBA},
+    "bloom": {"n_layer": 4, "n_head": 4},
+    "cohere": {"logit_scale": 0.25},
+    "deepseek_v2": {**_MOE, **_LATENT},
+    "deepseek_v3": {**_MOE, **_LATENT},
+    "ernie4_5": {},
+    "falcon_mamba": {},
+    "gemma": {},
+    "gemma4_text": {"sliding_window": 8, "vocab_size_per_layer_input": 384, "hidden_size_per_layer_input": 8},
+    "glm": {},
+    "glm4_moe": {"n_routed_experts": 4, "first_k_dense_replace": 1, **_MOE},
+    "granitemoe": {"num_local_experts": 4, "num_experts_per_tok": 2, "logits_scaling": 4.0},
+    "granitemoehybrid": {
+        "layer_types": ["mamba", "attention"] * 2,
+        "mamba_d_head": 16,
+        "num_local_experts": 0,
+        "shared_intermediate_size": 48,
+        **_MAMBA,
+    },
+    "hunyuan_v1_dense": {},
+    "llama4_text": {
+        "num_local_experts": 2,
+        "num_experts_per_tok": 1,
+        "intermediate_size_mlp": 48,
+        "attention_chunk_size": 64,
+    },
+    "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8, "chunk_size": 8},
+    "minimax_m2": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "ministral3": {"sliding_window": 8},
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 4, "max_seq_len": 256},
+    "nemotron": {},
+    "olmo": {"clip_qkv": 0.5},  # changes what its linear layers give in place
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "phi": {},
+    "qwen2_moe": {"num_experts": 4, "shared_expert_intermediate_size": 24, **_MOE},
+    "qwen3_5_text": _DELTA,
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"], "attention_window_size": 8},
+    "rwkv": {"attention_hidden_size": 32},
+    "seed_oss": {},
+}
+"""More model types that `tiny_model` builds: older ones, experts, and recurrent ones."""
 
 
 def tiny_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> nn.Module:
     """A random model of 4 layers, 32 units and 384 tokens in float32; `config` overrides its configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        options = {**_SMALL, "initializer_range": 0.2, **ARCHITECTURES[architecture], **config}
+        options = {**_SMALL, "initializer_range": 0.2, **(ARCHITECTURES | MORE_ARCHITECTURES)[architecture], **config}
         options = {name: value for name, value in options.items() if value is not None}  # None: not an option there
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **options))
         for (

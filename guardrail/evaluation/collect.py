@@ -157,7 +157,7 @@ def _ask(
         return records
     shortest = min(len(rows[i].prompt_ids) for i in scorable)
     reached = [o for o in offsets if -o <= shortest]
-    for group in by_token_budget([rows[i] for i in scorable], reached):
+    for group in by_token_budget([rows[i] for i in scorable]):
         readouts = scorer.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
         for j, readout in zip(group, readouts, strict=True):
             _add(records[scorable[j]], readout, layers)

@@ -152,7 +152,7 @@ def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, layers: nn.Modu
         for layer in layers[:middle]:
             pass_through(stack, layer)
         on_input(stack, layers[middle], lambda _: entering[0][:, 3:])
-        return suffix([None] * middle + kept[middle:])
+        return suffix([None if index < middle else kv for index, kv in enumerate(kept)])
 
 
 def _decoder(model: nn.Module, name: str) -> nn.Module:
@@ -193,7 +193,7 @@ def _prove(model: nn.Module, anatomy: Anatomy) -> None:
         actual = anatomy.logits(hidden.to(anatomy.head.weight.device)).to(expected.device)
     if not entering or getattr(entering[0], "ndim", 0) != 3 or entering[0].shape[:2] != ids.shape:
         raise UnsupportedModelError(
-            f"{anatomy.architecture} cannot be scored: what enters its layers is not one state a token, (batch, positions, units)"
+            f"{anatomy.architecture} cannot be scored: its layers do not pass on one state a token, (batch, positions, units)"
         )
     tolerance = 1e-4 if anatomy.head.weight.dtype == torch.float32 else 1e-2
     if expected.shape != actual.shape or not torch.allclose(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
+from guardrail.errors import ModelError
+from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.model.untouched import on_input, untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
@@ -60,8 +62,12 @@ def generate(
         limit = decoding.max_new_tokens
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
     for room, group in groups.items():
-        responses, states, ms = _run(local, [prompts[i] for i in group], decoding, room, keep)
-        for i, response, state in zip(group, responses, states, strict=True):
+
+        def work(rows: Sequence[list[int]], room: int = room) -> list[tuple[list[int], GenerationState | None, float]]:
+            return _run(local, rows, decoding, room, keep)
+
+        answers = halve_on_out_of_memory(work, [prompts[i] for i in group], _too_big)
+        for i, (response, state, ms) in zip(group, answers, strict=True):
             ended = bool(response) and response[-1] in local.eos_ids
             finish: FinishReason = "stop" if ended else "length"
             text = local.tokenizer.decode(response, skip_special_tokens=True).strip()
@@ -77,8 +83,9 @@ def generate(
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
 @torch.no_grad()
 def _run(
-    local: LocalModel, rows: list[list[int]], decoding: Decoding, room: int, keep: Keep | None
-) -> tuple[list[list[int]], list[GenerationState | None], float]:
+    local: LocalModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
+) -> list[tuple[list[int], GenerationState | None, float]]:
+    """For each row its response, what was kept, and the time, ms."""
     anatomy, device = local.anatomy, local.device
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
@@ -120,7 +127,7 @@ def _run(
     ms = (time.perf_counter() - start) * 1000 / len(rows)
     responses = [_until_end(row, local.eos_ids) for row in tokens]
     if keep is None or cache is None:
-        return responses, [None] * len(rows), ms
+        return [(response, None, ms) for response in responses]
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
@@ -144,7 +151,7 @@ def _run(
                 linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
             )
         )
-    return responses, states, ms
+    return [(response, state, ms) for response, state in zip(responses, states, strict=True)]
 
 
 class _Recorder:
@@ -166,6 +173,13 @@ def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfi
     if decoding.temperature > 0:
         return GenerationConfig(do_sample=True, temperature=decoding.temperature, top_k=0, top_p=1.0, **options)
     return GenerationConfig(do_sample=False, **options)
+
+
+def _too_big(prompt: list[int]) -> ModelError:
+    return ModelError(
+        f"answering one prompt of {len(prompt)} tokens ran out of memory; shorten it, lower max_new_tokens, or use a smaller "
+        "model, a lower precision (dtype) or a device with more memory"
+    )
 
 
 def _until_end(row: list[int], eos: Sequence[int]) -> list[int]:

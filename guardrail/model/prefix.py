@@ -19,7 +19,8 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "guardrail_prefix"
-_BLOCK = 2**20  # entries of one block of attention scores: 4 MiB in float32
+_CPU_BLOCK = 2**18  # entries of one block of attention scores: 1 MiB in float32, which stays in the cache
+_GPU_BLOCK = 2**22
 
 
 def cache_of(kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool) -> DynamicCache:
@@ -176,7 +177,8 @@ class _PrefixAttention(torch.autograd.Function):
 def _blocks(K: Tensor, V: Tensor, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
     """Keys, values and their columns of the mask: the prefix in blocks, the suffix in the last one."""
     N, S = K.shape[2], k.shape[2]
-    step = max(64, _BLOCK // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
+    entries = _CPU_BLOCK if Q.device.type == "cpu" else _GPU_BLOCK
+    step = max(64, entries // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
     whole = N // step * step
     for n in range(0, whole, step):
         at = slice(n, n + step)

@@ -59,12 +59,13 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
     Some libraries swap in kernels for inference that autograd does not see, without an error. A linear layer tells: with
     d = f(x + e) - f(x), the gradient of d . f along e must be d . d. One layer of each kind is tried.
     """
-    kinds = {type(m): m for m in anatomy.layers.modules() if type(m) is not nn.Linear and hasattr(m, "in_features")}
+    kinds = {type(m): m for m in anatomy.layers.modules() if hasattr(m, "in_features") and not _plain(m)}
+    dtype = anatomy.head.weight.dtype
     with torch.inference_mode(False), untouched(model):
         for kind, layer in kinds.items():
             device = next((x.device for x in (*layer.parameters(), *layer.buffers())), None)
-            noise = torch.Generator().manual_seed(0)
-            x, e = (torch.randn(1, 3, layer.in_features, generator=noise).to(device, model.dtype) for _ in range(2))
+            noise, size = torch.Generator().manual_seed(0), int(getattr(layer, "in_features", 0))
+            x, e = (torch.randn((1, 3, size), generator=noise).to(device, dtype) for _ in range(2))
             with torch.no_grad():  # first: such kernels come in with the first pass without a graph
                 after, before = layer(x + e), layer(x)
             if not isinstance(after, Tensor):  # a router, say
@@ -81,6 +82,12 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
                     f"{anatomy.architecture} cannot be scored as it is loaded: its {kind.__name__} layers give no correct "
                     f"gradient on {device}; load it on another device, or without this quantisation"
                 )
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Whether a linear layer holds ordinary floating-point weights."""
+    weight = getattr(layer, "weight", None)
+    return isinstance(weight, Tensor) and weight.is_floating_point() and type(weight.data) is Tensor
 
 
 def read_gradients(

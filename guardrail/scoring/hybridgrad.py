@@ -17,13 +17,13 @@ from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Keep
 from guardrail.model.local import LocalModel, end_ids
+from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.untouched import lock_of
 from guardrail.scoring.gradients import Readout, Row, read_gradients, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.types import Score, Trace
 
 Pair = tuple[Sequence[int], Sequence[int]]
-_TOKENS_PER_PASS = 4096  # padded tokens of one batched pass: bounds its memory
 
 
 class HybridGradScorer:
@@ -32,6 +32,7 @@ class HybridGradScorer:
     model: a transformers causal language model, or a `LocalModel`. It is left exactly as it was after each call.
     semantic_token: t* as a negative offset from the prompt's end (-1 = its last token); None derives it from the
     tokenizer's chat template. profile: all options at once, as a calibrator records them, in place of the keywords.
+    tokens_per_pass: padded tokens of one batched pass, which bounds its memory.
 
     Raises `ScoringError` for options that make no sense and `UnsupportedModelError` for a model that cannot be scored.
     """
@@ -49,6 +50,7 @@ class HybridGradScorer:
         tau: float = 1.0,
         beta: float = 1.0,
         profile: Profile | None = None,
+        tokens_per_pass: int = 4096,
     ) -> None:
         self.model, self.anatomy, tokenizer = _parts(model, tokenizer)
         self._lock = lock_of(self.model)
@@ -62,6 +64,9 @@ class HybridGradScorer:
             except ValueError as error:
                 raise ScoringError(_reasons(error)) from error
         self.profile = profile
+        if tokens_per_pass < 1:
+            raise ScoringError(f"tokens_per_pass is {tokens_per_pass}; it must be at least 1")
+        self._budget = tokens_per_pass
         self._first_layer = band_start(profile.band, len(self.anatomy.layers))
 
     @property
@@ -95,7 +100,7 @@ class HybridGradScorer:
             for row, trace in zip(rows, traces or [None] * len(rows), strict=True)
         ]
         todo = [i for i, score in enumerate(scores) if score is None]
-        for chunk in by_token_budget([rows[i] for i in todo], [self.profile.token]):
+        for chunk in by_token_budget([rows[i] for i in todo], self._budget):
             readouts = self.read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
             for j, readout in zip(chunk, readouts, strict=True):
                 scores[todo[j]] = self._from_readout(readout, len(rows[todo[j]].response_ids))
@@ -128,14 +133,28 @@ class HybridGradScorer:
     def read(
         self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
     ) -> list[Readout]:
-        """The raw readouts at several tokens, for choosing a profile. Rows must be scorable."""
-        with self._lock:
+        """The raw readouts at several tokens, for choosing a profile. Rows must be scorable.
+
+        Rows that do not fit into memory together are halved and tried again. Raises `ScoringError` where one alone does not.
+        """
+
+        def work(group: Sequence[Row]) -> list[Readout]:
             return read_gradients(
-                self.model, self.anatomy, rows, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+                self.model, self.anatomy, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
             )
+
+        with self._lock:
+            return halve_on_out_of_memory(work, rows, _too_big)
 
     def _from_readout(self, readout: Readout, length: int) -> Score:
         return combine(readout.semgrad.mean().item(), readout, length, self.profile)
+
+
+def _too_big(row: Row) -> ScoringError:
+    return ScoringError(
+        f"scoring one answer of {len(row.response_ids)} tokens after a prompt of {len(row.prompt_ids)} ran out of memory; "
+        f"limit the answer (max_new_tokens), or use a device with more memory"
+    )
 
 
 def row_of(trace: Trace) -> Row:
@@ -159,7 +178,7 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
     return Score(profile.combine(*numbers[:3]), *numbers, length=length)
 
 
-def by_token_budget(rows: Sequence[Row], offsets: Sequence[int], budget: int = _TOKENS_PER_PASS) -> list[list[int]]:
+def by_token_budget(rows: Sequence[Row], budget: int = 4096) -> list[list[int]]:
     """Indices of `rows` in groups of like length, each at most `budget` padded tokens (or one row)."""
     lengths = [(len(r.prompt_ids), len(r.response_ids)) for r in rows]
     groups: list[list[int]] = []
