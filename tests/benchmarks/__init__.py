@@ -1,0 +1,1 @@
+"""What scoring costs: `make bench`, or `python -m tests.benchmarks --help`."""

@@ -1,84 +1,67 @@
-"""What scoring costs: `make bench`. Ratios within one run on the embedded model; prints the table of docs/benchmarks.md.
-
-Interleaved repetitions, medians and quartiles: the machine may be busy, but it is as busy for all of them. `released way` is
-the paper's code from its description: every hidden state of every position in the graph, the whole V x D head gradient.
-"""
+"""`make bench`: what scoring costs. Prints Markdown tables and, after each, the bars: measured value, met or not."""
 
 from __future__ import annotations
 
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+import argparse
 
 import torch
 
-from guardrail import HybridGradScorer, load_model
+from tests.benchmarks.answers import grid
+from tests.benchmarks.bars import print_bars
+from tests.benchmarks.batch import batch
+from tests.benchmarks.measure import Budget
+from tests.benchmarks.memory import memory, memory_of
+from tests.benchmarks.overhead import overhead
+from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
-LENGTHS = (8, 32, 48, 128)
-REPETITIONS = 5
-PROMPT = "Please directly answer the following question with one or few words:\nWhat is the capital of Burkina Faso?"
-
-
-def released_way(model: torch.nn.Module, prompt: list[int], response: list[int]) -> float:
-    """SemGrad and ParaGrad by autograd over everything."""
-    ids = torch.tensor([[*prompt, *response]])
-    out = model(input_ids=ids, output_hidden_states=True, use_cache=False)
-    z = out.logits[0, len(prompt) - 1 : -1].float()
-    log_p = z.log_softmax(-1)
-    w = -(log_p.exp() * log_p).sum(-1).detach()
-    J = (w * log_p[torch.arange(len(response)), torch.tensor(response)]).mean()
-    head = model.get_output_embeddings().weight
-    grads = torch.autograd.grad(J, [*out.hidden_states[:-1], head])
-    half = len(grads) // 2
-    return float(
-        torch.stack([g[0, len(prompt) - 4].abs().mean() for g in grads[half:-1]]).mean() + grads[-1].abs().mean()
-    )
-
-
-def milliseconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) * 1000
+PARTS = ("answers", "batch", "guard", "memory")
 
 
 def main() -> None:
-    local = load_model("smollm2-135m", device="cpu")
-    scorer = HybridGradScorer(local)
-    local.eos_ids = [local.anatomy.head.out_features - 1]  # never said: every answer has exactly the length asked for
-    print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, transformers {version('transformers')}; SmolLM2-135M, float32, prompt "
-        f"{len(local.encode_prompt(PROMPT))} tokens; median ms (quartiles) of {REPETITIONS}\n"
+    options = _options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.part == "memory-of":
+        memory_of(options.model, options.prompts[0])
+        return
+    budget = Budget(options.repetitions, options.seconds)
+    subject = load_subject(options.model)
+    print(header(subject, command()))
+    for part in PARTS if options.part == "all" else (options.part,):
+        print(f"## {part}\n")
+        if part == "answers":
+            bars = grid(subject, options.prompts, options.responses, budget)
+        elif part == "batch":
+            bars = batch(subject, budget)
+        elif part == "guard":
+            bars = overhead(budget)
+        else:
+            bars = memory(options.model)
+        print_bars(bars)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", default="all", choices=("all", *PARTS, "memory-of"), help="default: all")
+    parser.add_argument(
+        "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"
     )
-    print("| response tokens | generation | scoring | added | scoring from ids alone | released way | times faster |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for length in LENGTHS:
-        columns: dict[str, list[float]] = {"generation": [], "scoring": [], "ids": [], "released": []}
-        for repetition in range(REPETITIONS + 1):
-            trace = local.generate(PROMPT, max_new_tokens=length, keep=scorer.keep)
-            prompt, response = list(trace.prompt_ids), list(trace.response_ids)
-            took = {
-                "generation": trace.generate_ms,
-                "scoring": milliseconds(lambda t=trace: scorer.score_trace(t)),
-                "ids": milliseconds(lambda p=prompt, r=response: scorer.score(p, r)),
-                "released": milliseconds(lambda p=prompt, r=response: released_way(local.model, p, r)),
-            }
-            if repetition:  # the first warms up
-                for name, ms in took.items():
-                    columns[name].append(ms)
-        middle = {name: statistics.median(values) for name, values in columns.items()}
-        cells = [_cell(columns[name]) for name in ("generation", "scoring", "ids", "released")]
-        added, faster = middle["scoring"] / middle["generation"], middle["released"] / middle["scoring"]
-        print(f"| {length} | {cells[0]} | {cells[1]} | {added:.0%} | {cells[2]} | {cells[3]} | {faster:.1f} |")
-        sys.stdout.flush()
+    parser.add_argument("--full", action="store_true", help="the whole grid, with more time for each cell")
+    parser.add_argument("--prompts", type=_numbers, help="prompt lengths, tokens, such as 50,1000,8000")
+    parser.add_argument("--responses", type=_numbers, help="response lengths, tokens, such as 8,32,128,512")
+    parser.add_argument("--repetitions", type=int, help="runs of a cell, at most")
+    parser.add_argument("--seconds", type=float, help="time for one column of a cell; it is measured at least once")
+    parser.add_argument("--threads", type=int, help="default: what torch takes")
+    options = parser.parse_args()
+    options.prompts = options.prompts or ([50, 1000, 8000] if options.full else [50, 1000])
+    options.responses = options.responses or ([8, 32, 128, 512] if options.full else [8, 32, 128])
+    options.repetitions = options.repetitions or (7 if options.full else 5)
+    options.seconds = options.seconds or (60.0 if options.full else 15.0)
+    return options
 
 
-def _cell(values: list[float]) -> str:
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

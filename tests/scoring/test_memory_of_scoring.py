@@ -63,7 +63,8 @@ def test_a_long_prompt_costs_what_a_short_one_does(architecture, monkeypatch):
     assert long < 1.2 * short + P * 4 * 32  # less than one state a token in a single layer
 
 
-def test_the_count_would_show_a_copied_prompt():
+def test_the_count_would_show_a_copied_prompt(monkeypatch):
+    monkeypatch.setattr(prefix, "_CPU_BLOCK", 1)
     local = LocalModel(tiny_model(max_position_embeddings=8200), tiny_tokenizer())
     local.eos_ids = [383]
     in_place = extra_memory(local, 2000, 16)
