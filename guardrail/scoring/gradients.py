@@ -126,18 +126,21 @@ def read_gradients(
         heads, grads = _head_parts(anatomy, rows, starts, out, exgrad)
         scale = _half_precision_scale(grads)
         layers = torch.autograd.grad([out], band, [(grads * scale).to(out.dtype)])
-        scale = scale.squeeze(-1).double().cpu()  # (B, 1)
-        columns = [[len(row.prompt_ids) + o - s for o in offsets] for row, s in zip(rows, starts, strict=True)]
-        semgrad = torch.stack(
-            [
-                torch.stack([g[b, c].float().abs().mean(-1).double().cpu() for b, c in enumerate(columns)]) / scale
-                for g in layers
-            ],
-            dim=1,
-        )  # (B, layers, tokens)
+        columns = torch.tensor(
+            [[len(row.prompt_ids) + o - s for o in offsets] for row, s in zip(rows, starts, strict=True)]
+        )
+        sizes = [_mean_abs(g, columns).to(out.device) for g in layers]
+        # moved at once, and only then doubled: MPS has no float64, and every copy from a GPU waits for it
+        semgrad = torch.stack(sizes, dim=1).cpu().double() / scale.cpu().double()  # (B, layers, tokens)
     return [
         Readout(semgrad[b], h.paragrad, h.exgrad, h.entropies.cpu(), h.log_probs.cpu()) for b, h in enumerate(heads)
     ]
+
+
+def _mean_abs(g: Tensor, columns: Tensor) -> Tensor:
+    """(B, S, D) -> (B, tokens): the mean of |g| over units at each row's `columns`, (B, tokens)."""
+    rows = torch.arange(len(g), device=g.device).unsqueeze(1)
+    return g[rows, columns.to(g.device)].float().abs().mean(-1)
 
 
 class _Prefix:

@@ -125,7 +125,9 @@ class _OuterSums:
 
     def totals(self) -> Tensor:
         """(factors, answers), float64."""
-        return torch.stack([torch.stack([torch.stack(s).double().sum() for s in sums]) for sums in self.sums])
+        # float64 only on the CPU: MPS has none
+        parts = torch.stack([torch.stack([torch.stack(s) for s in sums]) for sums in self.sums])
+        return parts.cpu().double().sum(-1)
 
 
 class _Logits:
