@@ -8,6 +8,7 @@ or prompts.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,15 +72,15 @@ def read_heads(
     factors = [weights.unsqueeze(1) * H, *([H / count.unsqueeze(1)] if exgrad else [])]
     hidden_grad = torch.zeros_like(H)
     log_norm = (normal.peak + log_total).unsqueeze(1)
-    places = sorted((token, row) for row, token in enumerate(y.tolist()))
+    sorted_y, rows = y.sort()
+    tokens = sorted_y.tolist()
     outer = _OuterSums(factors, lengths, V)
     wide = max(outer.step, min(V, _entries(logits.device) // max(32, len(y))))
     for v in range(0, V, wide):
         z, slope = logits.slice(v, v + wide)
         A = z.sub_(log_norm).exp_()  # p; the sign of onehot - p is put in at the end
-        while places and places[0][0] < v + wide:
-            token, row = places.pop(0)
-            A[row, token - v] = -others[row]
+        here = slice(bisect_left(tokens, v), bisect_left(tokens, v + wide))
+        A[rows[here], sorted_y[here] - v] = -others[rows[here]]
         if slope is not None:
             A.mul_(slope)
         hidden_grad += _times(A, anatomy.head.weight[v : v + wide])

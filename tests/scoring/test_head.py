@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from guardrail.model.anatomy import Anatomy
+from guardrail.scoring import head
 from guardrail.scoring.head import HeadReadout, read_heads
 
 
@@ -100,3 +101,26 @@ def test_nan_and_plus_infinity_come_through(bad):
     outputs = torch.tensor([[1.0, bad, 0.5, 0.1]])
     readout = read_head(anatomy_of(torch.randn(4, 3)), torch.randn(1, 3), torch.tensor([0]), outputs=outputs)
     assert not math.isfinite(readout.paragrad)
+
+
+@settings(max_examples=20, deadline=None)
+@given(V=st.integers(2, 300), slices=st.integers(1, 400), stored=st.booleans(), seed=st.integers(0, 1000))
+def test_slices_of_the_vocabulary_and_batches_change_nothing(V, slices, stored, seed):
+    """However the vocabulary is cut, whether logits are stored or computed again, alone or beside other answers."""
+    noise = torch.Generator().manual_seed(seed)
+    anatomy = anatomy_of(torch.randn(V, 6, generator=noise), softcap=3.0)
+    anatomy.head.weight.data[0] *= 8  # a peak, somewhere
+    hidden = [torch.randn(T, 6, generator=noise) for T in (1, 4, 2)]
+    targets = [torch.randint(V, (len(h),), generator=noise).tolist() for h in hidden]
+    whole = [read_heads(anatomy, [h], [t], exgrad=True)[0] for h, t in zip(hidden, targets, strict=True)]
+    before = head._CPU_SLICE, head._STORED
+    head._CPU_SLICE, head._STORED = slices, 2**25 if stored else 0
+    try:
+        parts = read_heads(anatomy, hidden, targets, exgrad=True)
+    finally:
+        head._CPU_SLICE, head._STORED = before
+    for a, b in zip(whole, parts, strict=True):
+        assert (a.paragrad, a.exgrad) == pytest.approx((b.paragrad, b.exgrad), rel=1e-4)
+        assert torch.allclose(a.entropies, b.entropies, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(a.log_probs, b.log_probs, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(a.hidden_grad, b.hidden_grad, rtol=1e-3, atol=1e-6)
