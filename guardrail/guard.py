@@ -17,10 +17,12 @@ from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
+from guardrail.observation import Observation, Observer, Stage
 from guardrail.policy import Policy
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.scoring.protocol import Scorer
+from guardrail.telemetry import with_telemetry
 from guardrail.types import Attempt, Confidence, Evidence, Message, Score, Trace, Verdict
 
 Conversation = str | Sequence[Message]
@@ -31,7 +33,8 @@ class Guard:
 
     calibrator: fitted on this model (anything else is refused). None takes the one that comes with guardrail for this model; a
     policy that looks at confidence cannot do without. scorer: None makes the HybridGrad scorer with the profile that the
-    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over.
+    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over. observers:
+    called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.telemetry`).
 
     A string is a question: it goes into the prompt that the calibrator was fitted with. Messages are used as they are.
     Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first answer.
@@ -46,10 +49,12 @@ class Guard:
         policy: Policy | str | os.PathLike[str] = "default",
         retriever: Retriever | None = None,
         calibrator_name: str = "given",
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
+        self.observers = with_telemetry(observers)
         if calibrator is None and (found := shipped_calibrator(model.identity)) and _fits(found[1], scorer):
             calibrator_name, calibrator = found
         self.calibrator, self.calibrator_name = calibrator, calibrator_name if calibrator else None
@@ -75,6 +80,7 @@ class Guard:
         dtype: Any = None,
         chat_template: str | None = None,
         progress: Callable[[str], None] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> Self:
         """Load everything by name: the model (see `load_model`), a policy's name or file, a calibrator's file."""
         loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
@@ -82,7 +88,14 @@ class Guard:
         if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
             calibrator = IsotonicCalibrator.load(calibrator)
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
-        return cls(model=model, calibrator=calibrator, policy=loaded, retriever=retriever, calibrator_name=name)
+        return cls(
+            model=model,
+            calibrator=calibrator,
+            policy=loaded,
+            retriever=retriever,
+            calibrator_name=name,
+            observers=observers,
+        )
 
     def answer(
         self, messages: Conversation, *, system: str | None = None, max_new_tokens: int | None = None
@@ -212,7 +225,7 @@ class Guard:
         began = time.perf_counter()
         text = render(last.decision, last.answer, last.confidence)
         case.spend("render", began)
-        return Verdict(
+        verdict = Verdict(
             text=text,
             attempts=tuple(case.attempts),
             timing_ms=dict(case.timing_ms),
@@ -220,6 +233,9 @@ class Guard:
             calibrator=self.calibrator_name,
             policy=self.policy.name,
         )
+        for observer in self.observers:
+            observer(Observation(case.messages, verdict, tuple(case.stages)))
+        return verdict
 
 
 def _origin(calibrator: IsotonicCalibrator) -> Provenance:
@@ -247,11 +263,13 @@ class _Case:
     fired: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     timing_ms: dict[str, float] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
     again: bool = False
 
     def spend(self, stage: str, began: float, rows: int = 1) -> None:
-        passed = (time.perf_counter() - began) * 1000 / rows
-        self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + passed
+        ended = time.perf_counter()
+        self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + (ended - began) * 1000 / rows
+        self.stages.append(Stage(stage, began, ended, rows))
 
 
 def _share(cases: Sequence[_Case], stage: str, began: float) -> None:

@@ -18,6 +18,8 @@ LAYERS = [
     ["guardrail.calibration"],
     ["guardrail.policy"],
     ["guardrail.actions"],
+    ["guardrail.observation"],
+    ["guardrail.telemetry"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
     ["guardrail.testing"],
