@@ -22,6 +22,7 @@ LAYERS = [
     ["guardrail.telemetry"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
+    ["guardrail.langchain"],
     ["guardrail.testing"],
     ["guardrail"],  # the package's public names
     ["guardrail.cli"],

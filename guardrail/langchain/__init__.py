@@ -1,0 +1,45 @@
+"""The guard in LangChain, LangGraph and agents.
+
+    from guardrail.langchain import ChatGuarded
+
+    model = ChatGuarded(model="smollm2-135m", policy="default")
+    message = model.invoke("What is the capital of France?")
+    message.text, message.response_metadata["guardrail"]["confidence"]
+
+Public names load on first use, so that importing this package imports neither torch nor LangChain's agents.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guardrail.langchain.chat import ChatGuarded
+    from guardrail.langchain.metadata import METADATA_VERSION, VerdictMetadata, read_metadata, verdict_metadata
+
+_LAZY = {
+    "METADATA_VERSION": "guardrail.langchain.metadata",
+    "ChatGuarded": "guardrail.langchain.chat",
+    "VerdictMetadata": "guardrail.langchain.metadata",
+    "read_metadata": "guardrail.langchain.metadata",
+    "verdict_metadata": "guardrail.langchain.metadata",
+}
+
+__all__ = [
+    "METADATA_VERSION",
+    "ChatGuarded",
+    "VerdictMetadata",
+    "read_metadata",
+    "verdict_metadata",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'guardrail.langchain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
