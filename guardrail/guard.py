@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -138,6 +138,26 @@ class Guard:
         case = self._case(messages, system)
         self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False)
         return self._verdict(case)
+
+    def judge(
+        self, messages: Conversation, *, system: str | None = None
+    ) -> Generator[tuple[Message, ...], str, Verdict]:
+        """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
+
+            judging = guard.judge("Who wrote Faust?")
+            messages = next(judging)        # what to answer
+            judging.send("Goethe")          # more messages where the policy retrieves: the same ones with passages in them;
+                                            # else StopIteration, whose `value` is the Verdict
+
+        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text.
+        """
+        case = self._case(messages, system)
+        while True:
+            asked = with_evidence(case.messages, case.evidence)
+            text = yield asked
+            self._judge([case], [self.model.trace(asked, text)], may_retrieve=True)
+            if not case.again:
+                return self._verdict(case)
 
     @property
     def usual_length(self) -> int:
