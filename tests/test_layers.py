@@ -20,6 +20,7 @@ LAYERS = [
     ["guardrail.actions"],
     ["guardrail.observation"],
     ["guardrail.telemetry"],
+    ["guardrail.case"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
     ["guardrail.langchain"],

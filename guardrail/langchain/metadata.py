@@ -45,10 +45,11 @@ class EvidenceMetadata(TypedDict):
 
 
 class VerdictMetadata(TypedDict):
-    """The contract, version 1: JSON objects, lists, strings, finite numbers and null; nothing else.
+    """The contract, version 1: JSON objects, lists, strings, finite numbers, booleans and null; nothing else.
 
-    version: 1. action: what the user got; None for a turn of tool calls that passed unscored. actions: of every pass,
-    oldest first, e.g. `["retrieve", "answer"]`. rule: the policy's rule that fired. explanation: one sentence.
+    version: 1. action: what the policy decided. enforced: whether the message's text is what the policy made of it; False
+    where it was out already (passed-through streams, callbacks), so that `action` says what would have been done. actions:
+    of every pass, oldest first, e.g. `["retrieve", "answer"]`. rule: the policy's rule that fired. explanation: one sentence.
     confidence: calibrated probability of being right, in [0, 1]; higher = more certain. confidence_interval: [low, high],
     95 %. label: of five. basis: "calibrated"; "extrapolated", see `basis_reason`; or "none", without a number.
     in_range: whether the score lay within the calibrated range. score: the raw parts, None when `unscored` says why.
@@ -60,9 +61,10 @@ class VerdictMetadata(TypedDict):
     """
 
     version: int
-    action: Action | None
+    action: Action
+    enforced: bool
     actions: list[Action]
-    rule: str | None
+    rule: str
     explanation: str
     confidence: float | None
     confidence_interval: list[float] | None
@@ -71,7 +73,7 @@ class VerdictMetadata(TypedDict):
     basis_reason: str
     in_range: bool
     score: ScoreParts | None
-    unscored: UnscoredReason | Literal["tool_call"] | None
+    unscored: UnscoredReason | None
     finish_reason: FinishReason
     model: str
     calibrator: str | None
@@ -81,16 +83,17 @@ class VerdictMetadata(TypedDict):
     original: NotRequired[str]
 
 
-def verdict_metadata(verdict: Verdict, *, include_original: bool = False) -> dict[str, Any]:
+def verdict_metadata(verdict: Verdict, *, enforced: bool = True, include_original: bool = False) -> dict[str, Any]:
     """A `VerdictMetadata` for a verdict, JSON-ready.
 
-    include_original: add what the model said, also where the policy held it back. A plain dict, for LangChain merges and
+    enforced: False where the model's own text was shown, whatever the policy says. include_original: add what the model said, also where the policy held it back. A plain dict, for LangChain merges and
     serialises those.
     """
     confidence, low, high = verdict.confidence, verdict.confidence.low, verdict.confidence.high
     metadata: VerdictMetadata = {
         "version": METADATA_VERSION,
         "action": verdict.action,
+        "enforced": enforced,
         "actions": list(verdict.actions),
         "rule": verdict.rule,
         "explanation": verdict.explanation,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
 
+from guardrail.model.stopping import OnStep, Steps, cut, until_end
 from guardrail.model.untouched import on_input, untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
@@ -35,11 +36,14 @@ class Keep:
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
-    so that the answer's likelihood is the model's. `seed` makes sampling repeatable."""
+    so that the answer's likelihood is the model's. `seed` makes sampling repeatable. stop: strings that end a response, and
+    are not in it. on_step: sees every step, and ends the generation by raising."""
 
     max_new_tokens: int = 150
     temperature: float = 0.0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    on_step: OnStep | None = None
 
 
 def generate(
@@ -60,12 +64,22 @@ def generate(
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
     for room, group in groups.items():
         responses, states, ms = _run(local, [prompts[i] for i in group], decoding, room, keep)
-        for i, response, state in zip(group, responses, states, strict=True):
-            ended = bool(response) and response[-1] in local.eos_ids
+        for i, (response, text), state in zip(group, responses, states, strict=True):
+            at_stop = text is not None
+            ended = at_stop or (bool(response) and response[-1] in local.eos_ids)
             finish: FinishReason = "stop" if ended else "length"
-            text = local.tokenizer.decode(response, skip_special_tokens=True).strip()
+            if text is None:
+                text = local.tokenizer.decode(response, skip_special_tokens=True)
             traces[i] = Trace(
-                tuple(conversations[i]), tuple(prompts[i]), tuple(response), text, finish, truncated[i], ms, state
+                tuple(conversations[i]),
+                tuple(prompts[i]),
+                tuple(response),
+                text.strip(),
+                finish,
+                truncated[i],
+                ms,
+                state,
+                at_stop,
             )
     for i, prompt in enumerate(prompts):
         if i not in traces:
@@ -75,7 +89,7 @@ def generate(
 
 def _run(
     local: LocalModel, rows: list[list[int]], decoding: Decoding, room: int, keep: Keep | None
-) -> tuple[list[list[int]], list[GenerationState | None], float]:
+) -> tuple[list[tuple[list[int], str | None]], list[GenerationState | None], float]:
     anatomy, device = local.anatomy, local.device
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
@@ -108,12 +122,14 @@ def _run(
             attention_mask=mask.to(device),
             past_key_values=cache,
             generation_config=_config(local, decoding, room),
+            stopping_criteria=_criteria(local, decoding, width),
         )
     tokens: list[list[int]] = out[:, width:].tolist()
     ms = (time.perf_counter() - start) * 1000 / len(rows)
-    responses = [_until_end(row, local.eos_ids) for row in tokens]
+    ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
+    responses = [response for response, _ in ends]
     if keep is None or cache is None:
-        return responses, [None] * len(rows), ms
+        return ends, [None] * len(rows), ms
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     states: list[GenerationState | None] = []
@@ -134,7 +150,7 @@ def _run(
                 head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
             )
         )
-    return responses, states, ms
+    return ends, states, ms
 
 
 class _Recorder:
@@ -158,9 +174,7 @@ def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfi
     return GenerationConfig(do_sample=False, **options)
 
 
-def _until_end(row: list[int], eos: Sequence[int]) -> list[int]:
-    """The row up to its first end token, that one included."""
-    for i, token in enumerate(row):
-        if token in eos:
-            return row[: i + 1]
-    return row
+def _criteria(local: LocalModel, decoding: Decoding, width: int) -> StoppingCriteriaList:
+    if not decoding.stop and decoding.on_step is None:
+        return StoppingCriteriaList()
+    return StoppingCriteriaList([Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step)])

@@ -30,6 +30,7 @@ def test_the_contract_to_the_letter():
     assert verdict_metadata(verdict()) == {
         "version": 1,
         "action": "abstain",
+        "enforced": True,
         "actions": ["abstain"],
         "rule": "too unsure",
         "explanation": "confidence 0.25 (low) is below 0.30",
