@@ -6,18 +6,22 @@ text back use `ChatGuarded`, `GuardRunnable` or, in agents, `GuardrailMiddleware
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.errors import DataError, LowConfidenceError
+from guardrail.guard import Guard
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import dispatch_verdict
+from guardrail.langchain.huggingface import from_chat_huggingface
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
 from guardrail.langchain.review import is_final, spoken
 from guardrail.types import Message, Verdict
@@ -25,7 +29,7 @@ from guardrail.types import Message, Verdict
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-    from guardrail.guard import Guard
+    from guardrail.policy import Policy
 
 _MOST_PENDING = 10_000
 """Runs that have started and not ended. LangChain forgets to end some: the later ones of a batch whose first one raised."""
@@ -69,8 +73,27 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         self.raise_on_abstain = raise_on_abstain
         self.raise_below = raise_below
         self.raise_error = raise_on_abstain or raise_below is not None
-        self._pending: OrderedDict[UUID, tuple[Message, ...] | Exception] = OrderedDict()
+        self._pending: OrderedDict[UUID, tuple[Message, ...]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @classmethod
+    def from_chat_huggingface(
+        cls,
+        chat: Any,
+        *,
+        policy: Policy | str | os.PathLike[str] = "default",
+        calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A handler whose guard is on the very model of a `ChatHuggingFace` over a pipeline; options as the class has them.
+
+        Raises `ModelError` where that model is not local, `CalibrationError` where the policy needs a calibrator.
+        """
+        name = "given" if isinstance(calibrator, IsotonicCalibrator) else os.fspath(calibrator or "")
+        if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
+            calibrator = IsotonicCalibrator.load(calibrator)
+        local = from_chat_huggingface(chat)
+        return cls(Guard(model=local, policy=policy, calibrator=calibrator, calibrator_name=name), **options)
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any

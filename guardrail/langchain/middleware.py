@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -32,6 +32,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AnyMessage
     from langgraph.runtime import Runtime
 
     from guardrail.guard import Guard
@@ -175,10 +176,10 @@ class _Turn:
     def take(self, response: ModelResponse[Any]) -> None:
         """Judge a response: sets `request` for one more call, or to None when `response` is final."""
         self.response, previous, self.request = response, self.request, None
-        at = next((i for i, m in enumerate(response.result) if isinstance(m, AIMessage)), None)
-        if at is None or previous is None:
+        message = next((m for m in response.result if isinstance(m, AIMessage)), None)
+        if message is None or previous is None:
             return
-        said = _said(response, at)
+        said = _said(response, message)
         if said.text is None:
             return
         if self.middleware.guard is None:
@@ -190,31 +191,31 @@ class _Turn:
             step(self._review)
         now = step(self._review, said)
         if isinstance(now, Outcome):
-            self._finish(response, at, said, now)
+            self._finish(response, said.message, now)
         else:
-            self.request = self._original.override(messages=now[len(self._system) :])
+            asking = cast("list[AnyMessage]", now[len(self._system) :])
+            self.request = self._original.override(messages=asking)
 
-    def _finish(self, response: ModelResponse[Any], at: int, said: Said, outcome: Outcome) -> None:
+    def _finish(self, response: ModelResponse[Any], said: AIMessage, outcome: Outcome) -> None:
         verdict = outcome.verdict
         if verdict is None:
             return
         self.metadata = outcome.message.response_metadata[METADATA_KEY]
-        if response.structured_response is None or verdict.action == "abstain":
-            result: list[BaseMessage] = [outcome.message]
-            structured = None
-        else:  # a form has no room for wording: it stays, and its message says what was decided
-            noted = {**said.message.response_metadata, METADATA_KEY: self.metadata}
-            result = [*response.result]
-            result[at] = said.message.model_copy(update={"response_metadata": noted})
+        message, structured = outcome.message, None
+        result: list[BaseMessage] = []
+        if response.structured_response is not None and verdict.action != "abstain":
+            # A form has no room for wording: it stays as it is, and its message says what was decided.
+            noted = {**said.response_metadata, METADATA_KEY: self.metadata}
+            message = said.model_copy(update={"response_metadata": noted})
+            result = [m for m in response.result if m is not said]
             structured = response.structured_response
         if verdict.action in self.middleware.escalate:
-            result[0] = result[0].model_copy(update={"id": result[0].id or str(uuid4())})
-            self.middleware.hold(result[0], verdict.answer)
-        self.response = ModelResponse(result=result, structured_response=structured)
+            message = message.model_copy(update={"id": message.id or str(uuid4())})
+            self.middleware.hold(message, verdict.answer)
+        self.response = ModelResponse(result=[message, *result], structured_response=structured)
 
 
-def _said(response: ModelResponse[Any], at: int) -> Said:
-    message = response.result[at]
+def _said(response: ModelResponse[Any], message: AIMessage) -> Said:
     if (
         response.structured_response is not None
         and message.tool_calls

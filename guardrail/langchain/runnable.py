@@ -26,6 +26,7 @@ from guardrail.langchain.metadata import METADATA_KEY
 from guardrail.langchain.review import Outcome, is_final, review, said_by, shown, spoken, step, unstreamed
 
 if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
     from guardrail.guard import Guard
@@ -65,7 +66,9 @@ class GuardRunnable(Runnable[Any, AIMessage]):
         """`invoke`, with the model's async side; scoring runs in a worker thread."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
-    def _invoke(self, value: Any, config: RunnableConfig, **kwargs: Any) -> AIMessage:
+    def _invoke(
+        self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> AIMessage:
         if self.model is None:
             outcome = self._judged(value)
         else:
@@ -78,7 +81,9 @@ class GuardRunnable(Runnable[Any, AIMessage]):
             dispatch_verdict(outcome.message.response_metadata[METADATA_KEY], config)
         return outcome.message
 
-    async def _ainvoke(self, value: Any, config: RunnableConfig, **kwargs: Any) -> AIMessage:
+    async def _ainvoke(
+        self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> AIMessage:
         if self.model is None:
             outcome = await asyncio.to_thread(self._judged, value)
         else:

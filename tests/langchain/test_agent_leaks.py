@@ -85,7 +85,9 @@ def test_a_foreign_models_held_back_answer_reaches_no_stream(local, drive, what)
         assert "I do not know this well enough" in repr(seen)  # what may be shown is, on every surface
 
 
-@pytest.mark.parametrize(("drive", "what"), [s for s in SURFACES if s[1] != "custom"], ids=[i for i in IDS if "custom" not in i])
+@pytest.mark.parametrize(
+    ("drive", "what"), [s for s in SURFACES if s[1] != "custom"], ids=[i for i in IDS if "custom" not in i]
+)
 def test_without_the_middleware_the_probe_finds_it(local, drive, what):
     assert SECRET in repr(drive(guarded_agent(local, guard=False), what))
 
@@ -122,5 +124,10 @@ def test_langchains_streaming_handlers_are_recognised():
 
     from guardrail.langchain.review import _streams
 
-    for kind in (_AstreamEventsCallbackHandler, LogStreamCallbackHandler, StreamMessagesHandler, StreamMessagesHandlerV2):
+    for kind in (
+        _AstreamEventsCallbackHandler,
+        LogStreamCallbackHandler,
+        StreamMessagesHandler,
+        StreamMessagesHandlerV2,
+    ):
         assert _streams(kind)

@@ -78,7 +78,10 @@ def test_a_span_an_answer_with_a_child_for_each_stage(local):
     children = [s for s in rec.spans.get_finished_spans() if s.parent and s.parent.span_id == span.context.span_id]
     passes = ["generate", "score", "calibrate", "decide"]
     assert [s.name.removeprefix("guardrail.") for s in children] == [*passes, "retrieve", *passes, "render"]
-    assert [s.attributes["guardrail.action"] for s in children if s.name == "guardrail.decide"] == ["retrieve", "abstain"]
+    assert [s.attributes["guardrail.action"] for s in children if s.name == "guardrail.decide"] == [
+        "retrieve",
+        "abstain",
+    ]
     assert all(s.end_time >= s.start_time for s in children)
     times = [t for s in children for t in (s.start_time, s.end_time)]
     assert times == sorted(times)  # the stages of one answer follow each other
