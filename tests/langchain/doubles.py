@@ -42,7 +42,8 @@ def calibrator(local):
     correct = [i % 10 != 0 for i in range(50)] + [i % 10 == 0 for i in range(50)]
     provenance = Provenance(
         model=local.identity, scorer="fixed", profile={}, prompt="{question}", system=None, data="x",
-        n=100, accuracy=0.5, created="2026-01-01", command="test", versions={}, grader="exact", generation={"max_new_tokens": 3},
+        n=100, accuracy=0.5, created="2026-01-01", command="test", versions={}, grader="exact",
+        generation={"max_new_tokens": 3},
     )  # fmt: skip
     return IsotonicCalibrator().fit(scores, correct, provenance=provenance)
 
