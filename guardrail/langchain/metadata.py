@@ -86,8 +86,8 @@ class VerdictMetadata(TypedDict):
 def verdict_metadata(verdict: Verdict, *, enforced: bool = True, include_original: bool = False) -> dict[str, Any]:
     """A `VerdictMetadata` for a verdict, JSON-ready.
 
-    enforced: False where the model's own text was shown, whatever the policy says. include_original: add what the model said, also where the policy held it back. A plain dict, for LangChain merges and
-    serialises those.
+    enforced: False where the model's own text was shown, whatever the policy says. include_original: add what the model
+    said, also where the policy held it back. A plain dict, for LangChain merges and serialises those.
     """
     confidence, low, high = verdict.confidence, verdict.confidence.low, verdict.confidence.high
     metadata: VerdictMetadata = {

@@ -41,6 +41,9 @@ class LocalModel:
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
         self.lock = lock_of(model)
 
+    def __repr__(self) -> str:
+        return f"LocalModel({self.name!r})"
+
     @cached_property
     def anatomy(self) -> Anatomy:
         """Layers, head and cache; raises `UnsupportedModelError` for an architecture that cannot be scored."""
