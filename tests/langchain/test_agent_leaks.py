@@ -11,16 +11,20 @@ import warnings
 import pytest
 from doubles import UNSURE, Foreign, judging
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
-from guardrail.langchain.middleware import GuardrailMiddleware
+from guardrail import Policy
+from guardrail.langchain import ChatGuarded, GuardrailMiddleware
 from guardrail.testing import tiny_local_model
 
 SECRET = "Atlantis"
 ANSWER = f"It lies beside {SECRET} , they say"
 QUESTION = {"messages": [("user", "Where is it?")]}
 CALL = AIMessage("", tool_calls=[{"name": "look_up", "args": {"what": "it"}, "id": "call-1"}])
+ABSTAIN = Policy.from_text(
+    "version: 1\nname: never\nrules:\n- {name: n, then: abstain, say: Not shown.}\n", "never.yaml"
+)
 MODES = ["values", "updates", "messages", "custom", "debug", "tasks"]
 
 
@@ -98,6 +102,35 @@ def test_tokens_do_not_show_by_ones_and_twos_either(local):
     assert not any(word in chunk.split() for chunk in chunks for word in ("beside", "they", "lies"))
     free = [item[0].text for _, item in stream(guarded_agent(local, guard=False), "messages")]
     assert "beside " in free  # without the middleware it streams word by word
+
+
+@pytest.fixture(scope="module")
+def guarded(local):
+    """A `ChatGuarded` that abstains, and what its model says when nobody stops it."""
+    question = [HumanMessage(QUESTION["messages"][0][1])]
+    said = ChatGuarded(model=local, policy="observe", max_tokens=12).invoke(question).text
+    assert len(said) > 8
+    return ChatGuarded(model=local, policy=ABSTAIN, max_tokens=12), said
+
+
+@pytest.mark.parametrize("middleware", [False, True], ids=["alone", "with the middleware"])
+@pytest.mark.parametrize(("drive", "what"), SURFACES, ids=IDS)
+def test_a_guarded_model_leaks_nothing_in_an_agent(guarded, drive, what, middleware):
+    model, said = guarded
+    agent = create_agent(model, middleware=[GuardrailMiddleware()] if middleware else [])
+    seen = drive(agent, what)
+    assert repr(said)[1:-1] not in repr(seen)
+    if what == "messages":
+        assert "".join(item[0].text for _, item in seen) == "Not shown."  # nor in pieces
+    elif what != "custom":
+        assert "Not shown." in repr(seen)
+
+
+def test_without_its_policy_the_guarded_models_answer_is_found(local, guarded):
+    _, said = guarded
+    free = create_agent(ChatGuarded(model=local, policy="observe", max_tokens=12))
+    for drive, what in SURFACES:
+        assert what == "custom" or repr(said)[1:-1] in repr(drive(free, what)), (drive.__name__, what)
 
 
 def test_what_the_middleware_cannot_hide_a_tracer_sees(local):
