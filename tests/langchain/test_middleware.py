@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 
 import pytest
@@ -19,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from guardrail import DataError, Policy
+from guardrail import DataError, MissingExtraError, Policy
 from guardrail.langchain import read_metadata
 from guardrail.langchain.middleware import GuardrailMiddleware
 from guardrail.testing import tiny_local_model
@@ -284,14 +283,12 @@ def test_without_a_guard_an_unjudged_answer_is_refused(invoke):
         invoke(agent, ask())
 
 
-def test_without_langchain_the_error_names_the_extra():
-    code = (
-        "import sys; sys.modules['langchain'] = None\n"
-        "from guardrail.errors import MissingExtraError\n"
-        "try:\n    from guardrail.langchain import GuardrailMiddleware\n"
-        "except MissingExtraError as error: print(error)\n"
-        "from guardrail.langchain import GuardrailCallbackHandler, GuardRunnable; print('rest works')"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'hybridgrad-guardrail[agents]'" in out.stdout
-    assert "rest works" in out.stdout
+def test_without_langchain_the_error_names_the_extra(monkeypatch, local):
+    import guardrail.langchain
+
+    monkeypatch.setitem(sys.modules, "langchain.agents.middleware", None)
+    monkeypatch.delitem(sys.modules, "guardrail.langchain.middleware")
+    with pytest.raises(MissingExtraError, match=r"pip install 'hybridgrad-guardrail\[agents\]'"):
+        _ = guardrail.langchain.GuardrailMiddleware
+    rest = guardrail.langchain.GuardRunnable(judging(local, SURE))
+    assert rest.invoke({"messages": "Where?", "answer": "In Peru."}).content == "In Peru."
