@@ -45,7 +45,9 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 class Telemetry:
     """An observer that records verdicts as spans and metrics.
 
-        Guard(model=..., observers=[Telemetry(content=True)])   # instead of the one that every Guard has
+        >>> guard = Guard(model=local, policy="observe", observers=[Telemetry(content=True)])
+        >>> len(guard.observers)  # in place of the one that every Guard has
+        1
 
     content: record questions and answers, too (`gen_ai.input.messages`, `gen_ai.output.messages`: what was shown;
     `guardrail.answer`: what the model said, also where it was held back). None: as `CONTENT_VARIABLE` says; off without it.
@@ -113,6 +115,8 @@ class Telemetry:
         verdict = observation.verdict
         common = {"guardrail.policy": verdict.policy, "gen_ai.request.model": verdict.model}
         for attempt in verdict.attempts:
+            if attempt.score.unscored == "tool_call":
+                continue  # passed on without a decision
             action = {**common, "guardrail.action": attempt.decision.action}
             self._decisions.add(1, {**action, "guardrail.label": attempt.confidence.label or "none"})
             if attempt.confidence.p_correct is not None:

@@ -38,8 +38,10 @@ _MOST_PENDING = 10_000
 class GuardrailCallbackHandler(BaseCallbackHandler):
     """Scores what a chat model said and writes the verdict into the message's `response_metadata["guardrail"]`.
 
-        handler = GuardrailCallbackHandler(guard)
-        message = chain.invoke(question, config={"callbacks": [handler]})
+        >>> handler = GuardrailCallbackHandler(guard)
+        >>> message = chain.invoke("What is the capital of France?", config={"callbacks": [handler]})
+        >>> message.response_metadata["guardrail"]["action"]
+        'answer'
 
     guard: on the model that answers, or on its local twin where the answering one runs elsewhere; the score is always
     that of the guard's model. on_verdict: called with each `Verdict`. raise_on_abstain: raise `LowConfidenceError`, which

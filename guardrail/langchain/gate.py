@@ -85,9 +85,12 @@ class GatedRetriever(BaseRetriever):
 def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | None = None) -> GatedRetriever:
     """A retriever for a RAG chain that retrieves only where the model's own answer is too unsure, and else returns [].
 
-        gate = as_retriever_gate(guard, index.as_retriever())
-        chain = {"context": gate, "question": RunnablePassthrough()} | prompt | model
-        gate.saved                              # retrievals that were not needed
+        >>> gate = as_retriever_gate(guard, index, below=0.5)
+        >>> rag = {"context": gate, "question": RunnablePassthrough()} | prompt | model
+        >>> rag.invoke("What is the capital of France?").text
+        'Paris.'
+        >>> gate.asked, gate.retrieved, gate.saved  # the guard had no calibrator: what is not known is looked up
+        (1, 1, 0)
 
     below: retrieve where the calibrated probability of the closed-book answer is below this, or unknown. None leaves it to
     the guard's policy: retrieve where its `retrieve` rules say so. The query is put to the guard as a question, so it should

@@ -44,7 +44,10 @@ _MOST_HELD = 1_000
 class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
     """Final answers of an agent go through the guard.
 
-        agent = create_agent(model, tools, middleware=[GuardrailMiddleware(guard)])
+        >>> agent = create_agent(model, tools, middleware=[GuardrailMiddleware(guard)])
+        >>> state = agent.invoke({"messages": [("user", "What is the capital of France?")]})
+        >>> state["messages"][-1].response_metadata["guardrail"]["action"]
+        'answer'
 
     guard: on the agent's model or on its local twin. None where the model is a `ChatGuarded`, whose answers are judged
     already: then only abstention and escalation are left to do. escalate: the actions on which a person decides, for example

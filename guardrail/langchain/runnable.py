@@ -40,6 +40,12 @@ _USAGE = (
 class GuardRunnable(Runnable[Any, AIMessage]):
     """Answers go through the guard: what comes out is what the policy shows, with the verdict in its metadata.
 
+        >>> chain = prompt | GuardRunnable(guard, model=model) | parser
+        >>> chain.invoke({"question": "What is the capital of France?"})
+        'Paris.'
+        >>> GuardRunnable(guard).invoke({"messages": "What is the capital of France?", "answer": "Paris."}).text
+        'Paris.'
+
     guard: on the answering model or on its local twin. model: a chat model, or a chain that ends in one; it is asked, and
     asked again with passages where the policy retrieves and the guard has a retriever. Input then: what a chat model takes.
     Without `model` the input is `{"messages": what was asked, "answer": a message or text}`, and retrieve rules are passed

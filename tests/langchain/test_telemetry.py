@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from guardrail import Guard, MissingExtraError, Policy
-from guardrail.observation import Observation
+from guardrail.observation import Observation, Stage
 from guardrail.telemetry import CONTENT_VARIABLE, Telemetry, with_telemetry
 from guardrail.testing import tiny_local_model
+from guardrail.types import Attempt, Confidence, Decision, Score, Verdict
 
 LOOK_UP_THEN_ABSTAIN = Policy.from_text(
     "version: 1\nname: look up\nretrieval: {max_passes: 1}\nrules:\n"
@@ -202,3 +203,13 @@ print([s.name for s in exporter.get_finished_spans()])
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "['guardrail.decide', 'guardrail.answer']\n"
+
+
+def test_a_turn_that_passed_unjudged_is_no_decision():
+    rec = Recorder()
+    attempt = Attempt("", Score.none("tool_call"), Confidence.none("x"), Decision("answer", "tool call", "x"), "stop")
+    stages = (Stage("generate", 1.0, 2.0), Stage("render", 2.0, 2.1))
+    rec.telemetry(Observation((), Verdict("", (attempt,), {}, "m", None, "p"), stages))
+    assert rec.metrics() == {}
+    (span,) = rec.named("guardrail.answer")
+    assert span.attributes["guardrail.score.unscored"] == "tool_call"
