@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, get_executor_for_config
 
-from guardrail.langchain.batching import Answer, Gathering, Slot
+from guardrail.langchain.batching import Answer, Gathering, Prompts, Slot, Start
 
 if TYPE_CHECKING:
     from guardrail.langchain.chat import ChatGuarded
@@ -82,6 +83,24 @@ async def abatch_together(
         tasks = [one(i, c) for i, c in zip(inputs[start : start + len(group)], group, strict=True)]
         out += cast("list[AIMessage]", await asyncio.gather(*tasks))
     return out
+
+
+def prompts_together(
+    chat: ChatGuarded,
+    answer: Answer,
+    prompts: Sequence[Sequence[BaseMessage]],
+    stop: Sequence[str] | None,
+    kwargs: dict[str, Any],
+    start: Start | None = None,
+) -> AbstractContextManager[object]:
+    """A context for `generate` in which its prompts share a pass."""
+    if len(prompts) < 2:
+        return nullcontext()
+    given = {name: value for name, value in kwargs.items() if name not in _RUN_FIELDS}
+    return Prompts(answer, [chat.call(messages, stop, given) for messages in prompts], chat, start)
+
+
+_RUN_FIELDS = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_format", "structured_output_format"}
 
 
 def _groups(chat: ChatGuarded, configs: Sequence[RunnableConfig]) -> list[tuple[int, Sequence[RunnableConfig]]]:

@@ -17,7 +17,7 @@ from guardrail.types import Verdict
 
 Answer = Callable[[Sequence[Call]], Sequence[Verdict]]
 
-_slot: ContextVar[Slot | None] = ContextVar("guardrail_slot", default=None)
+Start = Callable[[Callable[[], None]], object]
 
 
 class Gathering:
@@ -25,7 +25,7 @@ class Gathering:
     here by default; async code gives what runs it beside the event loop.
     """
 
-    def __init__(self, answer: Answer, size: int, start: Callable[[Callable[[], None]], object] | None = None) -> None:
+    def __init__(self, answer: Answer, size: int, start: Start | None = None) -> None:
         self._answer, self._missing, self._start = answer, size, start or _here
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Future[Verdict]]] = []
@@ -81,28 +81,64 @@ class Slot:
     """One input's place in a gathering: a context manager around its run, taken once by the model that it is for."""
 
     def __init__(self, gathering: Gathering, owner: object) -> None:
-        self.gathering, self.owner = gathering, owner
-        self.taken = False
+        self.owner, self._gathering = owner, gathering
+        self._taken = False
 
     def __enter__(self) -> Slot:
-        self._token = _slot.set(self)
+        self._token = _place.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _slot.reset(self._token)
-        if not self.taken:
-            self.taken = True
-            self.gathering.leave()
+        _place.reset(self._token)
+        if not self._taken:
+            self._taken = True
+            self._gathering.leave()
+
+    def join(self, call: Call) -> Future[Verdict] | None:
+        """The verdict to come; None the second time, for a retriever may ask the same model again within this run."""
+        if self._taken:
+            return None
+        self._taken = True
+        return self._gathering.join(call)
+
+
+class Prompts:
+    """The prompts of one `generate`, known before the first of them is asked for: a context manager around it."""
+
+    def __init__(self, answer: Answer, calls: Sequence[Call], owner: object, start: Start | None = None) -> None:
+        self.owner = owner
+        self._calls = list(calls)
+        self._gathering = Gathering(answer, len(self._calls), start)
+        self._lock = threading.Lock()
+        self._begun = False
+        self._open: list[tuple[Call, Future[Verdict]]] = []
+
+    def __enter__(self) -> Prompts:
+        self._token = _place.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _place.reset(self._token)
+
+    def join(self, call: Call) -> Future[Verdict] | None:
+        """The verdict on one of the prompts; the first to ask has all of them answered. None for any other call."""
+        with self._lock:
+            begin, self._begun = not self._begun, True
+        if begin:
+            self._open = [(planned, self._gathering.join(planned)) for planned in self._calls]
+        with self._lock:
+            at = next((i for i, (planned, _) in enumerate(self._open) if planned == call), None)
+            return None if at is None else self._open.pop(at)[1]
+
+
+_place: ContextVar[Slot | Prompts | None] = ContextVar("guardrail_place", default=None)
+
+
+def join_batch(owner: object, call: Call) -> Future[Verdict] | None:
+    """The verdict to come on `call` from the batch that this run belongs to; None if it belongs to none of `owner`'s."""
+    place = _place.get()
+    return None if place is None or place.owner is not owner else place.join(call)
 
 
 def _here(work: Callable[[], None]) -> None:
     work()
-
-
-def take_place(owner: object) -> Gathering | None:
-    """The gathering that this run belongs to, if it is `owner`'s; once, for a retriever may ask the same model again."""
-    slot = _slot.get()
-    if slot is None or slot.taken or slot.owner is not owner:
-        return None
-    slot.taken = True
-    return slot.gathering

@@ -9,18 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.callbacks import (
-    AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
-    BaseRunManager,
-    CallbackManager,
     CallbackManagerForLLMRun,
+    Callbacks,
 )
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
@@ -28,14 +26,13 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from guardrail.errors import ChatTemplateError, ModelError
-from guardrail.guard import Guard
-from guardrail.langchain import huggingface
-from guardrail.langchain.batches import abatch_together, batch_together
-from guardrail.langchain.batching import take_place
+from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
+from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, conversation_of
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.live import Live
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
+from guardrail.langchain.runs import under
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
@@ -65,6 +62,7 @@ class ChatGuarded(GuardedSettings):
 
     stream_policy: "answer", nothing leaves before the verdict; "passthrough", tokens leave as they come, the verdict is in the
     last chunk with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
+    streaming: `invoke` streams, too, for callbacks that want tokens.
     as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
     "single", also a single human message; "never". Everything else is used as it is, and its confidence is `extrapolated`.
     score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them.
@@ -73,36 +71,6 @@ class ChatGuarded(GuardedSettings):
     Raises the errors of `Guard` when it is built: a wrong policy, a missing or foreign calibrator. Not pickled: a model has
     a lock and weights; build one in each process.
     """
-
-    @classmethod
-    def from_model_id(cls, model_id: str, **options: Any) -> Self:
-        """`ChatGuarded(model=model_id, ...)`, under the name that LangChain's Hugging Face classes use."""
-        return cls(model=model_id, **options)
-
-    @classmethod
-    def from_pipeline(cls, pipeline: Any, **options: Any) -> Self:
-        """A transformers text-generation pipeline, or a `HuggingFacePipeline`: its model and tokenizer, not its options."""
-        return cls(model=huggingface.from_pipeline(pipeline), **options)
-
-    @classmethod
-    def from_chat_huggingface(cls, chat: Any, **options: Any) -> Self:
-        """A `ChatHuggingFace` over a local pipeline: its model and tokenizer; this class generates in its place."""
-        return cls(model=huggingface.from_chat_huggingface(chat), **options)
-
-    @classmethod
-    def from_guard(cls, guard: Guard, **options: Any) -> Self:
-        """A Guard that exists already, as it is; options: max_tokens, stream_policy and the like."""
-        chat = cls(
-            model=guard.model,
-            policy=guard.policy,
-            calibrator=guard.calibrator,
-            retriever=guard.retriever,
-            scorer=guard.scorer,
-            observers=guard.observers,
-            **options,
-        )
-        chat._guard = guard
-        return chat
 
     # --- LangChain's surfaces ---
 
@@ -113,8 +81,8 @@ class ChatGuarded(GuardedSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._reply(call := self._call(messages, stop, kwargs), self._verdict(call))
-        dispatch_verdict(reply.metadata, _under(run_manager))
+        reply = self._reply(call := self.call(messages, stop, kwargs), self._verdict(call))
+        dispatch_verdict(reply.metadata, under(run_manager))
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     async def _agenerate(
@@ -124,8 +92,8 @@ class ChatGuarded(GuardedSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._reply(call := self._call(messages, stop, kwargs), await self._averdict(call))
-        await adispatch_verdict(reply.metadata, _under(run_manager))
+        reply = self._reply(call := self.call(messages, stop, kwargs), await self._averdict(call))
+        await adispatch_verdict(reply.metadata, under(run_manager))
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     def _stream(
@@ -135,7 +103,7 @@ class ChatGuarded(GuardedSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = self._call(messages, stop, kwargs)
+        call = self.call(messages, stop, kwargs)
         if self._held(call):
             reply = self._reply(call, self._verdict(call))
             rest = reply.text
@@ -146,7 +114,7 @@ class ChatGuarded(GuardedSettings):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        dispatch_verdict(reply.metadata, _under(run_manager))
+        dispatch_verdict(reply.metadata, under(run_manager))
         yield reply.last_chunk()
 
     async def _astream(
@@ -156,7 +124,7 @@ class ChatGuarded(GuardedSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call = self._call(messages, stop, kwargs)
+        call = self.call(messages, stop, kwargs)
         if self._held(call):
             reply = self._reply(call, await self._averdict(call))
             rest = reply.text
@@ -168,7 +136,7 @@ class ChatGuarded(GuardedSettings):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        await adispatch_verdict(reply.metadata, _under(run_manager))
+        await adispatch_verdict(reply.metadata, under(run_manager))
         yield reply.last_chunk()
 
     def batch(
@@ -192,6 +160,28 @@ class ChatGuarded(GuardedSettings):
     ) -> list[AIMessage]:
         """`batch` for async code."""
         return await abatch_together(self, self._verdicts, self._beside, inputs, config, return_exceptions, kwargs)
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's `generate`; several prompts share a pass on the model."""
+        with prompts_together(self, self._verdicts, messages, stop, kwargs):
+            return super().generate(messages, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """`generate` for async code."""
+        with prompts_together(self, self._verdicts, messages, stop, kwargs, self._beside):
+            return await super().agenerate(messages, stop, callbacks, **kwargs)
 
     # --- tools and structured output ---
 
@@ -223,15 +213,13 @@ class ChatGuarded(GuardedSettings):
         """The answer as an object of `schema`, judged like any answer: held back, it is None or an error, never a guess.
 
         method: "function_calling" (the default where the template takes tools; None where the model calls nothing) or
-        "json_mode", which reads the answer as JSON; ask for JSON in the prompt then.
+        "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt; nothing constrains the decoding.
         """
         method = method or ("function_calling" if self._guard.model.takes_tools else "json_mode")
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        if method != "json_mode":
-            raise ModelError(
-                f"there is no method {method!r}; use 'function_calling' or 'json_mode' (nothing constrains the decoding)"
-            )
+        if method not in ("json_mode", "json_schema"):
+            raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
         return json_output(self, schema, include_raw)
 
     # --- inside ---
@@ -241,7 +229,8 @@ class ChatGuarded(GuardedSettings):
             return ChatPromptValue(messages=[HumanMessage(model_input, additional_kwargs={MARK: True})])
         return super()._convert_input(model_input)
 
-    def _call(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, given: dict[str, Any]) -> Call:
+    def call(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, given: dict[str, Any]) -> Call:
+        """What a Guard is asked, and how; `given` are the options of one call."""
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
         return Call(conversation_of(messages, self.as_question, options), options)
@@ -250,13 +239,13 @@ class ChatGuarded(GuardedSettings):
         return self.stream_policy == "answer" or bool(call.options.tools)
 
     def _verdict(self, call: Call) -> Verdict:
-        if (place := take_place(self)) is not None:
-            return place.join(call).result()
+        if (shared := join_batch(self, call)) is not None:
+            return shared.result()
         return self._verdicts([call])[0]
 
     async def _averdict(self, call: Call) -> Verdict:
-        if (place := take_place(self)) is not None:
-            return await asyncio.wrap_future(place.join(call))
+        if (shared := join_batch(self, call)) is not None:
+            return await asyncio.wrap_future(shared)
         watch = Watch()
         try:
             return (await asyncio.wrap_future(self._beside(lambda: self._verdicts([call], watch))))[0]
@@ -300,20 +289,3 @@ class ChatGuarded(GuardedSettings):
         trace = verdict.attempts[-1].trace
         parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
         return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original)
-
-
-def _under(run_manager: BaseRunManager | None) -> RunnableConfig | None:
-    """A config whose events belong to the model's own run; None leaves them to the run around it."""
-    if run_manager is None:
-        return None
-    kind = AsyncCallbackManager if isinstance(run_manager, AsyncCallbackManagerForLLMRun) else CallbackManager
-    manager = kind(
-        handlers=run_manager.handlers,
-        inheritable_handlers=run_manager.inheritable_handlers,
-        parent_run_id=run_manager.run_id,
-        tags=run_manager.tags,
-        inheritable_tags=run_manager.inheritable_tags,
-        metadata=run_manager.metadata,
-        inheritable_metadata=run_manager.inheritable_metadata,
-    )
-    return {"callbacks": manager}

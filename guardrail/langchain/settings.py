@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
+from guardrail.langchain import huggingface
 from guardrail.langchain.call import AsQuestion
 from guardrail.model.identity import text_hash
 from guardrail.model.loading import load_model
@@ -44,6 +45,7 @@ class GuardedSettings(BaseChatModel):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stream_policy: StreamPolicy = "answer"
+    streaming: bool = False
     as_question: AsQuestion = "string"
     score_tool_calls: bool = False
     include_original: bool = False
@@ -83,6 +85,36 @@ class GuardedSettings(BaseChatModel):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardrail")
         super().model_post_init(context)
 
+    @classmethod
+    def from_model_id(cls, model_id: str, **options: Any) -> Self:
+        """`ChatGuarded(model=model_id, ...)`, under the name that LangChain's Hugging Face classes use."""
+        return cls(model=model_id, **options)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: Any, **options: Any) -> Self:
+        """A transformers text-generation pipeline, or a `HuggingFacePipeline`: its model and tokenizer, not its options."""
+        return cls(model=huggingface.from_pipeline(pipeline), **options)
+
+    @classmethod
+    def from_chat_huggingface(cls, chat: Any, **options: Any) -> Self:
+        """A `ChatHuggingFace` over a local pipeline: its model and tokenizer; this class generates in its place."""
+        return cls(model=huggingface.from_chat_huggingface(chat), **options)
+
+    @classmethod
+    def from_guard(cls, guard: Guard, **options: Any) -> Self:
+        """A Guard that exists already, as it is; options: max_tokens, stream_policy and the like."""
+        chat = cls(
+            model=guard.model,
+            policy=guard.policy,
+            calibrator=guard.calibrator,
+            retriever=guard.retriever,
+            scorer=guard.scorer,
+            observers=guard.observers,
+            **options,
+        )
+        chat._guard = guard
+        return chat
+
     @property
     def guard(self) -> Guard:
         """The Guard that answers."""
@@ -116,7 +148,7 @@ class GuardedSettings(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"], params["ls_model_name"] = "guardrail", self.model_name
+        params["ls_provider"], params["ls_model_name"] = "guardrail", kwargs.get("model", self.model_name)
         return params
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
