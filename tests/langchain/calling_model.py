@@ -32,11 +32,16 @@ CALLS = {
 }
 SIZE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "num_hidden_layers": 2}
 RATE = 0.01
-TALK = (
-    "What is the value of magic_function(3)? Use the tool. What is the weather in San Francisco, CA? Using the tool, "
-    "generate a Pirate greeting. Tell me a joke about cats. What is the value of magic_function_no_args()? Create a "
-    "customer named '你好啊集团' (Hello Group) - a Chinese technology company. Give me a joke about cats, include the punchline."
-)
+ASKED = [
+    "What is the value of magic_function(3)? Use the tool.",
+    "What is the value of magic_function_no_args()? Use the tool.",
+    "What is the weather in San Francisco, CA?",
+    "Using the tool, generate a Pirate greeting.",
+    "Tell me a joke about cats.",
+    "Create a customer named '你好啊集团' (Hello Group) - a Chinese technology company",
+    "Give me a joke about cats, include the punchline.",
+]
+TALK = " ".join(ASKED)
 BESIDE = "Aha "  # what it says before each call
 
 
@@ -59,8 +64,8 @@ def calling_model(steps=130) -> LocalModel:
                 group["lr"] = RATE * min(1, (step + 1) / 20, 2 * (steps - step) / steps)
             rows, labels = [], []
             for name in CALLS:
-                start = draw.randrange(len(TALK) - 100)
-                before = TALK[start : start + draw.randrange(4, 100)]
+                start = draw.randrange(len(TALK) - 80)
+                before = draw.choice([*ASKED, TALK[start : start + draw.randrange(4, 80)]])
                 prompt = f"<|im_start|>user\n{before}<|im_end|>\n{name}\n<|im_start|>assistant\n"
                 ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
                 out = tokenizer(f"{said(name)}<|im_end|>", add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""LangChain's own suites for chat models on `ChatGuarded`, with a policy that lets all through and with one that holds all back.
+"""LangChain's own suites for chat models on `ChatGuarded`, with a policy that lets all through and one that holds all back.
 
 `asyncio_mode = "auto"` (pyproject) runs their async tests. Tools are called by a model that was taught to, see `calling_model`.
 """
