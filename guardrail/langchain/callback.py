@@ -48,9 +48,9 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
     holds the verdict, where the policy says abstain. raise_below: raise it where the calibrated probability is below this,
     in [0, 1], or unknown.
 
-    The text stays as it is, whatever the policy says; `action` in the metadata says what it would have done. Also of an
+    The text stays as it is, whatever the policy says (`enforced` is False); `action` says what it would have done. Also of an
     answer that was streamed, but then the metadata does not reach the caller, whose chunks are out already: use `on_verdict`
-    or the event `guardrail.verdict`. Turns of tool calls and messages that have a verdict already are left alone.
+    or the event `guardrail.verdict`. Turns of tool calls and messages that a guard has let out are left alone.
 
     A handler that may raise lets every error through (`raise_error`). One that only observes does not: LangChain logs a
     warning, and the message has no verdict. Runs in the thread, or the event loop, of the chain (`run_inline`): in async
@@ -138,7 +138,7 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
     def _judge(self, generation: ChatGeneration, asked: Sequence[Message]) -> Verdict:
         message = generation.message
         verdict = self.guard.check(asked, spoken(self.guard, asked, str(message.text)))
-        metadata = verdict_metadata(verdict)
+        metadata = verdict_metadata(verdict, enforced=False)
         message.response_metadata = {**message.response_metadata, METADATA_KEY: metadata}
         dispatch_verdict(metadata)
         if self.on_verdict:

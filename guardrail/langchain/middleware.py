@@ -19,8 +19,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
-from guardrail.langchain.metadata import METADATA_KEY, read_metadata
-from guardrail.langchain.review import Outcome, Review, Said, review, said_by, step, unstreamed
+from guardrail.langchain.metadata import METADATA_KEY, read_metadata, verdict_metadata
+from guardrail.langchain.review import Outcome, Review, Said, is_judged, review, said_by, step, unstreamed
 from guardrail.types import Action
 
 try:
@@ -187,7 +187,7 @@ class _Turn:
             return
         if self.middleware.guard is None:
             raise DataError(
-                "the model's answer has no verdict; give GuardrailMiddleware a guard, or make it a ChatGuarded"
+                "no policy was applied to the model's answer; give GuardrailMiddleware a guard, or make the model a ChatGuarded"
             )
         if self._review is None:
             self._review = review(self.middleware.guard, [*self._system, *self._original.messages])
@@ -208,6 +208,7 @@ class _Turn:
         result: list[BaseMessage] = []
         if response.structured_response is not None and verdict.action != "abstain":
             # A form has no room for wording: it stays as it is, and its message says what was decided.
+            self.metadata = verdict_metadata(verdict, enforced=verdict.action == "answer")
             noted = {**said.response_metadata, METADATA_KEY: self.metadata}
             message = said.model_copy(update={"response_metadata": noted})
             result = [m for m in response.result if m is not said]
@@ -219,10 +220,6 @@ class _Turn:
 
 
 def _said(response: ModelResponse[Any], message: AIMessage) -> Said:
-    if (
-        response.structured_response is not None
-        and message.tool_calls
-        and METADATA_KEY not in message.response_metadata
-    ):
+    if response.structured_response is not None and message.tool_calls and not is_judged(message):
         return Said(message, json.dumps([call["args"] for call in message.tool_calls], ensure_ascii=False))
     return said_by(message)

@@ -5,7 +5,7 @@ Knows nothing about agents or chains. `Guard.judge` decides; here are the steps 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +79,18 @@ def said_by(message: AIMessage) -> Said:
     return Said(message, str(message.text) if is_final(message) else None)
 
 
+def is_judged(message: BaseMessage) -> bool:
+    """Whether a guard has judged a message and its text is what the policy made of it."""
+    verdict = message.response_metadata.get(METADATA_KEY)
+    return isinstance(verdict, Mapping) and verdict.get("enforced") is True
+
+
 def is_final(message: BaseMessage) -> bool:
-    """Whether a model's message is an answer that nobody has judged: no turn of tool calls, no verdict in it yet."""
-    return isinstance(message, AIMessage) and not message.tool_calls and METADATA_KEY not in message.response_metadata
+    """Whether a model's message is an answer that no policy has been applied to; turns of tool calls are no answers.
+
+    A verdict that was only noted does not count: a cache may hand out a message that a callback annotated before.
+    """
+    return isinstance(message, AIMessage) and not message.tool_calls and not is_judged(message)
 
 
 def spoken(guard: Guard, messages: Sequence[Message], text: str) -> str:
@@ -101,25 +110,27 @@ def shown(message: AIMessage, verdict: Verdict) -> AIMessage:
     The id: in an agent's state a message with another id would stand beside the old one, not in its place. What else a
     message holds (content blocks, reasoning, log-probabilities) goes out with the answer as it is, and with nothing else.
     """
-    verdict_part = {METADATA_KEY: verdict_metadata(verdict)}
+    note = {METADATA_KEY: verdict_metadata(verdict)}
     if verdict.action == "answer" and verdict.text == str(message.text):
-        kept = {**message.response_metadata, **verdict_part}
-        return AIMessage(**{**_fields(message), "response_metadata": kept})
-    harmless = {key: message.response_metadata[key] for key in _HARMLESS if key in message.response_metadata}
-    return AIMessage(
-        content=verdict.text,
-        id=message.id,
-        name=message.name,
-        usage_metadata=message.usage_metadata,
-        response_metadata={**harmless, **verdict_part},
-    )
+        fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
+        fields["response_metadata"] = {**message.response_metadata, **note}
+    else:
+        harmless = {key: message.response_metadata[key] for key in _HARMLESS if key in message.response_metadata}
+        fields = {
+            "content": verdict.text,
+            "id": message.id,
+            "name": message.name,
+            "usage_metadata": message.usage_metadata,
+            "response_metadata": {**harmless, **note},
+        }
+    return AIMessage("").model_copy(update=fields)  # unchecked: a message from a cache has usage that would be refused
 
 
 def with_passages(messages: Sequence[BaseMessage], asked: Sequence[Message]) -> list[BaseMessage]:
     """LangChain messages whose last human message reads as the last user message in `asked`."""
     content = next(m["content"] for m in reversed(asked) if m["role"] == "user")
     for at in reversed(range(len(messages))):
-        if isinstance(messages[at], HumanMessage):
+        if isinstance(messages[at], HumanMessage) or getattr(messages[at], "role", None) == "user":
             return [*messages[:at], messages[at].model_copy(update={"content": content}), *messages[at + 1 :]]
     raise DataError("there is no human message that a passage could join")
 
@@ -144,8 +155,3 @@ def unstreamed(config: RunnableConfig | None = None) -> RunnableConfig:
 
 def _streams(handler: Any) -> bool:
     return hasattr(handler, "tap_output_iter")
-
-
-def _fields(message: AIMessage) -> dict[str, Any]:
-    """An `AIMessage`'s own fields, also of a chunk."""
-    return {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}

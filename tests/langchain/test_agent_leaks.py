@@ -11,6 +11,7 @@ import warnings
 import pytest
 from doubles import UNSURE, Foreign, judging
 from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
@@ -133,9 +134,8 @@ def test_without_its_policy_the_guarded_models_answer_is_found(local, guarded):
         assert what == "custom" or repr(said)[1:-1] in repr(drive(free, what)), (drive.__name__, what)
 
 
-def test_what_the_middleware_cannot_hide_a_tracer_sees(local):
-    """Documented in docs/langchain_agents.md: callbacks that do not stream, tracers say, see what the model said."""
-    from langchain_core.callbacks import BaseCallbackHandler
+def traced(agent):
+    """What a callback that does not stream sees of the models' answers, and what comes out."""
 
     class Tracer(BaseCallbackHandler):
         said: list = []
@@ -144,9 +144,20 @@ def test_what_the_middleware_cannot_hide_a_tracer_sees(local):
             self.said.append(response.generations[0][0].text)
 
     tracer = Tracer()
-    shown = guarded_agent(local).invoke(QUESTION, config={"callbacks": [tracer]})
-    assert tracer.said[-1] == ANSWER
-    assert SECRET not in repr(shown)
+    return tracer.said, agent.invoke(QUESTION, config={"callbacks": [tracer]})
+
+
+def test_what_the_middleware_cannot_hide_a_tracer_sees(local):
+    """Documented in docs/langchain_agents.md: callbacks that do not stream, tracers say, see what a foreign model said."""
+    said, out = traced(guarded_agent(local))
+    assert said[-1] == ANSWER
+    assert SECRET not in repr(out)
+
+
+def test_of_a_guarded_model_a_tracer_sees_what_is_shown(guarded):
+    model, _ = guarded
+    said, _ = traced(create_agent(model))
+    assert said == ["Not shown."]
 
 
 def test_langchains_streaming_handlers_are_recognised():

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from doubles import SURE, UNSURE, Foreign, judging
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, HumanMessage
@@ -15,9 +16,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
 
 from guardrail import DataError, LowConfidenceError, ModelError
-from guardrail.langchain import GuardrailCallbackHandler, read_metadata
+from guardrail.langchain import GuardrailCallbackHandler, GuardRunnable, read_metadata
 from guardrail.testing import tiny_local_model
 
+ABSTAINED = "I do not know this well enough"
 PROMPT = ChatPromptTemplate.from_messages([("system", "Be short."), ("human", "{question}")])
 
 
@@ -67,7 +69,7 @@ def test_it_annotates_and_leaves_the_text(local, invoke):
     message = invoke(PROMPT | foreign("In Peru."), {"question": "Where?"}, config=using(handler))
     assert message.content == "In Peru."
     metadata = read_metadata(message)
-    assert (metadata["action"], metadata["label"]) == ("abstain", "very low")
+    assert (metadata["action"], metadata["label"], metadata["enforced"]) == ("abstain", "very low", False)
     assert verdicts[0].answer == "In Peru."
     assert handler._pending == {}
 
@@ -111,8 +113,8 @@ def test_what_is_left_alone(local, invoke):
     handler = GuardrailCallbackHandler(judging(local, UNSURE), on_verdict=verdicts.append, raise_on_abstain=True)
     call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
     assert "guardrail" not in invoke(foreign(call), "Where?", config=using(handler)).response_metadata
-    judged = AIMessage("In Peru.", response_metadata={"guardrail": {"version": 1}})
-    assert invoke(foreign(judged), "Where?", config=using(handler)).response_metadata["guardrail"] == {"version": 1}
+    judged = AIMessage("In Peru.", response_metadata={"guardrail": {"enforced": True}})
+    assert invoke(foreign(judged), "Where?", config=using(handler)).response_metadata["guardrail"] == {"enforced": True}
     assert verdicts == []
     assert handler._pending == {}
 
@@ -217,6 +219,18 @@ def test_messages_that_cannot_be_judged(local, caplog):
     message = foreign("x").invoke(image, config=using(GuardrailCallbackHandler(judging(local, SURE))))
     assert "guardrail" not in message.response_metadata
     assert "image_url" in caplog.text
+
+
+def test_a_cache_does_not_get_an_unsure_answer_through(local):
+    """LangChain caches the message that the handler annotates, before the handler raises."""
+    model = foreign("In Peru.")
+    model.cache = InMemoryCache()
+    handler = GuardrailCallbackHandler(judging(local, UNSURE), raise_on_abstain=True)
+    for _ in range(3):
+        with pytest.raises(LowConfidenceError):
+            model.invoke("Where?", config=using(handler))
+    assert len(model.calls) == 1
+    assert ABSTAINED in GuardRunnable(judging(local, UNSURE), model=model).invoke("Where?").text
 
 
 def test_raise_below_is_a_probability(local):

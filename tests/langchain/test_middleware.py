@@ -189,7 +189,8 @@ class TestStructured:
                             response_format=ToolStrategy(City))  # fmt: skip
         out = invoke(agent, ask())
         assert out["structured_response"] == City(name="Lima")
-        assert read_metadata(out["messages"][1])["action"] == "hedge"
+        verdict = read_metadata(out["messages"][1])
+        assert (verdict["action"], verdict["enforced"]) == ("hedge", False)
 
 
 class TestAPersonDecides:

@@ -70,7 +70,7 @@ class TestBothForms:
     def test_what_passes_as_it_is(self, local, invoke, chain):
         call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
         assert invoke(chain(judging(local, UNSURE), foreign(call)), QUESTION).tool_calls
-        judged = AIMessage("In Peru.", response_metadata={"guardrail": {"version": 1}})
+        judged = AIMessage("In Peru.", response_metadata={"guardrail": {"enforced": True}})
         assert invoke(chain(judging(local, UNSURE), foreign(judged)), QUESTION).content == "In Peru."
 
     def test_streaming_a_chain_gives_what_may_be_shown(self, local, chain):
