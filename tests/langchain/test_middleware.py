@@ -10,7 +10,7 @@ import pytest
 from doubles import SURE, UNSURE, Foreign, Passages, judging
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
-from langchain.agents.structured_output import ToolStrategy
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
@@ -192,6 +192,15 @@ class TestStructured:
         verdict = read_metadata(out["messages"][1])
         assert (verdict["action"], verdict["enforced"]) == ("hedge", False)
 
+    def test_a_providers_form_goes_too(self, local, invoke):
+        form = {"response_format": ProviderStrategy(City), "tools": ()}
+        sure, _ = agent_of(judging(local, SURE), '{"name": "Lima"}', **form)
+        assert invoke(sure, ask())["structured_response"] == City(name="Lima")
+        unsure, _ = agent_of(judging(local, UNSURE), '{"name": "Lima"}', **form)
+        out = invoke(unsure, ask(), config={"recursion_limit": 12})
+        assert out.get("structured_response") is None
+        assert "Lima" not in repr(out)
+
 
 class TestAPersonDecides:
     thread = {"configurable": {"thread_id": "1"}}
@@ -230,6 +239,21 @@ class TestAPersonDecides:
         other, _ = agent_of(judging(local, UNSURE), "In Peru.", escalate="abstain", checkpointer=agent.checkpointer)
         out = invoke(other, Command(resume="In Peru."), config=self.thread)
         assert out["messages"][-1].content == "In Peru."
+
+    def test_every_turn_of_a_conversation(self, local, invoke):
+        agent, _, _ = self.stopped(local, invoke)
+        invoke(agent, Command(resume="In Chile."), config=self.thread)
+        (stop,) = invoke(agent, ask("And its capital?"), config=self.thread)["__interrupt__"]
+        assert (stop.value["question"], stop.value["answer"]) == ("And its capital?", "In Peru.")
+        out = invoke(agent, Command(resume="Santiago."), config=self.thread)
+        assert [m.text for m in out["messages"]] == ["Where is it?", "In Chile.", "And its capital?", "Santiago."]
+
+    def test_what_a_person_says_is_in_values_but_not_in_messages(self, local, invoke):
+        """LangGraph's mode `messages` gives each id once, and the id is that of the message replaced. In the docs."""
+        agent, _, _ = self.stopped(local, invoke)
+        out = list(agent.stream(Command(resume="In Chile."), self.thread, stream_mode=["messages", "values"]))
+        assert [v[0].text for mode, v in out if mode == "messages"] == []
+        assert [v["messages"][-1].text for mode, v in out if mode == "values"][-1] == "In Chile."
 
     def test_a_resume_that_makes_no_sense(self, local, invoke):
         agent, _, _ = self.stopped(local, invoke)
