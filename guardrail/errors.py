@@ -21,7 +21,10 @@ Every message says what is wrong, with the value, and what to do about it. The c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class GuardrailError(Exception):
