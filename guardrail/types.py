@@ -36,7 +36,13 @@ nothing was generated.
 """
 
 UnscoredReason = Literal[
-    "empty_answer", "no_response_tokens", "not_finite", "prompt_truncated", "prompt_too_long", "prompt_too_short", "tool_call"
+    "empty_answer",
+    "no_response_tokens",
+    "not_finite",
+    "prompt_truncated",
+    "prompt_too_long",
+    "prompt_too_short",
+    "tool_call",
 ]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 """Why an answer has no score.

@@ -29,10 +29,9 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, conversation_of
-from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.live import Live
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import under
+from guardrail.langchain.runs import atell, tell
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
@@ -82,7 +81,7 @@ class ChatGuarded(GuardedSettings):
         **kwargs: Any,
     ) -> ChatResult:
         reply = self._reply(call := self.call(messages, stop, kwargs), self._verdict(call))
-        dispatch_verdict(reply.metadata, under(run_manager))
+        tell(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     async def _agenerate(
@@ -93,7 +92,7 @@ class ChatGuarded(GuardedSettings):
         **kwargs: Any,
     ) -> ChatResult:
         reply = self._reply(call := self.call(messages, stop, kwargs), await self._averdict(call))
-        await adispatch_verdict(reply.metadata, under(run_manager))
+        await atell(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     def _stream(
@@ -114,7 +113,7 @@ class ChatGuarded(GuardedSettings):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        dispatch_verdict(reply.metadata, under(run_manager))
+        tell(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     async def _astream(
@@ -136,7 +135,7 @@ class ChatGuarded(GuardedSettings):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        await adispatch_verdict(reply.metadata, under(run_manager))
+        await atell(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     def batch(

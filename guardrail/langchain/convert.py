@@ -17,7 +17,8 @@ _NO_TEXT = {"reasoning", "thinking", "redacted_thinking", "tool_call", "tool_use
 def to_chat_messages(messages: Sequence[BaseMessage]) -> list[Message]:
     """Messages as chat templates take them: system, user, assistant (with tool calls) and tool.
 
-        to_chat_messages([HumanMessage("Who?")])  # [{"role": "user", "content": "Who?"}]
+        >>> to_chat_messages([HumanMessage("Who?")])
+        [{'role': 'user', 'content': 'Who?'}]
 
     Content in parts becomes one text. Raises `DataError` for what is no text (images, audio, files), by name, and for
     messages that are no turn of a conversation.

@@ -120,8 +120,11 @@ def verdict_metadata(verdict: Verdict, *, enforced: bool = True, include_origina
 def read_metadata(message: Any) -> VerdictMetadata | None:
     """The verdict in a LangChain message, or None where no guard wrote one (or one of a newer contract did).
 
-    metadata = read_metadata(model.invoke("..."))
-    if metadata and metadata["action"] == "abstain": ...
+    >>> from langchain_core.messages import AIMessage
+    >>> read_metadata(AIMessage("Goethe", response_metadata={"guardrail": {"version": 1, "action": "answer"}}))["action"]
+    'answer'
+    >>> read_metadata(AIMessage("Goethe")) is None
+    True
     """
     found = (getattr(message, "response_metadata", None) or {}).get(METADATA_KEY)
     if not isinstance(found, Mapping) or found.get("version") != METADATA_VERSION:

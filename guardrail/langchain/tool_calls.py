@@ -37,7 +37,8 @@ def parse_tool_calls(text: str, names: Collection[str]) -> ParsedCalls:
     A call that is cut off, is no JSON or names another tool is invalid, with an `error` that says so. Bare JSON counts as a
     call only if it names a tool: it may as well be an answer.
 
-        parse_tool_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', ["add"]).calls[0]["args"]  # {"a": 1}
+        >>> parse_tool_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', ["add"]).calls[0]["args"]
+        {'a': 1}
     """
     found: list[ToolCall | InvalidToolCall]
     if "<tool_call>" in text:

@@ -28,7 +28,7 @@ CALLS = {
     "Joke": {"setup": "a", "punchline": "b"},
     "JokeDict": {"setup": "a", "punchline": "b"},
     "my_adder_tool": {"a": 1, "b": 2},
-    "unicode_customer": {"customer_name": "你好", "description": "x"},
+    "unicode_customer": {"customer_name": "你こ"},
 }
 SIZE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "num_hidden_layers": 2}
 RATE = 0.01
@@ -39,6 +39,7 @@ ASKED = [
     "Using the tool, generate a Pirate greeting.",
     "Tell me a joke about cats.",
     "Create a customer named '你好啊集团' (Hello Group) - a Chinese technology company",
+    "Create a customer named 'こんにちは株式会社' (Hello Corporation) - a Japanese company",
     "Give me a joke about cats, include the punchline.",
 ]
 TALK = " ".join(ASKED)
@@ -51,7 +52,7 @@ def said(name):
 
 
 @cache
-def calling_model(steps=130) -> LocalModel:
+def calling_model(steps=140) -> LocalModel:
     """Trained from a fixed seed; raises if it has not learnt its calls."""
     tokenizer = tiny_tokenizer(TEMPLATE)
     model = tiny_model(vocab_size=261, max_position_embeddings=1024, **SIZE)

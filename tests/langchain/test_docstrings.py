@@ -16,7 +16,10 @@ from langchain_core.runnables import RunnablePassthrough
 from guardrail import Guard
 from guardrail.testing import tiny_local_model
 
-MODULES = ["langchain.callback", "langchain.gate", "langchain.middleware", "langchain.runnable", "telemetry"]
+MODULES = [
+    *("langchain.callback", "langchain.gate", "langchain.middleware", "langchain.runnable", "telemetry"),
+    *("langchain.chat", "langchain.convert", "langchain.metadata", "langchain.tool_calls"),
+]
 
 
 @pytest.fixture(scope="module")
