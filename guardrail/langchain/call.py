@@ -28,6 +28,8 @@ _IGNORED = {
     "ls_structured_output_format",
 }  # LangChain's own, without effect here
 
+_KINDS: dict[str, Any] = {"max_tokens": int | None, "seed": int | None, "temperature": int | float}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -57,6 +59,9 @@ class Options:
             new["stop"] = check_stops(stop)
         if given.get("tools"):
             new["tools"] = _offered(given["tools"], given.get("tool_choice"))
+        for name, kinds in _KINDS.items():
+            if not isinstance(new.get(name, 0), kinds) or isinstance(new.get(name), bool):
+                raise ModelError(f"{name} is {new[name]!r:.40}; it must be a number")
         return replace(self, **new) if new else self
 
 

@@ -6,11 +6,15 @@ Knows nothing about messages.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal, Self
 
 from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.messages import BaseMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -18,6 +22,7 @@ from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
 from guardrail.langchain.call import AsQuestion
+from guardrail.langchain.convert import to_chat_messages
 from guardrail.model.identity import text_hash
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
@@ -70,8 +75,14 @@ class GuardedSettings(BaseChatModel):
         calibrator, name = self.calibrator, "given"
         if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
             calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
+        if not isinstance(self.model, (str, os.PathLike, LocalModel)):
+            raise ModelError(
+                f"the model is {self.model!r:.80}; give a name (hub id, folder, .gguf file) or LocalModel(module, tokenizer)"
+            )
         if not isinstance(self.model, LocalModel):
-            self.model = load_model(self.model, device=self.device, dtype=self.dtype, chat_template=self.chat_template)
+            self.model = load_model(
+                os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
+            )
         self._guard = Guard(
             model=self.model,
             scorer=self.scorer,
@@ -114,6 +125,16 @@ class GuardedSettings(BaseChatModel):
         )
         chat._guard = guard
         return chat
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Token ids of a text, by the model's own tokenizer (LangChain's default would fetch that of GPT-2)."""
+        ids: list[int] = self._guard.model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Tokens of the prompt that these messages make, with the chat template's own; for `trim_messages`."""
+        shown = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return len(self._guard.model.encode_prompt(to_chat_messages(messages), shown))
 
     @property
     def guard(self) -> Guard:

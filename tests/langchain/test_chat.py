@@ -273,6 +273,9 @@ REFUSED = {
     "an unknown option": ((lambda c: c.invoke("x", temprature=1)), ModelError, "did you mean 'temperature'"),
     "no tokens": ((lambda c: c.invoke("x", max_tokens=0)), ModelError, "max_new_tokens is 0"),
     "an empty stop string": ((lambda c: c.invoke("x", stop=[""])), ModelError, "not empty"),
+    "a word": ((lambda c: c.invoke("x", max_tokens="3")), ModelError, "max_tokens is '3'; it must be a number"),
+    "a hot word": ((lambda c: c.invoke("x", temperature="hot")), ModelError, "temperature is 'hot'"),
+    "a bare module": ((lambda c: ChatGuarded(model=LOCAL.model, policy="observe")), ModelError, "LocalModel\\(module"),
     "cold": ((lambda c: c.invoke("x", temperature=-1)), ModelError, "temperature is -1"),
     "tools": (
         (lambda c: c.bind_tools([{"title": "f", "description": "x", "properties": {}}])),
@@ -298,6 +301,12 @@ def test_refused(chat, name):
 def test_a_misspelt_field_is_refused():
     with pytest.raises(ValueError, match="max_token"):
         ChatGuarded(model=LOCAL, policy="observe", max_token=3)
+
+
+def test_tokens_are_counted_by_the_models_own_tokenizer(chat):
+    messages = [SystemMessage("Be short."), HumanMessage("Who?")]
+    assert chat.get_num_tokens("Who?") == 4
+    assert chat.get_num_tokens_from_messages(messages) == chat.invoke(messages).usage_metadata["input_tokens"]
 
 
 def test_odd_but_right(chat):
