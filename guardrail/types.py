@@ -36,7 +36,13 @@ nothing was generated.
 """
 
 UnscoredReason = Literal[
-    "empty_answer", "no_response_tokens", "not_finite", "prompt_truncated", "prompt_too_long", "prompt_too_short"
+    "empty_answer",
+    "no_response_tokens",
+    "not_finite",
+    "prompt_truncated",
+    "prompt_too_long",
+    "prompt_too_short",
+    "tool_call",
 ]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 """Why an answer has no score.
@@ -44,10 +50,14 @@ UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 empty_answer: nothing but white space. no_response_tokens: not even an end token. not_finite: NaN or infinity in a
 logit, a gradient or a part of the score. prompt_truncated: the model did not see the whole prompt. prompt_too_long:
 prompt and answer exceed the model's context. prompt_too_short: the prompt ends before the semantic token.
+tool_call: a turn that calls tools, passed on unscored because its caller asked for that.
 """
 
 Message = Mapping[str, Any]
 """One chat message: `{"role": "user" | "system" | "assistant", "content": str}`, as chat templates take it."""
+
+Tool = Mapping[str, Any]
+"""`{"type": "function", "function": {"name": ..., "description": ..., "parameters": JSON schema}}`, as templates take it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +88,7 @@ class Trace:
 
     response_ids holds the end-of-turn token when the model produced it; `text` does not. `state` may be None: scoring
     then computes what it needs from the ids. `generate_ms` is wall time (for a batch: its time divided by its rows).
+    stop_string: the response ends before a stop string, not with an end-of-turn token.
     """
 
     messages: tuple[Message, ...]
@@ -88,6 +99,7 @@ class Trace:
     prompt_truncated: bool = False
     generate_ms: float = 0.0
     state: GenerationState | None = field(default=None, repr=False)
+    stop_string: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +194,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One pass through the pipeline: a verdict has one, or more when evidence was retrieved in between."""
+    """One pass through the pipeline: a verdict has one, or more when evidence was retrieved in between.
+
+    trace: what was read and written, without the states that scoring used; not part of `to_dict`.
+    """
 
     answer: str
     score: Score
@@ -190,6 +205,7 @@ class Attempt:
     decision: Decision
     finish_reason: FinishReason
     evidence: tuple[Evidence, ...] = ()
+    trace: Trace | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {

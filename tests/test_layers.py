@@ -18,8 +18,12 @@ LAYERS = [
     ["guardrail.calibration"],
     ["guardrail.policy"],
     ["guardrail.actions"],
+    ["guardrail.observation"],
+    ["guardrail.telemetry"],
+    ["guardrail.case"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
+    ["guardrail.langchain"],
     ["guardrail.testing"],
     ["guardrail"],  # the package's public names
     ["guardrail.cli"],

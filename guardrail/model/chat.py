@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.errors import ChatTemplateError
-from guardrail.types import Message
+from guardrail.types import Message, Tool
 
 _PROBE = "Which river flows through Vienna"  # plain words: templates that trim or escape leave them alone
 _REPLY = "Danube"
@@ -22,12 +22,29 @@ class SemanticToken:
     source: str
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+def prompt_ids(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
     """Token ids of the prompt, generation prompt included; the template's own BOS and no second one.
+
+    tools: JSON schemas of functions, in the form that chat templates and OpenAI's API take.
 
     Raises `ChatTemplateError` when there is no template or it rejects the messages.
     """
-    return list(_apply(tokenizer, messages, tokenize=True, add_generation_prompt=True))
+    options = {"tools": [dict(t) for t in tools]} if tools else {}
+    return list(_apply(tokenizer, messages, tokenize=True, add_generation_prompt=True, **options))
+
+
+def takes_tools(tokenizer: Any) -> bool:
+    """Whether the chat template shows tools to the model: asked by rendering one."""
+    probe = [{"role": "user", "content": _PROBE}]
+    name = "probe_of_the_template"
+    tool = {"name": name, "description": "A probe.", "parameters": {"type": "object", "properties": {}}}
+    try:
+        shown = _apply(
+            tokenizer, probe, tokenize=False, add_generation_prompt=True, tools=[{"type": "function", "function": tool}]
+        )
+    except ChatTemplateError:
+        return False
+    return name in shown
 
 
 def semantic_token(tokenizer: Any) -> SemanticToken:
@@ -69,7 +86,7 @@ def end_of_turn(tokenizer: Any, eos_ids: Sequence[int]) -> int | None:
     return next((i for i in tail if i in eos_ids), eos_ids[0] if eos_ids else None)
 
 
-def _apply(tokenizer: Any, messages: Sequence[Message], **options: bool) -> Any:
+def _apply(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
     if not getattr(tokenizer, "chat_template", None):
         raise ChatTemplateError(
             "this model has no chat template; give one with --chat-template FILE (Jinja), "

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
+from guardrail.model.stopping import OnStep, Steps, cut, until_end
 from guardrail.model.untouched import on_input, untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
@@ -38,11 +39,24 @@ class Keep:
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
-    so that the answer's likelihood is the model's. `seed` makes sampling repeatable."""
+    so that the answer's likelihood is the model's. `seed` makes sampling repeatable. stop: strings that end a response, and
+    are not in it. on_step: sees every step, and ends the generation by raising."""
 
     max_new_tokens: int = 150
     temperature: float = 0.0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    on_step: OnStep | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time."""
+
+    ids: list[int]
+    text: str | None
+    state: GenerationState | None
+    ms: float
 
 
 def generate(
@@ -63,16 +77,26 @@ def generate(
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
     for room, group in groups.items():
 
-        def work(rows: Sequence[list[int]], room: int = room) -> list[tuple[list[int], GenerationState | None, float]]:
+        def work(rows: Sequence[list[int]], room: int = room) -> list[_Response]:
             return _run(local, rows, decoding, room, keep)
 
-        answers = halve_on_out_of_memory(work, [prompts[i] for i in group], _too_big)
-        for i, (response, state, ms) in zip(group, answers, strict=True):
-            ended = bool(response) and response[-1] in local.eos_ids
+        responses = halve_on_out_of_memory(work, [prompts[i] for i in group], _too_big)
+        for i, response in zip(group, responses, strict=True):
+            at_stop, text = response.text is not None, response.text
+            ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
             finish: FinishReason = "stop" if ended else "length"
-            text = local.tokenizer.decode(response, skip_special_tokens=True).strip()
+            if text is None:
+                text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
             traces[i] = Trace(
-                tuple(conversations[i]), tuple(prompts[i]), tuple(response), text, finish, truncated[i], ms, state
+                tuple(conversations[i]),
+                tuple(prompts[i]),
+                tuple(response.ids),
+                text.strip(),
+                finish,
+                truncated[i],
+                response.ms,
+                response.state,
+                at_stop,
             )
     for i, prompt in enumerate(prompts):
         if i not in traces:
@@ -84,8 +108,7 @@ def generate(
 @torch.no_grad()
 def _run(
     local: LocalModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
-) -> list[tuple[list[int], GenerationState | None, float]]:
-    """For each row its response, what was kept, and the time, ms."""
+) -> list[_Response]:
     anatomy, device = local.anatomy, local.device
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
@@ -122,18 +145,19 @@ def _run(
             attention_mask=mask.to(device),
             past_key_values=cache,
             generation_config=_config(local, decoding, room),
+            stopping_criteria=_criteria(local, decoding, width),
         )
     tokens: list[list[int]] = out[:, width:].tolist()
     ms = (time.perf_counter() - start) * 1000 / len(rows)
-    responses = [_until_end(row, local.eos_ids) for row in tokens]
+    ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
     if keep is None or cache is None:
-        return [(response, None, ms) for response in responses]
+        return [_Response(response, text, None, ms) for response, text in ends]
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
     states: list[GenerationState | None] = []
     own = torch.clone if len(rows) > 1 else _same  # a view would keep the whole batch alive
-    for r, (row, response) in enumerate(zip(rows, responses, strict=True)):
+    for r, (row, (response, _)) in enumerate(zip(rows, ends, strict=True)):
         pad, end = width - len(row), width + len(response) - 1
         if len(row) < -keep.offset:
             states.append(None)
@@ -151,7 +175,7 @@ def _run(
                 linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
             )
         )
-    return [(response, state, ms) for response, state in zip(responses, states, strict=True)]
+    return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
 
 
 class _Recorder:
@@ -182,9 +206,7 @@ def _too_big(prompt: list[int]) -> ModelError:
     )
 
 
-def _until_end(row: list[int], eos: Sequence[int]) -> list[int]:
-    """The row up to its first end token, that one included."""
-    for i, token in enumerate(row):
-        if token in eos:
-            return row[: i + 1]
-    return row
+def _criteria(local: LocalModel, decoding: Decoding, width: int) -> StoppingCriteriaList:
+    if not decoding.stop and decoding.on_step is None:
+        return StoppingCriteriaList()
+    return StoppingCriteriaList([Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step)])

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from guardrail.errors import ModelError
+from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Decoding, Keep, generate
 from guardrail.model.identity import ModelIdentity, identify
+from guardrail.model.stopping import OnStep, check_stops
 from guardrail.model.untouched import lock_of
-from guardrail.types import Message, Trace
+from guardrail.types import Message, Tool, Trace
 
 
 def end_ids(owner: Any) -> list[int]:
@@ -39,6 +40,9 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
         self.lock = lock_of(model)
+
+    def __repr__(self) -> str:
+        return f"LocalModel({self.name!r})"
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -74,9 +78,21 @@ class LocalModel:
         pad = self.tokenizer.pad_token_id
         return self.eos_ids[0] if pad is None else int(pad)
 
-    def encode_prompt(self, messages: str | Sequence[Message]) -> list[int]:
-        """Prompt ids through the chat template, generation prompt included."""
-        return chat.prompt_ids(self.tokenizer, as_messages(messages))
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the chat template shows tools to the model."""
+        return chat.takes_tools(self.tokenizer)
+
+    def encode_prompt(self, messages: str | Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """Prompt ids through the chat template, generation prompt included.
+
+        Raises `ChatTemplateError` for tools that the template would leave out.
+        """
+        if tools and not self.takes_tools:
+            raise ChatTemplateError(
+                f"the chat template of {self.name} takes no tools; use a model whose template does, or give such a template"
+            )
+        return chat.prompt_ids(self.tokenizer, as_messages(messages), tools)
 
     def encode_response(self, text: str) -> list[int]:
         """Response ids of a text that exists already, with the end-of-turn token that a response has."""
@@ -116,12 +132,16 @@ class LocalModel:
         seed: int | None = None,
         truncate: bool = False,
         keep: Keep | None = None,
+        stop: str | Sequence[str] | None = None,
+        tools: Sequence[Tool] = (),
+        on_step: OnStep | None = None,
     ) -> list[Trace]:
         """Answer conversations in one left-padded batch.
 
-        temperature 0 is greedy. A prompt that leaves no room in the model's context gets no response (finish reason
-        `prompt_too_long`), or loses its first tokens with `truncate=True`; either way it stays unscored. `keep` asks for
-        the states that scoring can use again.
+        temperature 0 is greedy. stop: strings that end a response and are not in it. tools: what the model may call, for the
+        chat template. on_step: called after each token with the response ids of every row. A prompt that leaves no room in
+        the model's context gets no response (finish reason `prompt_too_long`), or loses its first tokens with
+        `truncate=True`; either way it stays unscored. `keep` asks for the states that scoring can use again.
 
         Raises `ModelError` for options that make no sense and `ChatTemplateError` for messages that the template rejects.
         """
@@ -132,7 +152,8 @@ class LocalModel:
         if not conversations:
             return []
         messages = [as_messages(c) for c in conversations]
-        prompts = [self.encode_prompt(m) for m in messages]
+        prompts = [self.encode_prompt(m, tools) for m in messages]
+        stops = check_stops(stop)
         truncated = [False] * len(prompts)
         with self.lock:
             context = self.anatomy.context
@@ -140,5 +161,5 @@ class LocalModel:
                 room = max(1, context - max_new_tokens)
                 truncated = [len(p) > room for p in prompts]
                 prompts = [p[-room:] for p in prompts]
-            decoding = Decoding(max_new_tokens, temperature, seed)
+            decoding = Decoding(max_new_tokens, temperature, seed, stops, on_step)
             return generate(self, messages, prompts, decoding, keep, truncated)

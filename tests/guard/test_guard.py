@@ -274,3 +274,29 @@ def test_the_flow_carries_frozen_values(local):
     for value in (verdict, verdict.score, verdict.confidence, verdict.decision, verdict.attempts[0]):
         with pytest.raises(FrozenInstanceError):
             setattr(value, fields(value)[0].name, "changed")
+
+
+def test_judge_drives_the_same_loop_with_texts_from_elsewhere(local):
+    judging = guard(local, UNSURE, SURE, passages=["A passage."]).judge("Who?")
+    first = next(judging)
+    again = judging.send("Nobody.")
+    assert "<reference>\nA passage.\n</reference>" in again[-1]["content"]
+    assert again[-1]["content"].endswith(first[-1]["content"])
+    with pytest.raises(StopIteration) as end:
+        judging.send("It was Bell.")
+    verdict = end.value.value
+    assert verdict.actions == ("retrieve", "answer")
+    assert (verdict.original, verdict.text) == ("Nobody.", "It was Bell.")
+
+
+def test_observers_get_frozen_values_and_what_they_raise_is_not_swallowed(local):
+    seen = []
+    g = guard(local, SURE, SURE)
+    g.observers = (seen.append,)
+    verdict = g.answer("Who?", max_new_tokens=3)
+    (observation,) = seen
+    assert (observation.verdict, observation.messages[-1]["content"]) == (verdict, "Q: Who?")
+    assert [s.name for s in observation.stages] == ["generate", "score", "calibrate", "decide", "render"]
+    g.observers = (lambda _: 1 / 0,)
+    with pytest.raises(ZeroDivisionError):
+        g.answer("Who?", max_new_tokens=3)

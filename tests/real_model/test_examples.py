@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +21,26 @@ EXPECTED = {
     "04_score_any_model.py": ["Paris", "hybridgrad"],
     "06_check_and_batch.py": ["Kyoto", "Sicily belongs to Italy", "Vitamin D"],
     "05_calibrate.py": ["in range: False", "ECE, cross-validated"],
+    "07_chat_model.py": [
+        "answer, medium, 0.57, calibrated",
+        "extrapolated: messages of your own",
+        "abstain by rule",
+        "Vitamin D",
+    ],
+    "08_callback.py": ["Tokyo.  (0.57, medium", "the policy would abstain", "LowConfidenceError: confidence is 0.17"],
+    "09_adaptive_rag.py": [
+        "[searching: What is the capital of Burkina",
+        "Ouagadougou",
+        "searched: 1, searches saved: 1",
+    ],
+    "10_agent_abstains.py": ["human → ai; hedge", "human → ai; abstain", "human → ai → tool → ai; abstain"],
+    "11_langgraph_human_review.py": ["Japan? The capital", "for review: {'draft': 'Bokassa'", "Faso? Ouagadougou."],
+    "12_streaming_and_batch.py": [
+        "'ered'",
+        "would have said: abstain",
+        "Sicily belongs to Italy",
+        "same answers: True",
+    ],
 }
 
 
@@ -33,9 +56,12 @@ def test_every_example_is_tested():
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_example(name):
-    out = run(ROOT / "examples" / name)
+    """Run as `python examples/NAME` would, but in this process, which has torch and LangChain in memory already."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
     for text in EXPECTED[name]:
-        assert text in out
+        assert text in out.getvalue()
 
 
 def test_readme_example_runs_as_printed():

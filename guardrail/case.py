@@ -1,0 +1,59 @@
+"""One conversation on its way through the passes of a Guard. Knows nothing about what a pass does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from guardrail.observation import Stage
+from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
+
+PassOn = Callable[[Trace], bool]
+"""Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
+
+
+@dataclass(slots=True)
+class Case:
+    """One conversation on its way through the passes; changed in place, unlike the values that it collects.
+
+    unlike: how its prompt or its decoding differs from the calibration's; empty if it does not.
+    """
+
+    messages: tuple[Message, ...]
+    query: str
+    unlike: str
+    evidence: tuple[Evidence, ...] = ()
+    fired: list[str] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    timing_ms: dict[str, float] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+    again: bool = False
+
+    def attempt(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> None:
+        """Record one pass. The trace goes without its states: those are as large as the model's cache."""
+        kept = replace(trace, state=None) if trace.state is not None else trace
+        self.attempts.append(Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept))
+
+    def pass_on(self, trace: Trace) -> None:
+        """Record a pass that nobody judges: its caller said that it is no answer."""
+        why = "the turn calls tools, which is no answer yet"
+        self.again = False
+        self.attempt(
+            trace,
+            Score.none("tool_call", why, length=len(trace.response_ids)),
+            Confidence.none("unscored: tool_call"),
+            Decision("answer", "tool call", f"{why}: passed on unscored"),
+        )
+
+    def spend(self, stage: str, began: float, rows: int = 1) -> None:
+        """Book the wall time since `began` (seconds of `perf_counter`), divided among `rows` cases."""
+        ended = time.perf_counter()
+        self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + (ended - began) * 1000 / rows
+        self.stages.append(Stage(stage, began, ended, rows))
+
+
+def share(cases: Sequence[Case], stage: str, began: float) -> None:
+    """A batch's time, divided evenly among its cases."""
+    for case in cases:
+        case.spend(stage, began, len(cases))

@@ -1,0 +1,154 @@
+"""`GuardrailCallbackHandler`: judges what an existing chain's chat model said. It observes, annotates, or raises.
+
+A callback cannot hold text back: LangChain calls it after the model is done, and streamed text is out by then. To hold
+text back use `ChatGuarded`, `GuardRunnable` or, in agents, `GuardrailMiddleware`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.errors import DataError, LowConfidenceError
+from guardrail.guard import Guard
+from guardrail.langchain.convert import to_chat_messages
+from guardrail.langchain.events import dispatch_verdict
+from guardrail.langchain.huggingface import from_chat_huggingface
+from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.review import is_final, spoken
+from guardrail.types import Message, Verdict
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from guardrail.policy import Policy
+
+_MOST_PENDING = 10_000
+"""Runs that have started and not ended. LangChain forgets to end some: the later ones of a batch whose first one raised."""
+
+
+class GuardrailCallbackHandler(BaseCallbackHandler):
+    """Scores what a chat model said and writes the verdict into the message's `response_metadata["guardrail"]`.
+
+        >>> handler = GuardrailCallbackHandler(guard)
+        >>> message = chain.invoke("What is the capital of France?", config={"callbacks": [handler]})
+        >>> message.response_metadata["guardrail"]["action"]
+        'answer'
+
+    guard: on the model that answers, or on its local twin where the answering one runs elsewhere; the score is always
+    that of the guard's model. on_verdict: called with each `Verdict`. raise_on_abstain: raise `LowConfidenceError`, which
+    holds the verdict, where the policy says abstain. raise_below: raise it where the calibrated probability is below this,
+    in [0, 1], or unknown.
+
+    The text stays as it is, whatever the policy says (`enforced` is False); `action` says what it would have done. Also of an
+    answer that was streamed, but then the metadata does not reach the caller, whose chunks are out already: use `on_verdict`
+    or the event `guardrail.verdict`. Turns of tool calls and messages that a guard has let out are left alone.
+
+    A handler that may raise lets every error through (`raise_error`). One that only observes does not: LangChain logs a
+    warning, and the message has no verdict. Runs in the thread, or the event loop, of the chain (`run_inline`): in async
+    code scoring blocks the loop, since LangChain swallows what a handler raises anywhere else. One handler may serve any
+    number of runs at the same time.
+    """
+
+    run_inline = True
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        on_verdict: Callable[[Verdict], None] | None = None,
+        raise_on_abstain: bool = False,
+        raise_below: float | None = None,
+    ) -> None:
+        if raise_below is not None and not 0.0 <= raise_below <= 1.0:
+            raise DataError(f"raise_below is {raise_below}; it is a probability, from 0 to 1")
+        self.guard = guard
+        self.on_verdict = on_verdict
+        self.raise_on_abstain = raise_on_abstain
+        self.raise_below = raise_below
+        self.raise_error = raise_on_abstain or raise_below is not None
+        self._pending: OrderedDict[UUID, tuple[Message, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_chat_huggingface(
+        cls,
+        chat: Any,
+        *,
+        policy: Policy | str | os.PathLike[str] = "default",
+        calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A handler whose guard is on the very model of a `ChatHuggingFace` over a pipeline; options as the class has them.
+
+        Raises `ModelError` where that model is not local, `CalibrationError` where the policy needs a calibrator.
+        """
+        name = "given" if isinstance(calibrator, IsotonicCalibrator) else os.fspath(calibrator or "")
+        if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
+            calibrator = IsotonicCalibrator.load(calibrator)
+        local = from_chat_huggingface(chat)
+        return cls(Guard(model=local, policy=policy, calibrator=calibrator, calibrator_name=name), **options)
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Keep what is asked until the run ends."""
+        asked = tuple(to_chat_messages(messages[0]))
+        with self._lock:
+            self._pending[run_id] = asked
+            while len(self._pending) > _MOST_PENDING:
+                self._pending.popitem(last=False)
+
+    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
+        """Refuse a model that is no chat model: its prompts are no conversation. Raises `DataError`."""
+        raise DataError(
+            f"GuardrailCallbackHandler judges chat models, and {serialized.get('name', 'this one')!r} takes text; "
+            "wrap it in a chat model (ChatHuggingFace), or use Guard.check on its question and answer"
+        )
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Judge every generation; annotate all before raising for the first that is too unsure."""
+        asked = self._forget(run_id)
+        found = [g for row in response.generations for g in row if isinstance(g, ChatGeneration)]
+        unjudged = [g for g in found if is_final(g.message)]
+        if not unjudged:
+            return
+        if asked is None:
+            raise DataError(f"run {run_id} ended without a start that this handler saw, so its answer cannot be judged")
+        verdicts = [self._judge(generation, asked) for generation in unjudged]
+        for verdict in verdicts:
+            self._raise_if_unsure(verdict)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget the run."""
+        self._forget(run_id)
+
+    def _forget(self, run_id: UUID) -> tuple[Message, ...] | None:
+        with self._lock:
+            return self._pending.pop(run_id, None)
+
+    def _judge(self, generation: ChatGeneration, asked: Sequence[Message]) -> Verdict:
+        message = generation.message
+        verdict = self.guard.check(asked, spoken(self.guard, asked, str(message.text)))
+        metadata = verdict_metadata(verdict, enforced=False)
+        message.response_metadata = {**message.response_metadata, METADATA_KEY: metadata}
+        dispatch_verdict(metadata)
+        if self.on_verdict:
+            self.on_verdict(verdict)
+        return verdict
+
+    def _raise_if_unsure(self, verdict: Verdict) -> None:
+        p = verdict.confidence.p_correct
+        if self.raise_on_abstain and verdict.action == "abstain":
+            raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)
+        if self.raise_below is not None and (p is None or p < self.raise_below):
+            sure = f"unknown ({verdict.confidence.reason})" if p is None else f"{p:.2f}"
+            raise LowConfidenceError(f"confidence is {sure}; raise_below is {self.raise_below:.2f}", verdict)

@@ -1,0 +1,290 @@
+"""`ChatGuarded`: a LangChain chat model that generates, scores, decides, and only then speaks.
+
+Generation, scoring and policy are the Guard's; here are LangChain's surfaces. Knows nothing about agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
+
+from guardrail.errors import ChatTemplateError, ModelError
+from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
+from guardrail.langchain.batching import join_batch
+from guardrail.langchain.call import MARK, Call, Options, conversation_of
+from guardrail.langchain.live import Live
+from guardrail.langchain.reply import Reply, reply_to, text_chunk
+from guardrail.langchain.runs import atell, tell
+from guardrail.langchain.settings import GuardedSettings
+from guardrail.langchain.streaming import Watch
+from guardrail.langchain.structured import json_output
+from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
+from guardrail.types import Trace, Verdict
+
+T = TypeVar("T")
+
+
+class ChatGuarded(GuardedSettings):
+    """A local model with a guard, as a LangChain chat model: what the policy holds back leaves on no surface.
+
+        >>> from guardrail.langchain import ChatGuarded
+        >>> from guardrail.testing import tiny_local_model
+        >>> chat = ChatGuarded(model=tiny_local_model(), policy="observe", max_tokens=4)
+        >>> message = chat.invoke("What is the capital of France?")
+        >>> message.response_metadata["guardrail"]["action"]
+        'answer'
+
+    model: a spec (see `load_model`; device, dtype and chat_template go with it) or a `LocalModel`. policy: a name, a file or a
+    `Policy`. calibrator: a file or a fitted one; None takes the one that comes with guardrail for this model. retriever: any
+    LangChain retriever, asked when the policy says so. scorer, observers: as in `Guard`.
+
+    max_tokens: None takes the limit of the calibration. temperature: 0 is greedy, as the calibration was; any other makes
+    confidences `extrapolated`. seed: makes sampling repeatable, also in a batch (which then runs one by one). stop: strings
+    that end an answer. All four can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+
+    stream_policy: "answer", nothing leaves before the verdict; "passthrough", tokens leave as they come, the verdict is in the
+    last chunk with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
+    streaming: `invoke` streams, too, for callbacks that want tokens.
+    as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
+    "single", also a single human message; "never". Everything else is used as it is, and its confidence is `extrapolated`.
+    score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them.
+    include_original: put what the model said into the metadata, held back or not. batch_size: rows in one pass.
+
+    Raises the errors of `Guard` when it is built: a wrong policy, a missing or foreign calibrator. Not pickled: a model has
+    a lock and weights; build one in each process.
+    """
+
+    # --- LangChain's surfaces ---
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        reply = self._reply(call := self.call(messages, stop, kwargs), self._verdict(call))
+        tell(reply.metadata, run_manager)
+        return ChatResult(generations=[ChatGeneration(message=reply.message())])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        reply = self._reply(call := self.call(messages, stop, kwargs), await self._averdict(call))
+        await atell(reply.metadata, run_manager)
+        return ChatResult(generations=[ChatGeneration(message=reply.message())])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        call = self.call(messages, stop, kwargs)
+        if self._held(call):
+            reply = self._reply(call, self._verdict(call))
+            rest = reply.text
+        else:
+            with Live(self._guard.model, call, self._verdicts) as live:
+                yield from map(text_chunk, live)
+                reply = self._reply(call, live.verdict, enforced=False)
+                rest = live.rest
+        if rest:
+            yield text_chunk(rest)
+        tell(reply.metadata, run_manager)
+        yield reply.last_chunk()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        call = self.call(messages, stop, kwargs)
+        if self._held(call):
+            reply = self._reply(call, await self._averdict(call))
+            rest = reply.text
+        else:
+            with Live(self._guard.model, call, self._verdicts) as live:
+                async for piece in live:
+                    yield text_chunk(piece)
+                reply = self._reply(call, live.verdict, enforced=False)
+                rest = live.rest
+        if rest:
+            yield text_chunk(rest)
+        await atell(reply.metadata, run_manager)
+        yield reply.last_chunk()
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """`invoke` for many inputs, in order; `batch_size` of them (or `max_concurrency`) share a pass on the model."""
+        return batch_together(self, self._verdicts, inputs, config, return_exceptions, kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """`batch` for async code."""
+        return await abatch_together(self, self._verdicts, self._beside, inputs, config, return_exceptions, kwargs)
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's `generate`; several prompts share a pass on the model."""
+        with prompts_together(self, self._verdicts, messages, stop, kwargs):
+            return super().generate(messages, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """`generate` for async code."""
+        with prompts_together(self, self._verdicts, messages, stop, kwargs, self._beside):
+            return await super().agenerate(messages, stop, callbacks, **kwargs)
+
+    # --- tools and structured output ---
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: Any = None,
+        score_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools, shown through its chat template. Raises `ChatTemplateError` where that takes none.
+
+        tool_choice: a name shows that tool only, "none" shows none; nothing forces a local model to call one.
+        """
+        if not self._guard.model.takes_tools:
+            raise ChatTemplateError(
+                f"the chat template of {self.model_name} takes no tools; use a model whose template does, or give such a "
+                "template (chat_template=...)"
+            )
+        if score_tool_calls is None and "ls_structured_output_format" in kwargs:
+            score_tool_calls = True  # the arguments are the answer then
+        formatted = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=formatted, tool_choice=tool_choice, score_tool_calls=score_tool_calls, **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, method: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """The answer as an object of `schema`, judged like any answer: held back, it is None or an error, never a guess.
+
+        method: "function_calling" (the default where the template takes tools; None where the model calls nothing) or
+        "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt; nothing constrains the decoding.
+        """
+        method = method or ("function_calling" if self._guard.model.takes_tools else "json_mode")
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        if method not in ("json_mode", "json_schema"):
+            raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
+        return json_output(self, schema, include_raw)
+
+    # --- inside ---
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        if isinstance(model_input, str) and self.as_question == "string":
+            return ChatPromptValue(messages=[HumanMessage(model_input, additional_kwargs={MARK: True})])
+        return super()._convert_input(model_input)
+
+    def call(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, given: dict[str, Any]) -> Call:
+        """What a Guard is asked, and how; `given` are the options of one call."""
+        own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
+        options = own.changed(stop, given)
+        return Call(conversation_of(messages, self.as_question, options), options)
+
+    def _held(self, call: Call) -> bool:
+        return self.stream_policy == "answer" or bool(call.options.tools)
+
+    def _verdict(self, call: Call) -> Verdict:
+        if (shared := join_batch(self, call)) is not None:
+            return shared.result()
+        return self._verdicts([call])[0]
+
+    async def _averdict(self, call: Call) -> Verdict:
+        if (shared := join_batch(self, call)) is not None:
+            return await asyncio.wrap_future(shared)
+        watch = Watch()
+        try:
+            return (await asyncio.wrap_future(self._beside(lambda: self._verdicts([call], watch))))[0]
+        except asyncio.CancelledError:
+            watch.abandon()
+            raise
+
+    def _beside(self, work: Callable[[], T]) -> Future[T]:
+        return self._thread.submit(copy_context().run, work)
+
+    def _verdicts(self, calls: Sequence[Call], watch: Watch | None = None) -> list[Verdict]:
+        """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
+        model's own text: then nothing is retrieved, for it would replace what is out already."""
+        options = calls[0].options
+        sampled = options.temperature > 0 and options.seed is not None  # repeatable: no row's draws hang on the others'
+        return self._guard.answer_batch(
+            [call.conversation for call in calls],
+            max_new_tokens=options.max_tokens,
+            batch_size=1 if sampled else self.batch_size,
+            temperature=options.temperature,
+            seed=options.seed,
+            stop=options.stop,
+            tools=options.tools,
+            pass_on=self._pass_on(options),
+            retrieve=watch is None or watch.stream is None,
+            on_step=watch,
+        )
+
+    def _pass_on(self, options: Options) -> Callable[[Trace], bool] | None:
+        if not options.tools or options.score_tool_calls:
+            return None
+        return lambda trace: bool(self._parsed(trace, options).calls)
+
+    def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
+        """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""
+        model = self._guard.model
+        ids = [i for i in trace.response_ids if i not in model.eos_ids]
+        return parse_tool_calls(model.tokenizer.decode(ids), options.tool_names)
+
+    def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True) -> Reply:
+        trace = verdict.attempts[-1].trace
+        parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
+        return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original)

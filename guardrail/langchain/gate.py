@@ -1,0 +1,114 @@
+"""Adaptive retrieval for chains: ask the index only where the model is not sure on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import PrivateAttr
+
+from guardrail.errors import DataError, PolicyError
+from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
+from guardrail.langchain.metadata import verdict_metadata
+from guardrail.types import Verdict
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+
+    from guardrail.guard import Guard
+
+
+class GatedRetriever(BaseRetriever):
+    """A retriever that is asked only where it may help; made by `as_retriever_gate`.
+
+    Counts since it was made, over all threads: `asked` questions, of which `retrieved` went to the index and `saved` did not.
+    """
+
+    guard: Any
+    retriever: Any
+    below: float | None = None
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _asked: int = PrivateAttr(default=0)
+    _retrieved: int = PrivateAttr(default=0)
+
+    @property
+    def asked(self) -> int:
+        return self._asked
+
+    @property
+    def retrieved(self) -> int:
+        return self._retrieved
+
+    @property
+    def saved(self) -> int:
+        """Questions that the model was sure of, so that nothing was retrieved for them."""
+        with self._lock:
+            return self._asked - self._retrieved
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        child = {"callbacks": run_manager.get_child()}
+        needed, verdict = self._judge(query)
+        dispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
+        return list(self.retriever.invoke(query, child)) if needed else []
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        child = {"callbacks": run_manager.get_child()}
+        needed, verdict = await asyncio.to_thread(self._judge, query)
+        await adispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
+        return list(await self.retriever.ainvoke(query, child)) if needed else []
+
+    def _judge(self, query: str) -> tuple[bool, Verdict]:
+        verdict: Verdict = self.guard.answer(query)
+        needed = self._is_unsure(verdict)
+        with self._lock:
+            self._asked += 1
+            self._retrieved += needed
+        return needed, verdict
+
+    def _is_unsure(self, verdict: Verdict) -> bool:
+        if self.below is not None:
+            p = verdict.confidence.p_correct
+            return p is None or p < self.below  # what cannot be measured is looked up
+        attempt = verdict.attempts[-1]
+        decision = self.guard.policy.decide(
+            attempt.confidence, attempt.score, finish_reason=attempt.finish_reason, retriever=True
+        )
+        return bool(decision.action == "retrieve")
+
+
+def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | None = None) -> GatedRetriever:
+    """A retriever for a RAG chain that retrieves only where the model's own answer is too unsure, and else returns [].
+
+        >>> gate = as_retriever_gate(guard, index, below=0.5)
+        >>> rag = {"context": gate, "question": RunnablePassthrough()} | prompt | model
+        >>> rag.invoke("What is the capital of France?").text
+        'Paris.'
+        >>> gate.asked, gate.retrieved, gate.saved  # the guard had no calibrator: what is not known is looked up
+        (1, 1, 0)
+
+    below: retrieve where the calibrated probability of the closed-book answer is below this, or unknown. None leaves it to
+    the guard's policy: retrieve where its `retrieve` rules say so. The query is put to the guard as a question, so it should
+    read like one; the guard's own retriever is not asked.
+
+    Each question costs a closed-book answer and its score, also where passages are fetched then. What it saves is the
+    search, and a longer prompt: worth it where the index is slow, metered or noisy. Where the guarded model answers as
+    well, `ChatGuarded` or a `Guard` with a retriever does both in one pass.
+
+    Raises `PolicyError` where the policy never retrieves and no `below` is given, `DataError` for one that is no probability.
+    """
+    if below is not None and not 0.0 <= below <= 1.0:
+        raise DataError(f"below is {below}; it is a probability, from 0 to 1")
+    if below is None and not guard.policy.retrieves:
+        raise PolicyError(
+            f"policy {guard.policy.name!r} never retrieves, so the gate would never open; give below=, say 0.5, or a policy "
+            "with a retrieve rule"
+        )
+    closed = copy.copy(guard)
+    closed.retriever = None
+    return GatedRetriever(guard=closed, retriever=retriever, below=below)

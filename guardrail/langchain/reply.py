@@ -1,0 +1,95 @@
+"""Verdict -> the message that LangChain gets. Knows nothing about generation.
+
+Nothing of what the model said is in it but what the policy let through: not in the content, not in calls, not in metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.tool_calls import ParsedCalls
+from guardrail.types import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a message holds, whole or in chunks. metadata: of the verdict, see `VerdictMetadata`."""
+
+    text: str
+    metadata: dict[str, Any]
+    response_metadata: dict[str, Any]
+    usage: UsageMetadata
+    calls: tuple[ToolCall, ...] = ()
+    invalid: tuple[InvalidToolCall, ...] = field(default=())
+
+    def message(self) -> AIMessage:
+        return AIMessage(
+            self.text,
+            tool_calls=list(self.calls),
+            invalid_tool_calls=list(self.invalid),
+            response_metadata=self.response_metadata,
+            usage_metadata=self.usage,
+        )
+
+    def last_chunk(self) -> ChatGenerationChunk:
+        """Everything but the text: the metadata are in exactly one chunk, since equal keys of two would be merged."""
+        chunk = AIMessageChunk(
+            content="",
+            tool_call_chunks=[
+                tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i)
+                for i, c in enumerate(self.calls)
+            ],
+            response_metadata=self.response_metadata,
+            usage_metadata=self.usage,
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=chunk)
+
+
+def text_chunk(text: str) -> ChatGenerationChunk:
+    """A piece of the answer."""
+    return ChatGenerationChunk(message=AIMessageChunk(content=text))
+
+
+def reply_to(verdict: Verdict, parsed: ParsedCalls | None, *, enforced: bool, include_original: bool) -> Reply:
+    """The reply that a verdict allows. parsed: the tool calls in the response, None where no tools were offered.
+
+    A turn of calls that passes unscored keeps its calls and loses the text beside them, which nobody has judged. Where the
+    policy judged it and abstains, the calls go and its wording stays.
+    """
+    text = verdict.text if enforced else verdict.answer
+    calls = parsed.calls if parsed else ()
+    invalid: tuple[InvalidToolCall, ...] = ()
+    if parsed is not None and (parsed.calls or parsed.invalid):
+        if verdict.action == "abstain":
+            calls = ()
+        else:
+            invalid = parsed.invalid
+            judged = verdict.score.unscored != "tool_call"
+            if calls or verdict.action == "answer":
+                text = parsed.text if judged and verdict.action == "answer" else ""
+    metadata = verdict_metadata(verdict, enforced=enforced, include_original=include_original)
+    reason = "tool_calls" if calls else verdict.attempts[-1].finish_reason
+    return Reply(
+        text,
+        metadata,
+        {METADATA_KEY: metadata, "model_name": verdict.model, "finish_reason": reason},
+        usage_of(verdict),
+        calls,
+        invalid,
+    )
+
+
+def usage_of(verdict: Verdict) -> UsageMetadata:
+    """Tokens read and written in all passes: evidence makes the model read and answer again."""
+    traces = {a.trace.prompt_ids: a.trace for a in verdict.attempts if a.trace is not None}.values()  # one a pass
+    read, written = sum(len(t.prompt_ids) for t in traces), sum(len(t.response_ids) for t in traces)
+    return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)

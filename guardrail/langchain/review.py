@@ -1,0 +1,157 @@
+"""What the callback, the middleware and the runnables share: a model's message in, the message to show out.
+
+Knows nothing about agents or chains. `Guard.judge` decides; here are the steps between it and LangChain's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables.config import ensure_config
+
+from guardrail.errors import DataError
+from guardrail.langchain.convert import to_chat_messages
+from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.types import Message, Verdict
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from guardrail.guard import Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the model gave. text: the part of it to judge; None where there is nothing to judge (a turn of tool calls)."""
+
+    message: AIMessage
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The message to show, and the verdict in it; None where the message passes as it is."""
+
+    message: AIMessage
+    verdict: Verdict | None
+
+
+Review = Generator[list[BaseMessage], Said, Outcome]
+"""Yields the messages to ask the model next, is sent what it said, returns the outcome."""
+
+_HARMLESS = ("finish_reason", "model", "model_name", "model_provider", "system_fingerprint", "token_usage")
+"""Response metadata that says nothing of the text; log-probabilities, say, spell it out token by token."""
+
+
+def review(guard: Guard, messages: Sequence[BaseMessage]) -> Review:
+    """`Guard.judge` in LangChain's messages; whoever drives it, sync or async, calls the model."""
+    judging = guard.judge(to_chat_messages(messages))
+    asked, asking = next(judging), [*messages]
+    while True:
+        said = yield asking
+        if said.text is None:
+            return Outcome(said.message, None)
+        try:
+            asked = judging.send(spoken(guard, asked, said.text))
+        except StopIteration as end:
+            return Outcome(shown(said.message, end.value), end.value)
+        asking = with_passages(messages, asked)
+
+
+def step(reviewing: Review, said: Said | None = None) -> list[BaseMessage] | Outcome:
+    """Send what the model said (nothing to begin with): the messages to ask next, or the outcome.
+
+    A function and not `send` itself, because StopIteration cannot leave a worker thread.
+    """
+    try:
+        return next(reviewing) if said is None else reviewing.send(said)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+
+
+def said_by(message: AIMessage) -> Said:
+    """A model's message, with its text to judge if it is an answer that nobody has judged."""
+    return Said(message, str(message.text) if is_final(message) else None)
+
+
+def is_judged(message: BaseMessage) -> bool:
+    """Whether a guard has judged a message and its text is what the policy made of it."""
+    verdict = message.response_metadata.get(METADATA_KEY)
+    return isinstance(verdict, Mapping) and verdict.get("enforced") is True
+
+
+def is_final(message: BaseMessage) -> bool:
+    """Whether a model's message is an answer that no policy has been applied to; turns of tool calls are no answers.
+
+    A verdict that was only noted does not count: a cache may hand out a message that a callback annotated before.
+    """
+    return isinstance(message, AIMessage) and not message.tool_calls and not is_judged(message)
+
+
+def spoken(guard: Guard, messages: Sequence[Message], text: str) -> str:
+    """The answer in what a model gave: `ChatHuggingFace` over a pipeline gives the prompt with the answer behind it."""
+    template = getattr(guard.model.tokenizer, "chat_template", None)
+    if not template or len(text) < len(str(messages[-1].get("content"))):
+        return text
+    prompt: str = guard.model.tokenizer.apply_chat_template(
+        [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
+    )
+    return text[len(prompt) :].strip() if text.startswith(prompt) else text
+
+
+def shown(message: AIMessage, verdict: Verdict) -> AIMessage:
+    """The message with the text that the policy lets out and the verdict in its metadata; its id stays.
+
+    The id: in an agent's state a message with another id would stand beside the old one, not in its place. What else a
+    message holds (content blocks, reasoning, log-probabilities) goes out with the answer as it is, and with nothing else.
+    """
+    note = {METADATA_KEY: verdict_metadata(verdict)}
+    if verdict.action == "answer" and verdict.text == str(message.text):
+        fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
+        fields["response_metadata"] = {**message.response_metadata, **note}
+    else:
+        harmless = {key: message.response_metadata[key] for key in _HARMLESS if key in message.response_metadata}
+        fields = {
+            "content": verdict.text,
+            "id": message.id,
+            "name": message.name,
+            "usage_metadata": message.usage_metadata,
+            "response_metadata": {**harmless, **note},
+        }
+    return AIMessage("").model_copy(update=fields)  # unchecked: a message from a cache has usage that would be refused
+
+
+def with_passages(messages: Sequence[BaseMessage], asked: Sequence[Message]) -> list[BaseMessage]:
+    """LangChain messages whose last human message reads as the last user message in `asked`."""
+    content = next(m["content"] for m in reversed(asked) if m["role"] == "user")
+    for at in reversed(range(len(messages))):
+        if isinstance(messages[at], HumanMessage) or getattr(messages[at], "role", None) == "user":
+            return [*messages[:at], messages[at].model_copy(update={"content": content}), *messages[at + 1 :]]
+    raise DataError("there is no human message that a passage could join")
+
+
+def unstreamed(config: RunnableConfig | None = None) -> RunnableConfig:
+    """The config without the handlers that stream: a model called with it is traced, and shows its text to nobody.
+
+    Those of `astream_events`, and of LangGraph's `stream` in mode `messages`, get every token of every model below them;
+    a tag (`nostream`) stops the second kind only. Both can tap a run's output, and nothing else that is ours to keep can.
+    """
+    config = ensure_config(config)
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        for handler in [*callbacks.handlers, *callbacks.inheritable_handlers]:
+            if _streams(handler):
+                callbacks.remove_handler(handler)
+    elif callbacks is not None:
+        callbacks = [handler for handler in callbacks if not _streams(handler)]
+    return {**config, "callbacks": callbacks}
+
+
+def _streams(handler: Any) -> bool:
+    return hasattr(handler, "tap_output_iter")

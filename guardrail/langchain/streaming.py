@@ -1,0 +1,68 @@
+"""Response ids as they grow -> pieces of text that will not change. Knows nothing about verdicts.
+
+The pieces, joined, are the text of the Trace, unless the tokenizer rewrites what it said before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from guardrail.errors import GuardrailError
+
+
+class AbandonedError(GuardrailError):
+    """Nobody waits for this generation any more; raised inside it to end it."""
+
+
+class TextStream:
+    """Feed it a row's response ids after every token; it gives the text that is new and final.
+
+    Held back: what may be the beginning of a stop string, half a character, white space at the end (a response is shown
+    without it).
+    """
+
+    def __init__(self, tokenizer: Any, eos: Sequence[int], stops: Sequence[str]) -> None:
+        self.tokenizer, self.eos, self.stops = tokenizer, frozenset(eos), tuple(stops)
+        self.sent = ""
+
+    def feed(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode([i for i in ids if i not in self.eos], skip_special_tokens=True)
+        found = [at for stop in self.stops if (at := text.find(stop)) >= 0]
+        if not found:
+            text = text.rstrip("\ufffd")  # half a character: what it will be may belong to a stop string
+        text = text[: min(found)] if found else text[: len(text) - self._may_stop(text)]
+        return self._new(text.strip())
+
+    def rest(self, text: str) -> str:
+        """What is left of the whole text."""
+        return self._new(text)
+
+    def _new(self, text: str) -> str:
+        if not text.startswith(self.sent):
+            return ""
+        new, self.sent = text[len(self.sent) :], text
+        return new
+
+    def _may_stop(self, text: str) -> int:
+        """The length of the longest end of the text that begins a stop string."""
+        longest = max((len(s) for s in self.stops), default=1) - 1
+        lengths = range(min(longest, len(text)), 0, -1)
+        return next((n for n in lengths if any(s.startswith(text[-n:]) for s in self.stops)), 0)
+
+
+class Watch:
+    """An `on_step` for one generation: hands new text to `emit`, and ends the generation once `abandon` was called."""
+
+    def __init__(self, stream: TextStream | None = None, emit: Callable[[str], None] | None = None) -> None:
+        self.stream, self.emit = stream, emit
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+    def __call__(self, rows: list[list[int]]) -> None:
+        if self.abandoned:
+            raise AbandonedError("the caller has gone")
+        if self.stream is not None and self.emit is not None and (new := self.stream.feed(rows[0])):
+            self.emit(new)

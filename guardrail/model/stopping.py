@@ -1,0 +1,73 @@
+"""What ends a response before its end token: stop strings, and whoever watches its steps. Knows nothing about scores.
+
+The text is cut before the first stop string. The tokens that stay are the shortest prefix that spells the text before it,
+so every character that is shown is scored; where a token holds the end of the text and the beginning of the stop string,
+it stays whole. There is no end-of-turn token then: the model has not ended its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+from guardrail.errors import ModelError
+
+OnStep = Callable[[list[list[int]]], None]
+"""Called after each token with the response ids of every row so far. An exception that it raises ends the generation."""
+
+_BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
+
+
+def check_stops(stops: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Stop strings as a tuple, none for None. Raises `ModelError` for an empty one, which would stop before the start."""
+    found = (stops,) if isinstance(stops, str) else tuple(stops or ())
+    if not all(isinstance(s, str) and s for s in found):
+        raise ModelError(f"stop strings are texts that are not empty, not {found!r:.80}")
+    return found
+
+
+def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int], str | None]:
+    """The ids that spell the text before the first stop string, and that text; the ids and None where there is none."""
+    if not stops:
+        return ids, None
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    at = min((i for s in stops if (i := text.find(s)) >= 0), default=None)
+    if at is None:
+        return ids, None
+    for k in range(len(ids)):
+        if tokenizer.decode(ids[:k], skip_special_tokens=True).startswith(text[:at]):
+            return ids[:k], text[:at]
+    return ids, text[:at]
+
+
+def until_end(row: list[int], eos: Sequence[int]) -> list[int]:
+    """The row up to its first end token, that one included."""
+    for i, token in enumerate(row):
+        if token in eos:
+            return row[: i + 1]
+    return row
+
+
+class Steps(StoppingCriteria):  # type: ignore[misc]
+    """Shows every step to `on_step`, and ends a row at a stop string."""
+
+    def __init__(
+        self, tokenizer: Any, width: int, eos: Sequence[int], stops: Sequence[str], on_step: OnStep | None
+    ) -> None:
+        self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
+        self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
+        if self.on_step is not None:
+            self.on_step(rows)
+        done = [bool(self.stops) and self._stopped(row) for row in rows]
+        return torch.tensor(done, device=input_ids.device)
+
+    def _stopped(self, row: list[int]) -> bool:
+        end = self.tokenizer.decode(row[-self.tail :], skip_special_tokens=True)
+        return any(stop in end for stop in self.stops)

@@ -1,0 +1,41 @@
+"""What a Guard tells those who watch it: one `Observation` an answer, after its verdict. Knows nothing about who watches.
+
+Watching is one-way: an observer gets frozen values and hands nothing back. It runs in the thread that asked, before the
+verdict is returned; what it raises goes to the caller, so an observer that must not disturb answers catches its own errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guardrail.types import Message, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of the flow as it ran: `generate`, `score`, `calibrate`, `decide`, `retrieve` or `render`.
+
+    began, ended: seconds of `time.perf_counter`. rows: how many conversations shared it (a batch runs as one).
+    """
+
+    name: str
+    began: float
+    ended: float
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The conversation as it was first asked, the verdict on it, and the stages in the order in which they ran.
+
+    The n-th `decide` stage belongs to the verdict's n-th attempt.
+    """
+
+    messages: tuple[Message, ...]
+    verdict: Verdict
+    stages: tuple[Stage, ...]
+
+
+Observer = Callable[[Observation], None]
+"""Anything that is called with an `Observation`; threads that share a Guard call it at the same time."""

@@ -1,0 +1,130 @@
+"""Streams: the pieces are the text; whoever goes away gives the model back; the verdict reaches the runs around."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableLambda
+
+from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.langchain.streaming import TextStream
+from guardrail.testing import tiny_local_model, tiny_tokenizer
+
+LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=8192)
+TOKENIZER = tiny_tokenizer()
+
+
+def chat(**options):
+    return ChatGuarded(model=LOCAL, policy="observe", stream_policy="passthrough", **options)
+
+
+@given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=3), max_size=2))
+def test_pieces_joined_are_the_text(text, stops):
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    stream, pieces = TextStream(TOKENIZER, [2], stops), []
+    whole = TOKENIZER.decode(ids, skip_special_tokens=True)
+    for n in range(1, len(ids) + 1):
+        pieces.append(stream.feed(ids[:n]))
+        if any(stop in TOKENIZER.decode(ids[:n]) for stop in stops):
+            break
+    cut = min([whole.find(stop) for stop in stops if stop in whole], default=len(whole))
+    final = whole[:cut].strip()
+    assert "".join([*pieces, stream.rest(final)]) == final
+
+
+def test_half_characters_and_stop_strings_wait():
+    stream = TextStream(TOKENIZER, [2], ["END"])
+    ids = TOKENIZER("a é EN", add_special_tokens=False)["input_ids"]
+    assert [stream.feed(ids[:n]) for n in range(1, len(ids) + 1)] == ["a", "", "", " é", "", "", ""]
+    assert stream.rest("a é EN") == " EN"
+
+
+def test_a_stream_with_a_stop_string_is_what_invoke_gives():
+    whole = chat(max_tokens=20).invoke("Who?").content
+    stop = next(whole[i : i + 2] for i in range(3, len(whole)) if whole.index(whole[i : i + 2]) == i)
+    stopped = chat(max_tokens=20, stop=stop)
+    assert "".join(c.content for c in stopped.stream("Who?")) == stopped.invoke("Who?").content
+
+
+def waits_for_nothing():
+    """The model answers at once: nobody holds its lock."""
+    began = time.perf_counter()
+    chat(max_tokens=1).invoke("Who?")
+    return time.perf_counter() - began
+
+
+def test_leaving_a_stream_ends_the_generation():
+    stream = chat(max_tokens=4000).stream("Who?")
+    next(stream)
+    stream.close()
+    assert waits_for_nothing() < 2
+    for _ in chat(max_tokens=4000).stream("Who?"):
+        break
+    gc.collect()
+    assert waits_for_nothing() < 2
+
+
+def test_cancelling_tasks_ends_the_generation():
+    async def leave(start):
+        task = asyncio.create_task(start())
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await asyncio.wait_for(chat(max_tokens=1).ainvoke("Who?"), 5)
+
+    async def read():
+        async for _ in chat(max_tokens=4000).astream("Who?"):
+            pass
+
+    async def queued():
+        """Those that have not begun are dropped, too."""
+        await asyncio.gather(*[chat(max_tokens=4000).ainvoke("Who?") for _ in range(5)])
+
+    for start in (lambda: chat(max_tokens=4000).ainvoke("Who?"), read, queued):
+        assert asyncio.run(leave(start)).content
+
+
+def test_errors_reach_the_reader():
+    with pytest.raises(Exception, match="max_new_tokens is 0"):
+        list(chat(max_tokens=0).stream("Who?"))
+
+    async def read():
+        return [c async for c in chat(max_tokens=0).astream("Who?")]
+
+    with pytest.raises(Exception, match="max_new_tokens is 0"):
+        asyncio.run(read())
+
+
+class Events(BaseCallbackHandler):
+    def __init__(self):
+        self.seen = []
+
+    def on_custom_event(self, name, data, **kwargs):
+        self.seen.append((name, data["action"]))
+
+
+VERDICT = ("guardrail.verdict", "answer")
+
+
+def test_the_verdict_is_an_event_of_the_run():
+    held, events = ChatGuarded(model=LOCAL, policy="observe", max_tokens=2), Events()
+    held.invoke("Who?", {"callbacks": [events]})
+    asyncio.run(held.ainvoke("Who?", {"callbacks": [events]}))
+    held.batch(["a", "b"], {"callbacks": [events]})
+    assert events.seen == [VERDICT] * 4
+
+    async def custom(runnable):
+        seen = [e async for e in runnable.astream_events("Who?", version="v2") if e["event"] == "on_custom_event"]
+        return [(e["name"], e["data"]["action"]) for e in seen]
+
+    chain = RunnableLambda(lambda q: q) | held
+    assert asyncio.run(custom(chain)) == [VERDICT]
+    assert asyncio.run(custom(RunnableLambda(lambda q: q) | chat(max_tokens=2))) == [VERDICT]
+    assert read_metadata(list(held.stream("Who?"))[-1])["action"] == "answer"  # no run around it: no event, no error
