@@ -19,8 +19,9 @@ from guardrail.evaluation.datasets import QuestionRow, data_hash, question_diges
 from guardrail.evaluation.runs import RunFile
 from guardrail.messages import as_messages
 from guardrail.model.generate import Keep
+from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout
-from guardrail.scoring.hybridgrad import HybridGradScorer, by_token_budget, row_of
+from guardrail.scoring.hybridgrad import HybridGradScorer, row_of
 from guardrail.scoring.profile import Band, band_start
 from guardrail.types import Message, Trace
 
