@@ -64,8 +64,8 @@ Tool = Mapping[str, Any]
 class GenerationState:
     """What generation computed and scoring can use again; every tensor belongs to one answer, without padding.
 
-    ids: prompt and response ids that it belongs to; for other ids it is not used.
-    cache_keys, cache_values: one tensor a layer, (1, heads, positions, head_dim), for every position but the last.
+    ids, weights: prompt and response ids, and the version of the weights, that it belongs to; it is not used for others.
+    cache_keys, cache_values: (1, heads, positions, head_dim), every position but the last; of the layers from `band_layer` on.
     band_states: hidden states that enter layer `band_layer`, (positions, D), from position `first` on.
     head_outputs: what the LM head gave for the response positions, before any scaling or capping, (T, V); None where
     keeping it would cost too much memory. linear_outputs: what linear layers from layer `band_layer` on gave, by name,
@@ -73,6 +73,7 @@ class GenerationState:
     """
 
     ids: tuple[int, ...]
+    weights: int
     cache_keys: tuple[torch.Tensor, ...]
     cache_values: tuple[torch.Tensor, ...]
     band_layer: int

@@ -21,7 +21,7 @@ from guardrail.messages import as_messages
 from guardrail.model.generate import Keep
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout
-from guardrail.scoring.hybridgrad import HybridGradScorer, row_of
+from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Band, band_start
 from guardrail.types import Message, Trace
 
@@ -145,7 +145,7 @@ def _ask(
         max_new_tokens=asking.max_new_tokens,
         keep=Keep(first, offsets[0]),
     )
-    rows = [row_of(t) for t in traces]
+    rows = scorer.rows_of(traces)
     records = [_record(key, trace) for key, trace in zip(keys, traces, strict=True)]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):

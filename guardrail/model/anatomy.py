@@ -6,11 +6,12 @@ these facts predict is refused by name. Knows nothing about scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import DynamicCache
 
 from guardrail.errors import UnsupportedModelError
@@ -58,7 +59,7 @@ class Anatomy:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits in float32, (..., V), of final hidden states (..., D)."""
-        z = self.head(hidden).float() * self.scale
+        z = linear(hidden, self.head.weight, self.head.bias).float() * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
 
@@ -75,25 +76,36 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     head = model.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Linear) or not head.weight.dtype.is_floating_point:
         raise UnsupportedModelError(
-            f"{name} cannot be scored: its LM head is {type(head).__name__}, not a linear layer of floating-point weights"
+            f"{name} cannot be scored: its LM head is {type(head).__module__}.{type(head).__name__}, not a linear layer of "
+            "floating-point weights (an adapter on it: merge it first, peft's merge_and_unload)"
+        )
+    if head.weight.is_meta or model.get_input_embeddings().weight.is_meta:  # type: ignore[operator]
+        raise UnsupportedModelError(
+            f"{name} cannot be scored: its LM head or embeddings are offloaded; keep them in memory"
         )
     decoder = _decoder(model, name)
     layers = _layers(decoder, int(text_config.num_hidden_layers), name)
     types = getattr(text_config, "layer_types", None)
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    cache = _way(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none"
     anatomy = Anatomy(
         architecture=name,
         decoder=decoder,
         layers=layers,
         head=head,
-        scale=_logit_scale(model, text_config),
+        scale=1.0,
         softcap=getattr(text_config, "final_logit_softcapping", None) or getattr(text_config, "logits_soft_cap", None),
         tied=getattr(embeddings, "weight", None) is head.weight,
-        cache=_way(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none",
+        cache="none" if _rotation_depends_on_length(text_config) else cache,
         context=getattr(text_config, "max_position_embeddings", None),
     )
-    _prove(model, anatomy)
-    return anatomy
+    for scale in _logit_scales(text_config):
+        if _holds(model, proved := replace(anatomy, scale=scale)):
+            return proved
+    raise UnsupportedModelError(
+        f"{name} cannot be scored: its logits are not its LM head applied to its last hidden state "
+        f"({proved.head_kind} was tried)"
+    )
 
 
 def _way(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> Way:
@@ -170,19 +182,33 @@ def _layers(decoder: nn.Module, count: int, name: str) -> nn.ModuleList:
         raise UnsupportedModelError(
             f"{name} cannot be scored: {len(found)} lists of {count} layers in its decoder, not one"
         )
+    if len(set(found[0])) != count:
+        raise UnsupportedModelError(f"{name} cannot be scored: one of its layers runs more than once")
     return found[0]
 
 
-def _logit_scale(model: Any, config: Any) -> float:
-    """Granite divides its logits by `logits_scaling`; Cohere multiplies them by `logit_scale`."""
-    if (divisor := getattr(config, "logits_scaling", None)) is not None:
-        return 1.0 / float(divisor)
-    factor = getattr(config, "logit_scale", None)
-    return 1.0 if factor is None else float(factor)
+def _logit_scales(config: Any) -> list[float]:
+    """What logits may be multiplied by; the proof tells. Granite divides by `logits_scaling`, HyperCLOVA X multiplies."""
+    factor = getattr(config, "logits_scaling", None)
+    if factor is not None:
+        return [1.0 / float(factor), float(factor)]
+    for name in ("logit_scale", "lm_head_multiplier"):  # Cohere; Falcon H1
+        if (factor := getattr(config, name, None)) is not None:
+            return [float(factor)]
+    return [1.0]
+
+
+def _rotation_depends_on_length(config: Any) -> bool:
+    """Whether positions are rotated by the length of the pass they are in, so that prefix and suffix may not fit together."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    by_layer_type = [p for p in parameters.values() if isinstance(p, dict)]
+    kinds = [parameters, *by_layer_type]
+    return any(kind.get("rope_type") in ("longrope", "dynamic") for kind in kinds)
 
 
 @torch.no_grad()
-def _prove(model: nn.Module, anatomy: Anatomy) -> None:
+def _holds(model: nn.Module, anatomy: Anatomy) -> bool:
+    """Whether the model's logits are what the anatomy says. Raises `UnsupportedModelError` for layers of another kind."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.arange(1, 5, device=device).unsqueeze(0) % anatomy.head.out_features
     entering: list[Any] = []
@@ -196,10 +222,6 @@ def _prove(model: nn.Module, anatomy: Anatomy) -> None:
             f"{anatomy.architecture} cannot be scored: its layers do not pass on one state a token, (batch, positions, units)"
         )
     tolerance = 1e-4 if anatomy.head.weight.dtype == torch.float32 else 1e-2
-    if expected.shape != actual.shape or not torch.allclose(
+    return expected.shape == actual.shape and torch.allclose(
         actual, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())
-    ):
-        raise UnsupportedModelError(
-            f"{anatomy.architecture} cannot be scored: its logits are not its LM head applied to its last hidden state "
-            f"({anatomy.head_kind} was tried)"
-        )
+    )

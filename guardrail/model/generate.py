@@ -6,7 +6,8 @@ Knows nothing about scores; it keeps the states that a `Keep` asks for.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.model.stopping import OnStep, Steps, cut, until_end
-from guardrail.model.untouched import on_input, untouched
+from guardrail.model.untouched import on_input, untouched, weights_version
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
 if TYPE_CHECKING:
@@ -75,33 +76,47 @@ def generate(
     for i in fits:
         limit = decoding.max_new_tokens
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
-    for room, group in groups.items():
+    with _seeded(decoding.seed, local.device):
+        for room, group in groups.items():
 
-        def work(rows: Sequence[list[int]], room: int = room) -> list[_Response]:
-            return _run(local, rows, decoding, room, keep)
+            def work(rows: Sequence[list[int]], room: int = room) -> list[_Response]:
+                return _run(local, rows, decoding, room, keep)
 
-        responses = halve_on_out_of_memory(work, [prompts[i] for i in group], _too_big)
-        for i, response in zip(group, responses, strict=True):
-            at_stop, text = response.text is not None, response.text
-            ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
-            finish: FinishReason = "stop" if ended else "length"
-            if text is None:
-                text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
-            traces[i] = Trace(
-                tuple(conversations[i]),
-                tuple(prompts[i]),
-                tuple(response.ids),
-                text.strip(),
-                finish,
-                truncated[i],
-                response.ms,
-                response.state,
-                at_stop,
-            )
+            rows = [prompts[i] for i in group]
+            # a second try would show its steps twice
+            responses = work(rows) if decoding.on_step else halve_on_out_of_memory(work, rows, _too_big)
+            for i, response in zip(group, responses, strict=True):
+                at_stop, text = response.text is not None, response.text
+                ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
+                finish: FinishReason = "stop" if ended else "length"
+                if text is None:
+                    text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
+                traces[i] = Trace(
+                    tuple(conversations[i]),
+                    tuple(prompts[i]),
+                    tuple(response.ids),
+                    text.strip(),
+                    finish,
+                    truncated[i],
+                    response.ms,
+                    response.state,
+                    at_stop,
+                )
     for i, prompt in enumerate(prompts):
         if i not in traces:
             traces[i] = Trace(tuple(conversations[i]), tuple(prompt), (), "", "prompt_too_long", truncated[i])
     return [traces[i] for i in range(len(prompts))]
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Once around all passes: each with the same seed would draw the same samples. The caller's generators stay as they are."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
@@ -137,9 +152,6 @@ def _run(
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
-        if decoding.seed is not None:
-            stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-            torch.manual_seed(decoding.seed)
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
@@ -155,6 +167,7 @@ def _run(
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
+    upper, weights = cache.layers[keep.band_layer :], weights_version(local.model)
     states: list[GenerationState | None] = []
     own = torch.clone if len(rows) > 1 else _same  # a view would keep the whole batch alive
     for r, (row, (response, _)) in enumerate(zip(rows, ends, strict=True)):
@@ -166,8 +179,9 @@ def _run(
         states.append(
             GenerationState(
                 ids=(*row, *response),
-                cache_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in cache.layers),
-                cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in cache.layers),
+                weights=weights,
+                cache_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in upper),
+                cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in upper),
                 band_layer=keep.band_layer,
                 first=len(row) + keep.offset,
                 band_states=own(band_states[r, kept]),

@@ -43,5 +43,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; on the CPU and MPS torch raises a RuntimeError that only its text tells from others."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    signs = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

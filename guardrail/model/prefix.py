@@ -2,8 +2,9 @@
 
 transformers' own attention concatenates prefix and suffix in every layer, repeats keys and values for grouped queries, and
 its backward pass makes gradients for all of them: memory that grows with the prompt, although the prefix is a constant.
-Here the prefix is read in blocks, has no gradient, and is never copied. Enters a model through transformers'
-`AttentionInterface`; `anatomy.py` proves on a forward pass whether a model takes it. Knows nothing about scores.
+Here the prefix is read in blocks, has no gradient, and is not copied, but for what does not fill a block. It enters a model
+through transformers' `AttentionInterface`; `anatomy.py` proves on a forward pass whether a model takes it. Knows nothing
+about scores.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def _attend(
     """transformers' attention function: (B, heads, S, head_dim) -> (B, S, heads, head_dim)."""
     if position_bias is not None:
         raise NotImplementedError("attention with a position bias")
-    prefix_keys, prefix_values = key.guardrail_prefix  # type: ignore[attr-defined]
+    # without a prefix where somebody calls the model beside us, from another thread and past the lock
+    prefix_keys, prefix_values = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0]))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     out: Tensor = _PrefixAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, prefix_keys, prefix_values, attention_mask, scaling, softcap, s_aux
@@ -168,8 +170,9 @@ class _PrefixAttention(torch.autograd.Function):
             dS = dS.to(Q.dtype)
             dQ = dQ + (dS @ keys).float()
         # the last block ends with the suffix
-        dk = dS[..., -S:].transpose(-1, -2) @ Q
-        dv = p[..., -S:].to(dO.dtype).transpose(-1, -2) @ dO
+        own = slice(dS.shape[-1] - k.shape[2], None)
+        dk = dS[..., own].transpose(-1, -2) @ Q
+        dv = p[..., own].to(dO.dtype).transpose(-1, -2) @ dO
         assert isinstance(dQ, Tensor)  # noqa: S101
         return dQ.to(q.dtype).view(q.shape), dk, dv, None, None, None, None, None, None
 

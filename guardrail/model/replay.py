@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from guardrail.model.untouched import replace_forward
 
-MAX_KEPT_BYTES = 2**28
+MAX_KEPT_BYTES = (
+    2**28
+)  # some hundred positions of an 8B model in half precision: beyond, computing again is the cheaper way
 
 
 class LinearOutputs:
@@ -27,8 +29,9 @@ class LinearOutputs:
     """
 
     def __init__(self, stack: ExitStack, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
-        self._outputs = {name: _Output(reach) for name, _ in linears(layers, first_layer)}
-        for name, module in linears(layers, first_layer):
+        modules = list(linears(layers, first_layer))
+        self._outputs = {name: _Output(reach) for name, _ in modules}
+        for name, module in modules:
             stack.callback(module.register_forward_hook(self._outputs[name]).remove)
 
     def joined(self, batch: int, positions: int) -> dict[str, Tensor]:
@@ -54,8 +57,8 @@ def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.L
 
 
 def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
-    if type(module) is not nn.Linear or "forward" in module.__dict__:
-        return False
+    if type(module) is not nn.Linear or "forward" in module.__dict__ or module._forward_hooks:
+        return False  # a hook of somebody else's would act on what it has given already
     weight = module.weight.data  # quantised weights are tensors of their own kinds, or hold no floating-point numbers
     return type(weight) is Tensor and weight.is_floating_point()
 

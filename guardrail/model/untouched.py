@@ -6,23 +6,46 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
+import torch
 from torch import Tensor, nn
 
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_locks: dict[int, threading.RLock] = {}
 _locks_lock = threading.Lock()
 
 
 def lock_of(model: nn.Module) -> threading.RLock:
-    """The one lock of a module: hooks and flags are shared state, so generation and scoring of threads take turns."""
+    """The one lock of a module: hooks and flags are shared state, so generation and scoring of threads take turns.
+
+    What shares a config shares the lock (a PEFT wrapper and its base, two models of one config): we switch the config, too.
+    """
+    owner = getattr(model, "config", model)
+    owner = model if isinstance(owner, dict) else owner
     with _locks_lock:
-        return _locks.setdefault(model, threading.RLock())
+        if id(owner) not in _locks:
+            _locks[id(owner)] = threading.RLock()
+            finalize(owner, _locks.pop, id(owner), None)
+        return _locks[id(owner)]
+
+
+def weights_version(model: nn.Module) -> int:
+    """Changes when parameters are replaced, moved or written to, and when adapters are switched: milliseconds at most."""
+    seen: list[Any] = []
+    for module in model.modules():
+        own = module.__dict__
+        seen.extend(
+            (id(p), p.dtype, 0 if p.is_inference() else p._version)
+            for p in own["_parameters"].values()
+            if p is not None
+        )
+        seen.append((own.get("_disable_adapters"), str(own.get("_active_adapter")), str(own.get("merged_adapters"))))
+    return hash(tuple(seen))
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[ExitStack]:
-    """Inside: evaluation mode, no parameter requires a gradient. After, also after an exception: everything as before.
+    """Inside: evaluation mode, no autocast, no parameter requires a gradient. After, also after an exception: all as before.
 
     Register hooks and patches on the stack that it yields; they are undone first.
     """
@@ -35,6 +58,9 @@ def untouched(model: nn.Module) -> Iterator[ExitStack]:
         for parameter in trainable:
             parameter.requires_grad_(False)
         with ExitStack() as stack:
+            kind = next((p.device.type for module in modules for p in module.parameters(recurse=False)), "cpu")
+            if torch.is_autocast_enabled(kind):  # one precision for what is kept and what is computed on it
+                stack.enter_context(torch.autocast(kind, enabled=False))
             yield stack
     finally:
         for module in training:
@@ -73,7 +99,7 @@ def replace_forward(stack: ExitStack, module: nn.Module, forward: Callable[..., 
 
     def restore() -> None:
         if before is missing:
-            del module.__dict__["forward"]
+            module.__dict__.pop("forward", None)
         else:
             module.__dict__["forward"] = before
 

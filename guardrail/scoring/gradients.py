@@ -59,6 +59,11 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
     Some libraries swap in kernels for inference that autograd does not see, without an error. A linear layer tells: with
     d = f(x + e) - f(x), the gradient of d . f along e must be d . d. One layer of each kind is tried.
     """
+    if any(p.is_inference() for p in model.parameters()):
+        raise UnsupportedModelError(
+            f"{anatomy.architecture} cannot be scored as it is loaded: its weights were made in torch.inference_mode, and no "
+            "gradient goes through them; load it outside"
+        )
     kinds = {type(m): m for m in anatomy.layers.modules() if hasattr(m, "in_features") and not _plain(m)}
     dtype = anatomy.head.weight.dtype
     with torch.inference_mode(False), untouched(model):
@@ -170,11 +175,11 @@ class _Prefix:
         if not self.anatomy.cached:
             return None
         states = [row.state for row in rows]
-        if all(s is not None for s in states):
-            kept: list[tuple[Tensor, Tensor] | None] = [
-                None if index < first_run else self._kept([s for s in states if s is not None], starts, index)
-                for index in range(len(self.anatomy.layers))
-            ]
+        kept: list[tuple[Tensor, Tensor] | None]
+        if first_run and all(s is not None for s in states):
+            lower = [None] * first_run
+            upper = range(len(self.anatomy.layers) - first_run)
+            kept = [*lower, *(self._kept([s for s in states if s is not None], starts, index) for index in upper)]
         elif self.width:
             cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
             with torch.no_grad():
@@ -185,7 +190,7 @@ class _Prefix:
         return cache_of(kept, self.width, in_place=self.anatomy.cache == "in place")
 
     def _kept(self, states: list[GenerationState], starts: Sequence[int], layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""
+        """Keys and values of one kept layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""
         keys, values = (
             [_left(kv[layer][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)]
             for kept in ([s.cache_keys for s in states], [s.cache_values for s in states])

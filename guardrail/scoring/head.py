@@ -63,7 +63,7 @@ def read_heads(
     entropies = log_total - normal.slack / (1 + normal.rest)
     sure = y == normal.top
     chosen = torch.where(sure, normal.peak, logits.of(y))
-    log_probs = (chosen - normal.peak - log_total).clamp_(min=torch.finfo(torch.float32).min)
+    log_probs = chosen - normal.peak - log_total
     others = torch.where(sure, normal.rest / (1 + normal.rest), 1 - log_probs.exp())  # 1 - p of the target
 
     count = torch.tensor([T for T in lengths for _ in range(T)], device=logits.device)
@@ -140,7 +140,7 @@ class _Logits:
         if outputs is not None and all(o is not None for o in outputs):
             self.stored = [o.to(self.device) for o in outputs if o is not None]
         elif len(hidden) * anatomy.head.out_features <= _STORED:
-            self.stored = [anatomy.head(hidden)]
+            self.stored = [linear(hidden, anatomy.head.weight, anatomy.head.bias)]
 
     def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Logits (N, stop - start), the caller's own, and d logit / d output where that is not 1."""
@@ -189,7 +189,9 @@ class _Normal:
         """Of both slices together."""
         peak = torch.maximum(self.peak, other.peak)
         mine = self.peak >= other.peak
-        lower = torch.where(mine, other.peak - peak, self.peak - peak)
+        lower = torch.where(mine, other.peak - peak, self.peak - peak).clamp(
+            min=-1e4
+        )  # e^-1e4 is 0; more would overflow
         share = lower.exp()
         rest, rest_lower = _choose(mine, self.rest, other.rest)
         slack, slack_lower = _choose(mine, self.slack, other.slack)

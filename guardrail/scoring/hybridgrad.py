@@ -18,7 +18,7 @@ from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.generate import Keep
 from guardrail.model.local import LocalModel, end_ids
 from guardrail.model.memory import halve_on_out_of_memory
-from guardrail.model.untouched import lock_of
+from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout, Row, read_gradients, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
@@ -93,7 +93,12 @@ class HybridGradScorer:
         return self.score_traces([trace])[0]
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
-        return self._score([row_of(t) for t in traces], traces)
+        return self._score(self.rows_of(traces), traces)
+
+    def rows_of(self, traces: Sequence[Trace]) -> list[Row]:
+        """The rows of traces; a state of other ids (the trace was edited) or other weights (an adapter, say) is left out."""
+        weights = weights_version(self.model)
+        return [_row(trace, weights) for trace in traces]
 
     def _score(self, rows: Sequence[Row], traces: Sequence[Trace | None] | None = None) -> list[Score]:
         scores: list[Score | None] = [
@@ -159,10 +164,10 @@ def _too_big(row: Row) -> ScoringError:
     )
 
 
-def row_of(trace: Trace) -> Row:
-    """The row of a trace; a state that belongs to other ids (the trace was edited) is left out."""
-    ids = (*trace.prompt_ids, *trace.response_ids)
-    return Row(trace.prompt_ids, trace.response_ids, trace.state if trace.state and trace.state.ids == ids else None)
+def _row(trace: Trace, weights: int) -> Row:
+    ids, state = (*trace.prompt_ids, *trace.response_ids), trace.state
+    fits = state is not None and state.ids == ids and state.weights == weights
+    return Row(trace.prompt_ids, trace.response_ids, state if fits else None)
 
 
 def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> Score:
@@ -193,7 +198,8 @@ def _ids(ids: Sequence[int]) -> list[int]:
 def _parts(model: nn.Module | LocalModel, tokenizer: Any) -> tuple[nn.Module, Anatomy, Any]:
     if isinstance(model, LocalModel):
         return model.model, model.anatomy, tokenizer or model.tokenizer
-    return model, read_anatomy(model), tokenizer
+    with lock_of(model):
+        return model, read_anatomy(model), tokenizer
 
 
 def _token(given: int | None, tokenizer: Any) -> tuple[int, str]:
