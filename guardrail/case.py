@@ -53,6 +53,16 @@ class Case:
         self.stages.append(Stage(stage, began, ended, rows))
 
 
+def unlike_in_length(trace: Trace, usual: int | None) -> str:
+    """How the answer's end differs from those of the calibration, whose limit was `usual` tokens; empty if it does not."""
+    length = len(trace.response_ids)
+    if trace.stop_string:
+        return "ended by a stop string"
+    if usual is None or (length <= usual and (length == usual or trace.finish_reason != "length")):
+        return ""
+    return f"{'cut at ' if trace.finish_reason == 'length' else ''}{length} tokens, the calibration's limit was {usual}"
+
+
 def share(cases: Sequence[Case], stage: str, began: float) -> None:
     """A batch's time, divided evenly among its cases."""
     for case in cases:

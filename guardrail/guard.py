@@ -12,7 +12,7 @@ from guardrail.actions import Retriever, find_evidence, query_of, render, with_e
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.provenance import Provenance, check_compatible, differences
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.case import Case, PassOn, share
+from guardrail.case import Case, PassOn, share, unlike_in_length
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
 from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
@@ -256,8 +256,7 @@ class Guard:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
         confidence = self.calibrator.predict(score)
         unlike = "given with evidence" if case.evidence else case.unlike
-        if trace.stop_string:
-            unlike = "; ".join(filter(None, [unlike, "ended by a stop string"]))
+        unlike = "; ".join(filter(None, [unlike, unlike_in_length(trace, self._usual("max_new_tokens"))]))
         return replace(confidence, basis="extrapolated", reason=unlike) if unlike and not score.unscored else confidence
 
     def _decide(self, case: Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:

@@ -300,3 +300,23 @@ def test_observers_get_frozen_values_and_what_they_raise_is_not_swallowed(local)
     g.observers = (lambda _: 1 / 0,)
     with pytest.raises(ZeroDivisionError):
         g.answer("Who?", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "finish", "stop", "expected"),
+    [
+        (6, "length", False, ""),
+        (4, "stop", False, ""),
+        (4, "length", False, "cut at 4 tokens, the calibration's limit was 6"),
+        (9, "length", False, "cut at 9 tokens, the calibration's limit was 6"),
+        (9, "given", False, "9 tokens, the calibration's limit was 6"),
+        (4, "stop", True, "ended by a stop string"),
+    ],
+)
+def test_answers_of_another_length_than_calibrated(tokens, finish, stop, expected):
+    from guardrail.case import unlike_in_length
+    from guardrail.types import Trace
+
+    trace = Trace((), (1,), (5,) * tokens, "x", finish, stop_string=stop)
+    assert unlike_in_length(trace, 6) == expected
+    assert unlike_in_length(trace, None) in ("", "ended by a stop string")

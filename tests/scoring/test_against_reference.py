@@ -10,6 +10,7 @@ import pytest
 import torch
 from slow_reference import slow_hybridgrad
 
+from guardrail.errors import UnsupportedModelError
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
@@ -121,3 +122,79 @@ def test_exgrad_is_paragrad_without_entropy_weights():
     readout = scorer.read([Row(PROMPT, RESPONSE)], [-4], 2, exgrad=True)[0]
     reference = slow_hybridgrad(model, PROMPT, RESPONSE, token=-4, weights="ones")
     assert readout.exgrad == pytest.approx(reference["paragrad"], rel=1e-4)
+
+
+def test_rotation_by_length_runs_the_whole_prompt():
+    """Long-RoPE takes other factors beyond its first context, for all positions of a pass at once."""
+    rope = {
+        "rope_type": "longrope",
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0, 3.0, 2.0, 5.0],
+        "rope_theta": 1e4,
+        "original_max_position_embeddings": 40,
+        "factor": 6.4,
+    }
+    model = tiny_model("phi3", original_max_position_embeddings=40, rope_parameters=rope, sliding_window=None)
+    scorer = HybridGradScorer(model, semantic_token=-4)
+    assert scorer.anatomy.cache == "none"
+    pairs = [(list(range(3, 3 + P)), [9] * 8) for P in (38, 42, 20)]
+    for (prompt, response), score in zip(pairs, scorer.score_batch(pairs), strict=True):
+        agree(score, slow_hybridgrad(model, prompt, response, token=-4))
+
+
+def said(local, scorer, **options):
+    return replace(local.generate("What is it?", max_new_tokens=6, keep=scorer.keep, **options), text="x")
+
+
+def test_a_hook_of_somebody_elses_acts_once():
+    model = tiny_model()
+    model.model.layers[3].mlp.down_proj.register_forward_hook(lambda _, args, output: output * 2)
+    local = LocalModel(model, tiny_tokenizer())
+    scorer = HybridGradScorer(local)
+    trace = said(local, scorer)
+    assert "3.mlp.up_proj" in trace.state.linear_outputs
+    assert "3.mlp.down_proj" not in trace.state.linear_outputs
+    expected = slow_hybridgrad(model, trace.prompt_ids, trace.response_ids, token=local.semantic_token.offset)
+    agree(scorer.score_trace(trace), expected)
+
+
+def test_a_hook_on_the_head_is_refused():
+    model = tiny_model()
+    model.lm_head.register_forward_hook(lambda _, args, output: output * 2)
+    with pytest.raises(UnsupportedModelError, match="its logits are not its LM head applied"):
+        HybridGradScorer(model, semantic_token=-4)
+
+
+@pytest.mark.parametrize("change", ["training", "adapter", "another model"])
+def test_what_other_weights_kept_is_not_used(change):
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny_model()
+    if change == "adapter":
+        config = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+        model = get_peft_model(model, config).eval()
+    local = LocalModel(model, tiny_tokenizer())
+    scorer = HybridGradScorer(local)
+    trace = said(local, scorer)
+    if change == "training":
+        with torch.no_grad():
+            model.model.layers[2].mlp.up_proj.weight.mul_(1.5)
+    if change == "another model":
+        model = tiny_model(seed=1)
+        scorer = HybridGradScorer(LocalModel(model, tiny_tokenizer()))
+    token = local.semantic_token.offset
+    if change == "adapter":
+        with model.disable_adapter():
+            agree(scorer.score_trace(trace), slow_hybridgrad(model, trace.prompt_ids, trace.response_ids, token=token))
+    agree(scorer.score_trace(trace), slow_hybridgrad(model, trace.prompt_ids, trace.response_ids, token=token))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"), [("falcon_h1", {"lm_head_multiplier": 0.02}), ("granite", {"logits_scaling": 0.5})]
+)
+def test_scaled_logits(architecture, options):
+    model = tiny_model(architecture, **options)
+    agree(
+        HybridGradScorer(model, semantic_token=-4).score(PROMPT, RESPONSE),
+        slow_hybridgrad(model, PROMPT, RESPONSE, token=-4),
+    )

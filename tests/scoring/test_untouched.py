@@ -192,3 +192,43 @@ def test_unknown_heads_are_refused_by_name():
         HybridGradScorer(model, semantic_token=-2)
     with pytest.raises(UnsupportedModelError, match="Linear is not a transformers causal language model"):
         HybridGradScorer(torch.nn.Linear(2, 2), tiny_tokenizer())
+
+
+def test_models_that_share_a_config_take_turns():
+    """We switch the attention in the config, so what shares one must share the lock; nothing of ours stays behind."""
+    first = tiny_model()
+    second = type(first)(first.config).eval()
+    scorers = [HybridGradScorer(m, semantic_token=-2) for m in (first, second)]
+    alone = [s.score(PROMPT, RESPONSE) for s in scorers]
+
+    def work(i):
+        if i % 5 == 0:
+            return i % 2, HybridGradScorer((first, second)[i % 2], semantic_token=-2).score(PROMPT, RESPONSE)
+        return i % 2, scorers[i % 2].score(PROMPT, RESPONSE)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(score == alone[i] for i, score in pool.map(work, range(40)))
+    assert first.config._attn_implementation != "guardrail_prefix"
+
+
+def test_seeded_samples_differ_also_after_out_of_memory(monkeypatch):
+    from guardrail.model import generate
+
+    local = tiny_local_model()
+    whole = generate._run
+
+    def small(model, rows, *rest):
+        if len(rows) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(model, rows, *rest)
+
+    monkeypatch.setattr(generate, "_run", small)
+    traces = local.generate_batch(["q"] * 8, temperature=1.5, seed=1, max_new_tokens=8)
+    assert len({t.response_ids for t in traces}) == 8
+
+
+def test_weights_made_in_inference_mode_are_refused():
+    with torch.inference_mode():
+        model = tiny_model()
+    with pytest.raises(UnsupportedModelError, match="made in torch.inference_mode"):
+        HybridGradScorer(model, semantic_token=-2)
