@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, get_executor_for_config
 
+from guardrail.errors import ModelError
 from guardrail.langchain.batching import Answer, Gathering, Prompts, Slot, Start
 
 if TYPE_CHECKING:
@@ -106,5 +107,8 @@ _RUN_FIELDS = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_f
 def _groups(chat: ChatGuarded, configs: Sequence[RunnableConfig]) -> list[tuple[int, Sequence[RunnableConfig]]]:
     if not configs:
         return []
-    size = min(chat.batch_size, configs[0].get("max_concurrency") or chat.batch_size)
+    most = configs[0].get("max_concurrency")
+    if most is not None and most < 1:
+        raise ModelError(f"max_concurrency is {most}; give at least 1, or None for the model's own batch_size")
+    size = chat.batch_size if most is None else min(chat.batch_size, most)
     return [(start, configs[start : start + size]) for start in range(0, len(configs), size)]

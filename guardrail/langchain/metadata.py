@@ -48,8 +48,9 @@ class VerdictMetadata(TypedDict):
     """The contract, version 1: JSON objects, lists, strings, finite numbers, booleans and null; nothing else.
 
     version: 1. action: what the policy decided. enforced: whether the message's text is what the policy made of it; False
-    where it was out already (passed-through streams, callbacks), so that `action` says what would have been done. actions:
-    of every pass, oldest first, e.g. `["retrieve", "answer"]`. rule: the policy's rule that fired. explanation: one sentence.
+    where it was out already (passed-through streams, callbacks), so that `action` says what would have been done, and for
+    turns of tool calls that pass unscored. actions: of every pass, oldest first, e.g. `["retrieve", "answer"]`.
+    rule: the policy's rule that fired. explanation: one sentence.
     confidence: calibrated probability of being right, in [0, 1]; higher = more certain. confidence_interval: [low, high],
     95 %. label: of five. basis: "calibrated"; "extrapolated", see `basis_reason`; or "none", without a number.
     in_range: whether the score lay within the calibrated range. score: the raw parts, None when `unscored` says why.

@@ -20,7 +20,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import METADATA_KEY, read_metadata, verdict_metadata
-from guardrail.langchain.review import Outcome, Review, Said, is_judged, review, said_by, step, unstreamed
+from guardrail.langchain.review import Outcome, Review, Said, is_judged, passed, review, said_by, step, unstreamed
 from guardrail.types import Action
 
 try:
@@ -36,6 +36,14 @@ if TYPE_CHECKING:
     from langgraph.runtime import Runtime
 
     from guardrail.guard import Guard
+
+_UNGUARDED = (
+    "no policy was applied to the model's answer; give GuardrailMiddleware a guard, or make the model a ChatGuarded"
+)
+_UNGUARDED_FORM = (
+    "no policy was applied to the structured answer, which came as a tool call; make the model a "
+    "ChatGuarded(..., score_tool_calls=True), or give GuardrailMiddleware a guard"
+)
 
 _MOST_HELD = 1_000
 """Held-back answers that wait for a person; older ones are forgotten, and the person then sees the question alone."""
@@ -61,8 +69,10 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
 
     retrieve: the model is called again with passages, as often as the policy allows; needs a guard with a retriever. hedge:
     the wording replaces the text, under the same message id. abstain: so does the message that says why, and the run ends.
-    Turns of tool calls pass unjudged. A structured response (`response_format`) is judged by its JSON text; it is dropped
-    where the policy abstains, and where it hedges, it stays and the metadata says so.
+    Turns of tool calls pass unjudged, without the text beside the calls, and no person is asked about them. A structured
+    response (`response_format`) is judged by its JSON text; it is dropped where the policy abstains, and where it hedges,
+    it stays and the metadata says so. A `ChatGuarded` judges one that comes as a tool call with `score_tool_calls=True`;
+    without it this middleware does, with a guard of its own, and raises `DataError` without one.
 
     With a guard, tokens of the model reach no stream: its run is hidden from `stream_mode="messages"` and `astream_events`,
     which get the message that may be shown. Other callbacks, tracers say, still see what the model said.
@@ -109,7 +119,7 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         """End the run on an abstention; ask a person before, where one is to decide."""
         message = state["messages"][-1]
         verdict = read_metadata(message)
-        if verdict is None or verdict["action"] is None:
+        if verdict is None or getattr(message, "tool_calls", None):  # a turn of calls is no answer to decide on
             return None
         if verdict["action"] in self.escalate:
             return self._ask_a_person(state["messages"], message)
@@ -184,11 +194,11 @@ class _Turn:
             return
         said = _said(response, message)
         if said.text is None:
+            result = [passed(message) if m is message else m for m in response.result]
+            self.response = ModelResponse(result=result, structured_response=response.structured_response)
             return
         if self.middleware.guard is None:
-            raise DataError(
-                "no policy was applied to the model's answer; give GuardrailMiddleware a guard, or make the model a ChatGuarded"
-            )
+            raise DataError(_UNGUARDED_FORM if message.tool_calls else _UNGUARDED)
         if self._review is None:
             self._review = review(self.middleware.guard, [*self._system, *self._original.messages])
             step(self._review)
@@ -209,8 +219,9 @@ class _Turn:
         if response.structured_response is not None and verdict.action != "abstain":
             # A form has no room for wording: it stays as it is, and its message says what was decided.
             self.metadata = verdict_metadata(verdict, enforced=verdict.action == "answer")
-            noted = {**said.response_metadata, METADATA_KEY: self.metadata}
-            message = said.model_copy(update={"response_metadata": noted})
+            message = passed(said)  # the text beside a form that came as a tool call was not judged with it
+            noted = {**message.response_metadata, METADATA_KEY: self.metadata}
+            message = message.model_copy(update={"response_metadata": noted})
             result = [m for m in response.result if m is not said]
             structured = response.structured_response
         if verdict.action in self.middleware.escalate:

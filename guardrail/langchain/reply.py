@@ -15,7 +15,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
-from guardrail.langchain.tool_calls import ParsedCalls
+from guardrail.langchain.tool_calls import ParsedCalls, without_args
 from guardrail.types import Verdict
 
 
@@ -62,21 +62,18 @@ def text_chunk(text: str) -> ChatGenerationChunk:
 def reply_to(verdict: Verdict, parsed: ParsedCalls | None, *, enforced: bool, include_original: bool) -> Reply:
     """The reply that a verdict allows. parsed: the tool calls in the response, None where no tools were offered.
 
-    A turn of calls that passes unscored keeps its calls and loses the text beside them, which nobody has judged. Where the
-    policy judged it and abstains, the calls go and its wording stays.
+    A turn of calls that passes unscored keeps its calls and loses the text beside them, also that in invalid calls, which
+    nobody has judged; no policy was enforced on it. Where the policy judged it and abstains or hedges, the calls go, for
+    they have no room for its wording, and the wording stays.
     """
     text = verdict.text if enforced else verdict.answer
-    calls = parsed.calls if parsed else ()
+    calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
-    if parsed is not None and (parsed.calls or parsed.invalid):
-        if verdict.action == "abstain":
-            calls = ()
-        else:
-            invalid = parsed.invalid
-            judged = verdict.score.unscored != "tool_call"
-            if calls or verdict.action == "answer":
-                text = parsed.text if judged and verdict.action == "answer" else ""
-    metadata = verdict_metadata(verdict, enforced=enforced, include_original=include_original)
+    judged = verdict.score.unscored != "tool_call"
+    if parsed is not None and (parsed.calls or parsed.invalid) and verdict.action == "answer":
+        calls = parsed.calls
+        text, invalid = (parsed.text, parsed.invalid) if judged else ("", tuple(map(without_args, parsed.invalid)))
+    metadata = verdict_metadata(verdict, enforced=enforced and judged, include_original=include_original)
     reason = "tool_calls" if calls else verdict.attempts[-1].finish_reason
     return Reply(
         text,

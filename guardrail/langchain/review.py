@@ -16,6 +16,7 @@ from langchain_core.runnables.config import ensure_config
 from guardrail.errors import DataError
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.tool_calls import without_args
 from guardrail.types import Message, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def review(guard: Guard, messages: Sequence[BaseMessage]) -> Review:
     while True:
         said = yield asking
         if said.text is None:
-            return Outcome(said.message, None)
+            return Outcome(passed(said.message), None)
         try:
             asked = judging.send(spoken(guard, asked, said.text))
         except StopIteration as end:
@@ -93,6 +94,32 @@ def is_final(message: BaseMessage) -> bool:
     return isinstance(message, AIMessage) and not message.tool_calls and not is_judged(message)
 
 
+def passed(message: AIMessage) -> AIMessage:
+    """What may be shown of a message that is no answer to judge: of an unjudged turn of tool calls, the calls alone.
+
+    The text beside the calls (content, reasoning, arguments of invalid calls, what providers add) may be an answer as well.
+    """
+    if not message.tool_calls or is_judged(message):
+        return message
+    fields = {
+        **_bare(message, METADATA_KEY),
+        "tool_calls": message.tool_calls,
+        "invalid_tool_calls": [without_args(call) for call in message.invalid_tool_calls],
+    }
+    return AIMessage("").model_copy(update=fields)
+
+
+def _bare(message: AIMessage, *more: str) -> dict[str, Any]:
+    """The fields of a message that hold nothing of its text. more: keys of its metadata to keep."""
+    kept = {key: message.response_metadata[key] for key in (*_HARMLESS, *more) if key in message.response_metadata}
+    return {
+        "id": message.id,
+        "name": message.name,
+        "usage_metadata": message.usage_metadata,
+        "response_metadata": kept,
+    }
+
+
 def spoken(guard: Guard, messages: Sequence[Message], text: str) -> str:
     """The answer in what a model gave: `ChatHuggingFace` over a pipeline gives the prompt with the answer behind it."""
     template = getattr(guard.model.tokenizer, "chat_template", None)
@@ -115,14 +142,8 @@ def shown(message: AIMessage, verdict: Verdict) -> AIMessage:
         fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
         fields["response_metadata"] = {**message.response_metadata, **note}
     else:
-        harmless = {key: message.response_metadata[key] for key in _HARMLESS if key in message.response_metadata}
-        fields = {
-            "content": verdict.text,
-            "id": message.id,
-            "name": message.name,
-            "usage_metadata": message.usage_metadata,
-            "response_metadata": {**harmless, **note},
-        }
+        fields = {**_bare(message), "content": verdict.text}
+        fields["response_metadata"] = {**fields["response_metadata"], **note}
     return AIMessage("").model_copy(update=fields)  # unchecked: a message from a cache has usage that would be refused
 
 

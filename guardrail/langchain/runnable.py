@@ -23,7 +23,7 @@ from guardrail.errors import DataError
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import METADATA_KEY
-from guardrail.langchain.review import Outcome, is_final, review, said_by, shown, spoken, step, unstreamed
+from guardrail.langchain.review import Outcome, is_final, passed, review, said_by, shown, spoken, step, unstreamed
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -51,8 +51,9 @@ class GuardRunnable(Runnable[Any, AIMessage]):
     Without `model` the input is `{"messages": what was asked, "answer": a message or text}`, and retrieve rules are passed
     over; a string as `messages` is a question and goes into the calibrator's prompt.
 
-    Output: an `AIMessage` with `response_metadata["guardrail"]` and the id of the model's message. A turn of tool calls and
-    a message that a guard has judged already come out as they are. Sends the event `guardrail.verdict`.
+    Output: an `AIMessage` with `response_metadata["guardrail"]` and the id of the model's message. A message that a guard
+    has judged already comes out as it is, a turn of tool calls without the text beside them. Sends the event
+    `guardrail.verdict`.
 
     With `model` nothing streams out before the verdict, on any surface: the model's own run is hidden from
     `astream_events` and from LangGraph's `messages` mode. Without it the model has streamed before the guard is asked.
@@ -106,7 +107,7 @@ class GuardRunnable(Runnable[Any, AIMessage]):
     def _judged(self, value: Any) -> Outcome:
         asked, answer = _pair(value)
         if not is_final(answer):
-            return Outcome(answer, None)
+            return Outcome(passed(answer), None)
         text = str(answer.text)
         if isinstance(asked, str):
             verdict = self.guard.check(asked, text)

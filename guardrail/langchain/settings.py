@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -72,6 +72,7 @@ class GuardedSettings(BaseChatModel):
         return value
 
     def model_post_init(self, context: Any, /) -> None:
+        self.cache = _cache_under(self.stream_policy, self.cache)
         calibrator, name = self.calibrator, "given"
         if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
             calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
@@ -95,6 +96,27 @@ class GuardedSettings(BaseChatModel):
         # One thread, for the model has one lock: waiting tasks must not fill the event loop's own threads.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardrail")
         super().model_post_init(context)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        built = "_guard" in (getattr(self, "__pydantic_private__", None) or {})
+        for field, new in (self._allowed({name: value}) if built else {name: value}).items():
+            super().__setattr__(field, new)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that shares the model and its Guard. Raises `ModelError` for an update of what the Guard is made of."""
+        return super().model_copy(update=self._allowed(update or {}), deep=deep)
+
+    def _allowed(self, update: Mapping[str, Any]) -> dict[str, Any]:
+        """The update, with what follows from it. A new policy, say, would be shown by the field and followed by nobody."""
+        for name in _GUARD_FIELDS & update.keys():
+            if update[name] is not getattr(self, name):
+                raise ModelError(
+                    f"{name} cannot change, the guard is built with it; build another: ChatGuarded(model=..., {name}=...)"
+                )
+        if not update.keys() & {"cache", "stream_policy"}:
+            return dict(update)
+        after = {"cache": self.cache, "stream_policy": self.stream_policy, **update}
+        return {**update, "cache": _cache_under(after["stream_policy"], after["cache"])}
 
     @classmethod
     def from_model_id(cls, model_id: str, **options: Any) -> Self:
@@ -181,6 +203,24 @@ class GuardedSettings(BaseChatModel):
         )
 
 
+def _cache_under(stream_policy: str, cache: Any) -> Any:
+    """The field `cache`: under "passthrough" never LangChain's global cache either, whose entries `invoke` would read.
+
+    There an entry may hold text that was streamed unjudged, and the cache cannot tell it from a held answer.
+    """
+    if stream_policy != "passthrough":
+        return cache
+    if cache:
+        raise ModelError(
+            "stream_policy 'passthrough' takes no cache: invoke would give out text that was streamed before its verdict; "
+            "leave cache out, or use stream_policy='answer'"
+        )
+    return False
+
+
+_GUARD_FIELDS = frozenset(
+    ("model", "policy", "calibrator", "retriever", "scorer", "observers", "device", "dtype", "chat_template")
+)
 _CALL_FIELDS = (
     *("max_tokens", "temperature", "seed", "stop", "stream_policy", "as_question", "score_tool_calls"),
     "include_original",

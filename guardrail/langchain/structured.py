@@ -1,27 +1,59 @@
-"""An answer read as JSON: structured output for models whose template takes no tools. Knows nothing about guards."""
+"""An answer read as JSON: structured output for models whose template takes no tools. Knows nothing about how it was judged."""
 
 from __future__ import annotations
 
+import json
+import re
 from operator import itemgetter
 from typing import Any
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from pydantic import BaseModel
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from pydantic import BaseModel, ValidationError
+
+from guardrail.langchain.metadata import read_metadata
+
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
 
 
 def json_output(chat: BaseChatModel, schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
     """The model, and a parser of its answer: an object of a pydantic class, else a dict.
 
-    include_raw: a dict of `raw`, `parsed` and `parsing_error`, as LangChain has it; else what cannot be parsed raises
-    `OutputParserException`, whose text is what the guard let through.
+    include_raw: a dict of `raw`, `parsed` and `parsing_error`, as LangChain has it; else what is no answer, or no whole JSON
+    object, raises `OutputParserException`, whose text is what the guard let through.
     """
-    parser: Runnable[Any, Any] = JsonOutputParser()
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        parser = PydanticOutputParser(pydantic_object=schema)
+
+    def read(message: BaseMessage) -> Any:
+        return _object(message, schema)
+
+    parser = RunnableLambda(read)
     if not include_raw:
         return chat | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=chat) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
+    text, verdict = str(message.text), read_metadata(message)
+    if verdict is None or verdict["action"] != "answer":
+        # A hedge may show the JSON, but not as a fact, which an object of its fields would be.
+        decided = "nothing" if verdict is None else verdict["action"]
+        raise OutputParserException(f"the policy decided {decided!r}, so there is no object: {text}", llm_output=text)
+    fenced = _FENCED.fullmatch(text)
+    try:
+        # Not LangChain's parser: it completes JSON that was cut off, and half an answer is another answer.
+        value = json.loads(fenced[1] if fenced else text, parse_constant=_no_number)
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            return schema.model_validate(value)
+    except (ValidationError, ValueError) as error:
+        raise OutputParserException(f"the answer is no such JSON object ({error}): {text}", llm_output=text) from error
+    if not isinstance(value, dict):
+        raise OutputParserException(f"the answer is JSON, but no object: {text}", llm_output=text)
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

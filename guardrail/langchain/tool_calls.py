@@ -58,6 +58,11 @@ def parse_tool_calls(text: str, names: Collection[str]) -> ParsedCalls:
     return ParsedCalls(beside.strip(), calls, invalid)
 
 
+def without_args(call: InvalidToolCall) -> InvalidToolCall:
+    """An invalid call with its name and error only: its arguments are whatever the model wrote."""
+    return invalid_tool_call(name=call["name"], args="", id=call["id"], error=call["error"])
+
+
 def _bare(text: str, names: Collection[str]) -> Iterator[ToolCall | InvalidToolCall]:
     """Objects that follow one another, with `;` or white space between, as Llama 3 writes parallel calls."""
     decoder, at = json.JSONDecoder(), 0

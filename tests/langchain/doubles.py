@@ -47,7 +47,7 @@ def calibrator(local):
     provenance = Provenance(
         model=local.identity, scorer="fixed", profile={}, prompt="{question}", system=None, data="x",
         n=100, accuracy=0.5, created="2026-01-01", command="test", versions={}, grader="exact",
-        generation={"max_new_tokens": 3},
+        generation={"max_new_tokens": 12},
     )  # fmt: skip
     return IsotonicCalibrator().fit(scores, correct, provenance=provenance)
 

@@ -14,8 +14,10 @@ from langchain_core.output_parsers import StrOutputParser
 
 from guardrail import Policy
 from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.testing import tiny_local_model
 
-pytestmark = pytest.mark.xdist_group("calling_model")
+calls_tools = pytest.mark.xdist_group("calling_model")
+LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=1024)
 NEVER = Policy.from_text(
     "version: 1\nname: never\nrules:\n  - {name: never, then: abstain, say: 'No.'}\n", "never.yaml"
 )
@@ -41,13 +43,18 @@ class Everything(BaseCallbackHandler):
 @pytest.fixture(scope="module")
 def secret():
     """What the model says; all of it is text that would be seen if it leaked."""
-    text = calling_model().generate([{"role": "user", "content": PROMPT[0].content}], max_new_tokens=24).text
+    text = LOCAL.generate([{"role": "user", "content": PROMPT[0].content}], max_new_tokens=24).text
     assert len(text) > 8
     return text
 
 
-def holding(**options):
-    return ChatGuarded(model=calling_model(), policy=NEVER, max_tokens=24, **options)
+def holding(model=LOCAL, max_tokens=24, **options):
+    return ChatGuarded(model=model, policy=NEVER, max_tokens=max_tokens, **options)
+
+
+def written(text):
+    """A text as it stands in the representation of a message."""
+    return repr(text)[1:-1]
 
 
 async def collect(stream):
@@ -87,14 +94,14 @@ def test_held_back(secret, name, stream_policy):
     out, heard = drive(holding(stream_policy=stream_policy), name)
     assert "No." in out
     for seen in (out, heard):
-        assert secret[:6] not in seen
-        assert secret not in seen
+        assert written(secret[:6]) not in seen
+        assert written(secret) not in seen
 
 
 def test_the_test_would_see_a_leak(secret):
-    out, heard = drive(ChatGuarded(model=calling_model(), policy="observe", max_tokens=24), "stream")
-    assert secret in out
-    assert secret in heard
+    out, heard = drive(ChatGuarded(model=LOCAL, policy="observe", max_tokens=24), "stream")
+    assert written(secret) in out
+    assert written(secret) in heard
 
 
 def test_passthrough_streams_and_says_that_it_does(secret):
@@ -111,9 +118,10 @@ def test_passthrough_streams_and_says_that_it_does(secret):
     assert [c.content for c in later] == [c.content for c in chunks]
 
 
+@calls_tools
 @pytest.mark.parametrize("stream_policy", ["answer", "passthrough"])
 def test_held_calls_of_tools(stream_policy):
-    chat = holding(stream_policy=stream_policy).model_copy(update={"max_tokens": 100})
+    chat = holding(calling_model(), 100, stream_policy=stream_policy)
     tool = {
         "type": "function",
         "function": {"name": "get_weather", "description": "x", "parameters": {"type": "object"}},
@@ -130,6 +138,7 @@ def test_held_calls_of_tools(stream_policy):
         assert out.response_metadata["finish_reason"] == "tool_calls"
 
 
+@calls_tools
 def test_calls_that_are_judged_and_let_through():
     chat = ChatGuarded(model=calling_model(), policy="observe", score_tool_calls=True)
     tool = {
@@ -142,6 +151,7 @@ def test_calls_that_are_judged_and_let_through():
     assert read_metadata(message)["score"]["hybridgrad"] > 0
 
 
+@calls_tools
 def test_structured_output_is_judged():
     from pydantic import BaseModel
 
@@ -151,9 +161,7 @@ def test_structured_output_is_judged():
 
     free = ChatGuarded(model=calling_model(), policy="observe", max_tokens=100)
     assert free.with_structured_output(Joke).invoke(PROMPT) == Joke(**CALLS["Joke"])
-    held = (
-        holding().model_copy(update={"max_tokens": 100}).with_structured_output(Joke, include_raw=True).invoke(PROMPT)
-    )
+    held = holding(calling_model(), 100).with_structured_output(Joke, include_raw=True).invoke(PROMPT)
     assert held["parsed"] is None
     assert held["raw"].content == "No."
     assert said("Joke") not in repr(held)
