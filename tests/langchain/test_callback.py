@@ -53,16 +53,6 @@ class Events(BaseCallbackHandler):
         self.seen.append((name, data["action"]))
 
 
-@pytest.fixture(params=["sync", "async"])
-def invoke(request):
-    def run(runnable, value, **options):
-        if request.param == "sync":
-            return runnable.invoke(value, **options)
-        return asyncio.run(runnable.ainvoke(value, **options))
-
-    return run
-
-
 def test_it_annotates_and_leaves_the_text(local, invoke):
     verdicts = []
     handler = GuardrailCallbackHandler(judging(local, UNSURE), on_verdict=verdicts.append)

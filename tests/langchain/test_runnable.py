@@ -30,16 +30,6 @@ def local():
     return tiny_local_model(vocab_size=261, max_position_embeddings=2048)
 
 
-@pytest.fixture(params=["sync", "async"])
-def invoke(request):
-    def run(runnable, value, **options):
-        if request.param == "sync":
-            return runnable.invoke(value, **options)
-        return asyncio.run(runnable.ainvoke(value, **options))
-
-    return run
-
-
 def foreign(*script):
     return Foreign(script=list(script), calls=[])
 
