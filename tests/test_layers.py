@@ -16,6 +16,7 @@ LAYERS = [
     ["guardrail.model"],
     ["guardrail.scoring"],
     ["guardrail.calibration"],
+    ["guardrail.claims"],
     ["guardrail.policy"],
     ["guardrail.actions"],
     ["guardrail.observation"],

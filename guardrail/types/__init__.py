@@ -1,0 +1,63 @@
+"""The values on the arrows: Trace -> Score -> Confidence -> Decision -> Verdict.
+
+Each stage takes the value on its left and returns the one on its right; all are frozen. Knows nothing about how a
+value is made.
+"""
+
+from __future__ import annotations
+
+from guardrail.types.claims import Aside, Claim, ClaimDecision, Claims, JudgedClaim, Verification
+from guardrail.types.judgement import Confidence, Decision, Evidence, Score
+from guardrail.types.names import (
+    ACTIONS,
+    CLAIM_ACTIONS,
+    FINISH_REASONS,
+    LABELS,
+    SUPPORTS,
+    UNSCORED_REASONS,
+    Action,
+    AsideReason,
+    ClaimAction,
+    ClaimKind,
+    FinishReason,
+    Label,
+    Message,
+    Support,
+    Tool,
+    UnscoredReason,
+)
+from guardrail.types.trace import GenerationState, Trace
+from guardrail.types.verdict import Attempt, Verdict
+
+__all__ = [
+    "ACTIONS",
+    "CLAIM_ACTIONS",
+    "FINISH_REASONS",
+    "LABELS",
+    "SUPPORTS",
+    "UNSCORED_REASONS",
+    "Action",
+    "Aside",
+    "AsideReason",
+    "Attempt",
+    "Claim",
+    "ClaimAction",
+    "ClaimDecision",
+    "ClaimKind",
+    "Claims",
+    "Confidence",
+    "Decision",
+    "Evidence",
+    "FinishReason",
+    "GenerationState",
+    "JudgedClaim",
+    "Label",
+    "Message",
+    "Score",
+    "Support",
+    "Tool",
+    "Trace",
+    "UnscoredReason",
+    "Verdict",
+    "Verification",
+]

@@ -1,0 +1,72 @@
+"""The closed sets of names that the values use, each explained. Knows nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+Label = Literal["very low", "low", "medium", "high", "very high"]
+LABELS: tuple[Label, ...] = get_args(Label)
+"""The five confidence labels, least confident first: fixed bins of width 0.2 on the probability of being right."""
+
+Action = Literal["answer", "hedge", "retrieve", "abstain"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What a policy can decide.
+
+answer: as is. hedge: with wording that says how sure. retrieve: look for evidence, then answer again. abstain: say that
+the model does not know.
+"""
+
+FinishReason = Literal["stop", "length", "given", "prompt_too_long"]
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
+"""Why a response ends where it does.
+
+stop: the model ended its turn. length: the token limit cut it. given: the text existed already. prompt_too_long:
+nothing was generated.
+"""
+
+UnscoredReason = Literal[
+    "empty_answer",
+    "no_response_tokens",
+    "not_finite",
+    "prompt_truncated",
+    "prompt_too_long",
+    "prompt_too_short",
+    "tool_call",
+]
+UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
+"""Why an answer has no score.
+
+empty_answer: nothing but white space. no_response_tokens: not even an end token. not_finite: NaN or infinity in a
+logit, a gradient or a part of the score. prompt_truncated: the model did not see the whole prompt. prompt_too_long:
+prompt and answer exceed the model's context. prompt_too_short: the prompt ends before the semantic token.
+tool_call: a turn that calls tools, passed on unscored because its caller asked for that.
+"""
+
+ClaimKind = Literal["sentence", "item", "row", "atomic"]
+"""What a claim was in the answer: a sentence, an item of a list, a row of a table, or one fact that a model took out."""
+
+AsideReason = Literal["heading", "question", "greeting", "code", "fragment", "unaligned"]
+"""Why a part of an answer is not checked.
+
+heading, question, greeting, code: it claims nothing. fragment: too little to be right or wrong. unaligned: a model gave a
+claim whose place in the answer cannot be found, so that it has no tokens to score.
+"""
+
+ClaimAction = Literal["keep", "hedge", "drop", "retrieve"]
+CLAIM_ACTIONS: tuple[ClaimAction, ...] = get_args(ClaimAction)
+"""What a policy can decide about one claim.
+
+keep: as it stands. hedge: with wording that says how sure. drop: left out. retrieve: look for evidence for this claim, and
+decide again, knowing what was found.
+"""
+
+Support = Literal["supported", "contradicted", "not found"]
+SUPPORTS: tuple[Support, ...] = get_args(Support)
+"""What evidence says about a claim; not found: nothing that settles it."""
+
+Message = Mapping[str, Any]
+"""One chat message: `{"role": "user" | "system" | "assistant", "content": str}`, as chat templates take it."""
+
+Tool = Mapping[str, Any]
+"""`{"type": "function", "function": {"name": ..., "description": ..., "parameters": JSON schema}}`, as templates take it."""

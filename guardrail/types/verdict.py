@@ -1,0 +1,126 @@
+"""The end of the flow: every pass, and what the user is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from guardrail.types.claims import Aside, JudgedClaim
+from guardrail.types.judgement import Confidence, Decision, Evidence, Score
+from guardrail.types.names import Action, FinishReason, Label
+from guardrail.types.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One pass through the pipeline: a verdict has one, or more when evidence was retrieved in between.
+
+    trace: what was read and written, without the states that scoring used; not part of `to_dict`.
+    """
+
+    answer: str
+    score: Score
+    confidence: Confidence
+    decision: Decision
+    finish_reason: FinishReason
+    evidence: tuple[Evidence, ...] = ()
+    trace: Trace | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "answer": self.answer,
+            "action": self.decision.action,
+            "rule": self.decision.rule,
+            "explanation": self.decision.explanation,
+            "confidence": self.confidence.p_correct,
+            "confidence_interval": None if self.confidence.low is None else [self.confidence.low, self.confidence.high],
+            "label": self.confidence.label,
+            "in_range": self.confidence.in_range,
+            "basis": self.confidence.basis,
+            "score": self.score.to_dict(),
+            "finish_reason": self.finish_reason,
+            "evidence": [asdict(e) for e in self.evidence],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of the flow: what the user is shown, what the model said, and why.
+
+    text: what the user is shown. attempts: every pass, oldest first; the properties below read the last one.
+    timing_ms: wall time by stage, summed over the passes. claims, asides: the last pass's answer taken apart; empty where
+    claims were not asked for.
+    """
+
+    text: str
+    attempts: tuple[Attempt, ...]
+    timing_ms: Mapping[str, float]
+    model: str
+    calibrator: str | None
+    policy: str
+    claims: tuple[JudgedClaim, ...] = ()
+    asides: tuple[Aside, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """What the model said in the last pass, unchanged."""
+        return self.attempts[-1].answer
+
+    @property
+    def original(self) -> str:
+        """What the model said first, before any evidence."""
+        return self.attempts[0].answer
+
+    @property
+    def action(self) -> Action:
+        return self.attempts[-1].decision.action
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """The action of every pass, e.g. `("retrieve", "answer")`."""
+        return tuple(a.decision.action for a in self.attempts)
+
+    @property
+    def decision(self) -> Decision:
+        return self.attempts[-1].decision
+
+    @property
+    def rule(self) -> str:
+        return self.decision.rule
+
+    @property
+    def explanation(self) -> str:
+        return self.decision.explanation
+
+    @property
+    def score(self) -> Score:
+        return self.attempts[-1].score
+
+    @property
+    def confidence(self) -> Confidence:
+        return self.attempts[-1].confidence
+
+    @property
+    def label(self) -> Label | None:
+        return self.confidence.label
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        return self.attempts[-1].evidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `guardrail ask --json`."""
+        return {
+            "text": self.text,
+            **self.attempts[-1].to_dict(),
+            "original": self.original,
+            "actions": list(self.actions),
+            "attempts": [a.to_dict() for a in self.attempts],
+            "claims": [c.to_dict() for c in self.claims],
+            "asides": [asdict(a) for a in self.asides],
+            "timing_ms": {k: round(v, 3) for k, v in self.timing_ms.items()},
+            "model": self.model,
+            "calibrator": self.calibrator,
+            "policy": self.policy,
+        }
