@@ -61,7 +61,8 @@ def _clusters(groups: ArrayLike, rows: int) -> Callable[[np.random.Generator], N
         clusters = rng.integers(0, len(size), len(size))
         sizes = size[clusters]
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return order[np.repeat(start[clusters], sizes) + within]
+        chosen: NDArray[np.intp] = order[np.repeat(start[clusters], sizes) + within]
+        return chosen
 
     return draw
 

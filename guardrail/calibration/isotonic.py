@@ -237,8 +237,8 @@ def cross_validated_predictions(
 ) -> Floats:
     """The probability of each answer, from a fit on the other folds; shape (n,). For metrics off the fitted points.
 
-    Folds are drawn at random with right and wrong answers spread evenly; groups, shape (n,), are never torn apart. Raises `CalibrationError` as `fit` does for
-    bad arrays, and when there are fewer right or wrong answers than folds.
+    Folds are drawn at random with right and wrong answers spread evenly; groups, shape (n,), are never torn apart.
+    Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
     """
     s, c = _points(scores, correct)
     out = np.empty(len(c))
