@@ -33,7 +33,7 @@ from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
-from guardrail.calibration.provenance import Provenance
+from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, MetricRecord, Record
 from guardrail.errors import CalibrationError, NotFittedError
 from guardrail.types import Confidence, Score
@@ -66,12 +66,16 @@ class IsotonicCalibrator:
         metrics: Mapping[str, Estimate] | None = None,
         folds: int = 5,
         seed: int = 0,
+        unit: Unit = "answer",
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit on scores, shape (n,), and booleans, shape (n,), True where the answer is right.
 
         folds, seed: of the cross-validation behind the `brier` and `ece` in `metrics`, which are never measured on
         fitted points. metrics: measured elsewhere, in place of these; where the scorer itself was chosen on the same
-        answers, only a cross-validation that repeats the choice is honest.
+        answers, only a cross-validation that repeats the choice is honest. unit: what a score is about. groups, shape (n,):
+        which answer a claim comes from; its claims then share a fold, and metrics' intervals count answers. The curve's own
+        interval takes claims as independent, which is narrower than the truth where those of one answer are alike.
 
         Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are
         unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
@@ -79,20 +83,26 @@ class IsotonicCalibrator:
         s, c = _points(scores, correct)
         right, n = int(c.sum()), len(c)
         if n < MIN_POINTS:
-            raise CalibrationError(f"{n} scored answers are too few to calibrate; take at least {MIN_POINTS}")
+            raise CalibrationError(f"{n} scored {unit}s are too few to calibrate; take at least {MIN_POINTS}")
         if min(right, n - right) < MIN_OF_EACH:
             raise CalibrationError(
-                f"{right} of {n} answers are right; a calibrator needs at least {MIN_OF_EACH} right and {MIN_OF_EACH} "
+                f"{right} of {n} {unit}s are right; a calibrator needs at least {MIN_OF_EACH} right and {MIN_OF_EACH} "
                 f"wrong: add {'harder' if right > n // 2 else 'easier'} questions, and check the grader"
             )
         if s.min() == s.max():
             raise CalibrationError(
                 f"all {n} scores are {s[0]:g}, which tells right from wrong nowhere; check the scorer"
             )
+        if provenance is not None and (provenance.extractor is not None) != (unit == "claim"):
+            raise CalibrationError(
+                f"unit {unit!r} with the extractor {provenance.extractor}; a calibrator of claims says what cut them "
+                "(Provenance.extractor), one of answers has none"
+            )
         if metrics is None:
-            out_of_fold = cross_validated_predictions(s, c, folds=folds, seed=seed)
-            metrics = calibration_metrics(s, out_of_fold, c, seed=seed)
+            out_of_fold = cross_validated_predictions(s, c, folds=folds, seed=seed, groups=groups)
+            metrics = calibration_metrics(s, out_of_fold, c, seed=seed, groups=groups)
         self._record = Record(
+            unit=unit,
             n=n,
             n_correct=right,
             pseudo_answers=PSEUDO_ANSWERS,
@@ -127,13 +137,13 @@ class IsotonicCalibrator:
         return out
 
     @property
-    def unit(self) -> str:
-        """What one probability is about: "answer"."""
+    def unit(self) -> Unit:
+        """What one probability is about: "answer" or "claim"."""
         return _fitted(self._record, "unit").unit
 
     @property
     def n(self) -> int:
-        """Answers that the fit saw."""
+        """Answers, or claims, that the fit saw."""
         return _fitted(self._record, "n").n
 
     @property
@@ -218,16 +228,21 @@ class IsotonicCalibrator:
 
 
 def cross_validated_predictions(
-    scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike, *, folds: int = 5, seed: int = 0
+    scores: Sequence[Score | float] | ArrayLike,
+    correct: ArrayLike,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> Floats:
     """The probability of each answer, from a fit on the other folds; shape (n,). For metrics off the fitted points.
 
-    Folds are drawn at random with right and wrong answers spread evenly. Raises `CalibrationError` as `fit` does for
-    bad arrays, and when there are fewer right or wrong answers than folds.
+    Folds are drawn at random with right and wrong answers spread evenly; groups, shape (n,), are never torn apart.
+    Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
     """
     s, c = _points(scores, correct)
     out = np.empty(len(c))
-    for held_out in stratified_folds(c, folds, seed):
+    for held_out in stratified_folds(c, folds, seed, None if groups is None else np.asarray(groups)):
         fitted_on = np.ones(len(c), dtype=np.bool_)
         fitted_on[held_out] = False
         out[held_out] = fitted_probabilities(s[fitted_on], c[fitted_on], s[held_out])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri  # not scipy.stats, which takes half a second to import
 
+from guardrail.calibration.bootstrap import resampled, tail_of
 from guardrail.calibration.labels import label_bounds
 from guardrail.errors import CalibrationError
 
@@ -166,28 +167,45 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def bootstrap_interval(
-    metric: Metric, *arrays: ArrayLike, n: int = 1000, seed: int = 0, level: float = 0.95
+    metric: Metric,
+    *arrays: ArrayLike,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
 ) -> Estimate:
     """`metric(*arrays)` with its percentile bootstrap interval: rows are drawn with replacement, n times.
+
+    groups: (rows,), where rows come in clusters (the claims of one answer): whole clusters are then drawn, since rows of one
+    are alike and the interval would otherwise be too narrow (Field and Welsh 2007, the cluster bootstrap).
 
     Draws for which the metric is undefined (one class only) are left out. The interval is widened to hold the value:
     a resample has more noise than the data, which pushes ECE up, so that its percentiles alone can lie above the
     estimate. Raises `CalibrationError` when the metric is undefined on the data or on more than half of the draws.
     """
-    return _bootstrap(lambda rows: metric(*rows), arrays, n, seed, level)
+    return Estimate(*resampled(lambda rows: metric(*rows), arrays, n, seed, level, groups))
 
 
 def calibration_metrics(
-    uncertainty: ArrayLike, p_correct: ArrayLike, correct: ArrayLike, *, seed: int = 0
+    uncertainty: ArrayLike,
+    p_correct: ArrayLike,
+    correct: ArrayLike,
+    *,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
-    """The five figures of a calibrator: accuracy; auroc, aurc of the uncertainty; brier, ece of the probability."""
+    """The five figures of a calibrator: accuracy; auroc, aurc of the uncertainty; brier, ece of the probability.
+
+    groups: clusters of rows, as for `bootstrap_interval`.
+    """
     hits = _labels(correct)
+    share = wilson_interval(int(hits.sum()), len(hits))
     return {
-        "accuracy": wilson_interval(int(hits.sum()), len(hits)),
-        "auroc": bootstrap_interval(auroc, uncertainty, correct, seed=seed),
-        "aurc": bootstrap_interval(aurc, uncertainty, correct, seed=seed),
-        "brier": bootstrap_interval(brier, p_correct, correct, seed=seed),
-        "ece": bootstrap_interval(ece, p_correct, correct, seed=seed),
+        "accuracy": share if groups is None else bootstrap_interval(accuracy, hits, seed=seed, groups=groups),
+        "auroc": bootstrap_interval(auroc, uncertainty, correct, seed=seed, groups=groups),
+        "aurc": bootstrap_interval(aurc, uncertainty, correct, seed=seed, groups=groups),
+        "brier": bootstrap_interval(brier, p_correct, correct, seed=seed, groups=groups),
+        "ece": bootstrap_interval(ece, p_correct, correct, seed=seed, groups=groups),
     }
 
 
@@ -199,51 +217,20 @@ def bootstrap_difference(
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    groups: ArrayLike | None = None,
 ) -> Estimate:
     """`metric(*first) - metric(*second)`, paired: both are measured on the same drawn rows.
 
     As `bootstrap_interval` otherwise.
     """
     split = len(first)
-    return _bootstrap(lambda rows: metric(*rows[:split]) - metric(*rows[split:]), (*first, *second), n, seed, level)
-
-
-def _bootstrap(
-    statistic: Callable[[Sequence[NDArray[Any]]], float], arrays: Sequence[ArrayLike], n: int, seed: int, level: float
-) -> Estimate:
-    if n < 1:
-        raise CalibrationError(f"a bootstrap needs n >= 1 draws, not {n}")
-    data = [np.asarray(a) for a in arrays]
-    lengths = {len(a) for a in data}
-    if len(lengths) != 1 or 0 in lengths:
-        raise CalibrationError(f"a bootstrap needs arrays of one length above zero, not {[len(a) for a in data]}")
-    rows = lengths.pop()
-    tail = _tail(level)
-    value = statistic(data)
-    rng = np.random.default_rng(seed)
-    draws: list[float] = []
-    for _ in range(n):
-        chosen = rng.integers(0, rows, rows)
-        try:
-            draws.append(statistic([a[chosen] for a in data]))
-        except CalibrationError:  # undefined on this draw; that the arguments are sound, the whole data have shown
-            continue
-    if 2 * len(draws) < n:
-        raise CalibrationError(
-            f"the metric is undefined on {n - len(draws)} of {n} draws from {rows} rows; take more rows"
-        )
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Estimate(value, min(float(low), value), max(float(high), value), rows)
-
-
-def _tail(level: float) -> float:
-    if not 0 < level < 1:
-        raise CalibrationError(f"a level lies between 0 and 1, as 0.95 does; got {level}")
-    return (1 - level) / 2
+    both = (*first, *second)
+    drawn = resampled(lambda rows: metric(*rows[:split]) - metric(*rows[split:]), both, n, seed, level, groups)
+    return Estimate(*drawn)
 
 
 def _normal_quantile(level: float) -> float:
-    return float(-ndtri(_tail(level)))
+    return float(-ndtri(tail_of(level)))
 
 
 def _bin_of(p: Floats) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guardrail.calibration.folds import stratified_folds
+from guardrail.calibration.folds import Groups, stratified_folds
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.scoring.profile import Band, Profile
@@ -115,14 +115,22 @@ def choose(prior: Profile, signals: Signals, correct: Bools) -> Profile:
 
 
 def select(
-    prior: Profile, signals: Signals, correct: Bools, *, choosing: bool = True, folds: int = 5, seed: int = 0
+    prior: Profile,
+    signals: Signals,
+    correct: Bools,
+    *,
+    choosing: bool = True,
+    folds: int = 5,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> Selection:
     """Choose a profile, and keep the prior unless the choice ranks better by more than chance (95 % interval above 0).
 
-    choosing: False measures the prior alone; `difference` is then None.
+    choosing: False measures the prior alone; `difference` is then None. groups: the answer that each claim comes from; claims
+    of one answer are never in two folds, and the bootstrap draws answers.
     """
     p_chosen, p_prior = np.empty(len(signals)), np.empty(len(signals))
-    for test in stratified_folds(correct, folds, seed):
+    for test in stratified_folds(correct, folds, seed, groups):
         train = np.setdiff1d(np.arange(len(signals)), test)
         inside, outside = signals.take(train), signals.take(test)
         contenders = [(fit(prior, inside), p_prior)]
@@ -133,7 +141,7 @@ def select(
     if not choosing:
         ranked = auroc(1 - p_prior, correct)
         return Selection(fit(prior, signals), False, None, ranked, ranked, p_prior)
-    difference = bootstrap_difference(auroc, (1 - p_chosen, correct), (1 - p_prior, correct), seed=seed)
+    difference = bootstrap_difference(auroc, (1 - p_chosen, correct), (1 - p_prior, correct), seed=seed, groups=groups)
     adopted = difference.low > 0
     return Selection(
         profile=choose(prior, signals, correct) if adopted else prior,

@@ -1,23 +1,40 @@
 """What a calibrator was fitted on, and whether it may be used here.
 
 Knows nothing about how the hashes are made, nor about the calibration itself. A score means something only for the
-model, the template and the scorer that made it, so a calibrator of another one is refused, with the command that
-makes the right one.
+model, the template and the scorer that made it, and for the unit it is about (a whole answer, or one claim as an extractor
+cuts it), so a calibrator of another one is refused, with the command that makes the right one.
 """
 
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from guardrail.errors import CalibratorMismatchError
 from guardrail.model.identity import ModelIdentity
 
-__all__ = ["ModelIdentity", "Provenance", "check_compatible"]
+__all__ = ["ExtractorIdentity", "ModelIdentity", "Provenance", "Unit", "check_compatible"]
+
+Unit = Literal["answer", "claim"]
+"""What one score, and so one probability, is about: a whole answer, or one claim of it."""
 
 _SHOWN = 48  # characters of a value in a message: a profile may hold whole tables
+
+
+class ExtractorIdentity(BaseModel):
+    """What cut the answers into claims: its name, and every option that changes where a claim begins and ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, JsonValue] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        return _checked_json(value)
 
 
 class Provenance(BaseModel):
@@ -25,7 +42,8 @@ class Provenance(BaseModel):
 
     profile: the scorer's options (token, band, reduction, scale, tau, beta, ...). prompt: the question template.
     data: SHA-256 of the questions and accepted answers. questions: a digest of each, so that an evaluation on the same
-    ones can be refused. n, accuracy: answers used and the share that was right.
+    ones can be refused. n, accuracy: answers (or claims) used and the share that was right. extractor: what cut the claims;
+    None for whole answers.
     created: ISO date or date and time. command: what made the file. versions: of the packages that matter.
     generation: its options.
     """
@@ -46,12 +64,12 @@ class Provenance(BaseModel):
     versions: dict[str, str]
     grader: str
     generation: dict[str, JsonValue]
+    extractor: ExtractorIdentity | None = None
 
     @field_validator("profile", "generation")
     @classmethod
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        json.dumps(value, allow_nan=False)  # NaN is no JSON, and would make a profile differ from itself
-        return value
+        return _checked_json(value)
 
     @field_validator("prompt")
     @classmethod
@@ -67,25 +85,53 @@ class Provenance(BaseModel):
         return value
 
 
-def check_compatible(
-    provenance: Provenance, model: ModelIdentity, scorer: str, profile: Mapping[str, Any], source: str
-) -> None:
-    """Raise `CalibratorMismatchError` when a calibrator was fitted on something else than what is in use.
+def check_unit(unit: Unit, wanted: Unit, source: str, model: str) -> None:
+    """Raise `CalibratorMismatchError` when a calibrator's unit is not the one that is wanted.
 
-    `source` is the calibrator's file or name, for the message.
+    A score of a whole answer and one of a single claim have different scales: one's curve says nothing about the other.
     """
-    if found := differences(provenance, model, scorer, profile):
+    if unit != wanted:
         raise CalibratorMismatchError(
-            f"{source} was fitted on another set-up: {'; '.join(found)}. Fit one for {model.name}: "
-            f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name}"
+            f"{source} is a calibrator of {unit}s, and one of {wanted}s is needed here; make it: {_command(wanted, model)}"
         )
 
 
-def differences(provenance: Provenance, model: ModelIdentity, scorer: str, profile: Mapping[str, Any]) -> list[str]:
+def check_compatible(
+    provenance: Provenance,
+    model: ModelIdentity,
+    scorer: str,
+    profile: Mapping[str, Any],
+    source: str,
+    *,
+    unit: Unit = "answer",
+    wanted: Unit = "answer",
+    extractor: ExtractorIdentity | None = None,
+) -> None:
+    """Raise `CalibratorMismatchError` when a calibrator was fitted on something else than what is in use.
+
+    `source` is the calibrator's file or name, for the message. unit: the calibrator's. wanted: what it shall be used for.
+    extractor: what cuts the claims here, where claims are wanted.
+    """
+    check_unit(unit, wanted, source, model.name)
+    if found := differences(provenance, model, scorer, profile, extractor=extractor):
+        raise CalibratorMismatchError(
+            f"{source} was fitted on another set-up: {'; '.join(found)}. Fit one for {model.name}: "
+            f"{_command(wanted, model.name)}"
+        )
+
+
+def differences(
+    provenance: Provenance,
+    model: ModelIdentity,
+    scorer: str,
+    profile: Mapping[str, Any],
+    *,
+    extractor: ExtractorIdentity | None = None,
+) -> list[str]:
     """What differs between the calibration and what is in use, a phrase each, with both values.
 
-    Weights, dtype, chat template, scorer and every option in the profile must agree. The model's name need not: the
-    same weights go by several names; the architecture follows from the weights.
+    Weights, dtype, chat template, scorer, every option in the profile, and for claims the extractor with its options must
+    agree. The model's name need not: the same weights go by several names; the architecture follows from the weights.
     """
     pairs: list[tuple[str, Any, Any]] = [
         (f"model {field}", getattr(provenance.model, field), getattr(model, field))
@@ -98,7 +144,29 @@ def differences(provenance: Provenance, model: ModelIdentity, scorer: str, profi
         for key in sorted(provenance.profile.keys() | here.keys())
         if not key.endswith("_source")  # where an option came from changes no score
     ]
+    theirs_, ours_ = _flat(provenance.extractor), _flat(extractor)
+    pairs += [
+        (key, theirs_.get(key, "absent"), ours_.get(key, "absent")) for key in sorted(theirs_.keys() | ours_.keys())
+    ]
     return [f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours]
+
+
+def _flat(extractor: ExtractorIdentity | None) -> dict[str, Any]:
+    """An extractor's name and options under the names that a message gives them."""
+    if extractor is None:
+        return {"extractor": "none"}
+    options: dict[str, Any] = json.loads(json.dumps(extractor.options))
+    return {"extractor": extractor.name, **{f"extractor option {key}": value for key, value in options.items()}}
+
+
+def _command(unit: Unit, model: str) -> str:
+    option = " --unit claim" if unit == "claim" else ""
+    return f"guardrail calibrate DATA.jsonl{option} -o calibrator.json --model {model}"
+
+
+def _checked_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    json.dumps(value, allow_nan=False)  # NaN is no JSON, and would make a profile differ from itself
+    return value
 
 
 def _short(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from guardrail.calibration.provenance import Provenance
+from guardrail.calibration.provenance import Provenance, Unit
 
 MIN_POINTS = 30
 MIN_OF_EACH = 5
@@ -49,7 +49,7 @@ class Record(BaseModel):
     model_config = _STRICT
     schema_version: Literal[1] = 1
     kind: Literal["isotonic"] = "isotonic"
-    unit: Literal["answer"] = "answer"
+    unit: Unit = "answer"
     n: Annotated[int, Field(ge=MIN_POINTS)]
     n_correct: Annotated[int, Field(ge=MIN_OF_EACH)]
     pseudo_answers: Annotated[float, Field(gt=0)]
@@ -59,6 +59,8 @@ class Record(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
+        if self.provenance and (self.provenance.extractor is not None) != (self.unit == "claim"):
+            raise ValueError(f"unit {self.unit!r} with provenance.extractor {self.provenance.extractor}")
         if self.n - self.n_correct < MIN_OF_EACH:
             raise ValueError(f"n_correct {self.n_correct} leaves fewer than {MIN_OF_EACH} wrong answers of n {self.n}")
         if (sum(b.n for b in self.blocks), sum(b.n_correct for b in self.blocks)) != (self.n, self.n_correct):

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.errors import DataError
-from guardrail.evaluation.graders import GRADERS, get_grader, normalise
+from guardrail.evaluation.graders import GRADERS, get_grader
+from guardrail.evaluation.words import normalise
 
 FRANCE = "What is the capital of France?"
 GOLD = "What is the chemical symbol for gold?"
