@@ -102,6 +102,9 @@ def test_predictions_never_rise_with_the_score_nor_reach_0_or_1(data):
     assert (low <= p).all()
     assert (p <= high).all()
     assert sum(b.n for b in blocks) == len(s)
+    one_by_one = np.array([curve.at_one(float(score)) for score in x]).T
+    np.testing.assert_allclose(one_by_one, [p, low, high], rtol=1e-12)
+    assert (np.diff(one_by_one) <= 0).all()
 
 
 def test_a_block_is_its_count_with_two_pseudo_answers_at_the_base_rate():
