@@ -24,6 +24,7 @@ LAYERS = [
     ["guardrail.case"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
+    ["guardrail.html"],
     ["guardrail.langchain"],
     ["guardrail.testing"],
     ["guardrail"],  # the package's public names
