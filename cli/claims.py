@@ -18,17 +18,17 @@ from guardrail.errors import DataError
 from guardrail.types import LABELS, JudgedClaim, Label, Verdict
 
 COLOURS: dict[Label | None, str] = {
-    "very low": "#ff8700",
-    "low": "#ffd7af",
-    "medium": "#ffff87",
-    "high": "#afd7ff",
-    "very high": "#5fafff",
-    None: "#bcbcbc",
+    "very low": "color(208)",
+    "low": "color(223)",
+    "medium": "color(228)",
+    "high": "color(153)",
+    "very high": "color(75)",
+    None: "color(250)",
 }
-"""Backgrounds: the same on a dark and a light terminal, all in the 256-colour palette, and told apart by
-colour-blind readers. None is a claim without a confidence."""
+"""Backgrounds, numbers of the 256-colour palette above its first 16, so that no theme changes them: the same on a dark and
+a light terminal, and told apart by colour-blind readers. None is a claim without a confidence."""
 
-INK = "#000000"
+INK = "color(16)"
 """The text on them: the palette's own black, since a terminal's theme may make another of its colour "black"."""
 
 _TABLE_FROM, _EVIDENCE_FROM = 76, 100
