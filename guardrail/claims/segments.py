@@ -30,17 +30,14 @@ def segments(answer: str, claims: Sequence[JudgedClaim], asides: Sequence[Aside]
 
     Raises `DataError` for a claim or an aside that does not lie in the answer: it would be shown at the wrong words.
 
-        >>> [s.claims for s in segments("Hi! Lyon is in France.", [lyon])]  # doctest: +SKIP
-        [(), (0,)]
+        segments("Hi! Lyon is in France.", [lyon])  # Segment(0, 4), Segment(4, 22, claims=(0,), ends=(0,))
     """
     placed = [a for a in asides if a.start is not None and a.end is not None]
     spans = [(j.claim.start, j.claim.end) for j in claims]
     aside_spans = [(a.start or 0, a.end or 0) for a in placed]
-    for what, start, end in [("claim", *s) for s in spans] + [("aside", *s) for s in aside_spans]:
+    for what, start, end in [("a claim", *s) for s in spans] + [("an aside", *s) for s in aside_spans]:
         if not 0 <= start < end <= len(answer):
-            raise DataError(
-                f"a {what} lies at {start}:{end}, which is no part of an answer of {len(answer)} characters"
-            )
+            raise DataError(f"{what} lies at {start}:{end}, which is no part of an answer of {len(answer)} characters")
     opening: dict[int, list[int]] = {}
     for i, (start, _) in enumerate(spans):
         opening.setdefault(start, []).append(i)
