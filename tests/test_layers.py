@@ -28,6 +28,7 @@ LAYERS = [
     ["guardrail.judge"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],
+    ["guardrail.html"],
     ["guardrail.langchain"],
     ["guardrail.testing"],
     ["guardrail"],  # the package's public names
