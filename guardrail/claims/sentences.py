@@ -76,12 +76,10 @@ class SentenceClaims:
             return
         if block.kind in ("heading", "row"):
             start, end = _trimmed(text, start, end, edges="|")
-            if start < end:
-                yield (
-                    start,
-                    end,
-                    "heading" if block.kind == "heading" else None if _has_words(text[start:end]) else "fragment",
-                )
+            if start < end and block.kind == "heading":
+                yield start, end, "heading"
+            elif start < end:
+                yield start, end, None if _has_words(text[start:end]) else "fragment"
             return
         if _BOLD.match(text[start:end]) and block.kind == "paragraph" and not last:
             start, end = _trimmed(text, start, end)
@@ -99,9 +97,8 @@ class SentenceClaims:
         found: list[Span] = []
         start = 0
         for end in self._ends(masked):
-            if end < len(masked) and (
-                opening := _OPENING.search(text[: block.start + end], block.start + max(start, end - 8))
-            ):
+            opening = _OPENING.search(text, block.start + max(start, end - 8), block.start + end)
+            if opening and end < len(masked):
                 end -= len(opening[0])  # it opens the next sentence
             part = masked[start:end]
             has_letters = any(c.isalpha() for c in part)
@@ -133,8 +130,11 @@ class SentenceClaims:
 
 def _masked(text: str, hidden: list[Span]) -> str:
     """Text of the same length in which marks cannot hide or fake the end of a sentence."""
+    pieces, at = [], 0
     for start, end in hidden:
-        text = text[:start] + " " * (end - start) + text[end:]
+        pieces += [text[at:start], " " * (end - start)]
+        at = end
+    text = "".join([*pieces, text[at:]])
     text = re.sub(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", " ", text)
     text = _CODE.sub(lambda m: " " * len(m[1]) + "x" * len(m[2]) + " " * len(m[1]), text)
     text = _TARGET.sub(lambda m: "x" * len(m[0]), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import unicodedata
+from functools import cache
 
 import pytest
 from hypothesis import assume, given, settings
@@ -46,9 +47,14 @@ def spelled(tokenizer, token: int) -> bytes:
     return bytes(SIGN[c] for c in tokenizer.convert_ids_to_tokens(token))
 
 
+@cache
+def single_bytes(tokenizer) -> dict[bytes, int]:
+    return {spelled(tokenizer, i): i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids}
+
+
 def crumbled(tokenizer, ids: list[int], chance: random.Random) -> list[int]:
     """Other tokens of the same bytes: a model may generate them, though its tokenizer would not choose them."""
-    single = {spelled(tokenizer, i): i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids}
+    single = single_bytes(tokenizer)
     out: list[int] = []
     for token in ids:
         parts = [single[bytes([b])] for b in spelled(tokenizer, token)]
