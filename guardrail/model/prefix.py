@@ -15,22 +15,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
+from guardrail.model.live import Live
+
 _NAME = "guardrail_prefix"
 _CPU_BLOCK = 2**18  # entries of one block of attention scores: 1 MiB in float32, which stays in the cache
 _GPU_BLOCK = 2**22
+_STORED = 2**20  # attention weights of a layer that the backward pass gets rather than computes again: 4 MiB
+_SHORT = 256  # positions of a prefix up to which it does: beyond, memory would grow with the prompt
 
 
-def cache_of(kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool) -> DynamicCache:
+def cache_of(
+    kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool, live: Live | None = None
+) -> DynamicCache:
     """A cache of `length` positions whose layers hold `kept` keys and values, (B, heads, length, head_dim), uncopied.
 
     None stands for a layer that will not run. in_place: for `attend_in_place`; else the layers concatenate, as usual.
     """
     cache = DynamicCache()
     cache.layers = [_layer(kv, length, _InPlaceLayer if in_place else _Layer) for kv in kept]
+    for layer in cache.layers:
+        layer.live = live or Live()
     return cache
 
 
@@ -46,6 +55,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Knows its length even where it holds nothing, since masks are sized by the first layer."""
 
     length = 0
+    live = Live()
 
     def get_seq_length(self) -> int:
         return self.length if self.keys is None else int(self.keys.shape[-2])
@@ -57,7 +67,7 @@ class _InPlaceLayer(_Layer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         empty = self.keys is None
         prefix = (key_states[:, :, :0], value_states[:, :, :0]) if empty else (self.keys, self.values)
-        key_states.guardrail_prefix = tuple(x.detach() for x in prefix)  # type: ignore[attr-defined]
+        key_states.guardrail_prefix = (*(x.detach() for x in prefix), self.live)  # type: ignore[attr-defined]
         return key_states, value_states
 
 
@@ -94,16 +104,80 @@ def _attend(
     if position_bias is not None:
         raise NotImplementedError("attention with a position bias")
     # without a prefix where somebody calls the model beside us, from another thread and past the lock
-    prefix_keys, prefix_values = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0]))
+    prefix_keys, prefix_values, live = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0], Live()))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = _PrefixAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, prefix_keys, prefix_values, attention_mask, scaling, softcap, s_aux
-    )
+    prefix = (prefix_keys, prefix_values)
+    weights = query.shape[:3].numel() * (prefix_keys.shape[2] + key.shape[2])
+    out: Tensor
+    if softcap is None and weights <= _STORED and prefix_keys.shape[2] <= _SHORT:
+        out = _StoredAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, *prefix, attention_mask, scaling, s_aux, live
+        )
+    else:
+        out = _PrefixAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, *prefix, attention_mask, scaling, softcap, s_aux, live
+        )
     return out.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(_NAME, _attend)
 AttentionMaskInterface.register(_NAME, _mask)
+
+
+class _StoredAttention(torch.autograd.Function):
+    """As `_PrefixAttention`, for few positions: one block, whose softmax weights are kept for the backward pass.
+
+    Of a backward pass through the first `live.rows` positions only those are computed: a causal model's others are zero.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        K: Tensor,
+        V: Tensor,
+        mask: Tensor | None,
+        scale: float,
+        sinks: Tensor | None,
+        live: Live,
+    ) -> Tensor:
+        B, heads, S, d = q.shape
+        groups = heads // k.shape[1]
+        Q = q.reshape(B, k.shape[1], groups * S, d)
+        keys, values = torch.cat([K, k], 2), torch.cat([V, v], 2)
+        s = _scores(Q, keys, mask, slice(None), scale, None, S)
+        peak = s.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).min)
+        sink = None
+        if sinks is not None:
+            sink = sinks.float().view(1, k.shape[1], groups, 1).expand(B, -1, -1, S).reshape(*Q.shape[:3], 1)
+            peak = torch.maximum(peak, sink)
+        p = s.sub_(peak).exp_()
+        total = p.sum(-1, keepdim=True)
+        total = total.clamp_(min=torch.finfo(torch.float32).tiny) if sink is None else total + (sink - peak).exp_()
+        p.div_(total)
+        out = p.to(values.dtype) @ values
+        ctx.save_for_backward(Q, keys, values, p, out)
+        ctx.scale, ctx.live, ctx.shape, ctx.own = scale, live, q.shape, k.shape[2]
+        return out.to(q.dtype).view(B, heads, S, -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        Q, keys, values, p, out = ctx.saved_tensors
+        B, heads, S, d = ctx.shape
+        N = keys.shape[2] - ctx.own
+        n = ctx.live.of(S)
+        dO = grad.reshape(out.shape)
+        if n < S:
+            Q, p, out, dO = (_live_rows(x, S, n) for x in (Q, p, out, dO))
+            keys, values, p = keys[:, :, : N + n], values[:, :, : N + n], p[..., : N + n]
+        dS = (dO @ values.transpose(-1, -2)).float().sub_((dO.float() * out).sum(-1, keepdim=True))
+        dS = dS.mul_(p).mul_(ctx.scale).to(Q.dtype)
+        dq = (dS @ keys).view(B, heads, n, d)
+        dk = dS[..., N:].transpose(-1, -2) @ Q
+        dv = p[..., N:].to(dO.dtype).transpose(-1, -2) @ dO
+        return (*_padded((dq, dk, dv), S), *[None] * 6)
 
 
 class _PrefixAttention(torch.autograd.Function):
@@ -125,6 +199,7 @@ class _PrefixAttention(torch.autograd.Function):
         scale: float,
         softcap: float | None,
         sinks: Tensor | None,
+        live: Live,
     ) -> Tensor:
         B, heads, S, d = q.shape
         groups = heads // k.shape[1]
@@ -148,21 +223,26 @@ class _PrefixAttention(torch.autograd.Function):
         total.clamp_(min=torch.finfo(torch.float32).tiny)  # a padding query may see nothing at all; 0 / 0 would spread
         out = out / total
         ctx.save_for_backward(q, k, v, out, peak + total.log())
-        ctx.prefix, ctx.mask, ctx.scale, ctx.softcap = (K, V), mask, scale, softcap
+        ctx.prefix, ctx.mask, ctx.scale, ctx.softcap, ctx.live = (K, V), mask, scale, softcap, live
         return out.to(q.dtype).view(B, heads, S, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, log_total = ctx.saved_tensors
         K, V = ctx.prefix
-        S = q.shape[2]
-        Q = q.reshape(*out.shape[:3], q.shape[-1])
+        whole, mask = q.shape[2], ctx.mask
+        S = ctx.live.of(whole)
         dO = grad.reshape(out.shape)
+        if whole > S:
+            out, log_total, dO = (_live_rows(x, whole, S) for x in (out, log_total, dO))
+            q, k, v = q[:, :, :S], k[:, :, :S], v[:, :, :S]
+            mask = None if mask is None else mask[..., :S, : K.shape[2] + S]
+        Q = q.reshape(*out.shape[:3], q.shape[-1])
         drain = (dO.float() * out).sum(-1, keepdim=True)
         dQ: Tensor | float = 0.0
         dS = p = Q
         for keys, values, at in _blocks(K, V, k, v, Q):
-            s = _scores(Q, keys, ctx.mask, at, ctx.scale, ctx.softcap, S)
+            s = _scores(Q, keys, mask, at, ctx.scale, ctx.softcap, S)
             p = (s - log_total).exp_()
             dS = (dO @ values.transpose(-1, -2)).float().sub_(drain).mul_(p).mul_(ctx.scale)
             if ctx.softcap is not None:  # masked scores are -inf here, and p is 0
@@ -174,7 +254,17 @@ class _PrefixAttention(torch.autograd.Function):
         dk = dS[..., own].transpose(-1, -2) @ Q
         dv = p[..., own].to(dO.dtype).transpose(-1, -2) @ dO
         assert isinstance(dQ, Tensor)  # noqa: S101
-        return dQ.to(q.dtype).view(q.shape), dk, dv, None, None, None, None, None, None
+        return (*_padded((dQ.to(q.dtype).view(q.shape), dk, dv), whole), *[None] * 7)
+
+
+def _live_rows(x: Tensor, S: int, n: int) -> Tensor:
+    """(B, Hkv, groups * S, d) -> (B, Hkv, groups * n, d): each group's first n."""
+    return x.reshape(*x.shape[:2], -1, S, x.shape[-1])[..., :n, :].flatten(2, 3)
+
+
+def _padded(grads: tuple[Tensor, Tensor, Tensor], S: int) -> tuple[Tensor, ...]:
+    """(B, heads, n, d) -> (B, heads, S, d): zero behind the live rows."""
+    return tuple(g if g.shape[2] == S else pad(g, (0, 0, 0, S - g.shape[2])) for g in grads)
 
 
 def _blocks(K: Tensor, V: Tensor, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:

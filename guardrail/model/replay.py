@@ -14,7 +14,9 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
+from guardrail.model.live import Live
 from guardrail.model.untouched import replace_forward
 
 MAX_KEPT_BYTES = (
@@ -40,12 +42,23 @@ class LinearOutputs:
         return {name: x for name, x in joined.items() if x is not None and x.shape[:2] == (batch, positions)}
 
 
-def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor]) -> None:
+def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor], live: Live | None = None) -> None:
     """Until `stack` is left, the layers named in `outputs` return them, (B, S, out), whatever enters."""
     for name, output in outputs.items():
         module = layers.get_submodule(name)
         if _replayable(module):
-            replace_forward(stack, module, _replayed(module, output))
+            replace_forward(stack, module, _replayed(module, output, live or Live()))
+
+
+def only_live_gradients(
+    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: Live
+) -> None:
+    """Until `stack` is left, backward passes through the linear layers that are not replayed compute live rows only.
+
+    size: (B, S) of the suffix; layers that see something else are left as they are.
+    """
+    for _, module in list(linears(layers, first_layer)):
+        replace_forward(stack, module, _with_live_gradients(module, size, live))
 
 
 def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.Linear]]:
@@ -92,24 +105,38 @@ class _Output:
         return None if self.odd or changed or not self.parts else torch.cat(self.parts, dim=1)
 
 
-def _replayed(module: nn.Linear, output: Tensor) -> Any:
+def _replayed(module: nn.Linear, output: Tensor, live: Live) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.shape[:-1] != output.shape[:-1]:
             raise RuntimeError(f"a layer was to be replayed for {tuple(output.shape[:-1])}, not {tuple(x.shape[:-1])}")
-        replayed: Tensor = _Replayed.apply(x, output, module.weight)  # type: ignore[no-untyped-call]
+        replayed: Tensor = _Replayed.apply(x, output, module.weight, live)  # type: ignore[no-untyped-call]
+        return replayed
+
+    return forward
+
+
+def _with_live_gradients(module: nn.Linear, size: tuple[int, int], live: Live) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        if x.shape[:-1] != size:  # tokens flattened, as in front of experts: their order is not the positions'
+            return linear(x, module.weight, module.bias)
+        output = linear(x.detach(), module.weight, module.bias)
+        replayed: Tensor = _Replayed.apply(x, output, module.weight, live)  # type: ignore[no-untyped-call]
         return replayed
 
     return forward
 
 
 class _Replayed(torch.autograd.Function):
-    """y = x W^T + b with y known: nothing to compute forward, dJ/dx = dJ/dy W backward."""
+    """y = x W^T + b with y known: nothing to compute forward, dJ/dx = dJ/dy W backward, of the live rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor) -> Tensor:
-        ctx.weight = weight
+    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor, live: Live) -> Tensor:
+        ctx.weight, ctx.live = weight, live
         return output.clone()  # the model may change it in place
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad @ ctx.weight, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        S, n = grad.shape[1], ctx.live.of(grad.shape[1])
+        if n == S:
+            return grad @ ctx.weight, None, None, None
+        return pad(grad[:, :n] @ ctx.weight, (0, 0, 0, S - n)), None, None, None

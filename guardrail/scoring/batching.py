@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guardrail.scoring.gradients import Row
+from guardrail.scoring.suffix import Row
 
 _NEAR = 8  # positions between the semantic token and the answer, about
 

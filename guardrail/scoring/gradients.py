@@ -1,37 +1,26 @@
 """Gradients of an answer's likelihood with respect to the prompt's hidden states. The only file that runs a backward pass.
 
-Eq. 4 of arXiv 2605.04638, computed where it is needed and nowhere else: what precedes the earliest token asked for comes
-from the KV cache, layers below the band build no graph (or do not run, when generation kept the band's input), logits
-exist at the response's positions only, and the LM head's part is `head.py`'s closed form. Knows nothing about eq. 6.
+Eq. 4 of arXiv 2605.04638, computed where it is needed and nowhere else: the graph is that of `suffix.py`, logits exist at the
+response's positions only, and the LM head's part is `head.py`'s closed form. Knows nothing about eq. 6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from transformers import DynamicCache
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.model.anatomy import Anatomy
-from guardrail.model.prefix import attend_in_place, cache_of
-from guardrail.model.replay import replay
-from guardrail.model.untouched import on_input, pass_through, untouched
+from guardrail.model.live import Live
+from guardrail.model.untouched import untouched
 from guardrail.scoring.head import HeadReadout, read_heads
-from guardrail.types import GenerationState
+from guardrail.scoring.suffix import Row, Suffix, run_suffix
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One answer: P prompt ids, T >= 1 response ids, and what generation kept of it, if anything."""
-
-    prompt_ids: Sequence[int]
-    response_ids: Sequence[int]
-    state: GenerationState | None = None
+Span = tuple[int, int]
+"""Tokens of a response: `response_ids[start:end]`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,169 +105,78 @@ def read_gradients(
             for row in rows
             for r in read_gradients(model, anatomy, [row], first_layer=first_layer, offsets=offsets, exgrad=exgrad)
         ]
-    reach = -min(offsets)
-    starts = [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
-    inject = _common_state_layer(rows, starts, first_layer) if anatomy.cached else None
-    band: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
-        prefix = _Prefix(model, anatomy, rows, starts, inject or 0)
-        if anatomy.cache == "in place":
-            attend_in_place(stack, anatomy.decoder)
-        if inject is not None:  # before the band's hooks: hooks run in the order of registration
-            _inject(stack, anatomy, rows, starts, inject)
-        _record_band(stack, anatomy, band, first_layer)
-        out = prefix.run_suffix()  # (B, S, D)
-        heads, grads = _head_parts(anatomy, rows, starts, out, exgrad)
-        scale = _half_precision_scale(grads)
-        layers = torch.autograd.grad([out], band, [(grads * scale).to(out.dtype)])
-        columns = torch.tensor(
-            [[len(row.prompt_ids) + o - s for o in offsets] for row, s in zip(rows, starts, strict=True)]
-        )
-        sizes = [_mean_abs(g, columns).to(out.device) for g in layers]
-        # moved at once, and only then doubled: MPS has no float64, and every copy from a GPU waits for it
-        semgrad = torch.stack(sizes, dim=1).cpu().double() / scale.cpu().double()  # (B, layers, tokens)
-    return [
-        Readout(semgrad[b], h.paragrad, h.exgrad, h.entropies.cpu(), h.log_probs.cpu()) for b, h in enumerate(heads)
-    ]
+        suffix = run_suffix(stack, model, anatomy, rows, first_layer=first_layer, reach=-min(offsets))
+        places = suffix.predicting()
+        heads = _read_heads(anatomy, suffix, [(b, (0, len(row.response_ids))) for b, row in enumerate(rows)], exgrad)
+        grads = torch.zeros(suffix.out.shape, dtype=torch.float32, device=suffix.out.device)
+        for b, (at, head) in enumerate(zip(places, heads, strict=True)):
+            grads[b, at] = head.hidden_grad.to(grads.device)
+        semgrad = _semgrad(suffix, grads, offsets)
+    return [_readout(semgrad[b], head) for b, head in enumerate(heads)]
+
+
+def read_spans(
+    model: nn.Module,
+    anatomy: Anatomy,
+    row: Row,
+    spans: Sequence[Span],
+    *,
+    first_layer: int,
+    offsets: Sequence[int],
+    exgrad: bool = False,
+) -> list[Readout]:
+    """The readout of every span of one answer, J restricted to the span's tokens: one forward pass, a backward pass for each.
+
+    The entropies that weigh J and the rows of G that make ParaGrad are the span's own. A backward pass ends with the span:
+    in a causal model nothing behind it acts on it. Otherwise as `read_gradients`.
+    """
+    out, live = [], Live()
+    with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
+        suffix = run_suffix(stack, model, anatomy, [row], first_layer=first_layer, reach=-min(offsets), live=live)
+        first = suffix.predicting()[0].start
+        heads = _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
+        for (start, end), head in zip(spans, heads, strict=True):
+            live.rows = first + end
+            grads = torch.zeros(suffix.out.shape, dtype=torch.float32, device=suffix.out.device)
+            grads[0, first + start : first + end] = head.hidden_grad.to(grads.device)
+            out.append(_readout(_semgrad(suffix, grads, offsets, again=True)[0], head))
+    return out
+
+
+def _readout(semgrad: Tensor, head: HeadReadout) -> Readout:
+    return Readout(semgrad, head.paragrad, head.exgrad, head.entropies.cpu(), head.log_probs.cpu())
+
+
+def _read_heads(anatomy: Anatomy, suffix: Suffix, parts: Sequence[tuple[int, Span]], exgrad: bool) -> list[HeadReadout]:
+    """The head's readout of parts of answers, (row, span) each."""
+    place = anatomy.head.weight.device
+    starts = [at.start for at in suffix.predicting()]
+    states = [row.state for row in suffix.rows]
+    kept = [None if state is None else state.head_outputs for state in states]
+    return read_heads(
+        anatomy,
+        [suffix.out[b, starts[b] + s : starts[b] + e].detach().to(place) for b, (s, e) in parts],
+        [suffix.rows[b].response_ids[s:e] for b, (s, e) in parts],
+        outputs=[None if (outputs := kept[b]) is None else outputs[s:e] for b, (s, e) in parts],
+        exgrad=exgrad,
+    )
+
+
+def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], *, again: bool = False) -> Tensor:
+    """(B, layers, tokens), float64 on the CPU. grads: dJ/d(out), (B, S, D). again: more backward passes will follow."""
+    scale = _half_precision_scale(grads)
+    layers = torch.autograd.grad([suffix.out], suffix.band, [(grads * scale).to(suffix.out.dtype)], retain_graph=again)
+    columns = suffix.columns(offsets)
+    sizes = [_mean_abs(g, columns).to(suffix.out.device) for g in layers]
+    # moved at once, and only then doubled: MPS has no float64, and every copy from a GPU waits for it
+    return torch.stack(sizes, dim=1).cpu().double() / scale.cpu().double()
 
 
 def _mean_abs(g: Tensor, columns: Tensor) -> Tensor:
     """(B, S, D) -> (B, tokens): the mean of |g| over units at each row's `columns`, (B, tokens)."""
     rows = torch.arange(len(g), device=g.device).unsqueeze(1)
     return g[rows, columns.to(g.device)].float().abs().mean(-1)
-
-
-class _Prefix:
-    """The rows' positions before the suffix, in a cache, and the suffix aligned behind them: prefixes padded on the left,
-    suffixes on the right, so that column 0 of the suffix is the earliest token asked for in every row."""
-
-    def __init__(
-        self, model: nn.Module, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], first_run: int
-    ) -> None:
-        self.anatomy = anatomy
-        self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
-        ids = [[*row.prompt_ids, *row.response_ids[:-1]] for row in rows]  # the last token predicts nothing in J
-        self.width = max(starts)
-        length = max(len(i) - s for i, s in zip(ids, starts, strict=True))
-        size = (len(rows), self.width + length)
-        tokens, mask, positions = (torch.zeros(size, dtype=torch.long) for _ in range(3))
-        for b, (row, start) in enumerate(zip(ids, starts, strict=True)):
-            at = slice(self.width - start, self.width - start + len(row))
-            tokens[b, at] = torch.tensor(row)
-            mask[b, at] = 1
-            positions[b, at] = torch.arange(len(row))
-        self.tokens, self.mask, self.positions = (x.to(self.device) for x in (tokens, mask, positions))
-        self.cache = self._cache(rows, starts, first_run)
-
-    def _cache(self, rows: Sequence[Row], starts: Sequence[int], first_run: int) -> DynamicCache | None:
-        """The prefix's keys and values; those of layers before `first_run`, which are passed through, are left out."""
-        if not self.anatomy.cached:
-            return None
-        states = [row.state for row in rows]
-        kept: list[tuple[Tensor, Tensor] | None]
-        if first_run and all(s is not None for s in states):
-            lower = [None] * first_run
-            upper = range(len(self.anatomy.layers) - first_run)
-            kept = [*lower, *(self._kept([s for s in states if s is not None], starts, index) for index in upper)]
-        elif self.width:
-            cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
-            with torch.no_grad():
-                self._forward(slice(0, self.width), self.mask[:, : self.width], cache)
-            kept = [(layer.keys, layer.values) for layer in cache.layers]
-        else:
-            kept = [None] * len(self.anatomy.layers)
-        return cache_of(kept, self.width, in_place=self.anatomy.cache == "in place")
-
-    def _kept(self, states: list[GenerationState], starts: Sequence[int], layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one kept layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""
-        keys, values = (
-            [_left(kv[layer][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)]
-            for kept in ([s.cache_keys for s in states], [s.cache_values for s in states])
-        )
-        return (keys[0], values[0]) if len(states) == 1 else (torch.cat(keys), torch.cat(values))
-
-    def run_suffix(self) -> Tensor:
-        return self._forward(slice(self.width, None), self.mask, self.cache)
-
-    def _forward(self, at: slice, mask: Tensor, cache: DynamicCache | None) -> Tensor:
-        hidden: Tensor = self.anatomy.decoder(
-            input_ids=self.tokens[:, at],
-            attention_mask=mask,
-            position_ids=self.positions[:, at],
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
-        return hidden
-
-
-def _left(x: Tensor, width: int) -> Tensor:
-    return x if x.shape[2] == width else pad(x, (0, 0, width - x.shape[2], 0))
-
-
-def _record_band(stack: ExitStack, anatomy: Anatomy, band: list[Tensor], first_layer: int) -> None:
-    """The graph starts at h^(first_layer): detached there, recorded from there on."""
-
-    def start(hidden: Tensor) -> Tensor:
-        band.append(hidden.detach().requires_grad_(True))
-        return band[-1]
-
-    def record(hidden: Tensor) -> None:
-        band.append(hidden)
-
-    for index, layer in enumerate(anatomy.layers):
-        if index >= first_layer:
-            on_input(stack, layer, start if index == first_layer else record)
-
-
-def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:
-    """The layer whose kept input can replace the lower layers' run: all rows kept it, from early enough on."""
-    layers = {row.state.band_layer if row.state else None for row in rows}
-    layer = layers.pop() if len(layers) == 1 else None
-    if layer is None or layer > first_layer:
-        return None
-    early = all(row.state and row.state.first <= start for row, start in zip(rows, starts, strict=True))
-    return layer if early else None
-
-
-def _inject(stack: ExitStack, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], layer: int) -> None:
-    """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave."""
-    states = [row.state for row in rows if row.state]
-    skips = [start - state.first for start, state in zip(starts, states, strict=True)]
-    length = max(len(s.band_states) - n for s, n in zip(states, skips, strict=True))
-
-    def stacked(kept: Sequence[Tensor]) -> Tensor:  # (B, S, width)
-        if len(kept) == 1:
-            return kept[0][skips[0] :].unsqueeze(0)
-        return torch.stack([pad(x[n:], (0, 0, 0, length - len(x) + n)) for x, n in zip(kept, skips, strict=True)])
-
-    for index in range(layer):
-        pass_through(stack, anatomy.layers[index])
-    entering = stacked([s.band_states for s in states])
-    on_input(stack, anatomy.layers[layer], lambda _: entering)
-    names = set.intersection(*(set(s.linear_outputs) for s in states))
-    replay(stack, anatomy.layers, {name: stacked([s.linear_outputs[name] for s in states]) for name in names})
-
-
-def _head_parts(
-    anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], out: Tensor, exgrad: bool
-) -> tuple[list[HeadReadout], Tensor]:
-    """The head's readout of every row, and dJ/d(out), (B, S, D), which is zero except at the response's positions."""
-    place = anatomy.head.weight.device
-    spans = [
-        slice(len(row.prompt_ids) - 1 - start, len(row.prompt_ids) - 1 - start + len(row.response_ids))
-        for row, start in zip(rows, starts, strict=True)
-    ]
-    heads = read_heads(
-        anatomy,
-        [out[b, at].detach().to(place) for b, at in enumerate(spans)],
-        [row.response_ids for row in rows],
-        outputs=[row.state.head_outputs if row.state else None for row in rows],
-        exgrad=exgrad,
-    )
-    grads = torch.zeros(out.shape, dtype=torch.float32, device=out.device)
-    for b, (at, head) in enumerate(zip(spans, heads, strict=True)):
-        grads[b, at] = head.hidden_grad.to(out.device)
-    return heads, grads
 
 
 def _half_precision_scale(grads: Tensor) -> Tensor:

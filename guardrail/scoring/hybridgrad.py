@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import index
 from typing import Any
 
@@ -20,8 +21,9 @@ from guardrail.model.local import LocalModel, end_ids
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
-from guardrail.scoring.gradients import Readout, Row, read_gradients, require_gradients
+from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
+from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
 
 Pair = tuple[Sequence[int], Sequence[int]]
@@ -152,6 +154,44 @@ class HybridGradScorer:
 
         with self._lock:
             return halve_on_out_of_memory(work, rows, _too_big)
+
+    def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
+        """The scores of parts of answers: for each trace those of its spans, each `response_ids[start:end]`.
+
+        J is restricted to the span's tokens; everything before the span acts as it did. Where the answer as a whole cannot
+        be scored, none of its spans is. Raises `ScoringError` for a span that is not within the response.
+        """
+        scores = []
+        for row, trace, parts in zip(self.rows_of(traces), traces, spans, strict=True):
+            refused = self.unscorable(row, trace, [self.profile.token])
+            if refused is not None:
+                scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
+                continue
+            readouts = self.read_spans(row, parts, [self.profile.token], self._first_layer)
+            scores.append([self._from_readout(r, e - s) for r, (s, e) in zip(readouts, parts, strict=True)])
+        return scores
+
+    def read_spans(
+        self, row: Row, spans: Sequence[Span], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
+    ) -> list[Readout]:
+        """The raw readouts of spans of one answer, in order, from one forward pass. The row must be scorable.
+
+        Raises `ScoringError` for a span that is not within the response.
+        """
+        T = len(row.response_ids)
+        for start, end in spans:
+            if not 0 <= start < end <= T:
+                raise ScoringError(f"the span [{start}, {end}) is empty or not within the response's {T} tokens")
+        if not spans:
+            return []
+
+        def work(group: Sequence[Span]) -> list[Readout]:
+            return read_spans(
+                self.model, self.anatomy, row, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+            )
+
+        with self._lock:
+            return halve_on_out_of_memory(work, spans, lambda _: _too_big(row))
 
     def _from_readout(self, readout: Readout, length: int) -> Score:
         return combine(readout.semgrad.mean().item(), readout, length, self.profile)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from guardrail.errors import UnsupportedModelError
 from guardrail.model import prefix
 from guardrail.model.anatomy import read_anatomy
-from guardrail.model.prefix import _PrefixAttention
+from guardrail.model.live import Live
+from guardrail.model.prefix import _PrefixAttention, _StoredAttention
 from guardrail.testing import MORE_ARCHITECTURES, tiny_model
 
 
@@ -36,9 +37,12 @@ def whole_attention(q, k, v, K, V, mask, scale, softcap, sinks):
     softcap=st.sampled_from([None, 1.5]),
     with_sinks=st.booleans(),
     window=st.sampled_from([None, 3, 80]),
+    stored=st.booleans(),
+    live=st.integers(1, 7),
     seed=st.integers(0, 1000),
 )
-def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, seed):
+def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, stored, live, seed):
+    live = min(live, S)  # the gradient that comes in is zero from there on
     noise = torch.Generator().manual_seed(seed)
 
     def random(*shape):
@@ -52,8 +56,13 @@ def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, seed):
     inputs = [x.requires_grad_() for x in (q, k, v)]
     before, prefix._CPU_BLOCK = prefix._CPU_BLOCK, 1  # blocks of 64 keys, the smallest
     try:
-        fast = _PrefixAttention.apply(*inputs, K, V, mask, 0.5, softcap, sinks)
+        if stored:
+            softcap = None
+            fast = _StoredAttention.apply(*inputs, K, V, mask, 0.5, sinks, Live(live))
+        else:
+            fast = _PrefixAttention.apply(*inputs, K, V, mask, 0.5, softcap, sinks, Live(live))
         upstream = random(*fast.shape)
+        upstream[:, :, live:] = 0
         fast_grads = torch.autograd.grad(fast, inputs, upstream)
     finally:
         prefix._CPU_BLOCK = before
@@ -63,12 +72,16 @@ def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, seed):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_a_query_that_sees_nothing_gives_zero():
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_query_that_sees_nothing_gives_zero(stored):
     """Padding behind a short row, beyond a sliding window: 0 / 0 would spread to the rows that count."""
     q, k, v = (torch.ones(1, 1, 2, 4, requires_grad=True) for _ in range(3))
     K = V = torch.ones(1, 1, 3, 4)
     mask = torch.tensor([[True] * 4 + [False], [False] * 5]).view(1, 1, 2, 5)
-    out = _PrefixAttention.apply(q, k, v, K, V, mask, 1.0, None, None)
+    if stored:
+        out = _StoredAttention.apply(q, k, v, K, V, mask, 1.0, None, Live())
+    else:
+        out = _PrefixAttention.apply(q, k, v, K, V, mask, 1.0, None, None, Live())
     assert torch.equal(out[0, 0, 1], torch.zeros(4))
     assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(out.sum(), (q, k, v)))
 

@@ -7,8 +7,8 @@ import pytest
 from guardrail.cli.calibrate import DIRECT
 from slow_reference import slow_hybridgrad
 
-from guardrail.scoring.gradients import Row
 from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.suffix import Row
 
 pytestmark = pytest.mark.real_model
 QUESTION = DIRECT.replace("{question}", "What is the capital of Burkina Faso?")

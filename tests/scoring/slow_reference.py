@@ -6,7 +6,10 @@ from __future__ import annotations
 import torch
 
 
-def slow_hybridgrad(model, prompt_ids, response_ids, *, token, band="code", reduction="mean", weights="entropy"):
+def slow_hybridgrad(
+    model, prompt_ids, response_ids, *, token, band="code", reduction="mean", weights="entropy", span=None
+):
+    """span: the part of the response that J is restricted to; None takes all of it."""
     ids = torch.tensor([[*prompt_ids, *response_ids]])
     P, T = len(prompt_ids), len(response_ids)
     head = model.get_output_embeddings()
@@ -32,6 +35,8 @@ def slow_hybridgrad(model, prompt_ids, response_ids, *, token, band="code", redu
         for hook in hooks:
             hook.remove()
     z = logits[P - 1 : P + T - 1]
+    start, end = span or (0, T)
+    z, response_ids, T = z[start:end], response_ids[start:end], end - start
     log_p = torch.log_softmax(z, dim=-1)
     entropies = -(log_p.exp() * log_p).sum(-1).detach()
     w = entropies if weights == "entropy" else torch.ones_like(entropies)

@@ -115,7 +115,7 @@ def test_band_and_reduction(band, reduction):
 
 
 def test_exgrad_is_paragrad_without_entropy_weights():
-    from guardrail.scoring.gradients import Row
+    from guardrail.scoring.suffix import Row
 
     model = tiny_model("gemma2")
     scorer = HybridGradScorer(model, semantic_token=-4)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.scoring.batching import by_token_budget
-from guardrail.scoring.gradients import Row
+from guardrail.scoring.suffix import Row
 
 rows = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 80)), max_size=30)
 

@@ -1,0 +1,206 @@
+"""The forward pass over an answer's suffix, from the earliest token asked for, with a graph from the band's first layer on.
+
+What precedes comes from the KV cache; lower layers do not run, and linear layers are replayed, where generation kept what they
+gave. Rows of a batch are aligned at that earliest token. Knows nothing about objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+from guardrail.model.anatomy import Anatomy
+from guardrail.model.live import Live
+from guardrail.model.prefix import attend_in_place, cache_of
+from guardrail.model.replay import only_live_gradients, replay
+from guardrail.model.untouched import on_input, pass_through
+from guardrail.types import GenerationState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One answer: P prompt ids, T >= 1 response ids, and what generation kept of it, if anything."""
+
+    prompt_ids: Sequence[int]
+    response_ids: Sequence[int]
+    state: GenerationState | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Suffix:
+    """What one forward pass over B rows' suffixes gave.
+
+    starts: the position of column 0, for each row. out: the last layer's states, after the final norm, (B, S, D). band: the
+    inputs of the layers from the band's first on, (B, S, D) each, all in the graph of `out`.
+    """
+
+    rows: Sequence[Row]
+    starts: Sequence[int]
+    out: Tensor
+    band: Sequence[Tensor]
+
+    def columns(self, offsets: Sequence[int]) -> Tensor:
+        """(B, tokens): where the prompt tokens at `offsets`, negative, from each prompt's end, stand."""
+        return torch.tensor([[len(row.prompt_ids) + o - s for o in offsets] for row, s in self._placed()])
+
+    def predicting(self) -> list[slice]:
+        """Of each row the columns that predict its response, T of them."""
+        ends = [len(row.prompt_ids) - 1 - s for row, s in self._placed()]
+        return [slice(end, end + len(row.response_ids)) for end, row in zip(ends, self.rows, strict=True)]
+
+    def _placed(self) -> list[tuple[Row, int]]:
+        return list(zip(self.rows, self.starts, strict=True))
+
+
+def run_suffix(
+    stack: ExitStack,
+    model: nn.Module,
+    anatomy: Anatomy,
+    rows: Sequence[Row],
+    *,
+    first_layer: int,
+    reach: int,
+    live: Live | None = None,
+) -> Suffix:
+    """One forward pass. reach: how many tokens before each prompt's end the suffix starts. live: for partial backward passes.
+
+    Inside `untouched` and with gradients enabled; the graph's hooks and patches are on `stack`.
+    """
+    starts = [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
+    inject = _common_state_layer(rows, starts, first_layer) if anatomy.cached else None
+    band: list[Tensor] = []
+    prefix = _Prefix(model, anatomy, rows, starts, inject or 0, live)
+    if anatomy.cache == "in place":
+        attend_in_place(stack, anatomy.decoder)
+    if inject is not None:  # before the band's hooks: hooks run in the order of registration
+        _inject(stack, anatomy, rows, starts, inject, live)
+    if live is not None:
+        only_live_gradients(stack, anatomy.layers, first_layer, prefix.size, live)
+    _record_band(stack, anatomy, band, first_layer)
+    return Suffix(rows, starts, prefix.run_suffix(), band)
+
+
+class _Prefix:
+    """The rows' positions before the suffix, in a cache, and the suffix aligned behind them: prefixes padded on the left,
+    suffixes on the right, so that column 0 of the suffix is the earliest token asked for in every row."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        anatomy: Anatomy,
+        rows: Sequence[Row],
+        starts: Sequence[int],
+        first_run: int,
+        live: Live | None,
+    ) -> None:
+        self.anatomy, self.live = anatomy, live
+        self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+        ids = [[*row.prompt_ids, *row.response_ids[:-1]] for row in rows]  # the last token predicts nothing in J
+        self.width = max(starts)
+        length = max(len(i) - s for i, s in zip(ids, starts, strict=True))
+        self.size = (len(rows), length)
+        size = (len(rows), self.width + length)
+        tokens, mask, positions = (torch.zeros(size, dtype=torch.long) for _ in range(3))
+        for b, (row, start) in enumerate(zip(ids, starts, strict=True)):
+            at = slice(self.width - start, self.width - start + len(row))
+            tokens[b, at] = torch.tensor(row)
+            mask[b, at] = 1
+            positions[b, at] = torch.arange(len(row))
+        self.tokens, self.mask, self.positions = (x.to(self.device) for x in (tokens, mask, positions))
+        self.cache = self._cache(rows, starts, first_run)
+
+    def _cache(self, rows: Sequence[Row], starts: Sequence[int], first_run: int) -> DynamicCache | None:
+        """The prefix's keys and values; those of layers before `first_run`, which are passed through, are left out."""
+        if not self.anatomy.cached:
+            return None
+        states = [row.state for row in rows]
+        kept: list[tuple[Tensor, Tensor] | None]
+        if first_run and all(s is not None for s in states):
+            lower = [None] * first_run
+            upper = range(len(self.anatomy.layers) - first_run)
+            kept = [*lower, *(self._kept([s for s in states if s is not None], starts, index) for index in upper)]
+        elif self.width:
+            cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
+            with torch.no_grad():
+                self._forward(slice(0, self.width), self.mask[:, : self.width], cache)
+            kept = [(layer.keys, layer.values) for layer in cache.layers]
+        else:
+            kept = [None] * len(self.anatomy.layers)
+        return cache_of(kept, self.width, in_place=self.anatomy.cache == "in place", live=self.live)
+
+    def _kept(self, states: list[GenerationState], starts: Sequence[int], layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one kept layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""
+        keys, values = (
+            [_left(kv[layer][:, :, :n], self.width) for kv, n in zip(kept, starts, strict=True)]
+            for kept in ([s.cache_keys for s in states], [s.cache_values for s in states])
+        )
+        return (keys[0], values[0]) if len(states) == 1 else (torch.cat(keys), torch.cat(values))
+
+    def run_suffix(self) -> Tensor:
+        return self._forward(slice(self.width, None), self.mask, self.cache)
+
+    def _forward(self, at: slice, mask: Tensor, cache: DynamicCache | None) -> Tensor:
+        hidden: Tensor = self.anatomy.decoder(
+            input_ids=self.tokens[:, at],
+            attention_mask=mask,
+            position_ids=self.positions[:, at],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        return hidden
+
+
+def _left(x: Tensor, width: int) -> Tensor:
+    return x if x.shape[2] == width else pad(x, (0, 0, width - x.shape[2], 0))
+
+
+def _record_band(stack: ExitStack, anatomy: Anatomy, band: list[Tensor], first_layer: int) -> None:
+    """The graph starts at h^(first_layer): detached there, recorded from there on."""
+
+    def start(hidden: Tensor) -> Tensor:
+        band.append(hidden.detach().requires_grad_(True))
+        return band[-1]
+
+    def record(hidden: Tensor) -> None:
+        band.append(hidden)
+
+    for index, layer in enumerate(anatomy.layers):
+        if index >= first_layer:
+            on_input(stack, layer, start if index == first_layer else record)
+
+
+def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:
+    """The layer whose kept input can replace the lower layers' run: all rows kept it, from early enough on."""
+    layers = {row.state.band_layer if row.state else None for row in rows}
+    layer = layers.pop() if len(layers) == 1 else None
+    if layer is None or layer > first_layer:
+        return None
+    early = all(row.state and row.state.first <= start for row, start in zip(rows, starts, strict=True))
+    return layer if early else None
+
+
+def _inject(
+    stack: ExitStack, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], layer: int, live: Live | None
+) -> None:
+    """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave."""
+    states = [row.state for row in rows if row.state]
+    skips = [start - state.first for start, state in zip(starts, states, strict=True)]
+    length = max(len(s.band_states) - n for s, n in zip(states, skips, strict=True))
+
+    def stacked(kept: Sequence[Tensor]) -> Tensor:  # (B, S, width)
+        if len(kept) == 1:
+            return kept[0][skips[0] :].unsqueeze(0)
+        return torch.stack([pad(x[n:], (0, 0, 0, length - len(x) + n)) for x, n in zip(kept, skips, strict=True)])
+
+    for index in range(layer):
+        pass_through(stack, anatomy.layers[index])
+    entering = stacked([s.band_states for s in states])
+    on_input(stack, anatomy.layers[layer], lambda _: entering)
+    names = set.intersection(*(set(s.linear_outputs) for s in states))
+    replay(stack, anatomy.layers, {name: stacked([s.linear_outputs[name] for s in states]) for name in names}, live)

@@ -1,0 +1,149 @@
+"""Each claim of an answer gets what the slow reference gives when J is restricted to the claim's tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_reference import slow_hybridgrad
+
+from guardrail.errors import ScoringError
+from guardrail.model import prefix, replay
+from guardrail.model.local import LocalModel
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.suffix import Row
+from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
+from guardrail.types import Trace
+
+PARTS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
+PROMPT = [1, 7, 30, 41, 5, 99, 200, 17, 64, 33, 8, 150, 42, 6, 77, 21, 12, 90, 55, 301]  # longer than the windows of 8
+RESPONSE = [140, 9, 260, 31, 88, 17, 203, 45, 61, 2]
+SPANS = [(0, 4), (4, 5), (3, 8), (8, 9), (0, 10)]  # of one token, overlapping, in the middle, the whole
+
+model_of = cache(tiny_model)
+
+
+def given_trace(response=RESPONSE):
+    return Trace((), tuple(PROMPT), tuple(response), "said", "given")
+
+
+def agree(score, reference, rel=1e-4):
+    assert {p: getattr(score, p) for p in PARTS} == pytest.approx({p: reference[p] for p in PARTS}, rel=rel)
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MORE_ARCHITECTURES])
+def test_spans_from_ids(architecture):
+    model = model_of(architecture)
+    for score, span in zip(
+        HybridGradScorer(model, semantic_token=-4).score_spans([given_trace()], [SPANS])[0], SPANS, strict=True
+    ):
+        agree(score, slow_hybridgrad(model, PROMPT, RESPONSE, token=-4, span=span))
+        assert score.length == span[1] - span[0]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_spans_after_generation(architecture):
+    local = LocalModel(model_of(architecture), tiny_tokenizer())
+    scorer = HybridGradScorer(local)
+    traces = local.generate_batch(
+        ["What is it?", "And why is it so, in a few words?"], max_new_tokens=8, keep=scorer.keep
+    )
+    traces = [replace(t, text="said") for t in traces]
+    spans = [[(0, 3), (2, len(t.response_ids))] for t in traces]
+    for trace, parts, scores in zip(traces, spans, scorer.score_spans(traces, spans), strict=True):
+        for part, score in zip(parts, scores, strict=True):
+            agree(
+                score,
+                slow_hybridgrad(
+                    local.model, trace.prompt_ids, trace.response_ids, token=local.semantic_token.offset, span=part
+                ),
+            )
+
+
+@pytest.mark.parametrize("stored", [0, 2**20])
+@pytest.mark.parametrize("architecture", ["llama", "gpt_oss", "gemma2"])
+def test_both_forms_of_attention(architecture, stored, monkeypatch):
+    """Weights kept for the backward pass, and block by block."""
+    monkeypatch.setattr(prefix, "_STORED", stored)
+    monkeypatch.setattr(prefix, "_CPU_BLOCK", 1)  # blocks of 64 positions
+    prompt = (PROMPT * 8)[:150]
+    model = model_of(architecture)
+    trace = replace(given_trace(), prompt_ids=tuple(prompt))
+    for score, span in zip(
+        HybridGradScorer(model, semantic_token=-4).score_spans([trace], [SPANS])[0], SPANS, strict=True
+    ):
+        agree(score, slow_hybridgrad(model, prompt, RESPONSE, token=-4, span=span))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_the_whole_answer_is_a_span(data):
+    response = data.draw(st.lists(st.integers(3, 300), min_size=1, max_size=12))
+    scorer = HybridGradScorer(model_of("qwen3"), semantic_token=-3)
+    spans = [(0, len(response))] * data.draw(st.integers(1, 3))
+    whole = scorer.score(PROMPT, response)
+    for score in scorer.score_spans([given_trace(response)], [spans])[0]:
+        agree(score, {part: getattr(whole, part) for part in PARTS}, rel=1e-5)
+
+
+def test_what_comes_after_a_span_does_not_matter():
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
+    [before] = scorer.score_spans([given_trace()], [[(2, 5)]])[0]
+    [after] = scorer.score_spans([given_trace([*RESPONSE[:5], 250, 7, 7])], [[(2, 5)]])[0]
+    agree(after, {part: getattr(before, part) for part in PARTS}, rel=1e-6)
+
+
+def test_backward_products_end_with_the_span(monkeypatch):
+    """The saving is there: rows behind a span enter no matrix product, replayed or not."""
+    seen = []
+    pad = replay.pad
+    monkeypatch.setattr(replay, "pad", lambda x, size: seen.append(x.shape[1]) or pad(x, size))
+    model = model_of("llama")
+    scorer = HybridGradScorer(model, semantic_token=-4)
+    scorer.read_spans(Row(PROMPT, RESPONSE), [(0, 2), (2, 6)], [-4], 2)
+    assert set(seen) == {3 + 2, 3 + 6}  # three prompt tokens lie between t* and the first response token
+
+
+def test_gradients_of_float16_do_not_vanish():
+    model = tiny_model("llama").to(torch.float16)
+    scores = HybridGradScorer(model, semantic_token=-4).score_spans([given_trace()], [SPANS])[0]
+    for score, span in zip(scores, SPANS, strict=True):
+        agree(score, slow_hybridgrad(tiny_model("llama"), PROMPT, RESPONSE, token=-4, span=span), rel=0.05)
+
+
+def test_an_unscorable_answer_has_unscorable_claims():
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
+    trace = replace(given_trace(), prompt_truncated=True)
+    scores = scorer.score_spans([trace], [[(0, 2), (2, 5)]])[0]
+    assert [(s.unscored, s.length) for s in scores] == [("prompt_truncated", 2), ("prompt_truncated", 3)]
+
+
+def test_no_spans_no_scores():
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
+    assert scorer.score_spans([given_trace(), given_trace()], [[], []]) == [[], []]
+
+
+@pytest.mark.parametrize("span", [(0, 0), (3, 2), (-1, 2), (0, 11), (11, 12)])
+def test_a_span_outside_the_answer_is_refused(span):
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
+    with pytest.raises(ScoringError, match=r"is empty or not within the response's 10 tokens"):
+        scorer.score_spans([given_trace()], [[span]])
+
+
+def test_the_model_is_left_as_it_was():
+    model = tiny_model("llama")
+    before = [
+        (n, id(m), dict(m.__dict__.get("_forward_pre_hooks", {})), "forward" in m.__dict__)
+        for n, m in model.named_modules()
+    ]
+    HybridGradScorer(model, semantic_token=-4).score_spans([given_trace()], [SPANS])
+    after = [
+        (n, id(m), dict(m.__dict__.get("_forward_pre_hooks", {})), "forward" in m.__dict__)
+        for n, m in model.named_modules()
+    ]
+    assert before == after
+    assert all(p.grad is None for p in model.parameters())
