@@ -1,8 +1,8 @@
 """The bundled questions and retrieval passages: factual short-answer questions with every accepted answer.
 
-What it does: hands out the questions of questions.jsonl, split into a calibration and a held-out half, and the
-paths of the question and passage files. All of it was written for this project, from the tables in facts/ by
-guardrail.data.build, and needs no network.
+What it does: hands out the questions of questions.jsonl and those of claim_questions.jsonl (several facts of one subject in
+one answer), each split into a calibration and a held-out half, and the paths of these files and of the passages. All of it
+was written for this project, from the tables in facts/ by guardrail.data.build, and needs no network.
 
 What it does not know about: models, scores, how an answer is compared with the accepted ones, and retrieval.
 """
@@ -10,11 +10,21 @@ What it does not know about: models, scores, how an answer is compared with the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["Question", "Split", "load_questions", "passages_path", "questions_path"]
+__all__ = [
+    "ClaimQuestion",
+    "Question",
+    "Split",
+    "claim_questions_path",
+    "load_claim_questions",
+    "load_questions",
+    "passages_path",
+    "questions_path",
+]
 
 Split: TypeAlias = Literal["calibration", "heldout"]
 
@@ -36,9 +46,28 @@ class Question:
     split: Split
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimQuestion:
+    """Several questions about one subject in one text, and the fact that each asks for: `about`, `values`, as in the file.
+
+    No subject is in both splits, nor is a fact that a question of `load_questions` asks for or tells in the other split.
+    """
+
+    id: str
+    kind: str
+    question: str
+    facts: tuple[dict[str, list[str]], ...]
+    split: Split
+
+
 def questions_path() -> Path:
     """The file with all bundled questions, one JSON object a line."""
     return _HERE / "questions.jsonl"
+
+
+def claim_questions_path() -> Path:
+    """The file with all bundled questions for claims, one JSON object a line."""
+    return _HERE / "claim_questions.jsonl"
 
 
 def passages_path() -> Path:
@@ -48,8 +77,17 @@ def passages_path() -> Path:
 
 def load_questions(split: Split | None = None) -> list[Question]:
     """The bundled questions in file order, of one split or (by default) of both."""
+    questions = [Question(**{**row, "answers": tuple(row["answers"])}) for row in _rows(questions_path(), split)]
+    return [question for question in questions if split is None or question.split == split]
+
+
+def load_claim_questions(split: Split | None = None) -> list[ClaimQuestion]:
+    """The bundled questions for claims in file order, of one split or (by default) of both."""
+    questions = [ClaimQuestion(**{**row, "facts": tuple(row["facts"])}) for row in _rows(claim_questions_path(), split)]
+    return [question for question in questions if split is None or question.split == split]
+
+
+def _rows(path: Path, split: str | None) -> Iterator[dict[str, Any]]:
     if split not in (None, "calibration", "heldout"):
         raise ValueError(f"split must be 'calibration', 'heldout' or None, not {split!r}")
-    rows = (json.loads(line) for line in questions_path().read_text(encoding="utf-8").splitlines())
-    questions = [Question(**{**row, "answers": tuple(row["answers"])}) for row in rows]
-    return [question for question in questions if split is None or question.split == split]
+    yield from (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())

@@ -1,7 +1,7 @@
-"""Builds questions.jsonl and passages.jsonl: `python -m guardrail.data.build`.
+"""Builds questions.jsonl, claim_questions.jsonl and passages.jsonl: `python -m guardrail.data.build`.
 
 What it does: asks every source for its questions and sentences, keeps some of them, assigns the questions to the two
-splits, puts the sentences together in passages, and writes both files.
+splits, puts the sentences together in passages, and writes the files.
 
 What it knows nothing about: the tables, how a question or a sentence is worded, who loads the files, and how answers
 are judged.
@@ -14,6 +14,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from guardrail.data import (
+    claim_questions_path,
+    claims_from_facts,
     passages_from_facts,
     passages_path,
     questions_from_facts,
@@ -26,6 +28,7 @@ from guardrail.data.wording import normalized, reveals, slug
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from guardrail.data.claims_from_facts import FactDraft, SubjectDraft
     from guardrail.data.drafts import Draft, Fact
 
 # Of every hundred entities this many get a passage, so that retrieval can help and can also find nothing.
@@ -48,6 +51,17 @@ QUESTION_SOURCES: tuple[Callable[[], Iterator[Draft]], ...] = (
     questions_from_facts.word_questions,
     questions_from_numbers.arithmetic_questions,
     questions_from_facts.trivia_questions,
+)
+
+CLAIM_SOURCES: tuple[Callable[[], Iterator[SubjectDraft]], ...] = (
+    claims_from_facts.country_subjects,
+    claims_from_facts.element_subjects,
+    claims_from_facts.book_subjects,
+    claims_from_facts.scientist_subjects,
+    claims_from_facts.us_state_subjects,
+    claims_from_facts.work_subjects,
+    claims_from_facts.place_subjects,
+    claims_from_facts.animal_subjects,
 )
 
 FACT_SOURCES: tuple[Callable[[], Iterator[Fact]], ...] = (
@@ -88,6 +102,31 @@ def question_rows() -> list[dict[str, object]]:
     return rows
 
 
+def claim_rows() -> list[dict[str, object]]:
+    """All rows of claim_questions.jsonl: two facts or more of one subject, none that the other split's answers tell."""
+    splits = {str(row["id"]): str(row["split"]) for row in question_rows()}
+    rows: list[dict[str, object]] = []
+    for draft in (draft for source in CLAIM_SOURCES for draft in source()):
+        split, facts = facts_of_one_split(draft, splits)
+        if len(facts) > 1:
+            question = "\n".join(f"{i}. {fact.question}" for i, fact in enumerate(facts, start=1))
+            row = {"id": draft.id, "kind": draft.kind, "question": question}
+            told = [{"about": list(fact.about), "values": list(fact.values)} for fact in facts]
+            rows.append({**row, "facts": told, "split": split})
+    return rows
+
+
+def facts_of_one_split(draft: SubjectDraft, splits: dict[str, str]) -> tuple[str, list[FactDraft]]:
+    """The split that leaves more of the subject's facts, and these facts; a hash of the subject settles a tie."""
+    left = {
+        split: [fact for fact in draft.facts if all(splits.get(id_, split) == split for id_ in fact.told_by)]
+        for split in ("calibration", "heldout")
+    }
+    usual = split_of(f"claims-{draft.id}")
+    split = max(left, key=lambda name: (len(left[name]), name == usual))
+    return split, left[split]
+
+
 def passage_rows() -> list[dict[str, str]]:
     """All rows of passages.jsonl: the sentences of one title, a few a passage."""
     by_title: dict[str, list[str]] = defaultdict(list)
@@ -109,6 +148,7 @@ def to_jsonl(rows: Iterable[object]) -> str:
 
 def main() -> None:
     questions_path().write_text(to_jsonl(question_rows()), encoding="utf-8", newline="\n")
+    claim_questions_path().write_text(to_jsonl(claim_rows()), encoding="utf-8", newline="\n")
     passages_path().write_text(to_jsonl(passage_rows()), encoding="utf-8", newline="\n")
 
 
