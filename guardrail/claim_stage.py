@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guardrail.calibrated import Calibrated, calibrated
+from guardrail.calibration.labels import label_for
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.claims.align import with_tokens
@@ -134,3 +135,19 @@ def claim_stage(
 
         verifier = ModelVerifier(model, scorer)
     return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
+
+
+def settled(claims: Sequence[JudgedClaim]) -> list[Confidence]:
+    """The claims' confidences for rules on the whole answer: what evidence settled is no matter of the model's any more.
+
+    A supported claim counts as sure, a contradicted one as wrong; the others keep what the calibrator says.
+    """
+    certain = {"supported": 1.0, "contradicted": 0.0}
+    out = []
+    for claim in claims:
+        p = certain.get(claim.verification.support) if claim.verification else None
+        known = (
+            claim.confidence if p is None else replace(claim.confidence, p_correct=p, low=p, high=p, label=label_for(p))
+        )
+        out.append(known)
+    return out

@@ -10,7 +10,7 @@ from guardrail.actions import Retriever, find_evidence
 from guardrail.actions.rewrite import rewrite
 from guardrail.calibrated import Calibrated
 from guardrail.case import Case, PassOn, share, unlike_in_length
-from guardrail.claim_stage import ClaimStage, without_text
+from guardrail.claim_stage import ClaimStage, settled, without_text
 from guardrail.policy import Policy
 from guardrail.types import Confidence, Decision, Score, Trace
 
@@ -68,7 +68,7 @@ class Judge:
                 finish_reason=trace.finish_reason,
                 retriever=may_retrieve,
                 fired=case.fired,
-                claims=case.claims if self.claim_stage is not None else None,
+                claims=settled(case.claims) if self.claim_stage is not None else None,
             )
             case.spend("decide", began)
             if decision.action != "retrieve" or self.retriever is None:

@@ -37,7 +37,7 @@ class Curve(NamedTuple):
         return cls(blocks[0].first, blocks[-1].last, score, np.array(values), points)
 
     def at_one(self, score: float) -> tuple[float, float, float]:
-        """`at` for one score, (p_correct, low, high), in plain Python: every answer passes here, and numpy takes ten times as long."""
+        """`at` for one score, (p_correct, low, high), in plain Python: every answer passes here, and numpy is slower."""
         i = bisect_right(self.points, score, key=itemgetter(0))
         if i in (0, len(self.points)):
             return self.points[min(i, len(self.points) - 1)][1:]
