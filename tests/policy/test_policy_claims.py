@@ -209,7 +209,7 @@ CLAIM = "  - {name: a, for: claim, "
         ),
         (CLAIM + "then: keep, when: {not: {}}}", "rules[0].when has an empty 'not', which never holds"),
         (
-            CLAIM + "then: keep, say: x}",
+            CLAIM + "then: keep, say: '{answer}'}",
             "rules[0] has 'say', but then: keep shows no wording; of the rules for claims only hedge does",
         ),
         (
