@@ -1,11 +1,11 @@
-"""`guardrail calibrate`: questions with accepted answers -> a calibrator."""
+"""`guardrail calibrate`: questions with accepted answers, or with facts for claims -> a calibrator."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from guardrail.cli import options
@@ -13,24 +13,40 @@ from guardrail.cli import options
 DIRECT = "Please directly answer the following question with one or few words:\n{question}"
 """The prompt of arXiv 2605.04638."""
 
+IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
+"""The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
+
+LONGEST = {"answer": 64, "claim": 160}
+
 
 def calibrate(
     data: Annotated[
         str,
         typer.Argument(
             metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled calibration questions.",
+            help="Rows of `question` and `answers` (accepted forms); for claims, of `question` and `facts`, or labelled "
+            "`claims` of an `answer`. 'bundled': the bundled calibration questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
-    grader: Annotated[str, typer.Option(metavar="KIND", help="alias, exact or f1.")] = "alias",
+    unit: options.Unit = "answer",
+    grader: Annotated[
+        str | None, typer.Option(metavar="KIND", help="alias (default), exact or f1; claims are graded by their facts.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="How to ask; {question} is filled in.")] = DIRECT,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: 64; 160 for claims.")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="How to ask; {question} is filled in. Default: for a few words; for claims, sentences."
+        ),
+    ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
     keep_paper_profile: Annotated[
         bool, typer.Option("--paper", help="Eq. 6 at the template's token; choose no other profile.")
@@ -44,13 +60,18 @@ def calibrate(
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
-    from guardrail.evaluation.datasets import load_questions_from
+    from guardrail.evaluation.claim_rows import claim_data_hash, load_claim_rows_from
+    from guardrail.evaluation.datasets import data_hash, load_questions_from
     from guardrail.evaluation.graders import get_grader
 
+    prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
-    chosen = get_grader(grader)
-    questions = load_questions_from(data, "calibration", limit)
+    if unit == "claim" and grader is not None:
+        raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    chosen = get_grader(grader or "alias")
+    questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
+    rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
     if not output.parent.is_dir():
         raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
     if not output.name or output.is_dir():
@@ -61,31 +82,42 @@ def calibrate(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.cli import render
+    from guardrail.cli import figures
 
-    from guardrail.evaluation.collect import Asking, collect
+    from guardrail.evaluation.asking import Asking
+    from guardrail.evaluation.collect import collect
+    from guardrail.evaluation.collect_claims import collect_claims, identity_of
     from guardrail.evaluation.fitting import fit_calibrator, prior_profile
 
-    asking = Asking(prompt, system, max_new_tokens)
-    answers = collect(
-        local,
-        questions,
-        chosen,
-        asking,
-        run=run,
-        resume=resume,
-        batch_size=batch_size,
-        progress=runtime.counter("questions answered"),
-    )
+    asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
+    running: dict[str, Any] = {
+        "run": run,
+        "resume": resume,
+        "batch_size": batch_size,
+        "progress": runtime.counter("questions answered"),
+    }
+    fitting: dict[str, Any] = {
+        "command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
+        "keep_profile": prior_profile(local) if keep_paper_profile else None,
+    }
+    if unit == "claim":
+        from guardrail.claims.sentences import SentenceClaims
+
+        extractor = SentenceClaims()
+        claims = collect_claims(local, rows, extractor, asking, **running)
+        sample, left_out = claims.sample, claims.left_out
+        fitting |= {
+            "questions": [row.question for row in rows],
+            "data": claim_data_hash(rows),
+            "grader": "facts",
+            "extractor": identity_of(extractor),
+            "whole": claims.whole_sample if len(claims.claims) else None,
+        }
+    else:
+        answers = collect(local, questions, chosen, asking, **running)
+        sample, left_out = answers.sample, {"unscored": len(answers.records) - len(answers.scored)}
+        fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
     runtime.say("choosing the profile by cross-validation and fitting")
-    fit = fit_calibrator(
-        local,
-        questions,
-        answers,
-        asking,
-        grader=grader,
-        command=shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
-        keep_profile=prior_profile(local) if keep_paper_profile else None,
-    )
+    fit = fit_calibrator(local, sample, asking, left_out=left_out, **fitting)
     fit.calibrator.save(output)
-    render.fit(runtime.console(), fit, output)
+    figures.fit(runtime.console(), fit, output)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from guardrail.cli import options
 
 if TYPE_CHECKING:
+    from guardrail.evaluation.assess import Assessment
+    from guardrail.evaluation.assess_claims import ClaimAssessment
     from guardrail.policy import Policy
 
 
@@ -18,7 +20,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled held-out questions.",
+            help="Rows of `question` and `answers` (accepted forms); for claims, of `question` and `facts`, or labelled "
+            "`claims` of an `answer`. 'bundled': the bundled held-out questions.",
         ),
     ],
     calibrator: Annotated[
@@ -27,6 +30,7 @@ def evaluate(
             "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the shipped one."
         ),
     ] = None,
+    unit: options.Unit = "answer",
     model: options.Model = options.DEFAULT_MODEL,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", metavar="NAME|FILE", help="Repeatable. Default: all shipped.")
@@ -43,58 +47,86 @@ def evaluate(
     dtype: options.Dtype = None,
     as_json: options.Json = False,
 ) -> None:
-    """AUROC, AURC, Brier, ECE, accuracy and top labels with 95 % intervals, and what policies would have done."""
+    """AUROC, AURC, Brier, ECE, accuracy and top labels with 95 % intervals, and what policies would have done.
+
+    With --unit claim, by claim, against one score for the whole answer.
+    """
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.errors import CalibrationError, DataError
+    from guardrail.evaluation.claim_rows import load_claim_rows_from
     from guardrail.evaluation.datasets import check_no_leak, load_questions_from
     from guardrail.evaluation.graders import get_grader
     from guardrail.policy import Policy
 
     if resume and run is None:
         raise DataError("--resume needs --run FILE, the file to go on with")
-    policies = [Policy.load(name) for name in policy] if policy else _of_whole_answers()
-    questions = load_questions_from(data, "heldout", limit)
+    if unit == "claim" and grader is not None:
+        raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    policies = [Policy.load(name) for name in policy] if policy else _shipped_for(unit)
+    questions = load_questions_from(data, "heldout", limit) if unit == "answer" else []
+    rows = load_claim_rows_from(data, "heldout", limit) if unit == "claim" else []
     name, fitted = str(calibrator), IsotonicCalibrator.load(calibrator) if calibrator else None
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.cli import render
+    from guardrail.cli import figures
 
+    from guardrail.calibration.provenance import check_compatible
     from guardrail.calibration.shipped import shipped_calibrator
-    from guardrail.evaluation.assess import assess
-    from guardrail.evaluation.collect import Asking, collect
-    from guardrail.guard import Guard
+    from guardrail.claims.sentences import SentenceClaims
+    from guardrail.evaluation.asking import Asking
+    from guardrail.evaluation.assess import assess, profile_of
+    from guardrail.evaluation.assess_claims import assess_claims
+    from guardrail.evaluation.collect import collect
+    from guardrail.evaluation.collect_claims import collect_claims, identity_of
+    from guardrail.scoring.hybridgrad import HybridGradScorer
 
     if fitted is None:
-        found = shipped_calibrator(local.identity)
+        found = shipped_calibrator(local.identity, unit)
         if found is None:
-            raise CalibrationError(f"no calibrator is shipped for {local.name}; give one with --calibrator FILE")
+            raise CalibrationError(
+                f"no calibrator of {unit}s is shipped for {local.name}; give one with --calibrator FILE"
+            )
         name, fitted = found
-    guard = Guard(model=local, policy="observe", calibrator=fitted, calibrator_name=name)  # refuses another model's
     origin = fitted.provenance
     if origin is None:
         raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
-    check_no_leak(origin.questions, questions)
-    asking = Asking(origin.prompt, origin.system, guard.usual_length)
-    answers = collect(
-        local,
-        questions,
-        get_grader(grader or origin.grader),
-        asking,
-        run=run,
-        resume=resume,
-        batch_size=batch_size,
-        progress=runtime.counter("questions answered"),
+    extractor = SentenceClaims()
+    options_here = profile_of(fitted).model_dump(mode="json") if origin.scorer == HybridGradScorer.name else {}
+    check_compatible(
+        origin,
+        local.identity,
+        HybridGradScorer.name,
+        options_here,
+        name,
+        unit=fitted.unit,
+        wanted=unit,
+        extractor=identity_of(extractor) if unit == "claim" else None,
     )
-    result = assess(fitted, answers, policies)
+    check_no_leak(origin.questions, [q.question for q in (*questions, *rows)])
+    length = origin.generation.get("max_new_tokens")
+    asking = Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150)
+    running: dict[str, Any] = {
+        "run": run,
+        "resume": resume,
+        "batch_size": batch_size,
+        "progress": runtime.counter("questions answered"),
+    }
+    result: Assessment | ClaimAssessment
+    if unit == "claim":
+        result = assess_claims(fitted, collect_claims(local, rows, extractor, asking, **running), policies)
+    else:
+        answers = collect(local, questions, get_grader(grader or origin.grader), asking, **running)
+        result = assess(fitted, answers, policies)
     if as_json:
         typer.echo(json.dumps({"model": local.name, "calibrator": name, "data": data, **result.to_dict()}))
     else:
-        render.assessment(runtime.console(), result)
+        figures.assessment(runtime.console(), result)
 
 
-def _of_whole_answers() -> list[Policy]:
-    """The shipped policies that can be measured on answers that were not taken apart."""
+def _shipped_for(unit: Literal["answer", "claim"]) -> list[Policy]:
+    """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
     from guardrail.policy import Policy
 
-    return [policy for policy in map(Policy.load, Policy.shipped()) if not policy.looks_at_claims]
+    shipped = map(Policy.load, Policy.shipped())
+    return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]

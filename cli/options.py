@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,4 +27,9 @@ Calibrator = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
-__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model"]
+Unit = Annotated[
+    Literal["answer", "claim"],
+    typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
+]
+
+__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Unit"]

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.types import Attempt, Label, Verdict
-
-if TYPE_CHECKING:
-    from guardrail.evaluation.assess import Assessment
-    from guardrail.evaluation.fitting import Fit
 
 _CONTROL = {
     c: "�"
@@ -114,86 +107,6 @@ def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: flo
     )
 
 
-def estimate(e: Estimate) -> str:
-    """`0.752 (0.713 to 0.790)`."""
-    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
-
-
-def reliability(bins: Sequence[ReliabilityBin]) -> Table:
-    """Said against seen: answers by the probability they were given."""
-    table = Table(title="Reliability: what was said against what was right", title_justify="left")
-    for heading in ("said", "mean said", "right", "95 % interval", "answers"):
-        table.add_column(heading, justify="right")
-    for b in bins:
-        seen = b.accuracy
-        table.add_row(
-            f"{b.low:.1f} to {b.high:.1f}",
-            f"{b.mean_p:.3f}",
-            f"{seen.value:.3f}",
-            f"{seen.low:.3f} to {seen.high:.3f}",
-            str(seen.n),
-        )
-    return table
-
-
 def shorten(text: str, length: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
-
-
-def fit(console: Console, value: Fit, output: Path) -> None:
-    """What `guardrail calibrate` found."""
-    s, profile = value.selection, value.selection.profile
-    console.print(f"answers scored  {value.n}" + (f" ({value.unscored} unscored)" if value.unscored else ""))
-    console.print(f"accuracy        {estimate(value.metrics['accuracy'])}")
-    console.print(f"AUROC           {estimate(value.metrics['auroc'])}")
-    console.print(f"ECE before      {estimate(value.ece_before)}   of exp(-nll / length), the model's own probability")
-    console.print(f"ECE after       {estimate(value.metrics['ece'])}   cross-validated, as is AUROC")
-    console.print(f"Brier           {estimate(value.metrics['brier'])}")
-    how = "eq. 6" if profile.alpha is None else f"alpha {profile.alpha:g}"
-    console.print(
-        f"profile         token {profile.token} ({escape(profile.token_source)}), band {profile.band}, "
-        f"{profile.reduction}, {profile.scale} scale, {how}"
-    )
-    if s.difference is not None:
-        verdict_ = "adopted" if s.adopted else "not adopted: no better than chance would make it"
-        console.print(
-            f"                chosen by cross-validation: AUROC {s.auroc_chosen:.3f} against {s.auroc_prior:.3f} for the "
-            f"paper's formula at the template's token; difference {estimate(s.difference)}: {verdict_}"
-        )
-    console.print(reliability(value.reliability))
-    console.print(f"written to {output}")
-
-
-def assessment(console: Console, value: Assessment) -> None:
-    """What `guardrail evaluate` found."""
-    out = f", {value.out_of_range} outside the calibrated range" if value.out_of_range else ""
-    console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
-    for name, title in (
-        ("accuracy", "accuracy"),
-        ("auroc", "AUROC"),
-        ("aurc", "AURC"),
-        ("brier", "Brier"),
-        ("ece", "ECE"),
-    ):
-        console.print(f"{title:10} {estimate(value.metrics[name])}")
-    top = value.top_labels
-    right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"
-    console.print(f"high and very high: {estimate(top.share)} of the answers, {right}")
-    console.print(reliability(value.reliability))
-    table = Table(title="What each policy would have done, without a retriever", title_justify="left")
-    for heading in ("policy", "answer", "hedge", "abstain", "shown", "wrong among answered", "wrong among shown"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
-    for p in value.policies:
-        a = p.actions
-        table.add_row(
-            escape(p.policy),
-            str(a["answer"]),
-            str(a["hedge"]),
-            str(a["abstain"]),
-            f"{p.coverage.value:.3f}",
-            estimate(p.error) if p.error else "none answered",
-            estimate(p.error_shown) if p.error_shown else "none shown",
-        )
-    console.print(table)
-    console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")

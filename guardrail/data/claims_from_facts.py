@@ -143,8 +143,8 @@ def work_subjects() -> Iterator[SubjectDraft]:
     for row in table("paintings"):
         if row["city"]:
             key, title = slug(row["title"]), row["title"].rstrip("?")
-            about = ("painted", "painter", "artist", "painting by")
-            artist = FactDraft(f"Who painted {title}?", about, forms(row["artist"]), (f"painter-{key}",))
+            by = ("painted", "painter", "artist", "painting by")
+            artist = FactDraft(f"Who painted {title}?", by, forms(row["artist"]), (f"painter-{key}",))
             city = FactDraft(f"In which city can {title} be seen?", ("city",), forms(row["city"]))
             yield SubjectDraft("painting", f"painting-{key}", (artist, city))
 
@@ -167,8 +167,8 @@ def place_subjects() -> Iterator[SubjectDraft]:
             yield SubjectDraft("city", f"city-{key}", (country, stream))
     for row in table("rivers"):
         name, told_by = river(row["name"]), (f"river-mouth-{slug(row['name'])}",)
-        about = ("flows into", "empties into", "mouth", "body of water")
-        mouth = FactDraft(f"Into which body of water does {name} flow?", about, forms(row["mouth"]), told_by)
+        into = ("flows into", "empties into", "mouth", "body of water")
+        mouth = FactDraft(f"Into which body of water does {name} flow?", into, forms(row["mouth"]), told_by)
         continent = FactDraft(f"On which continent is {name}?", ("continent",), forms(row["continent"]))
         yield SubjectDraft("river", f"river-{slug(row['name'])}", (mouth, continent))
 

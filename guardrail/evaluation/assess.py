@@ -103,16 +103,21 @@ def assess(
 
 def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confidence]:
     """The confidence of every answer; unscored ones have none, with the reason."""
-    if calibrator.provenance is None:
-        raise CalibrationError("this calibrator has no profile; fit it with guardrail calibrate")
-    try:
-        profile = Profile.model_validate(calibrator.provenance.profile)
-    except ValueError as error:
-        raise CalibrationError(f"the calibrator's profile is not one: {' '.join(str(error).split())[:200]}") from error
+    profile = profile_of(calibrator)
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
     for i, value in zip(answers.scored.tolist(), scores(profile, answers.signals).tolist(), strict=True):
         out[i] = calibrator.predict(value)
     return out
+
+
+def profile_of(calibrator: IsotonicCalibrator) -> Profile:
+    """The profile that a calibrator was fitted with. Raises `CalibrationError` where it has none."""
+    if calibrator.provenance is None:
+        raise CalibrationError("this calibrator has no profile; fit it with guardrail calibrate")
+    try:
+        return Profile.model_validate(calibrator.provenance.profile)
+    except ValueError as error:
+        raise CalibrationError(f"the calibrator's profile is not one: {' '.join(str(error).split())[:200]}") from error
 
 
 def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:

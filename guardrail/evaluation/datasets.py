@@ -102,10 +102,10 @@ def data_hash(rows: Iterable[QuestionRow]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def check_no_leak(calibration_digests: Collection[str], rows: Iterable[QuestionRow]) -> None:
-    """Raise `DataError` when a row's question is one that a calibrator was fitted on (given by `question_digest`)."""
+def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]) -> None:
+    """Raise `DataError` when a question is one that a calibrator was fitted on (given by `question_digest`)."""
     seen = frozenset(calibration_digests)
-    leaked = [row.question for row in rows if question_digest(row.question) in seen]
+    leaked = [question for question in questions if question_digest(question) in seen]
     if leaked:
         raise DataError(
             f"{len(leaked)} of these questions were used for calibration, the first is {leaked[0]!r}; "
@@ -135,7 +135,7 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as e:  # our own refusals, an integer of thousands of digits, or endless nesting
         raise DataError(f"{where}: not JSON that can be used: {e}") from e
     if not isinstance(row, dict):
-        raise DataError(f"{where}: a row must be an object in braces, not {_kind(row)}")
+        raise DataError(f"{where}: a row must be an object in braces, not {kind_of(row)}")
     return row
 
 
@@ -154,25 +154,31 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
     for key in ("question", "answers"):
         if key not in row:
             raise DataError(f"{where}: no `{key}`; a row looks like {_EXAMPLE}")
-    question, answers = row["question"], row["answers"]
-    if not isinstance(question, str):
-        raise DataError(f"{where}: `question` must be a string, not {_kind(question)}")
-    if not question.strip():
-        raise DataError(f"{where}: `question` is empty; write it, or remove the row")
+    question, answers = checked_text(row["question"], "question", where), row["answers"]
     if not isinstance(answers, list):
-        raise DataError(f'{where}: `answers` must be a list of strings, such as ["Paris"], not {_kind(answers)}')
+        raise DataError(f'{where}: `answers` must be a list of strings, such as ["Paris"], not {kind_of(answers)}')
     if not answers:
         raise DataError(f"{where}: `answers` is empty; list at least one accepted answer, or remove the row")
     for answer in answers:
         if not isinstance(answer, str):
-            raise DataError(f"{where}: `answers` holds {_kind(answer)}; put it in quotes")
+            raise DataError(f"{where}: `answers` holds {kind_of(answer)}; put it in quotes")
         if not any(c.isalnum() for c in answer):
             raise DataError(f"{where}: the accepted answer {answer!r} has no letter or digit, so nothing can match it")
     extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
     return QuestionRow(question, tuple(answers), extra)
 
 
-def _kind(value: object) -> str:
+def checked_text(value: object, key: str, where: str) -> str:
+    """A string that is not blank; `key` names it in the message."""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{key}` must be a string, not {kind_of(value)}")
+    if not value.strip():
+        raise DataError(f"{where}: `{key}` is empty; write it, or remove the row")
+    return value
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}

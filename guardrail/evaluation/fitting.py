@@ -1,29 +1,29 @@
-"""Graded answers -> a calibrator with its profile and the evidence for both. Knows nothing about files or screens."""
+"""Graded answers or claims -> a calibrator with its profile and the evidence for both. Knows nothing about files or screens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-
-import numpy as np
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
     Estimate,
-    Floats,
     ReliabilityBin,
+    auroc,
+    bootstrap_difference,
     bootstrap_interval,
     calibration_metrics,
     ece,
     reliability_table,
 )
 from guardrail.calibration.profiles import Selection, fit, scores, select
-from guardrail.calibration.provenance import Provenance
+from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.collect import Answers, Asking
-from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
+from guardrail.evaluation.asking import Asking
+from guardrail.evaluation.datasets import question_digest
+from guardrail.evaluation.readings import Sample
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
@@ -31,12 +31,24 @@ from guardrail.scoring.profile import Profile
 _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Every claim with its whole answer's score, whose profile was chosen in the same way: is one score a claim worth it?
+
+    auroc: of its out-of-fold probabilities. difference: the claims' own AUROC minus it, paired, by answers.
+    """
+
+    auroc: Estimate
+    difference: Estimate
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """A fitted calibrator and what cross-validation says about it; no figure is measured on fitted points.
 
-    metrics: accuracy of all scored answers; auroc, aurc, brier and ece of out-of-fold probabilities, the choice of the
-    profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability.
+    metrics: accuracy of all scored answers (or claims); auroc, aurc, brier and ece of out-of-fold probabilities, the choice of
+    the profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability. n: answers or
+    claims used; answers: the answers that these claims come from; left_out: those that are not used, by reason.
     """
 
     calibrator: IsotonicCalibrator
@@ -44,41 +56,55 @@ class Fit:
     metrics: dict[str, Estimate]
     ece_before: Estimate
     reliability: tuple[ReliabilityBin, ...]
+    unit: Unit
     n: int
-    unscored: int
+    answers: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    baseline: Baseline | None = None
 
 
 def fit_calibrator(
     local: LocalModel,
-    questions: Sequence[QuestionRow],
-    answers: Answers,
+    sample: Sample,
     asking: Asking,
     *,
+    questions: Sequence[str],
+    data: str,
     grader: str,
     command: str,
+    left_out: Mapping[str, int],
+    extractor: ExtractorIdentity | None = None,
+    whole: Sample | None = None,
     keep_profile: Profile | None = None,
     seed: int = 0,
 ) -> Fit:
-    """Choose the profile, fit the calibrator, measure both. keep_profile: use this one instead of choosing.
+    """Choose the profile, fit the calibrator, measure both.
 
-    Raises `CalibrationError` when there are too few answers, or too few right or wrong ones.
+    questions, data: what was asked, and its hash. extractor, whole: for claims, what cut them and the same claims with the
+    numbers of their whole answers. keep_profile: use this one instead of choosing.
+
+    Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """
-    correct = answers.correct[answers.scored]
-    signals = answers.signals
+    correct, signals, groups = sample.correct, sample.signals, sample.groups
     prior = keep_profile or prior_profile(local)
     if len(correct) == 0:
-        raise CalibrationError("none of the answers could be scored; see `unscored` in the run file for the reasons")
+        raise CalibrationError(
+            f"none of the {sample.unit}s could be scored and graded ({_listed(left_out)}); the run file holds the answers"
+        )
     if prior.token not in signals.offsets:
         raise CalibrationError(
             f"the semantic token is at {prior.token}, before the start of the shortest prompt ({signals.offsets[0]})"
         )
-    IsotonicCalibrator().fit(scores(fit(prior, signals), signals), correct)  # refuses bad data before the long part
-    selection = select(prior, signals, correct, choosing=keep_profile is None, seed=seed)
+    before = scores(fit(prior, signals), signals)
+    IsotonicCalibrator().fit(before, correct, unit=sample.unit, groups=groups)  # refuses bad data before the long part
+    choosing = keep_profile is None
+    selection = select(prior, signals, correct, choosing=choosing, seed=seed, groups=groups)
     p = selection.p_correct
-    metrics = calibration_metrics(1 - p, p, correct, seed=seed)
+    metrics = calibration_metrics(1 - p, p, correct, seed=seed, groups=groups)
     calibrator = IsotonicCalibrator().fit(
         scores(selection.profile, signals),
         correct,
+        unit=sample.unit,
         metrics=metrics,
         provenance=Provenance(
             model=local.identity,
@@ -86,8 +112,8 @@ def fit_calibrator(
             profile=selection.profile.model_dump(mode="json"),
             prompt=asking.prompt,
             system=asking.system,
-            data=data_hash(questions),
-            questions=tuple(question_digest(q.question) for q in questions),
+            data=data,
+            questions=tuple(question_digest(q) for q in questions),
             n=len(correct),
             accuracy=float(correct.mean()),
             created=datetime.now(UTC).date().isoformat(),
@@ -95,16 +121,27 @@ def fit_calibrator(
             versions={name: version(name) for name in _VERSIONS},
             grader=grader,
             generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
+            extractor=extractor,
         ),
     )
+    baseline = None
+    if whole is not None:
+        other = select(prior, whole.signals, correct, choosing=choosing, seed=seed, groups=groups).p_correct
+        baseline = Baseline(
+            auroc=bootstrap_interval(auroc, 1 - other, correct, seed=seed, groups=groups),
+            difference=bootstrap_difference(auroc, (1 - p, correct), (1 - other, correct), seed=seed, groups=groups),
+        )
     return Fit(
         calibrator=calibrator,
         selection=selection,
         metrics=metrics,
-        ece_before=bootstrap_interval(ece, own_probability(answers), correct, seed=seed),
+        ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=seed, groups=groups),
         reliability=reliability_table(p, correct),
+        unit=sample.unit,
         n=len(correct),
-        unscored=len(answers.records) - len(correct),
+        answers=len(correct) if groups is None else len(set(groups.tolist())),
+        left_out=left_out,
+        baseline=baseline,
     )
 
 
@@ -114,8 +151,5 @@ def prior_profile(local: LocalModel) -> Profile:
     return Profile(token=token.offset, token_source=token.source)
 
 
-def own_probability(answers: Answers) -> Floats:
-    """exp(-nll / length) of the scored answers, (n,): how probable the model itself found its words, uncalibrated."""
-    mean = [float(np.mean(answers.records[i]["log_probs"])) for i in answers.scored]
-    out: Floats = np.clip(np.exp(np.array(mean)), 0.0, 1.0)
-    return out
+def _listed(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in left_out.items()) or "there was none"

@@ -146,7 +146,6 @@ def test_the_hash_takes_any_text_in_any_order(items, random):
 
 
 def test_a_leak_is_refused_and_named():
-    rows = [QuestionRow("Q1?", ("x",)), QuestionRow("Q2?", ("x",))]
-    check_no_leak([question_digest("Q3?")], rows)
+    check_no_leak([question_digest("Q3?")], ["Q1?", "Q2?"])
     with pytest.raises(DataError, match=r"1 of these questions .* 'Q2\?'"):
-        check_no_leak([question_digest(" q2 ")], rows)
+        check_no_leak([question_digest(" q2 ")], ["Q1?", "Q2?"])

@@ -1,0 +1,128 @@
+"""What fitting and evaluating found -> text on a terminal. Knows nothing about how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from guardrail.cli.render import escape
+from rich.console import Console
+from rich.table import Table
+
+from guardrail.calibration.metrics import Estimate, ReliabilityBin
+from guardrail.evaluation.assess import Assessment
+from guardrail.evaluation.assess_claims import ClaimAssessment
+from guardrail.evaluation.fitting import Fit
+from guardrail.types import CLAIM_ACTIONS
+
+
+def estimate(e: Estimate) -> str:
+    """`0.752 (0.713 to 0.790)`."""
+    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
+
+
+def reliability(bins: Sequence[ReliabilityBin]) -> Table:
+    """Said against seen: answers by the probability they were given."""
+    table = Table(title="Reliability: what was said against what was right", title_justify="left")
+    for heading in ("said", "mean said", "right", "95 % interval", "answers"):
+        table.add_column(heading, justify="right")
+    for b in bins:
+        seen = b.accuracy
+        table.add_row(
+            f"{b.low:.1f} to {b.high:.1f}",
+            f"{b.mean_p:.3f}",
+            f"{seen.value:.3f}",
+            f"{seen.low:.3f} to {seen.high:.3f}",
+            str(seen.n),
+        )
+    return table
+
+
+def fit(console: Console, value: Fit, output: Path) -> None:
+    """What `guardrail calibrate` found."""
+    s, profile = value.selection, value.selection.profile
+    out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
+    of = f" of {value.answers} answers" if value.unit == "claim" else ""
+    console.print(f"{value.unit + 's scored':15} {value.n}{of}" + (f" ({out})" if out else ""))
+    console.print(f"accuracy        {estimate(value.metrics['accuracy'])}")
+    console.print(f"AUROC           {estimate(value.metrics['auroc'])}")
+    console.print(f"ECE before      {estimate(value.ece_before)}   of exp(-nll / length), the model's own probability")
+    console.print(f"ECE after       {estimate(value.metrics['ece'])}   cross-validated, as is AUROC")
+    console.print(f"Brier           {estimate(value.metrics['brier'])}")
+    how = "eq. 6" if profile.alpha is None else f"alpha {profile.alpha:g}"
+    console.print(
+        f"profile         token {profile.token} ({escape(profile.token_source)}), band {profile.band}, "
+        f"{profile.reduction}, {profile.scale} scale, {how}"
+    )
+    if s.difference is not None:
+        verdict_ = "adopted" if s.adopted else "not adopted: no better than chance would make it"
+        console.print(
+            f"                chosen by cross-validation: AUROC {s.auroc_chosen:.3f} against {s.auroc_prior:.3f} for the "
+            f"paper's formula at the template's token; difference {estimate(s.difference)}: {verdict_}"
+        )
+    if value.baseline is not None:
+        console.print(
+            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; by claim it is "
+            f"higher by {estimate(value.baseline.difference)}"
+        )
+    console.print(reliability(value.reliability))
+    console.print(f"written to {output}")
+
+
+def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
+    """What `guardrail evaluate` found."""
+    if isinstance(value, ClaimAssessment):
+        _claims(console, value)
+        return
+    out = f", {value.out_of_range} outside the calibrated range" if value.out_of_range else ""
+    console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
+    _metrics(console, value, "answers")
+    table = Table(title="What each policy would have done, without a retriever", title_justify="left")
+    for heading in ("policy", "answer", "hedge", "abstain", "shown", "wrong among answered", "wrong among shown"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for p in value.policies:
+        a = p.actions
+        table.add_row(
+            escape(p.policy),
+            str(a["answer"]),
+            str(a["hedge"]),
+            str(a["abstain"]),
+            f"{p.coverage.value:.3f}",
+            estimate(p.error) if p.error else "none answered",
+            estimate(p.error_shown) if p.error_shown else "none shown",
+        )
+    console.print(table)
+    console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+
+
+def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -> None:
+    for name, title in (
+        ("accuracy", "accuracy"),
+        ("auroc", "AUROC"),
+        ("aurc", "AURC"),
+        ("brier", "Brier"),
+        ("ece", "ECE"),
+    ):
+        console.print(f"{title:10} {estimate(value.metrics[name])}")
+    top = value.top_labels
+    right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"
+    console.print(f"high and very high: {estimate(top.share)} of the {what}, {right}")
+    console.print(reliability(value.reliability))
+
+
+def _claims(console: Console, value: ClaimAssessment) -> None:
+    out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
+    if value.out_of_range:
+        out = ", ".join(filter(None, [out, f"{value.out_of_range} outside the calibrated range"]))
+    console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({out})" if out else ""))
+    _metrics(console, value, "claims")
+    console.print("[bold]If every claim had its whole answer's score[/]")
+    console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim it is higher by {estimate(value.difference)}")
+    console.print(f"AURC       {estimate(value.whole_aurc)}")
+    table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
+    for heading in ("policy", *(f"{action}: claims, right" for action in CLAIM_ACTIONS if action != "retrieve")):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for p in value.policies:
+        shown = [(p.actions[a], p.right[a]) for a in CLAIM_ACTIONS if a != "retrieve"]
+        table.add_row(escape(p.policy), *(f"{n}, {estimate(right)}" if right else "none" for n, right in shown))
+    console.print(table)

@@ -1,0 +1,144 @@
+"""A calibrator of claims on answers it has not seen, against one score for the whole answer. No files, no screens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.metrics import (
+    Estimate,
+    Floats,
+    ReliabilityBin,
+    TopLabels,
+    accuracy,
+    auroc,
+    bootstrap_difference,
+    bootstrap_interval,
+    calibration_metrics,
+    reliability_table,
+    top_labels_share_and_accuracy,
+)
+from guardrail.calibration.metrics import aurc as aurc_of
+from guardrail.calibration.profiles import fit, scores
+from guardrail.errors import CalibrationError
+from guardrail.evaluation.assess import profile_of
+from guardrail.evaluation.collect_claims import ClaimAnswers
+from guardrail.policy import Policy
+from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOutcome:
+    """What a policy would have done with the claims, without a retriever: how many by action, and the share that is right.
+
+    actions: claims by action. right: None for an action that none had; intervals by answers.
+    """
+
+    policy: str
+    actions: dict[ClaimAction, int]
+    right: dict[ClaimAction, Estimate | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClaimAssessment:
+    """Metrics with 95 % intervals over the n graded and scored claims; every interval draws whole answers.
+
+    answers: those that the claims come from. left_out: claims in no figure, by reason. whole_auroc, whole_aurc: of the
+    BASELINE, which gives every claim its whole answer's score (same token, band and reduction; a quantile scale is that of
+    these answers). difference: AUROC by claim minus the baseline's, paired. Only rankings are compared: the baseline has no
+    calibrator for claims.
+    """
+
+    n: int
+    answers: int
+    left_out: dict[str, int]
+    out_of_range: int
+    metrics: dict[str, Estimate]
+    whole_auroc: Estimate
+    whole_aurc: Estimate
+    difference: Estimate
+    top_labels: TopLabels
+    reliability: tuple[ReliabilityBin, ...]
+    policies: tuple[ClaimOutcome, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "unit": "claim",
+            "n": self.n,
+            "answers": self.answers,
+            "left_out": self.left_out,
+            "out_of_range": self.out_of_range,
+            **{name: asdict(e) for name, e in self.metrics.items()},
+            "whole_answer": {"auroc": asdict(self.whole_auroc), "aurc": asdict(self.whole_aurc)},
+            "auroc_difference": asdict(self.difference),
+            "top_labels": {
+                "share": asdict(self.top_labels.share),
+                "accuracy": asdict(self.top_labels.accuracy) if self.top_labels.accuracy else None,
+            },
+            "reliability": [
+                {"low": b.low, "high": b.high, "mean_p": b.mean_p, "accuracy": asdict(b.accuracy)}
+                for b in self.reliability
+            ],
+            "policies": [asdict(p) for p in self.policies],
+        }
+
+
+def assess_claims(
+    calibrator: IsotonicCalibrator, answers: ClaimAnswers, policies: Sequence[Policy], *, seed: int = 0
+) -> ClaimAssessment:
+    """Measure a calibrator on graded claims of the model it was fitted on.
+
+    Raises `CalibrationError` when no claim is scored and graded, or all are right or all wrong.
+    """
+    correct, groups = answers.correct, answers.groups
+    if len(correct) == 0:
+        raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")
+    profile = profile_of(calibrator)
+    confidences = [calibrator.predict(value) for value in scores(profile, answers.signals).tolist()]
+    p: Floats = np.array([c.p_correct for c in confidences])
+    _, one_each = np.unique(groups, return_index=True)
+    whole = scores(fit(profile, answers.whole.take(one_each)), answers.whole)
+    return ClaimAssessment(
+        n=len(correct),
+        answers=len(one_each),
+        left_out=answers.left_out,
+        out_of_range=sum(not c.in_range for c in confidences),
+        metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups),
+        whole_auroc=bootstrap_interval(auroc, whole, correct, seed=seed, groups=groups),
+        whole_aurc=bootstrap_interval(aurc_of, whole, correct, seed=seed, groups=groups),
+        difference=bootstrap_difference(auroc, (1 - p, correct), (whole, correct), seed=seed, groups=groups),
+        top_labels=top_labels_share_and_accuracy(p, correct),
+        reliability=reliability_table(p, correct),
+        policies=tuple(claim_outcome(policy, confidences, answers, seed=seed) for policy in policies),
+    )
+
+
+def claim_outcome(
+    policy: Policy, confidences: Sequence[Confidence], answers: ClaimAnswers, *, seed: int = 0
+) -> ClaimOutcome:
+    """What `policy` would have done with each claim."""
+    taken = np.array(
+        [
+            policy.decide_claim(c, _score_of(claim), kind=claim["kind"], retriever=False).action
+            for c, claim in zip(confidences, answers.claims, strict=True)
+        ]
+    )
+    right: dict[ClaimAction, Estimate | None] = {}
+    for action in CLAIM_ACTIONS:
+        at = taken == action
+        right[action] = (
+            bootstrap_interval(accuracy, answers.correct[at], seed=seed, groups=answers.groups[at])
+            if at.any()
+            else None
+        )
+    return ClaimOutcome(policy.name, {action: int((taken == action).sum()) for action in CLAIM_ACTIONS}, right)
+
+
+def _score_of(claim: dict[str, Any]) -> Score:
+    """What a policy sees of a claim's score: that there is one, and the length."""
+    return Score(0.0, 0.0, 0.0, 0.0, 0.0, len(claim["entropies"]))

@@ -1,0 +1,97 @@
+"""What one pass tells, as JSON: a run file's records, and the arrays that profiles are chosen from. Knows no questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from guardrail.calibration.folds import Groups
+from guardrail.calibration.metrics import Bools, Floats
+from guardrail.calibration.profiles import Signals
+from guardrail.calibration.provenance import Unit
+from guardrail.model.local import LocalModel
+from guardrail.scoring.gradients import Readout
+from guardrail.scoring.profile import Band, band_start
+from guardrail.types import Trace
+
+OFFSETS = tuple(range(-10, 0))
+"""The prompt tokens whose SemGrad is read: t = 10..1, as in the paper's SPS maps, and the chat template's own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Graded and scored answers or claims, n of them: what a profile is chosen on and a calibrator fitted.
+
+    correct: (n,). log_prob: mean log-probability of the tokens, nats, (n,). groups: which answer each claim comes from, (n,);
+    None for answers.
+    """
+
+    unit: Unit
+    signals: Signals
+    correct: Bools
+    log_prob: Floats
+    groups: Groups | None = None
+
+    @property
+    def own_probability(self) -> Floats:
+        """exp(-nll / length), (n,): how probable the model itself found its words, uncalibrated."""
+        out: Floats = np.clip(np.exp(self.log_prob), 0.0, 1.0)
+        return out
+
+
+def offsets_of(local: LocalModel) -> tuple[int, ...]:
+    return tuple(sorted({*OFFSETS, local.semantic_token.offset}))
+
+
+def record_of(key: str, trace: Trace) -> dict[str, Any]:
+    """An answer's record, without numbers yet."""
+    return {
+        "key": key,
+        "answer": trace.text,
+        "finish_reason": trace.finish_reason,
+        "prompt_tokens": len(trace.prompt_ids),
+        "unscored": None,
+    }
+
+
+def numbers_of(readout: Readout, layers: int) -> dict[str, Any]:
+    """What a record holds of a readout whose first row is the band "code"; or why it holds nothing."""
+    if not readout.finite():
+        return {"unscored": "not_finite"}
+    first = band_start("code", layers)
+    bands: dict[str, list[float]] = {"code": readout.semgrad.mean(0).tolist()}
+    if layers // 2 + 1 < layers:
+        bands["text"] = readout.semgrad[band_start("text", layers) - first :].mean(0).tolist()
+    exgrad = {} if readout.exgrad is None else {"exgrad": readout.exgrad}
+    return {
+        "semgrad": bands,
+        "paragrad": readout.paragrad,
+        **exgrad,
+        "entropies": readout.entropies.tolist(),
+        "log_probs": readout.log_probs.tolist(),
+    }
+
+
+def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int]) -> Signals:
+    """The arrays of scored records, read at `offsets`, ascending. Offsets that some prompt was too short for are left out."""
+    columns = min((len(r["semgrad"]["code"]) for r in records), default=0)
+    semgrad: dict[Band, np.ndarray] = {
+        band: np.array([r["semgrad"][band][-columns:] for r in records])
+        for band in ("code", "text")
+        if all(band in r["semgrad"] for r in records)
+    }
+    return Signals(
+        offsets=tuple(offsets[-columns:]) if columns else (),
+        semgrad=semgrad,
+        paragrad=np.array([r["paragrad"] for r in records]),
+        entropy=np.array([float(np.mean(r["entropies"])) for r in records]),
+        length=np.array([float(len(r["entropies"])) for r in records]),
+    )
+
+
+def log_prob_of(records: Sequence[dict[str, Any]]) -> Floats:
+    """Mean log-probability of each record's tokens, nats, (n,)."""
+    return np.array([float(np.mean(r["log_probs"])) for r in records])
