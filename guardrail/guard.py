@@ -16,9 +16,9 @@ from guardrail.claims.protocol import ClaimExtractor
 from guardrail.errors import CalibrationError, ModelError
 from guardrail.judge import Judge
 from guardrail.messages import as_messages
-from guardrail.model.generate import Keep
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import OnStep
 from guardrail.observation import Observation, Observer

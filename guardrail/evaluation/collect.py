@@ -15,7 +15,7 @@ from guardrail.calibration.profiles import Signals
 from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
-from guardrail.model.generate import Keep
+from guardrail.model.recording import Keep
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start

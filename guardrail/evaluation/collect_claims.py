@@ -21,7 +21,7 @@ from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.claim_grader import grade_claim
 from guardrail.evaluation.claim_rows import ClaimRow, claim_data_hash, row_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
-from guardrail.model.generate import Keep
+from guardrail.model.recording import Keep
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
 

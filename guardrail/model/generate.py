@@ -12,34 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
-from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
+from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import OnStep, Steps, cut, until_end
-from guardrail.model.untouched import on_input, untouched, weights_version
+from guardrail.model.untouched import untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
-
-
-_MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """Which states to keep: those entering layer `band_layer`, from `offset` (negative, from the prompt's end) on."""
-
-    band_layer: int
-    offset: int
-
-    @staticmethod
-    def joined(keeps: Sequence[Keep]) -> Keep | None:
-        """What serves all of them; None where there is none."""
-        return Keep(min(k.band_layer for k in keeps), min(k.offset for k in keeps)) if keeps else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,86 +112,34 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 def _run(
     local: LocalModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
 ) -> list[_Response]:
-    anatomy, device = local.anatomy, local.device
+    device = local.device
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for r, row in enumerate(rows):
         ids[r, width - len(row) :] = torch.tensor(row)
         mask[r, width - len(row) :] = 1
-    keeping = keep is not None and anatomy.cached
-    # A cache without a config keeps every position, also in sliding-window layers: only then can scoring go back to t*.
-    cache = DynamicCache() if keeping else None
-    band: list[Tensor] = []
-    outputs: list[Tensor] = []
-    # (B, T, V) in the head's dtype: cheap for one answer, not for a large batch of long ones
-    keep_outputs = len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS
     start = time.perf_counter()
-    linear: LinearOutputs | None = None
     with untouched(local.model) as stack:
-        if keep is not None and keeping:
-            positions = len(rows) * (room - keep.offset)
-            if kept_bytes(anatomy.layers, keep.band_layer, positions) <= MAX_KEPT_BYTES:
-                linear = LinearOutputs(stack, anatomy.layers, keep.band_layer, -keep.offset)
-            on_input(stack, anatomy.layers[keep.band_layer], _Recorder(band, first=-keep.offset))
-            if keep_outputs:
-                hook = anatomy.head.register_forward_hook(lambda _, __, output: outputs.append(output[:, -1:]))
-                stack.callback(hook.remove)
+        recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
+
+        def so_far(tokens: Sequence[list[int]]) -> list[_Response]:
+            ms = (time.perf_counter() - start) * 1000 / len(rows)
+            ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
+            states = recording.states([response for response, _ in ends]) if recording else [None] * len(rows)
+            return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
+
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            past_key_values=cache,
+            past_key_values=recording.cache if recording else None,
             generation_config=_config(local, decoding, room),
             stopping_criteria=_criteria(local, decoding, width),
         )
-    tokens: list[list[int]] = out[:, width:].tolist()
-    ms = (time.perf_counter() - start) * 1000 / len(rows)
-    ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
-    if keep is None or cache is None:
-        return [_Response(response, text, None, ms) for response, text in ends]
-    band_states = torch.cat(band, dim=1)  # (B, kept, D)
-    head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
-    linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
-    upper, weights = cache.layers[keep.band_layer :], weights_version(local.model)
-    states: list[GenerationState | None] = []
-    own = torch.clone if len(rows) > 1 else _same  # a view would keep the whole batch alive
-    for r, (row, (response, _)) in enumerate(zip(rows, ends, strict=True)):
-        pad, end = width - len(row), width + len(response) - 1
-        if len(row) < -keep.offset:
-            states.append(None)
-            continue
-        kept = slice(-keep.offset + len(response) - 1)
-        states.append(
-            GenerationState(
-                ids=(*row, *response),
-                weights=weights,
-                cache_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in upper),
-                cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in upper),
-                band_layer=keep.band_layer,
-                first=len(row) + keep.offset,
-                band_states=own(band_states[r, kept]),
-                head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
-                linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
-            )
-        )
-    return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
-
-
-class _Recorder:
-    """Keeps the last `first` positions of the prompt's pass, then every position that follows."""
-
-    def __init__(self, into: list[Tensor], first: int) -> None:
-        self.into, self.first = into, first
-
-    def __call__(self, hidden: Tensor) -> None:
-        self.into.append(hidden[:, -self.first :] if not self.into else hidden)
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
+    return so_far(out[:, width:].tolist())
 
 
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:

@@ -13,8 +13,9 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
-from guardrail.model.generate import Decoding, Keep, generate
+from guardrail.model.generate import Decoding, generate
 from guardrail.model.identity import ModelIdentity, identify
+from guardrail.model.recording import Keep
 from guardrail.model.stopping import OnStep, check_stops
 from guardrail.model.untouched import lock_of
 from guardrail.types import Message, Tool, Trace

@@ -32,7 +32,8 @@ class LinearOutputs:
 
     def __init__(self, stack: ExitStack, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
         modules = list(linears(layers, first_layer))
-        self._outputs = {name: _Output(reach) for name, _ in modules}
+        self.paused = False
+        self._outputs = {name: _Output(self, reach) for name, _ in modules}
         for name, module in modules:
             stack.callback(module.register_forward_hook(self._outputs[name]).remove)
 
@@ -70,7 +71,9 @@ def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.L
 
 
 def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
-    if type(module) is not nn.Linear or "forward" in module.__dict__ or module._forward_hooks:
+    if type(module) is not nn.Linear or "forward" in module.__dict__:
+        return False
+    if any(not isinstance(hook, _Output) for hook in module._forward_hooks.values()):
         return False  # a hook of somebody else's would act on what it has given already
     weight = module.weight.data  # quantised weights are tensors of their own kinds, or hold no floating-point numbers
     return type(weight) is Tensor and weight.is_floating_point()
@@ -84,13 +87,15 @@ def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:
 class _Output:
     """A forward hook that keeps one layer's outputs."""
 
-    def __init__(self, reach: int) -> None:
-        self.reach = reach
+    def __init__(self, recording: LinearOutputs, reach: int) -> None:
+        self.recording, self.reach = recording, reach
         self.parts: list[Tensor] = []
         self.versions: list[int] = []
         self.odd = False
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self.recording.paused:
+            return
         if self.odd or output.ndim != 3:
             self.odd = True  # tokens flattened, as in front of experts: not worth untangling
             return

@@ -16,9 +16,9 @@ from torch import nn
 from guardrail.errors import ScoringError
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
-from guardrail.model.generate import Keep
 from guardrail.model.local import LocalModel, end_ids
 from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.model.recording import Keep
 from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from guardrail.model.generate import Keep
+    from guardrail.model.recording import Keep
     from guardrail.types import Score, Trace
 
 

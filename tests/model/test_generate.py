@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardrail.errors import ModelError
-from guardrail.model.generate import Keep
+from guardrail.model.recording import Keep
 from guardrail.testing import tiny_local_model
 
 PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from guardrail.model import generate
+from guardrail.model import recording
 from guardrail.model.replay import LinearOutputs, replay
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
@@ -66,7 +66,7 @@ def test_scores_with_and_without_replay_agree(monkeypatch):
     local = tiny_local_model()
     scorer = HybridGradScorer(local)
     with_replay = local.generate("What is it?", max_new_tokens=8, keep=scorer.keep)
-    monkeypatch.setattr(generate, "MAX_KEPT_BYTES", 0)
+    monkeypatch.setattr(recording, "MAX_KEPT_BYTES", 0)
     without = local.generate("What is it?", max_new_tokens=8, keep=scorer.keep)
     assert len(with_replay.state.linear_outputs) == 14  # 7 in each of the band's layers
     assert not without.state.linear_outputs

@@ -1,0 +1,113 @@
+"""What generation computes and scoring can use again, kept while it runs. Knows nothing about how tokens are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
+from guardrail.model.untouched import on_input, weights_version
+from guardrail.types import GenerationState
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+_MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which states to keep: those entering layer `band_layer`, from `offset` (negative, from the prompt's end) on."""
+
+    band_layer: int
+    offset: int
+
+    @staticmethod
+    def joined(keeps: Sequence[Keep]) -> Keep | None:
+        """What serves all of them; None where there is none."""
+        return Keep(min(k.band_layer for k in keeps), min(k.offset for k in keeps)) if keeps else None
+
+
+class Recording:
+    """Of a left-padded batch, while `stack` is open: the KV cache, the band's input, the head's and linear layers' outputs.
+
+    rows: the prompts' ids. room: the longest response. `cache` is for the generation to fill: one without a config keeps every
+    position, also in sliding-window layers, and only then can scoring go back to t*.
+    """
+
+    def __init__(self, stack: ExitStack, local: LocalModel, rows: Sequence[list[int]], room: int, keep: Keep) -> None:
+        anatomy = local.anatomy
+        self.local, self.rows, self.keep = local, rows, keep
+        self.cache = DynamicCache()
+        self._paused = False
+        self._band: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+        self._linear: LinearOutputs | None = None
+        if kept_bytes(anatomy.layers, keep.band_layer, len(rows) * (room - keep.offset)) <= MAX_KEPT_BYTES:
+            self._linear = LinearOutputs(stack, anatomy.layers, keep.band_layer, -keep.offset)
+        on_input(stack, anatomy.layers[keep.band_layer], self._see_band)
+        # (B, T, V) in the head's dtype: cheap for one answer, not for a large batch of long ones
+        if len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS:
+            stack.callback(anatomy.head.register_forward_hook(self._see_head).remove)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the model may compute something else: nothing of it is kept."""
+        self._paused = True
+        if self._linear is not None:
+            self._linear.paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            if self._linear is not None:
+                self._linear.paused = False
+
+    def states(self, responses: Sequence[Sequence[int]]) -> list[GenerationState | None]:
+        """What was kept of each row, whose response so far has these ids; None where the prompt ends before `keep.offset`."""
+        keep, width = self.keep, max(map(len, self.rows))
+        band_states = torch.cat(self._band, dim=1)  # (B, kept, D)
+        head_outputs = torch.cat(self._outputs, dim=1) if self._outputs else None  # (B, T, V)
+        linear_outputs = self._linear.joined(len(self.rows), band_states.shape[1]) if self._linear else {}
+        upper, weights = self.cache.layers[keep.band_layer :], weights_version(self.local.model)
+        own = torch.clone if len(self.rows) > 1 else _same  # a view would keep the whole batch alive
+        states: list[GenerationState | None] = []
+        for r, (row, response) in enumerate(zip(self.rows, responses, strict=True)):
+            pad, end = width - len(row), width + len(response) - 1
+            if len(row) < -keep.offset:
+                states.append(None)
+                continue
+            kept = slice(-keep.offset + len(response) - 1)
+            states.append(
+                GenerationState(
+                    ids=(*row, *response),
+                    weights=weights,
+                    cache_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in upper),
+                    cache_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in upper),
+                    band_layer=keep.band_layer,
+                    first=len(row) + keep.offset,
+                    band_states=own(band_states[r, kept]),
+                    head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
+                    linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
+                )
+            )
+        return states
+
+    def _see_band(self, hidden: Tensor) -> None:
+        """The last positions of the prompt's pass, then every position that follows."""
+        if not self._paused:
+            self._band.append(hidden if self._band else hidden[:, self.keep.offset :])
+
+    def _see_head(self, _: Any, __: Any, output: Tensor) -> None:
+        if not self._paused:
+            self._outputs.append(output[:, -1:])
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
