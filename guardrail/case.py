@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from guardrail.observation import Stage
@@ -11,6 +12,9 @@ from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Sc
 
 PassOn = Callable[[Trace], bool]
 """Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
+
+Searching = Callable[[], AbstractContextManager[object]]
+"""Makes a context in which the evidence for one conversation is searched, for whoever traces that or works meanwhile."""
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class Case:
     timing_ms: dict[str, float] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     again: bool = False
+    searching: Searching = nullcontext
 
     def attempt(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> None:
         """Record one pass. The trace goes without its states: those are as large as the model's cache."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from guardrail.actions import Retriever, find_evidence, query_of, render, with_e
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.provenance import Provenance, check_compatible, differences
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.case import Case, PassOn, share, unlike_in_length
+from guardrail.case import Case, PassOn, Searching, share, unlike_in_length
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
 from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
@@ -132,11 +133,13 @@ class Guard:
         pass_on: PassOn | None = None,
         retrieve: bool = True,
         on_step: OnStep | None = None,
+        searching: Sequence[Searching] = (),
     ) -> list[Verdict]:
         """`answer` for many conversations, in order, `batch_size` at a time on the model.
 
         tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
         unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
+        searching: contexts for the search of each conversation's evidence, none or one for each.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
@@ -144,7 +147,8 @@ class Guard:
         cases = [self._case(c, system) for c in conversations]
         usual = self._usual("temperature") or 0.0
         sampled = f"temperature {temperature:g}, not the {usual:g} of the calibration" if temperature != usual else ""
-        for case in cases:
+        for case, within in zip(cases, searching or [nullcontext] * len(cases), strict=True):
+            case.searching = within
             case.unlike = "; ".join(filter(None, [case.unlike, sampled, "tools in the prompt" if tools else ""]))
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
@@ -277,7 +281,8 @@ class Guard:
                 return
             case.fired.append(decision.rule)
             began = time.perf_counter()
-            found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
+            with case.searching():
+                found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
             case.spend("retrieve", began)
             if found and found != case.evidence:
                 case.evidence, case.again = found, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -48,6 +49,7 @@ def test_the_contract_to_the_letter():
         "policy": "default",
         "evidence": [{"text": "A passage.", "source": "a.txt", "similarity": 0.5}],
         "latency_ms": {"generate": 1.235, "score": 2.0},
+        "text_hash": hashlib.sha256(b'["I do not know.", []]').hexdigest(),
     }
     assert METADATA_VERSION == 1
 
