@@ -90,10 +90,10 @@ class TestAFormThatComesAsACall:
     def test_other_tools_of_the_agent_pass_unscored(self):
         chat = ChatGuarded(model=calling_model(), policy=NEVER, max_tokens=100)
         form = StructuredTool(name="Joke", description="A joke.", args_schema=Joke.model_json_schema())
-        turn = chat.bind_tools([form, get_weather]).invoke(ASK["messages"])
+        turn = chat.bind_tools([form, get_weather], tool_choice="get_weather").invoke(ASK["messages"])
         assert [c["name"] for c in turn.tool_calls] == ["get_weather"]
         assert read_metadata(turn)["unscored"] == "tool_call"
-        assert chat.bind_tools([get_weather, form]).invoke(ASK["messages"]).content == "No."
+        assert chat.bind_tools([form, get_weather], tool_choice="Joke").invoke(ASK["messages"]).content == "No."
 
     @pytest.mark.parametrize(("policy", "text"), [(NEVER, "No."), (HEDGE, f"Perhaps: {said('Joke')}")])
     def test_the_model_judges_it_if_told_to(self, policy, text):

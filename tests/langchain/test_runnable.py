@@ -228,3 +228,11 @@ class TestTheGate:
             as_retriever_gate(judging(local, SURE, policy="observe"), Passages())
         with pytest.raises(DataError, match="below is 50"):
             as_retriever_gate(judging(local, SURE), Passages(), below=50)
+
+
+def test_usage_is_that_of_all_passes(local, invoke):
+    one, two = ({"input_tokens": i, "output_tokens": 2, "total_tokens": i + 2} for i in (10, 30))
+    said = [AIMessage("First.", usage_metadata=one), AIMessage("Second.", usage_metadata=two)]
+    guard = judging(local, UNSURE, evidence=SURE, retriever=Passages(queries=[]))
+    out = invoke(GuardRunnable(guard, model=Foreign(script=said, calls=[])), "Where?")
+    assert (out.text, out.usage_metadata["input_tokens"], out.usage_metadata["total_tokens"]) == ("Second.", 40, 44)
