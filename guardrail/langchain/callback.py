@@ -123,7 +123,10 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         )
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Judge every generation; annotate all before raising for the first that is too unsure."""
+        """Judge every generation; annotate all before raising `LowConfidenceError` for the first that is too unsure.
+
+        Raises `DataError` for an answer whose question this handler has not seen.
+        """
         asked = self._forget(run_id)
         found = [g for row in response.generations for g in row if isinstance(g, ChatGeneration)]
         unjudged = [g for g in found if is_final(g.message)]

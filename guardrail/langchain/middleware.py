@@ -136,6 +136,7 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
 
     @hook_config(can_jump_to=["end"])
     async def aafter_model(self, state: AgentState[Any], runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """`after_model`, async."""
         return self.after_model(state, runtime)
 
     def hold(self, message: AIMessage, answer: str) -> None:
