@@ -179,12 +179,15 @@ class ChatGuarded(TellingStreams, SharedPasses):
 
         method: "function_calling" (the default where the template takes tools; None where the model calls nothing) or
         "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt; nothing constrains the decoding.
-        Raises `ModelError` for another method, and for options that would do nothing (strict=True among them).
+        Raises `ModelError` for another method, for options that do not exist, and for strict=True with "json_mode".
         """
         method = method or ("function_calling" if self._guard.model.takes_tools else "json_mode")
         if method not in ("function_calling", "json_mode", "json_schema"):
             raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
-        check_kept(kwargs)
+        if method == "json_mode":
+            check_kept(
+                kwargs
+            )  # the others take it, as LangChain's suites want: their answers are checked, not constrained
         if unknown := sorted(kwargs.keys() - {"strict"}):
             raise ModelError(
                 f"with_structured_output has no option {', '.join(unknown)}; there are: method, include_raw"
