@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from guardrail.observation import Stage
@@ -11,6 +12,9 @@ from guardrail.types import Aside, Attempt, Confidence, Decision, Evidence, Judg
 
 PassOn = Callable[[Trace], bool]
 """Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
+
+Searching = Callable[[], AbstractContextManager[object]]
+"""Makes a context in which the evidence for one conversation is searched, for whoever traces that or works meanwhile."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Case:
     timing_ms: dict[str, float] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     again: bool = False
+    searching: Searching = nullcontext
 
     def differs(self, *reasons: str) -> None:
         """Say how the case differs from what calibrators of both units were fitted on; empty reasons are none."""

@@ -6,6 +6,7 @@ Knows nothing about the answer as a whole, nor about what becomes of its text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from guardrail.scoring.protocol import SpanScorer
     from guardrail.verification.protocol import Verifier
 
+Searching = Callable[[], AbstractContextManager[object]]
+"""As in `case.py`: a context in which evidence is searched."""
+
 Clock = Callable[[str], None]
 """Called with a stage's name when the stage ends."""
 
@@ -44,7 +48,7 @@ class ClaimStage:
     verifier: Verifier | None
 
     def judge(
-        self, trace: Trace, question: str, unlike: str, *, may_retrieve: bool, clock: Clock
+        self, trace: Trace, question: str, unlike: str, *, may_retrieve: bool, searching: Searching, clock: Clock
     ) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
         """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
 
@@ -56,7 +60,7 @@ class ClaimStage:
         scores = self.scorer.score_spans([trace], [spans])[0]
         clock("score claims")
         confidences = [self.calibrated.confidence(score, unlike) for score in scores]
-        verifications = self._verified(taken, scores, confidences, question, may_retrieve, clock)
+        verifications = self._verified(taken, scores, confidences, question, searching if may_retrieve else None, clock)
         judged = []
         for claim, span, score, confidence, verification in zip(
             taken.claims, spans, scores, confidences, verifications, strict=True
@@ -74,12 +78,12 @@ class ClaimStage:
         scores: Sequence[Score],
         confidences: Sequence[Confidence],
         question: str,
-        may_retrieve: bool,
+        searching: Searching | None,
         clock: Clock,
     ) -> list[Verification | None]:
         """What evidence says about the claims that the policy wants looked up; None for the others."""
         found: list[Verification | None] = [None] * len(taken.claims)
-        if self.retriever is None or self.verifier is None or not may_retrieve:
+        if self.retriever is None or self.verifier is None or searching is None:
             return found
         wanted: list[int] = []
         for i, (claim, score, confidence) in enumerate(zip(taken.claims, scores, confidences, strict=True)):
@@ -90,7 +94,8 @@ class ClaimStage:
         from guardrail.verification import evidence_for
 
         claims = [taken.claims[i] for i in wanted]
-        evidence = evidence_for(self.retriever, claims, question, self.policy.retrieval.passages)
+        with searching():
+            evidence = evidence_for(self.retriever, claims, question, self.policy.retrieval.passages)
         clock("retrieve")
         for i, verification in zip(wanted, self.verifier.verify(claims, evidence, question=question), strict=True):
             found[i] = verification

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.actions import Retriever, query_of, render, with_evidence
 from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.case import Case, PassOn, share
+from guardrail.case import Case, PassOn, Searching, share
 from guardrail.claim_stage import claim_stage
 from guardrail.claims.protocol import ClaimExtractor
 from guardrail.errors import CalibrationError, ModelError
@@ -161,11 +162,13 @@ class Guard:
         pass_on: PassOn | None = None,
         retrieve: bool = True,
         on_step: OnStep | None = None,
+        searching: Sequence[Searching] = (),
     ) -> list[Verdict]:
         """`answer` for many conversations, in order, `batch_size` at a time on the model.
 
         tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
         unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
+        searching: contexts for the search of each conversation's evidence, none or one for each.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
@@ -173,7 +176,8 @@ class Guard:
         cases = [self._case(c, system) for c in conversations]
         usual = self._asked_as.usual("temperature") or 0.0
         sampled = f"temperature {temperature:g}, not the {usual:g} of the calibration" if temperature != usual else ""
-        for case in cases:
+        for case, within in zip(cases, searching or [nullcontext] * len(cases), strict=True):
+            case.searching = within
             case.differs(sampled, "tools in the prompt" if tools else "")
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]

@@ -53,6 +53,7 @@ class Judge:
                     case.query,
                     _joined(evidence or case.unlike_claims, length),
                     may_retrieve=retrieving,
+                    searching=case.searching,
                     clock=case.clock(),
                 )
             self._decide(case, trace, score, confidence, may_retrieve=retrieving)
@@ -77,7 +78,8 @@ class Judge:
             case.attempt(trace, score, confidence, decision)
             case.fired.append(decision.rule)
             began = time.perf_counter()
-            found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
+            with case.searching():
+                found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
             case.spend("retrieve", began)
             if found and found != case.evidence:
                 case.evidence, case.again = found, True

@@ -12,6 +12,7 @@ Public names load on first use, so that importing this package imports neither t
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ __all__ = [
     "read_metadata",
     "verdict_metadata",
 ]
+
+if find_spec("langchain") is None:
+    __all__.remove(
+        "GuardrailMiddleware"
+    )  # of the extra `agents`; asked for by name, it says so, and `import *` does without
 
 
 def __getattr__(name: str) -> Any:

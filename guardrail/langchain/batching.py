@@ -13,22 +13,26 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 
 from guardrail.langchain.call import Call
+from guardrail.langchain.streaming import Watch
 from guardrail.types import Verdict
 
-Answer = Callable[[Sequence[Call]], Sequence[Verdict]]
+Answer = Callable[[Sequence[Call], Watch], Sequence[Verdict]]
+"""The verdicts on calls with equal options, in order; the watch ends it once nobody waits."""
 
 Start = Callable[[Callable[[], None]], object]
 
 
 class Gathering:
-    """The inputs of one batch. answer: calls -> verdicts, in order. size: how many inputs there are. start: runs the work,
-    here by default; async code gives what runs it beside the event loop.
+    """The inputs of one batch. answer: see `Answer`. size: how many inputs there are. start: runs the work, here by default;
+    async code gives what runs it beside the event loop.
     """
 
     def __init__(self, answer: Answer, size: int, start: Start | None = None) -> None:
         self._answer, self._missing, self._start = answer, size, start or _here
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Future[Verdict]]] = []
+        self._wanted: set[Future[Verdict]] = set()
+        self._watch = Watch()
 
     def join(self, call: Call) -> Future[Verdict]:
         """Hand in a call; its verdict comes once the others have arrived or left."""
@@ -40,6 +44,17 @@ class Gathering:
         """Say that an input needs no answer."""
         self._arrive(None)
 
+    def abandon(self, future: Future[Verdict] | None = None) -> None:
+        """Say that nobody waits for this verdict any more, or for none at all. The last to go ends the pass on the model."""
+        with self._lock:
+            for _, waiting in self._waiting:
+                if future is None or waiting is future:
+                    waiting.cancel()  # without effect once its pass has begun
+            begun = bool(self._wanted)
+            self._wanted = set() if future is None else self._wanted - {future}
+            if future is None or (begun and not self._wanted):
+                self._watch.abandon()
+
     def _arrive(self, handed_in: tuple[Call, Future[Verdict]] | None) -> None:
         with self._lock:
             self._missing -= 1
@@ -50,31 +65,33 @@ class Gathering:
             self._start(self._run)
 
     def _run(self) -> None:
-        """Answer all that wait. Where the batch fails, each is answered alone, so that an error meets its own input only."""
-        waiting = [(call, future) for call, future in self._waiting if future.set_running_or_notify_cancel()]
-        if not waiting:
-            return
+        """Answer all that wait; those with other options, which a callback may have brought, in a pass of their own."""
+        with self._lock:
+            waiting = [(call, future) for call, future in self._waiting if future.set_running_or_notify_cancel()]
+            self._wanted = {future for _, future in waiting}
+        while waiting:
+            options = waiting[0][0].options
+            self._answer_alike([(call, future) for call, future in waiting if call.options == options])
+            waiting = [(call, future) for call, future in waiting if call.options != options]
+
+    def _answer_alike(self, waiting: Sequence[tuple[Call, Future[Verdict]]]) -> None:
+        """Where the pass fails, each is answered alone, so that an error meets its own input only."""
         try:
-            verdicts = self._answer([call for call, _ in waiting])
+            verdicts = self._answer([call for call, _ in waiting], self._watch)
         except Exception as error:
-            if len(waiting) == 1:
-                waiting[0][1].set_exception(error)
+            if len(waiting) > 1 and not self._watch.abandoned:
+                for one in waiting:
+                    self._answer_alike([one])
                 return
-            for call, future in waiting:
-                self._alone(call, future)
-            return
+            for _, future in waiting:
+                future.set_exception(error)
         except BaseException as error:
             for _, future in waiting:
                 future.set_exception(error)
             raise
-        for (_, future), verdict in zip(waiting, verdicts, strict=True):
-            future.set_result(verdict)
-
-    def _alone(self, call: Call, future: Future[Verdict]) -> None:
-        try:
-            future.set_result(self._answer([call])[0])
-        except Exception as error:
-            future.set_exception(error)
+        else:
+            for (_, future), verdict in zip(waiting, verdicts, strict=True):
+                future.set_result(verdict)
 
 
 class Slot:
@@ -83,23 +100,27 @@ class Slot:
     def __init__(self, gathering: Gathering, owner: object) -> None:
         self.owner, self._gathering = owner, gathering
         self._taken = False
+        self._future: Future[Verdict] | None = None
 
     def __enter__(self) -> Slot:
         self._token = _place.set(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         _place.reset(self._token)
         if not self._taken:
             self._taken = True
             self._gathering.leave()
+        elif error is not None and self._future is not None:
+            self._gathering.abandon(self._future)
 
     def join(self, call: Call) -> Future[Verdict] | None:
         """The verdict to come; None the second time, for a retriever may ask the same model again within this run."""
         if self._taken:
             return None
         self._taken = True
-        return self._gathering.join(call)
+        self._future = self._gathering.join(call)
+        return self._future
 
 
 class Prompts:
@@ -117,8 +138,10 @@ class Prompts:
         self._token = _place.set(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         _place.reset(self._token)
+        if error is not None:
+            self._gathering.abandon()
 
     def join(self, call: Call) -> Future[Verdict] | None:
         """The verdict on one of the prompts; the first to ask has all of them answered. None for any other call."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any, Literal
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from guardrail.case import Searching
 from guardrail.errors import DataError, ModelError
 from guardrail.langchain.convert import text_of, to_chat_messages
+from guardrail.langchain.metadata import is_judged, read_metadata
 from guardrail.model.stopping import check_stops
 from guardrail.types import Message, Tool
 
@@ -21,62 +25,98 @@ conversation of one human message; nothing."""
 MARK = "guardrail_question"
 """In `additional_kwargs` of a human message that a user passed as a plain string."""
 
-_IGNORED = {
-    "stream",
-    "strict",
-    "parallel_tool_calls",
-    "ls_structured_output_format",
-}  # LangChain's own, without effect here
+_IGNORED = {"stream", "ls_structured_output_format"}  # LangChain's own, without effect here
 
-_KINDS: dict[str, Any] = {"max_tokens": int | None, "seed": int | None, "temperature": int | float}
+_NOT_KEPT: dict[str, tuple[Any, str]] = {
+    "strict": (False, "nothing constrains the decoding of a local model to a schema"),
+    "parallel_tool_calls": (True, "nothing keeps a local model from several calls in a turn"),
+}
+"""Options that other chat models have: the value that holds here anyway, and why no other can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. max_tokens: None is the guard's usual length. Others as in `Guard.answer_batch`."""
+    """How to answer. max_tokens: None is the guard's usual length. score_tool_calls: judge turns that call tools: all, or those
+    that call one of these. Others as in `Guard.answer_batch`."""
 
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()
-    score_tool_calls: bool = False
+    score_tool_calls: bool | tuple[str, ...] = False
 
     @property
     def tool_names(self) -> list[str]:
         return [tool["function"]["name"] for tool in self.tools]
 
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Tools whose arguments are the answer, so that a turn that calls one is judged; the others' turns are not."""
+        return self.score_tool_calls if isinstance(self.score_tool_calls, tuple) else ()
+
     def changed(self, stop: Sequence[str] | None, given: Mapping[str, Any]) -> Options:
-        """These options with a call's own. Raises `ModelError` for one that does not exist, and for tools of no known form."""
+        """These options with a call's own. Raises `ModelError` for one that does not exist, that cannot be kept, or is of the
+        wrong kind, and for tools of no known form."""
         known = {"max_tokens", "temperature", "seed", "tools", "tool_choice", "score_tool_calls"}
-        for name in given.keys() - known - _IGNORED:
+        check_kept(given)
+        for name in given.keys() - known - _IGNORED - _NOT_KEPT.keys():
             near = get_close_matches(name, known | {"stop"}, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: stop, {', '.join(sorted(known))}"
             raise ModelError(f"a call has no option {name!r}; {hint}")
-        new: dict[str, Any] = {k: given[k] for k in ("max_tokens", "seed") if k in given}
-        new |= {k: given[k] for k in ("temperature", "score_tool_calls") if given.get(k) is not None}
+        new: dict[str, Any] = {k: plain_number(k, given[k]) for k in ("max_tokens", "seed") if k in given}
+        if given.get("temperature") is not None:
+            new["temperature"] = plain_number("temperature", given["temperature"])
         if stop:
             new["stop"] = check_stops(stop)
-        if given.get("tools"):
-            new["tools"] = _offered(given["tools"], given.get("tool_choice"))
-        for name, kinds in _KINDS.items():
-            if not isinstance(new.get(name, 0), kinds) or isinstance(new.get(name), bool):
-                raise ModelError(f"{name} is {new[name]!r:.40}; it must be a number")
+        tools = given.get("tools") or ()
+        if (shown := _offered(tools, given.get("tool_choice"))) != self.tools:
+            new["tools"] = shown
+        if given.get("score_tool_calls") is not None:
+            new["score_tool_calls"] = _judged_calls(given["score_tool_calls"], [t["function"]["name"] for t in tools])
         return replace(self, **new) if new else self
+
+
+def check_kept(given: Mapping[str, Any]) -> None:
+    """Raises `ModelError` for what other chat models promise of tools and schemas, and a local model cannot keep."""
+    for name, (kept, why) in _NOT_KEPT.items():
+        if given.get(name, kept) not in (None, kept):
+            raise ModelError(f"{name}={given[name]!r} cannot be kept, for {why}; leave it out")
+
+
+def plain_number(name: str, value: Any) -> int | float | None:
+    """A number as Python's own; NumPy's count too. Raises `ModelError` for anything else, booleans among them.
+
+    None is left as it is. `temperature` may be any real number, the others are whole ones.
+    """
+    if value is None:
+        return None
+    if name == "temperature" and isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    if name == "temperature" or not isinstance(value, Integral) or isinstance(value, bool):
+        raise ModelError(f"{name} is {value!r:.40}; it must be a {'' if name == 'temperature' else 'whole '}number")
+    return int(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A conversation (a question is a string, see `AsQuestion`) and how to answer it."""
+    """A conversation (a question is a string, see `AsQuestion`), how to answer it, and where its evidence is searched."""
 
     conversation: str | Sequence[Message]
     options: Options
+    searching: Searching = field(default=nullcontext, compare=False, repr=False)
 
 
 def conversation_of(messages: Sequence[BaseMessage], as_question: AsQuestion, options: Options) -> str | list[Message]:
-    """What a Guard is asked. Raises `DataError` for an empty conversation and for parts that are not text."""
+    """What a Guard is asked. Raises `DataError` for an empty conversation, for parts that are not text, and where an agent
+    asks again for a structured answer that was held back: it would ask for ever."""
     if not messages:
         raise DataError("the conversation is empty; give at least one message")
+    if options.forms and (decided := _held_back(messages[-1])):
+        raise DataError(
+            f"the policy decided {decided!r} on the structured answer, and the agent asks for it again; give the agent "
+            "middleware=[GuardrailMiddleware()], which ends the run there"
+        )
     only = messages[0]
     if len(messages) == 1 and isinstance(only, HumanMessage) and not options.tools:
         marked = MARK in only.additional_kwargs
@@ -85,18 +125,41 @@ def conversation_of(messages: Sequence[BaseMessage], as_question: AsQuestion, op
     return to_chat_messages(messages)
 
 
+def _held_back(message: BaseMessage) -> str | None:
+    """What a guard decided on a message, if it was not to let it through."""
+    if not isinstance(message, AIMessage) or message.tool_calls or not is_judged(message):
+        return None
+    verdict = read_metadata(message)
+    return None if verdict is None or verdict["action"] == "answer" else verdict["action"]
+
+
 def _offered(tools: Sequence[Tool], choice: Any) -> tuple[Tool, ...]:
     """The tools that the model is shown. Naming one leaves the others out; nothing can force a local model to call it."""
     if any(not isinstance(t, Mapping) or "name" not in t.get("function", {}) for t in tools):
         raise ModelError("tools come from bind_tools, or are objects {'type': 'function', 'function': {'name': ...}}")
-    if choice == "none":
-        return ()
     if isinstance(choice, Mapping):
-        choice = choice.get("function", {}).get("name")
-    if not isinstance(choice, str) or choice in {"auto", "any", "required"}:
+        choice = choice.get("function", choice).get("name", choice)
+    if choice is None or choice in ("auto", "none"):
+        return () if choice == "none" else tuple(tools)
+    if not tools:
+        raise ModelError(
+            f"tool_choice is {choice!r:.40}, and the call has no tools; give them (bind_tools), or leave it out"
+        )
+    if choice is True or choice in ("any", "required"):
         return tuple(tools)
     named = tuple(t for t in tools if t["function"]["name"] == choice)
     if not named:
         names = ", ".join(t["function"]["name"] for t in tools)
-        raise ModelError(f"tool_choice names {choice!r}, and there is no such tool; there are: {names}")
+        raise ModelError(f"tool_choice names {choice!r:.40}, and there is no such tool; there are: {names}")
     return named
+
+
+def _judged_calls(value: Any, names: Collection[str]) -> bool | tuple[str, ...]:
+    """Which tools' calls are judged. Raises `ModelError` for what is neither a bool nor names of tools that there are."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(isinstance(n, str) for n in value):
+        raise ModelError(f"score_tool_calls is {value!r:.40}; it is True, False, or a list of tools' names")
+    if unknown := [name for name in value if name not in names]:
+        raise ModelError(f"score_tool_calls names {unknown}, and the call's tools are: {', '.join(names) or 'none'}")
+    return tuple(value)

@@ -23,7 +23,7 @@ from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import dispatch_verdict
 from guardrail.langchain.huggingface import from_chat_huggingface
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
-from guardrail.langchain.review import is_final, spoken
+from guardrail.langchain.review import described, is_final, spoken
 from guardrail.types import Message, Verdict
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         self._pending: OrderedDict[UUID, tuple[Message, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"GuardrailCallbackHandler({described(self.guard)})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A handler of its own on the same guard: weights and locks are not copied."""
+        options = {name: getattr(self, name) for name in ("on_verdict", "raise_on_abstain", "raise_below")}
+        return type(self)(self.guard, **options)
+
     @classmethod
     def from_chat_huggingface(
         cls,
@@ -115,7 +123,10 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         )
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Judge every generation; annotate all before raising for the first that is too unsure."""
+        """Judge every generation; annotate all before raising `LowConfidenceError` for the first that is too unsure.
+
+        Raises `DataError` for an answer whose question this handler has not seen.
+        """
         asked = self._forget(run_id)
         found = [g for row in response.generations for g in row if isinstance(g, ChatGeneration)]
         unjudged = [g for g in found if is_final(g.message)]

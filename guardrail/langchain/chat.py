@@ -8,40 +8,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
+    BaseRunManager,
     CallbackManagerForLLMRun,
-    Callbacks,
 )
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from guardrail.errors import ChatTemplateError, ModelError
-from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
+from guardrail.langchain.batches import SharedPasses
 from guardrail.langchain.batching import join_batch
-from guardrail.langchain.call import MARK, Call, Options, conversation_of
+from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
 from guardrail.langchain.live import Live
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import atell, tell
-from guardrail.langchain.settings import GuardedSettings
+from guardrail.langchain.runs import TellingStreams, atell, tell, under
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
-from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
+from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
 from guardrail.types import Trace, Verdict
 
 T = TypeVar("T")
 
 
-class ChatGuarded(GuardedSettings):
+class ChatGuarded(TellingStreams, SharedPasses):
     """A local model with a guard, as a LangChain chat model: what the policy holds back leaves on no surface.
 
         >>> from guardrail.langchain import ChatGuarded
@@ -64,7 +65,8 @@ class ChatGuarded(GuardedSettings):
     streaming: `invoke` streams, too, for callbacks that want tokens.
     as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
     "single", also a single human message; "never". Everything else is used as it is, and its confidence is `extrapolated`.
-    score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them.
+    score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them,
+    unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the answer.
     include_original: put what the model said into the metadata, held back or not. batch_size: rows in one pass.
 
     Raises the errors of `Guard` when it is built: a wrong policy, a missing or foreign calibrator. Not pickled: a model has
@@ -80,7 +82,8 @@ class ChatGuarded(GuardedSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._reply(call := self.call(messages, stop, kwargs), self._verdict(call))
+        call = self.call(messages, stop, kwargs, run_manager)
+        reply = self._reply(call, self._verdict(call))
         tell(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
@@ -91,7 +94,8 @@ class ChatGuarded(GuardedSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._reply(call := self.call(messages, stop, kwargs), await self._averdict(call))
+        call = self.call(messages, stop, kwargs, run_manager)
+        reply = self._reply(call, await self._averdict(call))
         await atell(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
@@ -102,7 +106,7 @@ class ChatGuarded(GuardedSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = self.call(messages, stop, kwargs)
+        call = self.call(messages, stop, kwargs, run_manager)
         if self._held(call):
             reply = self._reply(call, self._verdict(call))
             rest = reply.text
@@ -123,7 +127,7 @@ class ChatGuarded(GuardedSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call = self.call(messages, stop, kwargs)
+        call = self.call(messages, stop, kwargs, run_manager)
         if self._held(call):
             reply = self._reply(call, await self._averdict(call))
             rest = reply.text
@@ -138,50 +142,6 @@ class ChatGuarded(GuardedSettings):
         await atell(reply.metadata, run_manager)
         yield reply.last_chunk()
 
-    def batch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
-        """`invoke` for many inputs, in order; `batch_size` of them (or `max_concurrency`) share a pass on the model."""
-        return batch_together(self, self._verdicts, inputs, config, return_exceptions, kwargs)
-
-    async def abatch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
-        """`batch` for async code."""
-        return await abatch_together(self, self._verdicts, self._beside, inputs, config, return_exceptions, kwargs)
-
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """LangChain's `generate`; several prompts share a pass on the model."""
-        with prompts_together(self, self._verdicts, messages, stop, kwargs):
-            return super().generate(messages, stop, callbacks, **kwargs)
-
-    async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """`generate` for async code."""
-        with prompts_together(self, self._verdicts, messages, stop, kwargs, self._beside):
-            return await super().agenerate(messages, stop, callbacks, **kwargs)
-
     # --- tools and structured output ---
 
     def bind_tools(
@@ -189,20 +149,26 @@ class ChatGuarded(GuardedSettings):
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
         tool_choice: Any = None,
-        score_tool_calls: bool | None = None,
+        score_tool_calls: bool | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools, shown through its chat template. Raises `ChatTemplateError` where that takes none.
+        """The model with tools, shown through its chat template.
 
         tool_choice: a name shows that tool only, "none" shows none; nothing forces a local model to call one.
+        score_tool_calls: judge turns that call tools; names judge those that call one of these. None is what the model has,
+        and the tools that nothing can run: an agent's `response_format` comes as such, and its arguments are the answer.
+
+        Raises `ChatTemplateError` where the template takes no tools, and `ModelError` for what a local model cannot keep
+        (strict=True, parallel_tool_calls=False).
         """
         if not self._guard.model.takes_tools:
             raise ChatTemplateError(
                 f"the chat template of {self.model_name} takes no tools; use a model whose template does, or give such a "
                 "template (chat_template=...)"
             )
-        if score_tool_calls is None and "ls_structured_output_format" in kwargs:
-            score_tool_calls = True  # the arguments are the answer then
+        check_kept(kwargs)
+        if score_tool_calls is None and not self.score_tool_calls:
+            score_tool_calls = "ls_structured_output_format" in kwargs or forms_among(tools) or None
         formatted = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=formatted, tool_choice=tool_choice, score_tool_calls=score_tool_calls, **kwargs)
 
@@ -213,12 +179,21 @@ class ChatGuarded(GuardedSettings):
 
         method: "function_calling" (the default where the template takes tools; None where the model calls nothing) or
         "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt; nothing constrains the decoding.
+        Raises `ModelError` for another method, for options that do not exist, and for strict=True with "json_mode".
         """
         method = method or ("function_calling" if self._guard.model.takes_tools else "json_mode")
-        if method == "function_calling":
-            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        if method not in ("json_mode", "json_schema"):
+        if method not in ("function_calling", "json_mode", "json_schema"):
             raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
+        if method == "json_mode":
+            check_kept(
+                kwargs
+            )  # the others take it, as LangChain's suites want: their answers are checked, not constrained
+        if unknown := sorted(kwargs.keys() - {"strict"}):
+            raise ModelError(
+                f"with_structured_output has no option {', '.join(unknown)}; there are: method, include_raw"
+            )
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw)
         return json_output(self, schema, include_raw)
 
     # --- inside ---
@@ -228,11 +203,24 @@ class ChatGuarded(GuardedSettings):
             return ChatPromptValue(messages=[HumanMessage(model_input, additional_kwargs={MARK: True})])
         return super()._convert_input(model_input)
 
-    def call(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, given: dict[str, Any]) -> Call:
-        """What a Guard is asked, and how; `given` are the options of one call."""
+    def call(
+        self,
+        messages: Sequence[BaseMessage],
+        stop: Sequence[str] | None,
+        given: dict[str, Any],
+        run_manager: BaseRunManager | None = None,
+    ) -> Call:
+        """What a Guard is asked, and how; `given` are the options of one call. Raises what these raise, see `invoke`."""
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
-        return Call(conversation_of(messages, self.as_question, options), options)
+        searching = partial(self._searching, run_manager)
+        return Call(conversation_of(messages, self.as_question, options), options, searching)
+
+    @contextmanager
+    def _searching(self, run_manager: BaseRunManager | None) -> Iterator[None]:
+        """A retriever is traced, and may ask this very model: others take their turns meanwhile."""
+        with self._turns.aside(), under(run_manager):
+            yield
 
     def _held(self, call: Call) -> bool:
         return self.stream_policy == "answer" or bool(call.options.tools)
@@ -253,7 +241,7 @@ class ChatGuarded(GuardedSettings):
             raise
 
     def _beside(self, work: Callable[[], T]) -> Future[T]:
-        return self._thread.submit(copy_context().run, work)
+        return self._turns.submit(partial(copy_context().run, work))
 
     def _verdicts(self, calls: Sequence[Call], watch: Watch | None = None) -> list[Verdict]:
         """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
@@ -271,12 +259,18 @@ class ChatGuarded(GuardedSettings):
             pass_on=self._pass_on(options),
             retrieve=watch is None or watch.stream is None,
             on_step=watch,
+            searching=[call.searching for call in calls],
         )
 
     def _pass_on(self, options: Options) -> Callable[[Trace], bool] | None:
-        if not options.tools or options.score_tool_calls:
+        if not options.tools or options.score_tool_calls is True:
             return None
-        return lambda trace: bool(self._parsed(trace, options).calls)
+
+        def calls_no_form(trace: Trace) -> bool:
+            calls = self._parsed(trace, options).calls
+            return bool(calls) and not any(call["name"] in options.forms for call in calls)
+
+        return calls_no_form
 
     def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
         """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from guardrail.errors import DataError, PolicyError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
@@ -23,24 +23,34 @@ if TYPE_CHECKING:
 
 
 class GatedRetriever(BaseRetriever):
-    """A retriever that is asked only where it may help; made by `as_retriever_gate`.
+    """A retriever that is asked only where it may help; made by `as_retriever_gate`, which explains it.
+
+        >>> gate = as_retriever_gate(guard, index, below=0.5)
+        >>> [document.page_content for document in gate.invoke("What is the capital of France?")]
+        ['A passage.']
 
     Counts since it was made, over all threads: `asked` questions, of which `retrieved` went to the index and `saved` did not.
     """
 
-    guard: Any
-    retriever: Any
+    guard: Any = Field(repr=False)
+    retriever: Any = Field(repr=False)
     below: float | None = None
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _asked: int = PrivateAttr(default=0)
     _retrieved: int = PrivateAttr(default=0)
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> GatedRetriever:
+        """A gate of its own, with counts from zero, on the same guard and retriever: weights and locks are not copied."""
+        return GatedRetriever(guard=self.guard, retriever=self.retriever, below=self.below)
+
     @property
     def asked(self) -> int:
+        """Questions put to the gate."""
         return self._asked
 
     @property
     def retrieved(self) -> int:
+        """Questions that went on to the index."""
         return self._retrieved
 
     @property

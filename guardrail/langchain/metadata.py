@@ -5,7 +5,9 @@ The contract has a version. Keys are only added within one; a key that changes i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import (
     Any,
@@ -56,9 +58,17 @@ class VerdictMetadata(TypedDict):
     in_range: whether the score lay within the calibrated range. score: the raw parts, None when `unscored` says why.
     finish_reason: why generation ended. model, calibrator, policy: names. evidence: passages in the prompt.
     latency_ms: wall time by stage, in milliseconds, summed over the passes; a batch's time is divided by its rows.
+    text_hash: of the message that the verdict is on, see `shown_hash`; a message with another one counts as unjudged.
 
+    reviewed: True where a person has put a text in the place of what was shown; else left out.
     original: what the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
     see, and traces, logs and user interfaces read metadata.
+
+    >>> from langchain_core.messages import AIMessage
+    >>> message = AIMessage("Goethe", response_metadata={"guardrail": {"version": 1, "label": "high"}})
+    >>> verdict: VerdictMetadata | None = read_metadata(message)
+    >>> verdict["label"]
+    'high'
     """
 
     version: int
@@ -81,14 +91,23 @@ class VerdictMetadata(TypedDict):
     policy: str
     evidence: list[EvidenceMetadata]
     latency_ms: dict[str, float]
+    text_hash: str
+    reviewed: NotRequired[bool]
     original: NotRequired[str]
 
 
-def verdict_metadata(verdict: Verdict, *, enforced: bool = True, include_original: bool = False) -> dict[str, Any]:
+def verdict_metadata(
+    verdict: Verdict, *, enforced: bool = True, include_original: bool = False, text_hash: str | None = None
+) -> dict[str, Any]:
     """A `VerdictMetadata` for a verdict, JSON-ready.
 
     enforced: False where the model's own text was shown, whatever the policy says. include_original: add what the model
-    said, also where the policy held it back. A plain dict, for LangChain merges and serialises those.
+    said, also where the policy held it back. text_hash: of the message that carries it, where that holds something else
+    than the verdict's text (the model's own, if not enforced). A plain dict, for LangChain merges and serialises those.
+
+    >>> metadata = verdict_metadata(guard.answer("Who wrote Faust?", max_new_tokens=2))
+    >>> metadata["version"], metadata["action"], metadata["enforced"]
+    (1, 'answer', True)
     """
     confidence, low, high = verdict.confidence, verdict.confidence.low, verdict.confidence.high
     metadata: VerdictMetadata = {
@@ -112,10 +131,33 @@ def verdict_metadata(verdict: Verdict, *, enforced: bool = True, include_origina
         "policy": verdict.policy,
         "evidence": [cast("EvidenceMetadata", asdict(e)) for e in verdict.evidence],
         "latency_ms": {stage: round(ms, 3) for stage, ms in verdict.timing_ms.items()},
+        "text_hash": text_hash or shown_hash(verdict.text if enforced else verdict.answer),
     }
     if include_original:
         metadata["original"] = verdict.answer
     return dict(metadata)
+
+
+def shown_hash(text: str, calls: Sequence[Mapping[str, Any]] = ()) -> str:
+    """SHA-256 of what a message shows: its text, and the names and arguments of its tool calls. No signature: see `is_judged`.
+
+    >>> shown_hash("Goethe") == shown_hash("Goethe", [])
+    True
+    """
+    shown = [text, [[call["name"], call["args"]] for call in calls]]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_judged(message: Any) -> bool:
+    """Whether a guard has judged a message and it still shows what the policy made of it.
+
+    Another component's metadata, or a text that was changed afterwards, does not pass for judged by accident. No protection
+    from who means to: whoever can write a message can write its hash.
+    """
+    verdict = read_metadata(message)
+    if verdict is None or verdict.get("enforced") is not True:
+        return False
+    return verdict.get("text_hash") == shown_hash(str(message.text), getattr(message, "tool_calls", ()))
 
 
 def read_metadata(message: Any) -> VerdictMetadata | None:

@@ -19,8 +19,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
-from guardrail.langchain.metadata import METADATA_KEY, read_metadata, verdict_metadata
-from guardrail.langchain.review import Outcome, Review, Said, is_judged, passed, review, said_by, step, unstreamed
+from guardrail.langchain.metadata import METADATA_KEY, is_judged, read_metadata, shown_hash, verdict_metadata
+from guardrail.langchain.review import Outcome, Review, Said, described, passed, review, said_by, step, unstreamed
 from guardrail.types import Action
 
 try:
@@ -41,8 +41,8 @@ _UNGUARDED = (
     "no policy was applied to the model's answer; give GuardrailMiddleware a guard, or make the model a ChatGuarded"
 )
 _UNGUARDED_FORM = (
-    "no policy was applied to the structured answer, which came as a tool call; make the model a "
-    "ChatGuarded(..., score_tool_calls=True), or give GuardrailMiddleware a guard"
+    "no policy was applied to the structured answer, which came as a tool call; make the model a ChatGuarded, or give "
+    "GuardrailMiddleware a guard"
 )
 
 _MOST_HELD = 1_000
@@ -71,8 +71,11 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
     the wording replaces the text, under the same message id. abstain: so does the message that says why, and the run ends.
     Turns of tool calls pass unjudged, without the text beside the calls, and no person is asked about them. A structured
     response (`response_format`) is judged by its JSON text; it is dropped where the policy abstains, and where it hedges,
-    it stays and the metadata says so. A `ChatGuarded` judges one that comes as a tool call with `score_tool_calls=True`;
-    without it this middleware does, with a guard of its own, and raises `DataError` without one.
+    it stays and the metadata says so. A `ChatGuarded` judges one itself; there a hedge drops the form, too, and ends the run.
+    Where another middleware gives several messages for one turn, the last answer among them is judged, and other texts that
+    nobody has judged are left out.
+
+    Raises `DataError` where no policy was applied to an answer: there is no guard, and the model is no `ChatGuarded`.
 
     With a guard, tokens of the model reach no stream: its run is hidden from `stream_mode="messages"` and `astream_events`,
     which get the message that may be shown. Other callbacks, tracers say, still see what the model said.
@@ -82,10 +85,13 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self.tools = []
         self.guard = guard
-        self.escalate = frozenset([escalate] if isinstance(escalate, str) else escalate)
+        self.escalate: frozenset[Action] = frozenset(
+            [cast("Action", escalate)] if isinstance(escalate, str) else escalate
+        )
         if unknown := self.escalate - {"answer", "hedge", "abstain"}:
             raise DataError(f"escalate holds {sorted(unknown)}; it takes answer, hedge and abstain")
         self._held: OrderedDict[str, str] = OrderedDict()  # message id -> what the model said
+        self._no_forms: OrderedDict[str, bool] = OrderedDict()  # ids of hedges that stand where a form was asked for
         self._lock = threading.Lock()
 
     def wrap_model_call(
@@ -121,12 +127,16 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         verdict = read_metadata(message)
         if verdict is None or getattr(message, "tool_calls", None):  # a turn of calls is no answer to decide on
             return None
+        with self._lock:
+            no_form = self._no_forms.pop(str(message.id), False)
         if verdict["action"] in self.escalate:
             return self._ask_a_person(state["messages"], message)
-        return {"jump_to": "end"} if verdict["action"] == "abstain" else None
+        # Wording in the place of a form: the agent would ask for the form again, and again.
+        return {"jump_to": "end"} if verdict["action"] == "abstain" or no_form else None
 
     @hook_config(can_jump_to=["end"])
     async def aafter_model(self, state: AgentState[Any], runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """`after_model`, async."""
         return self.after_model(state, runtime)
 
     def hold(self, message: AIMessage, answer: str) -> None:
@@ -135,6 +145,20 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
             self._held[str(message.id)] = answer
             while len(self._held) > _MOST_HELD:
                 self._held.popitem(last=False)
+
+    def note_missing_form(self, message: AIMessage) -> None:
+        """Keep in mind that a message is wording in the place of a structured response, so that the run ends with it."""
+        with self._lock:
+            self._no_forms[str(message.id)] = True
+            while len(self._no_forms) > _MOST_HELD:
+                self._no_forms.popitem(last=False)
+
+    def __repr__(self) -> str:
+        return f"GuardrailMiddleware({described(self.guard)}, escalate={sorted(self.escalate)})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardrailMiddleware:
+        """A middleware of its own on the same guard: weights and locks are not copied."""
+        return GuardrailMiddleware(self.guard, escalate=self.escalate)
 
     def _ask_a_person(self, messages: Sequence[BaseMessage], message: BaseMessage) -> dict[str, Any]:
         verdict = message.response_metadata[METADATA_KEY]
@@ -155,7 +179,8 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
             raise DataError(
                 f"resume a review with the text to show, or with False to keep what is shown, not {answer!r:.80}"
             )
-        reviewed = {**message.response_metadata, METADATA_KEY: {**verdict, "reviewed": True}}
+        noted = {**verdict, "reviewed": True, "text_hash": shown_hash(answer)}
+        reviewed = {**message.response_metadata, METADATA_KEY: noted}
         return {
             "messages": [message.model_copy(update={"content": answer, "response_metadata": reviewed})],
             "jump_to": "end",
@@ -189,13 +214,12 @@ class _Turn:
     def take(self, response: ModelResponse[Any]) -> None:
         """Judge a response: sets `request` for one more call, or to None when `response` is final."""
         self.response, previous, self.request = response, self.request, None
-        message = next((m for m in response.result if isinstance(m, AIMessage)), None)
+        message = _last_answer(response)
         if message is None or previous is None:
             return
         said = _said(response, message)
         if said.text is None:
-            result = [passed(message) if m is message else m for m in response.result]
-            self.response = ModelResponse(result=result, structured_response=response.structured_response)
+            self._pass(response, message, previous)
             return
         if self.middleware.guard is None:
             raise DataError(_UNGUARDED_FORM if message.tool_calls else _UNGUARDED)
@@ -209,25 +233,52 @@ class _Turn:
             asking = cast("list[AnyMessage]", now[len(self._system) :])
             self.request = self._original.override(messages=asking)
 
+    def _pass(self, response: ModelResponse[Any], message: AIMessage, request: ModelRequest[Any]) -> None:
+        """A turn that is judged already, or no answer."""
+        result = [passed(m) if isinstance(m, AIMessage) else m for m in response.result]
+        self.response = ModelResponse(result=result, structured_response=response.structured_response)
+        verdict = read_metadata(message) if is_judged(message) and not message.tool_calls else None
+        awaited = request.response_format is not None and response.structured_response is None
+        if awaited and verdict is not None and verdict["action"] != "answer":
+            self.middleware.note_missing_form(message)
+
     def _finish(self, response: ModelResponse[Any], said: AIMessage, outcome: Outcome) -> None:
         verdict = outcome.verdict
         if verdict is None:
             return
         self.metadata = outcome.message.response_metadata[METADATA_KEY]
         message, structured = outcome.message, None
-        result: list[BaseMessage] = []
+        result = _beside(response, said) if response.structured_response is None else []
         if response.structured_response is not None and verdict.action != "abstain":
             # A form has no room for wording: it stays as it is, and its message says what was decided.
             self.metadata = verdict_metadata(verdict, enforced=verdict.action == "answer")
             message = passed(said)  # the text beside a form that came as a tool call was not judged with it
+            self.metadata["text_hash"] = shown_hash(str(message.text), message.tool_calls)
             noted = {**message.response_metadata, METADATA_KEY: self.metadata}
-            message = message.model_copy(update={"response_metadata": noted})
+            message = message.model_copy(
+                update={"response_metadata": noted, "usage_metadata": outcome.message.usage_metadata}
+            )
             result = [m for m in response.result if m is not said]
             structured = response.structured_response
         if verdict.action in self.middleware.escalate:
             message = message.model_copy(update={"id": message.id or str(uuid4())})
             self.middleware.hold(message, verdict.answer)
-        self.response = ModelResponse(result=[message, *result], structured_response=structured)
+        # An answer comes last, where agents look for it; a form stands before the tool message that it has.
+        whole = [message, *result] if structured is not None else [*result, message]
+        self.response = ModelResponse(result=whole, structured_response=structured)
+
+
+def _last_answer(response: ModelResponse[Any]) -> AIMessage | None:
+    """The message to judge: the last answer that nobody has judged, or the last turn of the model if there is none."""
+    turns = [m for m in response.result if isinstance(m, AIMessage)]
+    answers = [m for m in turns if _said(response, m).text is not None]
+    return next(reversed(answers or turns), None)
+
+
+def _beside(response: ModelResponse[Any], judged: AIMessage) -> list[BaseMessage]:
+    """What else a turn may show beside its judged answer: nothing that holds an answer that nobody has judged."""
+    others = [m for m in response.result if isinstance(m, AIMessage) and m is not judged]
+    return [passed(m) for m in others if said_by(m).text is None]
 
 
 def _said(response: ModelResponse[Any], message: AIMessage) -> Said:

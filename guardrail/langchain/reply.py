@@ -14,7 +14,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.metadata import METADATA_KEY, shown_hash, verdict_metadata
 from guardrail.langchain.tool_calls import ParsedCalls, without_args
 from guardrail.types import Verdict
 
@@ -73,7 +73,12 @@ def reply_to(verdict: Verdict, parsed: ParsedCalls | None, *, enforced: bool, in
     if parsed is not None and (parsed.calls or parsed.invalid) and verdict.action == "answer":
         calls = parsed.calls
         text, invalid = (parsed.text, parsed.invalid) if judged else ("", tuple(map(without_args, parsed.invalid)))
-    metadata = verdict_metadata(verdict, enforced=enforced and judged, include_original=include_original)
+    metadata = verdict_metadata(
+        verdict,
+        enforced=enforced and judged,
+        include_original=include_original,
+        text_hash=shown_hash(text, calls),
+    )
     reason = "tool_calls" if calls else verdict.attempts[-1].finish_reason
     return Reply(
         text,

@@ -5,17 +5,18 @@ Knows nothing about agents or chains. `Guard.judge` decides; here are the steps 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables.config import ensure_config
 
 from guardrail.errors import DataError
 from guardrail.langchain.convert import to_chat_messages
-from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.metadata import METADATA_KEY, is_judged, verdict_metadata
 from guardrail.langchain.tool_calls import without_args
 from guardrail.types import Message, Verdict
 
@@ -52,15 +53,26 @@ def review(guard: Guard, messages: Sequence[BaseMessage]) -> Review:
     """`Guard.judge` in LangChain's messages; whoever drives it, sync or async, calls the model."""
     judging = guard.judge(to_chat_messages(messages))
     asked, asking = next(judging), [*messages]
+    used: list[UsageMetadata] = []
     while True:
         said = yield asking
+        message = _with_usage(said.message, used)
         if said.text is None:
-            return Outcome(passed(said.message), None)
+            return Outcome(passed(message), None)
         try:
             asked = judging.send(spoken(guard, asked, said.text))
         except StopIteration as end:
-            return Outcome(shown(said.message, end.value), end.value)
+            return Outcome(shown(message, end.value), end.value)
         asking = with_passages(messages, asked)
+
+
+def _with_usage(message: AIMessage, before: list[UsageMetadata]) -> AIMessage:
+    """The message with the tokens of the passes before it, too; adds its own to them."""
+    if (own := message.usage_metadata) is None:
+        return message
+    summed = add_usage(before[-1], own) if before else own
+    before.append(summed)
+    return message.model_copy(update={"usage_metadata": summed})
 
 
 def step(reviewing: Review, said: Said | None = None) -> list[BaseMessage] | Outcome:
@@ -78,12 +90,6 @@ def step(reviewing: Review, said: Said | None = None) -> list[BaseMessage] | Out
 def said_by(message: AIMessage) -> Said:
     """A model's message, with its text to judge if it is an answer that nobody has judged."""
     return Said(message, str(message.text) if is_final(message) else None)
-
-
-def is_judged(message: BaseMessage) -> bool:
-    """Whether a guard has judged a message and its text is what the policy made of it."""
-    verdict = message.response_metadata.get(METADATA_KEY)
-    return isinstance(verdict, Mapping) and verdict.get("enforced") is True
 
 
 def is_final(message: BaseMessage) -> bool:
@@ -154,6 +160,11 @@ def with_passages(messages: Sequence[BaseMessage], asked: Sequence[Message]) -> 
         if isinstance(messages[at], HumanMessage) or getattr(messages[at], "role", None) == "user":
             return [*messages[:at], messages[at].model_copy(update={"content": content}), *messages[at + 1 :]]
     raise DataError("there is no human message that a passage could join")
+
+
+def described(guard: Guard | None) -> str:
+    """A guard in the representation of what holds it."""
+    return "None" if guard is None else f"Guard({guard.model!r}, policy={guard.policy.name!r})"
 
 
 def unstreamed(config: RunnableConfig | None = None) -> RunnableConfig:

@@ -23,7 +23,18 @@ from guardrail.errors import DataError
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import METADATA_KEY
-from guardrail.langchain.review import Outcome, is_final, passed, review, said_by, shown, spoken, step, unstreamed
+from guardrail.langchain.review import (
+    Outcome,
+    described,
+    is_final,
+    passed,
+    review,
+    said_by,
+    shown,
+    spoken,
+    step,
+    unstreamed,
+)
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -64,6 +75,13 @@ class GuardRunnable(Runnable[Any, AIMessage]):
         self.guard = guard
         self.model = model
         self.name = name or "GuardRunnable"
+
+    def __repr__(self) -> str:
+        return f"{self.name}({described(self.guard)})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardRunnable:
+        """Another one on the same guard and model: weights and locks are not copied."""
+        return GuardRunnable(self.guard, model=self.model, name=self.name)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """The guarded answer to one input; `kwargs` go to the model."""

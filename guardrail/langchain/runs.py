@@ -1,9 +1,14 @@
-"""Tells the run of one call of a chat model of its verdict. Knows nothing about how a verdict is made."""
+"""Ties what happens in one call of a chat model to its run: the event of its verdict, the search for its evidence.
+
+Knows nothing about how a verdict is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -12,27 +17,98 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForLLMRun,
 )
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
+from guardrail.langchain.metadata import read_metadata
+
+
+class TellingStreams(BaseChatModel):
+    """Streams that tell their run of the verdict in their last chunk: LangChain gives `_stream` no run to tell."""
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """The answer in chunks, the verdict in the last one; see `stream_policy` for what leaves before it.
+
+        Raises what `invoke` raises, at the first chunk.
+        """
+        config = _with_run(config)
+        under = self._run_of(config, CallbackManager)
+        for chunk in super().stream(input, config, stop=stop, **kwargs):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
+                dispatch_verdict(metadata, under)
+            yield chunk
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """`stream` for async code."""
+        config = _with_run(config)
+        under = self._run_of(config, AsyncCallbackManager)
+        async for chunk in super().astream(input, config, stop=stop, **kwargs):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
+                await adispatch_verdict(metadata, under)
+            yield chunk
+
+    def _run_of(
+        self, config: RunnableConfig, kind: type[CallbackManager] | type[AsyncCallbackManager]
+    ) -> RunnableConfig:
+        """A config whose events belong to the run that a call with `config` will have."""
+        manager = kind.configure(
+            config.get("callbacks"), self.callbacks, self.verbose, config.get("tags"), self.tags, config.get("metadata")
+        )
+        manager.parent_run_id = config["run_id"]
+        return {"callbacks": manager}
+
+
+def _with_run(config: RunnableConfig | None) -> RunnableConfig:
+    config = ensure_config(config)
+    return {**config, "run_id": config.get("run_id") or uuid4()}
 
 
 def tell(metadata: Mapping[str, Any], run_manager: CallbackManagerForLLMRun | None) -> None:
-    """Send the event of a verdict to the handlers of the model's run; without one, to those of the run around it."""
-    if run_manager is None or run_manager.handlers:
+    """Send the event of a verdict to the handlers of the model's run, if there are any."""
+    if run_manager is not None and run_manager.handlers:
         dispatch_verdict(metadata, _under(run_manager))
 
 
 async def atell(metadata: Mapping[str, Any], run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
     """`tell` for async code."""
-    if run_manager is None or run_manager.handlers:
+    if run_manager is not None and run_manager.handlers:
         await adispatch_verdict(metadata, _under(run_manager))
 
 
-def _under(run_manager: BaseRunManager | None) -> RunnableConfig | None:
-    """A config whose events belong to the model's own run; None leaves them to the run around it."""
-    if run_manager is None:
-        return None
+@contextmanager
+def under(run_manager: BaseRunManager | None) -> Iterator[None]:
+    """While something is asked for a model's run, a retriever say, it is traced as a part of that run."""
+    if run_manager is None or not run_manager.handlers:
+        yield
+        return
+    if isinstance(run_manager, AsyncCallbackManagerForLLMRun):
+        run_manager = run_manager.get_sync()
+    token = var_child_runnable_config.set({**ensure_config(), **_under(run_manager)})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def _under(run_manager: BaseRunManager) -> RunnableConfig:
+    """A config whose events and calls belong to the model's own run."""
     kind = AsyncCallbackManager if isinstance(run_manager, AsyncCallbackManagerForLLMRun) else CallbackManager
     manager = kind(
         handlers=run_manager.handlers,

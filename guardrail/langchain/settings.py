@@ -5,25 +5,23 @@ Knows nothing about messages.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, Literal, Self
 
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
-from guardrail.langchain.call import AsQuestion
+from guardrail.langchain.built import Built
+from guardrail.langchain.call import AsQuestion, plain_number
 from guardrail.langchain.convert import to_chat_messages
-from guardrail.model.identity import text_hash
+from guardrail.langchain.turns import Turns
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.stopping import check_stops
@@ -32,14 +30,18 @@ StreamPolicy = Literal["answer", "passthrough"]
 
 
 class GuardedSettings(BaseChatModel):
-    """The fields of `ChatGuarded`, which explains them, and what follows from them alone."""
+    """The fields of `ChatGuarded`, which explains them, and what follows from them alone.
+
+    built: not for users. LangChain's `configurable_fields` makes a new chat model for each call from the fields of another;
+    with this one it shares the Guard where nothing has changed that the Guard is made of.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     model: Any
     policy: Any = "default"
     calibrator: Any = None
-    retriever: Any = None
+    retriever: Any = Field(default=None, repr=False)
     scorer: Any = Field(default=None, repr=False)
     observers: tuple[Any, ...] = Field(default=(), repr=False)
     device: str | None = None
@@ -55,9 +57,10 @@ class GuardedSettings(BaseChatModel):
     score_tool_calls: bool = False
     include_original: bool = False
     batch_size: int = Field(default=8, ge=1)
+    built: Any = Field(default=None, exclude=True, repr=False)
 
     _guard: Guard = PrivateAttr()
-    _thread: ThreadPoolExecutor = PrivateAttr()
+    _turns: Turns = PrivateAttr()
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -71,20 +74,38 @@ class GuardedSettings(BaseChatModel):
             raise ModelError("stream_policy 'claim' is not there yet; use 'answer' or 'passthrough'")
         return value
 
+    @field_validator("max_tokens", "temperature", "seed", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        return plain_number(str(info.field_name), value)
+
     def model_post_init(self, context: Any, /) -> None:
         self.cache = _cache_under(self.stream_policy, self.cache)
-        calibrator, name = self.calibrator, "given"
-        if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
-            calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
+        given = {name: getattr(self, name) for name in _MADE_OF}
+        if self.built is None or not self.built.is_made_of(given):
+            self.built = self._build(self.built)
+        self._guard, self._turns = self.built.guard, self.built.turns
+        super().model_post_init(context)
+
+    def _build(self, before: Built | None) -> Built:
+        """The Guard of these fields. before: that of the chat model which this one is a changed copy of."""
         if not isinstance(self.model, (str, os.PathLike, LocalModel)):
             raise ModelError(
                 f"the model is {self.model!r:.80}; give a name (hub id, folder, .gguf file) or LocalModel(module, tokenizer)"
             )
-        if not isinstance(self.model, LocalModel):
+        if isinstance(self.model, LocalModel):
+            if before is None or self.model is not before.guard.model:
+                self._check_loading()
+        else:
             self.model = load_model(
                 os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
             )
-        self._guard = Guard(
+        calibrator, name = self.calibrator, "given"
+        if before is not None and calibrator is not None and calibrator is before.given["calibrator"]:
+            calibrator, name = before.guard.calibrator, before.guard.calibrator_name or name
+        elif calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
+            calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
+        guard = Guard(
             model=self.model,
             scorer=self.scorer,
             calibrator=calibrator,
@@ -93,9 +114,15 @@ class GuardedSettings(BaseChatModel):
             calibrator_name=name,
             observers=self.observers,
         )
-        # One thread, for the model has one lock: waiting tasks must not fill the event loop's own threads.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardrail")
-        super().model_post_init(context)
+        return Built(guard, {name: getattr(self, name) for name in _MADE_OF})
+
+    def _check_loading(self) -> None:
+        for name in ("device", "dtype", "chat_template"):
+            if getattr(self, name) is not None:
+                raise ModelError(
+                    f"{name} says how to load a model, and this one ({self.model.name}) is loaded already; leave it out, or "
+                    "give the model's name"
+                )
 
     def __setattr__(self, name: str, value: Any) -> None:
         built = "_guard" in (getattr(self, "__pydantic_private__", None) or {})
@@ -135,18 +162,16 @@ class GuardedSettings(BaseChatModel):
 
     @classmethod
     def from_guard(cls, guard: Guard, **options: Any) -> Self:
-        """A Guard that exists already, as it is; options: max_tokens, stream_policy and the like."""
-        chat = cls(
-            model=guard.model,
-            policy=guard.policy,
-            calibrator=guard.calibrator,
-            retriever=guard.retriever,
-            scorer=guard.scorer,
-            observers=guard.observers,
-            **options,
-        )
-        chat._guard = guard
-        return chat
+        """A Guard that exists already, as it is; options: max_tokens, stream_policy and the like.
+
+        Raises `ModelError` for an option that the Guard has settled (policy, calibrator, device and so on).
+        """
+        if settled := sorted(options.keys() & _GUARD_FIELDS):
+            raise ModelError(
+                f"{', '.join(settled)} cannot be given here, the guard has it already; build another Guard"
+            )
+        made_of = {name: getattr(guard, name) for name in _MADE_OF}
+        return cls(**made_of, built=Built(guard, made_of), **options)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer (LangChain's default would fetch that of GPT-2)."""
@@ -175,19 +200,7 @@ class GuardedSettings(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """Everything that changes an answer: LangChain's caches take it for their keys."""
-        return {**self._fixed, **{name: getattr(self, name) for name in _CALL_FIELDS}}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Any]:
-        calibrator = self._guard.calibrator
-        return {
-            "model_name": self.model_name,
-            "model_weights": self._guard.model.identity.weights,
-            "chat_template": self._guard.model.identity.chat_template,
-            "policy": text_hash(repr(self._guard.policy)),
-            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
-            "retriever": None if self.retriever is None else type(self.retriever).__name__,
-        }
+        return {**self.built.identity, **{name: getattr(self, name) for name in _CALL_FIELDS}}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -218,9 +231,8 @@ def _cache_under(stream_policy: str, cache: Any) -> Any:
     return False
 
 
-_GUARD_FIELDS = frozenset(
-    ("model", "policy", "calibrator", "retriever", "scorer", "observers", "device", "dtype", "chat_template")
-)
+_MADE_OF = ("model", "policy", "calibrator", "retriever", "scorer", "observers")
+_GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "built"))
 _CALL_FIELDS = (
     *("max_tokens", "temperature", "seed", "stop", "stream_policy", "as_question", "score_tool_calls"),
     "include_original",

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from langchain_core.messages import InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.tools import StructuredTool
 
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 _MISTRAL = "[TOOL_CALLS]"
@@ -56,6 +57,14 @@ def parse_tool_calls(text: str, names: Collection[str]) -> ParsedCalls:
     calls = tuple(c for c in found if c["type"] == "tool_call")
     invalid = tuple(c for c in found if c["type"] == "invalid_tool_call")
     return ParsedCalls(beside.strip(), calls, invalid)
+
+
+def forms_among(tools: Collection[Any]) -> list[str]:
+    """The names of tools that nothing can run, so that their arguments are all that anybody will have of them.
+
+    An agent's `response_format` comes as such a tool. Classes and dicts may be run by whoever gave them.
+    """
+    return [t.name for t in tools if isinstance(t, StructuredTool) and t.func is None and t.coroutine is None]
 
 
 def without_args(call: InvalidToolCall) -> InvalidToolCall:

@@ -150,6 +150,8 @@ class LocalModel:
             raise ModelError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         if not 0 <= temperature < float("inf"):
             raise ModelError(f"temperature is {temperature}; it must be 0 (greedy) or a positive number")
+        if seed is not None and not -(2**63) <= seed < 2**64:
+            raise ModelError(f"seed is {seed}; it must fit into 64 bits: from -2**63 to 2**64 - 1")
         if not conversations:
             return []
         messages = [as_messages(c) for c in conversations]

@@ -40,8 +40,8 @@ def local():
     return tiny_local_model(vocab_size=261, max_position_embeddings=2048)
 
 
-def guarded_agent(local, *, guard=True, escalate=()):
-    middleware = [GuardrailMiddleware(judging(local, UNSURE), escalate=escalate)] if guard else []
+def guarded_agent(local, *, guard=True):
+    middleware = [GuardrailMiddleware(judging(local, UNSURE))] if guard else []
     return create_agent(Foreign(script=[CALL, ANSWER], calls=[]), [look_up], middleware=middleware)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, judging
+from doubles import SURE, UNSURE, Foreign, judging, let_through
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListLLM
@@ -103,8 +103,9 @@ def test_what_is_left_alone(local, invoke):
     handler = GuardrailCallbackHandler(judging(local, UNSURE), on_verdict=verdicts.append, raise_on_abstain=True)
     call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
     assert "guardrail" not in invoke(foreign(call), "Where?", config=using(handler)).response_metadata
-    judged = AIMessage("In Peru.", response_metadata={"guardrail": {"enforced": True}})
-    assert invoke(foreign(judged), "Where?", config=using(handler)).response_metadata["guardrail"] == {"enforced": True}
+    judged = let_through(AIMessage("In Peru."))
+    noted = judged.response_metadata["guardrail"]
+    assert invoke(foreign(judged), "Where?", config=using(handler)).response_metadata["guardrail"] == noted
     assert verdicts == []
     assert handler._pending == {}
 

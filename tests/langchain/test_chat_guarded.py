@@ -273,7 +273,7 @@ REFUSED = {
     "an unknown option": ((lambda c: c.invoke("x", temprature=1)), ModelError, "did you mean 'temperature'"),
     "no tokens": ((lambda c: c.invoke("x", max_tokens=0)), ModelError, "max_new_tokens is 0"),
     "an empty stop string": ((lambda c: c.invoke("x", stop=[""])), ModelError, "not empty"),
-    "a word": ((lambda c: c.invoke("x", max_tokens="3")), ModelError, "max_tokens is '3'; it must be a number"),
+    "a word": ((lambda c: c.invoke("x", max_tokens="3")), ModelError, "max_tokens is '3'; it must be a whole number"),
     "a hot word": ((lambda c: c.invoke("x", temperature="hot")), ModelError, "temperature is 'hot'"),
     "a bare module": ((lambda c: ChatGuarded(model=LOCAL.model, policy="observe")), ModelError, "LocalModel\\(module"),
     "cold": ((lambda c: c.invoke("x", temperature=-1)), ModelError, "temperature is -1"),

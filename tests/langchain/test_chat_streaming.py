@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from guardrail.langchain import ChatGuarded, read_metadata
@@ -87,7 +88,13 @@ def test_cancelling_tasks_ends_the_generation():
         """Those that have not begun are dropped, too."""
         await asyncio.gather(*[chat(max_tokens=4000).ainvoke("Who?") for _ in range(5)])
 
-    for start in (lambda: chat(max_tokens=4000).ainvoke("Who?"), read, queued):
+    async def together():
+        await chat(max_tokens=4000).abatch(["Who?", "When?"])
+
+    async def prompts():
+        await chat(max_tokens=4000).agenerate([[HumanMessage("Who?")], [HumanMessage("When?")]])
+
+    for start in (lambda: chat(max_tokens=4000).ainvoke("Who?"), read, queued, together, prompts):
         assert asyncio.run(leave(start)).content
 
 
@@ -127,4 +134,48 @@ def test_the_verdict_is_an_event_of_the_run():
     chain = RunnableLambda(lambda q: q) | held
     assert asyncio.run(custom(chain)) == [VERDICT]
     assert asyncio.run(custom(RunnableLambda(lambda q: q) | chat(max_tokens=2))) == [VERDICT]
-    assert read_metadata(list(held.stream("Who?"))[-1])["action"] == "answer"  # no run around it: no event, no error
+    assert read_metadata(list(held.stream("Who?"))[-1])["action"] == "answer"  # nobody to tell: no error
+
+
+def test_a_stream_tells_its_own_run_once():
+    class Told(BaseCallbackHandler):
+        def __init__(self):
+            self.runs, self.told = [], []
+
+        def on_chat_model_start(self, *args, run_id, **kwargs):
+            self.runs.append(run_id)
+
+        def on_custom_event(self, name, data, *, run_id, **kwargs):
+            self.told.append((name, run_id))
+
+    async def read(model, config):
+        return [chunk async for chunk in model.astream("Who?", config)]
+
+    for made in (chat(max_tokens=2), ChatGuarded(model=LOCAL, policy="observe", max_tokens=2)):
+        for quiet in (False, "tool_calling", True):  # True: LangChain's stream is an invoke
+            model, told = made.model_copy(update={"disable_streaming": quiet}), Told()
+            list(model.stream("Who?", {"callbacks": [told]}))
+            asyncio.run(read(model, {"callbacks": [told]}))
+            list((RunnableLambda(lambda q: q) | model).stream("Who?", {"callbacks": [told]}))
+            assert told.told == [("guardrail.verdict", run) for run in told.runs]
+            assert len(told.runs) == 3
+
+
+@pytest.mark.parametrize("run", [ChatGuarded.batch, lambda *a, **k: asyncio.run(ChatGuarded.abatch(*a, **k))])
+def test_a_callback_that_asks_the_same_chat_keeps_its_own_options(run):
+    made = chat(max_tokens=4)
+
+    class Asking(BaseCallbackHandler):
+        run_inline = True
+
+        def __init__(self):
+            self.said = []
+
+        def on_chat_model_start(self, serialized, messages, **kwargs):
+            if messages[0][-1].text == "one" and run is ChatGuarded.batch:
+                self.said.append(made.invoke("inside", max_tokens=1))
+
+    asking = Asking()
+    out = run(made, ["one", "two", "three"], {"callbacks": [asking]})
+    assert [m.usage_metadata["output_tokens"] for m in out] == [4, 4, 4]
+    assert [m.usage_metadata["output_tokens"] for m in asking.said] == [1] * len(asking.said)

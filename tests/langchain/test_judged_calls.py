@@ -6,11 +6,11 @@ import json
 
 import pytest
 from calling_model import BESIDE, CALLS, calling_model, said
-from doubles import SURE, UNSURE, Foreign, judging
+from doubles import SURE, UNSURE, Foreign, judging, let_through
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
@@ -61,9 +61,39 @@ class TestAFormThatComesAsACall:
         assert out["messages"][-1].content == "No."
         assert joking("observe").invoke(ASK)["structured_response"] == Joke(**CALLS["Joke"])  # there is one to drop
 
-    def test_without_a_guard_it_is_refused(self):
-        with pytest.raises(DataError, match="score_tool_calls=True"):
-            joking(NEVER, GuardrailMiddleware()).invoke(ASK)
+    def test_a_foreign_models_is_refused_without_a_guard(self):
+        call = {"name": "Joke", "args": CALLS["Joke"], "id": "c-1"}
+        model = Foreign(script=[AIMessage("", tool_calls=[call])], calls=[])
+        with pytest.raises(DataError, match="make the model a ChatGuarded"):
+            create_agent(model, [], response_format=ToolStrategy(Joke), middleware=[GuardrailMiddleware()]).invoke(ASK)
+
+    @pytest.mark.parametrize("response_format", [Joke, ToolStrategy(Joke)])
+    @pytest.mark.parametrize("tools", [[], [get_weather]])
+    def test_the_model_judges_it_untold(self, response_format, tools):
+        """The template shows names in order, so the form, which comes last, is what the model calls."""
+        free = ChatGuarded(model=calling_model(), policy="observe", max_tokens=100)
+        out = create_agent(free, tools, response_format=response_format).invoke(ASK)
+        assert out["structured_response"] == Joke(**CALLS["Joke"])
+        verdict = read_metadata(next(m for m in out["messages"] if m.type == "ai"))
+        assert (verdict["enforced"], verdict["unscored"]) == (True, None)
+        assert verdict["score"]["hybridgrad"] > 0
+
+    def test_an_agent_that_would_ask_for_ever_is_stopped(self):
+        with pytest.raises(DataError, match=r"decided 'abstain' on the structured answer.*GuardrailMiddleware\(\)"):
+            joking(NEVER).invoke(ASK, {"recursion_limit": 12})
+
+    @pytest.mark.parametrize(("policy", "text"), [(NEVER, "No."), (HEDGE, f"Perhaps: {said('Joke')}")])
+    def test_with_the_middleware_the_run_ends(self, policy, text):
+        out = joking(policy, GuardrailMiddleware()).invoke(ASK, {"recursion_limit": 12})
+        assert (out.get("structured_response"), out["messages"][-1].content) == (None, text)
+
+    def test_other_tools_of_the_agent_pass_unscored(self):
+        chat = ChatGuarded(model=calling_model(), policy=NEVER, max_tokens=100)
+        form = StructuredTool(name="Joke", description="A joke.", args_schema=Joke.model_json_schema())
+        turn = chat.bind_tools([form, get_weather], tool_choice="get_weather").invoke(ASK["messages"])
+        assert [c["name"] for c in turn.tool_calls] == ["get_weather"]
+        assert read_metadata(turn)["unscored"] == "tool_call"
+        assert chat.bind_tools([form, get_weather], tool_choice="Joke").invoke(ASK["messages"]).content == "No."
 
     @pytest.mark.parametrize(("policy", "text"), [(NEVER, "No."), (HEDGE, f"Perhaps: {said('Joke')}")])
     def test_the_model_judges_it_if_told_to(self, policy, text):
@@ -166,8 +196,7 @@ class TestTextBesideAForeignModelsCalls:
         assert SECRET not in repr(out)
 
     def test_a_turn_that_a_guard_let_through_stays_as_it_is(self, local):
-        said = self.said()
-        said.response_metadata["guardrail"] = {"enforced": True}
+        said = let_through(self.said())
         assert GuardRunnable(judging(local, UNSURE), model=Foreign(script=[said], calls=[])).invoke("Where?") == said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import TypeAdapter
 
 from guardrail.langchain import METADATA_VERSION, VerdictMetadata, read_metadata, verdict_metadata
+from guardrail.langchain.metadata import is_judged
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Score, Verdict
 
 SECRET = "the held back text"
@@ -48,6 +50,7 @@ def test_the_contract_to_the_letter():
         "policy": "default",
         "evidence": [{"text": "A passage.", "source": "a.txt", "similarity": 0.5}],
         "latency_ms": {"generate": 1.235, "score": 2.0},
+        "text_hash": hashlib.sha256(b'["I do not know.", []]').hexdigest(),
     }
     assert METADATA_VERSION == 1
 
@@ -82,3 +85,28 @@ def test_readers_find_nothing_where_there_is_nothing():
     assert read_metadata("a string") is None
     assert read_metadata(AIMessage("x", response_metadata={"guardrail": {"version": 2}})) is None
     assert read_metadata(AIMessage("x", response_metadata={"guardrail": "x"})) is None
+
+
+def test_what_counts_as_judged():
+    message = AIMessage("I do not know.", response_metadata={"guardrail": verdict_metadata(verdict())})
+    assert is_judged(message)
+    call = {"name": "f", "args": {}, "id": "1"}
+    for changed in ({"content": "I know."}, {"tool_calls": [call]}):
+        assert not is_judged(message.model_copy(update=changed))
+    own = message.response_metadata["guardrail"]
+    for metadata in (
+        {"enforced": True},
+        {**own, "version": 2},
+        {**own, "enforced": 1},
+        {**own, "text_hash": ""},
+        "yes",
+    ):
+        assert not is_judged(AIMessage("I do not know.", response_metadata={"guardrail": metadata}))
+    assert not is_judged(
+        AIMessage(SECRET, response_metadata={"guardrail": verdict_metadata(verdict(), enforced=False)})
+    )
+
+
+def test_a_review_is_part_of_the_contract():
+    metadata = {**verdict_metadata(verdict()), "reviewed": True}
+    assert TypeAdapter(VerdictMetadata).validate_python(metadata, strict=True) == metadata

@@ -7,9 +7,9 @@ import json
 import sys
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, Passages, judging
+from doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
@@ -317,3 +317,30 @@ def test_without_langchain_the_error_names_the_extra(monkeypatch, local):
         _ = guardrail.langchain.GuardrailMiddleware
     rest = guardrail.langchain.GuardRunnable(judging(local, SURE))
     assert rest.invoke({"messages": "Where?", "answer": "In Peru."}).content == "In Peru."
+
+
+class TestSeveralMessagesOfOneTurn:
+    """An inner middleware may give more than one."""
+
+    @staticmethod
+    def turn(local, *said, guard=True):
+        inner = ModelResponse(result=list(said))
+        middleware = GuardrailMiddleware(judging(local, SURE, {"Atlantis": UNSURE}) if guard else None)
+        request = ModelRequest(model=None, messages=[HumanMessage("Where?")])
+        return middleware.wrap_model_call(request, lambda _: inner).result
+
+    def test_the_last_answer_is_judged_and_no_other_is_shown(self, local):
+        out = self.turn(local, AIMessage("A draft: Atlantis"), AIMessage("In Peru."))
+        assert [m.text for m in out] == ["In Peru."]
+        assert read_metadata(out[0])["action"] == "answer"
+        out = self.turn(local, AIMessage("A draft."), AIMessage("In Atlantis."))
+        assert len(out) == 1
+        assert "Atlantis" not in repr(out)
+
+    def test_what_is_judged_or_no_answer_stays(self, local):
+        call = AIMessage("I ask Atlantis", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
+        kept = let_through(AIMessage("Before."))
+        out = self.turn(local, kept, call, AIMessage("In Peru."))
+        assert [(m.text, len(m.tool_calls)) for m in out] == [("Before.", 0), ("", 1), ("In Peru.", 0)]
+        with pytest.raises(DataError, match="no policy was applied"):
+            self.turn(local, AIMessage("A draft."), kept, guard=False)

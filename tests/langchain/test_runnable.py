@@ -7,7 +7,7 @@ import operator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, Passages, judging
+from doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -60,7 +60,7 @@ class TestBothForms:
     def test_what_passes_as_it_is(self, local, invoke, chain):
         call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
         assert invoke(chain(judging(local, UNSURE), foreign(call)), QUESTION).tool_calls
-        judged = AIMessage("In Peru.", response_metadata={"guardrail": {"enforced": True}})
+        judged = let_through(AIMessage("In Peru."))
         assert invoke(chain(judging(local, UNSURE), foreign(judged)), QUESTION).content == "In Peru."
 
     def test_streaming_a_chain_gives_what_may_be_shown(self, local, chain):
@@ -228,3 +228,11 @@ class TestTheGate:
             as_retriever_gate(judging(local, SURE, policy="observe"), Passages())
         with pytest.raises(DataError, match="below is 50"):
             as_retriever_gate(judging(local, SURE), Passages(), below=50)
+
+
+def test_usage_is_that_of_all_passes(local, invoke):
+    one, two = ({"input_tokens": i, "output_tokens": 2, "total_tokens": i + 2} for i in (10, 30))
+    said = [AIMessage("First.", usage_metadata=one), AIMessage("Second.", usage_metadata=two)]
+    guard = judging(local, UNSURE, evidence=SURE, retriever=Passages(queries=[]))
+    out = invoke(GuardRunnable(guard, model=Foreign(script=said, calls=[])), "Where?")
+    assert (out.text, out.usage_metadata["input_tokens"], out.usage_metadata["total_tokens"]) == ("Second.", 40, 44)

@@ -1,0 +1,54 @@
+"""What a guarded chat model is built of, once, however many copies of it LangChain makes. Knows nothing about messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from guardrail.guard import Guard
+from guardrail.langchain.turns import Turns
+from guardrail.model.identity import text_hash
+from guardrail.scoring.hybridgrad import HybridGradScorer
+
+
+class Built:
+    """A Guard, the threads in which its async calls take turns, and what caches know it by.
+
+    given: the fields that the guard was made of, by name. A chat model with equal ones shares all of this.
+    """
+
+    def __init__(self, guard: Guard, given: Mapping[str, Any]) -> None:
+        self.guard, self.given, self.turns = guard, dict(given), Turns()
+
+    def is_made_of(self, given: Mapping[str, Any]) -> bool:
+        return all(_same(given[name], self.given[name]) for name in self.given)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything about the guard that changes an answer or its verdict, JSON-ready.
+
+        A retriever does not say what it finds, and a foreign scorer need not say what it does: where there is one, nothing is
+        equal but this very guard.
+        """
+        guard, calibrator = self.guard, self.guard.calibrator
+        foreign = guard.retriever is not None or type(guard.scorer) is not HybridGradScorer
+        return {
+            "model_name": guard.model.name,
+            "model_weights": guard.model.identity.weights,
+            "chat_template": guard.model.identity.chat_template,
+            "policy": text_hash(repr(guard.policy)),
+            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
+            "scorer": guard.scorer.name,
+            "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
+            "retriever": None if guard.retriever is None else type(guard.retriever).__name__,
+            "guard": uuid4().hex if foreign else None,
+        }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality only of what cannot change: two retrievers that compare equal may find different things tomorrow."""
+    plain = isinstance(one, (str, tuple)) and type(one) is type(other)
+    return one is other or (plain and bool(one == other))
