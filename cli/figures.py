@@ -21,10 +21,10 @@ def estimate(e: Estimate) -> str:
     return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> Table:
-    """Said against seen: answers by the probability they were given."""
+def reliability(bins: Sequence[ReliabilityBin], what: str) -> Table:
+    """Said against seen: answers or claims by the probability they were given."""
     table = Table(title="Reliability: what was said against what was right", title_justify="left")
-    for heading in ("said", "mean said", "right", "95 % interval", "answers"):
+    for heading in ("said", "mean said", "right", "95 % interval", what):
         table.add_column(heading, justify="right")
     for b in bins:
         seen = b.accuracy
@@ -65,7 +65,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
             f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; by claim it is "
             f"higher by {estimate(value.baseline.difference)}"
         )
-    console.print(reliability(value.reliability))
+    console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(f"written to {output}")
 
 
@@ -107,7 +107,7 @@ def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -
     top = value.top_labels
     right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"
     console.print(f"high and very high: {estimate(top.share)} of the {what}, {right}")
-    console.print(reliability(value.reliability))
+    console.print(reliability(value.reliability, what))
 
 
 def _claims(console: Console, value: ClaimAssessment) -> None:
