@@ -17,9 +17,28 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     model: options.Model = options.DEFAULT_MODEL,
     policy: Annotated[
-        str, typer.Option("--policy", "-p", metavar="NAME|FILE", help="See `guardrail policy list`.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="NAME|FILE",
+            help="See `guardrail policy list`. [default: default, with --claims per_claim]",
+        ),
+    ] = None,
     calibrator: options.Calibrator = None,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Judge and show each claim of the answer by itself.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with the claims highlighted. Implies --claims.")
+    ] = None,
+    claim_calibrator: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A calibrator of claims. Default: the one that comes with guardrail."),
+    ] = None,
+    extractor: Annotated[
+        str, typer.Option(metavar="KIND", help="sentences, or atomic: facts that the model itself takes out.")
+    ] = "sentences",
     retriever: Annotated[
         Path | None,
         typer.Option(metavar="DIR|FILE", help="Texts to search when the policy says retrieve: .txt, .md or .jsonl."),
@@ -34,6 +53,8 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
+    from guardrail.cli.claims import check_page
+
     from guardrail.policy import Policy
 
     if question == "-":
@@ -43,16 +64,28 @@ def ask(
             raise DataError(f"stdin is not UTF-8 (byte {error.start + 1}); save the text as UTF-8") from error
     if not question.strip():
         raise DataError("the question is empty")
-    chosen = Policy.load(policy)  # its mistakes show before the model loads
+    claims = claims or html is not None
+    chosen = Policy.load(policy or ("per_claim" if claims else "default"))  # its mistakes show before the model loads
+    claims = claims or chosen.judges_claims or chosen.looks_at_claims
+    if not claims and (claim_calibrator is not None or extractor != "sentences"):
+        raise DataError(f"policy {chosen.name!r} does not look at claims; add --claims, or take --policy per_claim")
+    if html is not None:
+        check_page(html)
     if retriever is not None and not retriever.exists():
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
     from guardrail.cli import runtime
 
     from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.claims import EXTRACTORS
+    from guardrail.claims import extractor as extractor_by_name
 
+    if extractor not in EXTRACTORS:
+        raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
     fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
+    fitted_on_claims = IsotonicCalibrator.load(claim_calibrator) if claim_calibrator else None
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import render
+    from guardrail.cli.claims import show, write_page
 
     from guardrail.actions import load_retriever
     from guardrail.guard import Guard
@@ -67,10 +100,17 @@ def ask(
         calibrator=fitted,
         calibrator_name=str(calibrator),
         retriever=index,
+        claims=extractor_by_name(extractor, local) if claims else None,
+        claim_calibrator=fitted_on_claims,
+        claim_calibrator_name=str(claim_calibrator),
     )
     runtime.say("answering")
     verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens)
+    if html is not None:
+        write_page(html, verdict, question=question)
     if as_json:
         typer.echo(json.dumps(verdict.to_dict(), ensure_ascii=False))
+    elif claims:
+        show(runtime.console(), verdict)
     else:
         render.verdict(runtime.console(), verdict)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, cast, get_args
 
 import typer
 
 from guardrail.errors import DataError
-from guardrail.types import FINISH_REASONS, LABELS, Confidence, Evidence, FinishReason, Label, Score
+from guardrail.types import (
+    FINISH_REASONS,
+    LABELS,
+    SUPPORTS,
+    ClaimKind,
+    Confidence,
+    Evidence,
+    FinishReason,
+    Label,
+    Score,
+    Support,
+    Verification,
+)
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check and explain policies.")
+_KINDS: tuple[ClaimKind, ...] = get_args(ClaimKind)
 _Policy = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped policy's name or a YAML file.")]
 
 
@@ -38,43 +52,101 @@ def check(policy: _Policy) -> None:
     loaded = Policy.load(policy)
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules")
+    claims = f", {len(loaded.claim_rules)} of them for claims" if loaded.judges_claims else ""
+    typer.echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
 
 
 @app.command()
 def explain(
     policy: _Policy,
     confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Probability of being right. Left out: the answer is unscored.")
+        float | None, typer.Option(min=0, max=1, help="Probability of being right. Left out: it is unscored.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Default: the label of the confidence.")] = None,
+    in_range: Annotated[bool, typer.Option(help="The score lies within the calibrated range.")] = True,
     evidence: Annotated[bool, typer.Option(help="The answer was given with retrieved passages.")] = False,
-    length: Annotated[int, typer.Option(min=0, help="Response tokens.")] = 8,
-    finish_reason: Annotated[str, typer.Option(help=", ".join(FINISH_REASONS))] = "stop",
+    length: Annotated[int, typer.Option(min=0, help="Tokens of the response, or of the claim.")] = 8,
+    finish_reason: Annotated[str | None, typer.Option(help=f"{', '.join(FINISH_REASONS)}; default: stop.")] = None,
     retriever: Annotated[bool, typer.Option(help="A retriever can be asked.")] = True,
+    claims: Annotated[
+        str | None,
+        typer.Option(metavar="P,P,...", help="The confidences of the answer's claims, '?' for none; '' for no claims."),
+    ] = None,
+    claim: Annotated[bool, typer.Option("--claim", help="Explain one claim, not a whole answer.")] = False,
+    support: Annotated[
+        str | None, typer.Option(help=f"What was found for the claim: {', '.join(SUPPORTS)}. Default: not looked up.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help=f"The claim's kind: {', '.join(_KINDS)}; default: sentence.")] = None,
+    searched: Annotated[int | None, typer.Option(min=0, help="Claims of the answer looked up before.")] = None,
 ) -> None:
-    """Say what a policy would decide about an answer, by which rule and why."""
-    from guardrail.calibration.labels import label_for
+    """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
 
     loaded = Policy.load(policy)
-    if label is not None and label not in LABELS:
-        raise DataError(f"there is no label {label!r}; the labels are: {', '.join(LABELS)}")
-    if finish_reason not in get_args(FinishReason):
-        raise DataError(f"there is no finish reason {finish_reason!r}; they are: {', '.join(FINISH_REASONS)}")
-    if confidence is None:
-        if label is not None:
-            raise DataError("--label needs --confidence: an unscored answer has no label")
-        value, score = Confidence.none("unscored"), Score.none("not_finite", "asked by policy explain", length=length)
-    else:
-        chosen = cast("Label", label or label_for(confidence))
-        value = Confidence(confidence, confidence, confidence, chosen)
-        score = Score(0.0, 0.0, 0.0, 0.0, 0.0, length)
+    _refuse_the_other(
+        claim,
+        of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},
+        of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
+    )
+    value, score = _judged(confidence, label, in_range, length)
+    if claim:
+        found = _one_of(support, SUPPORTS, "support") if support is not None else None
+        decided = loaded.decide_claim(
+            value,
+            score,
+            kind=cast("ClaimKind", _one_of(kind or "sentence", _KINDS, "kind of claim")),
+            verification=Verification(cast("Support", found), "asked by policy explain") if found else None,
+            retriever=retriever,
+            searched=searched or 0,
+        )
+        typer.echo(f"{decided.action}: {decided.explanation}")
+        return
     decision = loaded.decide(
         value,
         score,
         evidence=(Evidence("a passage"),) if evidence else (),
-        finish_reason=cast("FinishReason", finish_reason),
+        finish_reason=cast("FinishReason", _one_of(finish_reason or "stop", FINISH_REASONS, "finish reason")),
         retriever=retriever,
+        claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
     )
     typer.echo(f"{decision.action}: {decision.explanation}")
+
+
+def _judged(confidence: float | None, label: str | None, in_range: bool, length: int) -> tuple[Confidence, Score]:
+    from guardrail.calibration.labels import label_for
+
+    if label is not None:
+        _one_of(label, LABELS, "label")
+    if confidence is None:
+        if label is not None:
+            raise DataError("--label needs --confidence: what is unscored has no label")
+        return Confidence.none("unscored"), Score.none("not_finite", "asked by policy explain", length=length)
+    chosen = cast("Label", label or label_for(confidence))
+    return Confidence(confidence, confidence, confidence, chosen, in_range), Score(0.0, 0.0, 0.0, 0.0, 0.0, length)
+
+
+def _probability(text: str) -> Confidence:
+    from guardrail.calibration.labels import label_for
+
+    if text.strip() == "?":
+        return Confidence.none("asked by policy explain")
+    try:
+        p = float(text)
+    except ValueError:
+        p = -1.0
+    if not 0.0 <= p <= 1.0:
+        raise DataError(f"--claims wants numbers from 0 to 1, or ?, with commas between them; not {text.strip()!r}")
+    return Confidence(p, p, p, label_for(p))
+
+
+def _one_of(name: str, names: Sequence[str], what: str) -> str:
+    if name not in names:
+        raise DataError(f"there is no {what} {name!r}; the {what}s are: {', '.join(names)}")
+    return name
+
+
+def _refuse_the_other(claim: bool, *, of_answers: Mapping[str, bool], of_claims: Mapping[str, bool]) -> None:
+    given = next((name for name, is_given in (of_answers if claim else of_claims).items() if is_given), None)
+    if given is not None:
+        needs = "is for whole answers, not for --claim" if claim else "is for a claim; add --claim"
+        raise DataError(f"--{given} {needs}")

@@ -10,12 +10,21 @@ from rich.table import Table
 
 from guardrail.types import Attempt, Label, Verdict
 
-_CONTROL = {c: "�" for c in (*range(32), *range(127, 160)) if chr(c) not in "\n\t"}
+_CONTROL = {
+    c: "�"
+    for c in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+    if chr(c) not in "\n\t"
+}
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive the terminal or read as other text: no controls, bidirectional overrides, lone surrogates."""
+    return text.replace("\r\n", "\n").translate(_CONTROL)
 
 
 def escape(text: str) -> str:
-    """Text that can neither style nor drive the terminal: no markup, no control characters."""
-    return escape_markup(text.translate(_CONTROL))
+    """`printable` text that cannot style the terminal either: no markup."""
+    return escape_markup(printable(text))
 
 
 _COLOURS: dict[Label | None, str] = {
@@ -32,12 +41,17 @@ def verdict(console: Console, value: Verdict) -> None:
     """What the user is shown, then why."""
     console.print(escape(value.text))
     console.print()
+    reasons(console, value)
+
+
+def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
+    """Why the user is shown what they are; answer: with what the model said, where that is something else."""
     console.print(f"  [bold]confidence[/]  {confidence(value.attempts[-1])}")
     console.print(
         f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})"
     )
     console.print(f"  [bold]why[/]         {escape(value.explanation)}")
-    if value.text != value.answer:
+    if answer and value.text != value.answer:
         console.print(f"  [bold]answer[/]      {escape(value.answer) or '(empty)'}")
     if value.original != value.answer:
         console.print(f"  [bold]first said[/]  {escape(value.original) or '(empty)'}")

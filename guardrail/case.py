@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from guardrail.observation import Stage
-from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
+from guardrail.types import Aside, Attempt, Confidence, Decision, Evidence, JudgedClaim, Message, Score, Trace
 
 PassOn = Callable[[Trace], bool]
 """Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
@@ -17,18 +17,28 @@ PassOn = Callable[[Trace], bool]
 class Case:
     """One conversation on its way through the passes; changed in place, unlike the values that it collects.
 
-    unlike: how its prompt or its decoding differs from the calibration's; empty if it does not.
+    unlike, unlike_claims: how its prompt or its decoding differs from the answers' and the claims' calibration; empty if it
+    does not. text: the last pass's answer as its claims left it.
     """
 
     messages: tuple[Message, ...]
     query: str
-    unlike: str
+    unlike: str = ""
+    unlike_claims: str = ""
+    text: str = ""
+    claims: tuple[JudgedClaim, ...] = ()
+    asides: tuple[Aside, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     fired: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     timing_ms: dict[str, float] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     again: bool = False
+
+    def differs(self, *reasons: str) -> None:
+        """Say how the case differs from what calibrators of both units were fitted on; empty reasons are none."""
+        self.unlike = "; ".join(filter(None, [self.unlike, *reasons]))
+        self.unlike_claims = "; ".join(filter(None, [self.unlike_claims, *reasons]))
 
     def attempt(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> None:
         """Record one pass. The trace goes without its states: those are as large as the model's cache."""
@@ -38,7 +48,7 @@ class Case:
     def pass_on(self, trace: Trace) -> None:
         """Record a pass that nobody judges: its caller said that it is no answer."""
         why = "the turn calls tools, which is no answer yet"
-        self.again = False
+        self.again, self.text, self.claims, self.asides = False, trace.text, (), ()
         self.attempt(
             trace,
             Score.none("tool_call", why, length=len(trace.response_ids)),
@@ -51,6 +61,17 @@ class Case:
         ended = time.perf_counter()
         self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + (ended - began) * 1000 / rows
         self.stages.append(Stage(stage, began, ended, rows))
+
+    def clock(self) -> Callable[[str], None]:
+        """Books the time since the last call under the stage's name that it is called with."""
+        began = time.perf_counter()
+
+        def book(stage: str) -> None:
+            nonlocal began
+            self.spend(stage, began)
+            began = time.perf_counter()
+
+        return book
 
 
 def unlike_in_length(trace: Trace, usual: int | None) -> str:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from guardrail.actions import Retriever, find_evidence, query_of, render, with_evidence
+from guardrail.actions import Retriever, query_of, render, with_evidence
+from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.provenance import Provenance, check_compatible, differences
-from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.case import Case, PassOn, share, unlike_in_length
-from guardrail.errors import CalibrationError, CalibratorMismatchError, ModelError
+from guardrail.case import Case, PassOn, share
+from guardrail.claim_stage import claim_stage
+from guardrail.claims.protocol import ClaimExtractor
+from guardrail.errors import CalibrationError, ModelError
+from guardrail.judge import Judge
 from guardrail.messages import as_messages
+from guardrail.model.generate import Keep
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import OnStep
 from guardrail.observation import Observation, Observer
 from guardrail.policy import Policy
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.profile import Profile
 from guardrail.scoring.protocol import Scorer
 from guardrail.telemetry import with_telemetry
-from guardrail.types import Confidence, Message, Score, Tool, Trace, Verdict
+from guardrail.types import Message, Tool, Verdict
+
+if TYPE_CHECKING:
+    from guardrail.verification.protocol import Verifier
 
 Conversation = str | Sequence[Message]
 
@@ -38,8 +41,12 @@ class Guard:
     calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over. observers:
     called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.telemetry`).
 
-    A string is a question: it goes into the prompt that the calibrator was fitted with. Messages are used as they are.
-    Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first answer.
+    claims: what takes an answer apart; None is `SentenceClaims` where the policy speaks of claims, and nothing elsewhere.
+    claim_calibrator: as `calibrator`, for claims. verifier: what decides whether evidence supports a claim.
+
+    A string is a question: it goes into the prompt that the calibrator was fitted with (the claims' one, where there are
+    claims). Messages are used as they are. Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first
+    answer.
     """
 
     def __init__(
@@ -52,23 +59,39 @@ class Guard:
         retriever: Retriever | None = None,
         calibrator_name: str = "given",
         observers: Sequence[Observer] = (),
+        claims: ClaimExtractor | None = None,
+        claim_calibrator: IsotonicCalibrator | None = None,
+        claim_calibrator_name: str = "given",
+        verifier: Verifier | None = None,
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
         self.observers = with_telemetry(observers)
-        if calibrator is None and (found := shipped_calibrator(model.identity)) and _fits(found[1], scorer):
-            calibrator_name, calibrator = found
-        self.calibrator, self.calibrator_name = calibrator, calibrator_name if calibrator else None
-        if calibrator is None and self.policy.needs_confidence:
+        self.calibrated = calibrated(model, "answer", scorer, calibrator, calibrator_name)
+        if self.calibrator is None and self.policy.needs_confidence:
             raise CalibrationError(
                 f"policy {self.policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
                 f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
             )
-        self.scorer = scorer or self._fitting_scorer()
-        if calibrator is not None:
-            origin = _origin(calibrator)
-            check_compatible(origin, model.identity, self.scorer.name, self.scorer.options, calibrator_name)
+        self.claim_stage = claim_stage(
+            model, self.policy, retriever, claims, claim_calibrator, name=claim_calibrator_name, verifier=verifier
+        )
+        self._judge = Judge(self.calibrated, self.claim_stage, self.policy, retriever).judge
+
+    @property
+    def scorer(self) -> Scorer:
+        """Of whole answers."""
+        return self.calibrated.scorer
+
+    @property
+    def calibrator(self) -> IsotonicCalibrator | None:
+        """Of whole answers."""
+        return self.calibrated.calibrator
+
+    @property
+    def calibrator_name(self) -> str | None:
+        return self.calibrated.name
 
     @classmethod
     def from_pretrained(
@@ -83,20 +106,26 @@ class Guard:
         chat_template: str | None = None,
         progress: Callable[[str], None] | None = None,
         observers: Sequence[Observer] = (),
+        claims: ClaimExtractor | None = None,
+        claim_calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
+        verifier: Verifier | None = None,
     ) -> Self:
-        """Load everything by name: the model (see `load_model`), a policy's name or file, a calibrator's file."""
+        """Load everything by name: the model (see `load_model`), a policy's name or file, calibrators' files."""
         loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
-        name = "given" if isinstance(calibrator, IsotonicCalibrator) else os.fspath(calibrator or "")
-        if calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
-            calibrator = IsotonicCalibrator.load(calibrator)
+        fitted, name = _loaded(calibrator)
+        fitted_on_claims, name_of_claims = _loaded(claim_calibrator)
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
         return cls(
             model=model,
-            calibrator=calibrator,
+            calibrator=fitted,
             policy=loaded,
             retriever=retriever,
             calibrator_name=name,
             observers=observers,
+            claims=claims,
+            claim_calibrator=fitted_on_claims,
+            claim_calibrator_name=name_of_claims,
+            verifier=verifier,
         )
 
     def answer(
@@ -142,10 +171,10 @@ class Guard:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
         limit = max_new_tokens if max_new_tokens is not None else self.usual_length
         cases = [self._case(c, system) for c in conversations]
-        usual = self._usual("temperature") or 0.0
+        usual = self._asked_as.usual("temperature") or 0.0
         sampled = f"temperature {temperature:g}, not the {usual:g} of the calibration" if temperature != usual else ""
         for case in cases:
-            case.unlike = "; ".join(filter(None, [case.unlike, sampled, "tools in the prompt" if tools else ""]))
+            case.differs(sampled, "tools in the prompt" if tools else "")
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
             while pending:
@@ -153,7 +182,7 @@ class Guard:
                 traces = self.model.generate_batch(
                     [with_evidence(case.messages, case.evidence) for case in pending],
                     max_new_tokens=limit,
-                    keep=self.scorer.keep,
+                    keep=self._keep,
                     temperature=temperature,
                     seed=seed,
                     stop=stop,
@@ -194,99 +223,40 @@ class Guard:
     @property
     def usual_length(self) -> int:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
-        length = self._usual("max_new_tokens")
+        length = self._asked_as.usual("max_new_tokens")
         return length if isinstance(length, int) else 150
 
-    def _usual(self, option: str) -> Any:
-        origin = self.calibrator.provenance if self.calibrator else None
-        return origin.generation.get(option) if origin else None
+    @property
+    def _asked_as(self) -> Calibrated:
+        """Whose prompt a question goes into: the claims' where answers are taken apart, since those are longer ones."""
+        stage = self.claim_stage
+        return stage.calibrated if stage is not None and stage.calibrated.origin else self.calibrated
 
-    def _fitting_scorer(self) -> HybridGradScorer:
-        if self.calibrator is None:
-            return HybridGradScorer(self.model)
-        origin = _origin(self.calibrator)
-        if origin.scorer != HybridGradScorer.name:
-            raise CalibratorMismatchError(f"this calibrator was fitted on scorer {origin.scorer!r}; give that scorer")
-        try:
-            profile = Profile.model_validate(origin.profile)
-        except ValueError as error:
-            raise CalibrationError(
-                f"the profile in {self.calibrator_name} is not one: {' '.join(str(error).split())[:200]}"
-            ) from error
-        return HybridGradScorer(self.model, profile=profile)
+    @property
+    def _keep(self) -> Keep | None:
+        keeps = [self.scorer.keep, *([self.claim_stage.scorer.keep] if self.claim_stage else [])]
+        return Keep.joined([keep for keep in keeps if keep is not None])
 
     def _case(self, conversation: Conversation, system: str | None) -> Case:
-        origin = self.calibrator.provenance if self.calibrator else None
+        origin, answers = self._asked_as.origin, self.calibrated.origin
         if isinstance(conversation, str):
             question = origin.prompt.replace("{question}", conversation) if origin else conversation
             usual = origin.system if origin else None
-            unlike = "" if system in (None, usual) else "another system message than in calibration"
-            return Case(as_messages(question, system or usual), conversation, unlike)
+            case = Case(as_messages(question, system or usual), conversation)
+            case.differs("another system message than in calibration" if system not in (None, usual) else "")
+            if origin and answers and (origin.prompt, origin.system) != (answers.prompt, answers.system):
+                case.unlike = "; ".join(filter(None, [case.unlike, "the prompt of the claims' calibration"]))
+            return case
         messages = as_messages(conversation, system)
-        unlike = "messages of your own, not the prompt of the calibration"
         asked = any(m["role"] == "user" for m in messages)  # without a question there is nothing to retrieve for
-        return Case(messages, query_of(messages) if asked else "", unlike)
-
-    def _judge(
-        self, cases: Sequence[Case], traces: Sequence[Trace], *, may_retrieve: bool, pass_on: PassOn | None = None
-    ) -> None:
-        """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
-        passed = [pass_on is not None and pass_on(trace) for trace in traces]
-        for case, trace in [pair for pair, on in zip(zip(cases, traces, strict=True), passed, strict=True) if on]:
-            case.pass_on(trace)
-        cases = [case for case, on in zip(cases, passed, strict=True) if not on]
-        traces = [trace for trace, on in zip(traces, passed, strict=True) if not on]
-        began = time.perf_counter()
-        scores = self.scorer.score_traces(traces)
-        share(cases, "score", began)
-        for case, trace, score in zip(cases, traces, scores, strict=True):
-            began = time.perf_counter()
-            confidence = self._confidence(score, case, trace)
-            case.spend("calibrate", began)
-            self._decide(
-                case,
-                trace,
-                score,
-                confidence,
-                may_retrieve=may_retrieve and self.retriever is not None and bool(case.query.strip()),
-            )
-
-    def _confidence(self, score: Score, case: Case, trace: Trace) -> Confidence:
-        if self.calibrator is None:
-            return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
-        confidence = self.calibrator.predict(score)
-        unlike = "given with evidence" if case.evidence else case.unlike
-        unlike = "; ".join(filter(None, [unlike, unlike_in_length(trace, self._usual("max_new_tokens"))]))
-        return replace(confidence, basis="extrapolated", reason=unlike) if unlike and not score.unscored else confidence
-
-    def _decide(self, case: Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
-        case.again = False
-        while True:
-            began = time.perf_counter()
-            decision = self.policy.decide(
-                confidence,
-                score,
-                evidence=case.evidence,
-                finish_reason=trace.finish_reason,
-                retriever=may_retrieve,
-                fired=case.fired,
-            )
-            case.spend("decide", began)
-            case.attempt(trace, score, confidence, decision)
-            if decision.action != "retrieve" or self.retriever is None:
-                return
-            case.fired.append(decision.rule)
-            began = time.perf_counter()
-            found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
-            case.spend("retrieve", began)
-            if found and found != case.evidence:
-                case.evidence, case.again = found, True
-                return
+        case = Case(messages, query_of(messages) if asked else "")
+        case.differs("messages of your own, not the prompt of the calibration")
+        return case
 
     def _verdict(self, case: Case) -> Verdict:
         last = case.attempts[-1]
         began = time.perf_counter()
-        text = render(last.decision, last.answer, last.confidence)
+        text = render(last.decision, case.text, last.confidence)
         case.spend("render", began)
         verdict = Verdict(
             text=text,
@@ -295,21 +265,17 @@ class Guard:
             model=self.model.name,
             calibrator=self.calibrator_name,
             policy=self.policy.name,
+            claims=case.claims,
+            asides=case.asides,
+            claim_calibrator=self.claim_stage.calibrated.name if self.claim_stage else None,
         )
         for observer in self.observers:
             observer(Observation(case.messages, verdict, tuple(case.stages)))
         return verdict
 
 
-def _origin(calibrator: IsotonicCalibrator) -> Provenance:
-    if calibrator.provenance is None:
-        raise CalibratorMismatchError(
-            "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
-        )
-    return calibrator.provenance
-
-
-def _fits(calibrator: IsotonicCalibrator, scorer: Scorer | None) -> bool:
-    """Whether a calibrator that nobody asked for may be used with the scorer that somebody gave."""
-    origin = _origin(calibrator)
-    return scorer is None or not differences(origin, origin.model, scorer.name, scorer.options)
+def _loaded(calibrator: IsotonicCalibrator | str | os.PathLike[str] | None) -> tuple[IsotonicCalibrator | None, str]:
+    """A calibrator and its name for messages."""
+    if calibrator is None or isinstance(calibrator, IsotonicCalibrator):
+        return calibrator, "given"
+    return IsotonicCalibrator.load(calibrator), os.fspath(calibrator)

@@ -36,7 +36,10 @@ def test_everything_is_in_it(wheel):
     names = set(wheel.namelist())
     for source, target in (("guardrail", "guardrail"), ("cli", "guardrail/cli"), ("policies", "guardrail/policies")):
         for path in (ROOT / source).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".jsonl", ".json", ".csv", ".typed") and ".run." not in path.name:
+            if (
+                path.suffix in (".py", ".yaml", ".jsonl", ".json", ".csv", ".typed", ".html", ".css", ".js")
+                and ".run." not in path.name
+            ):
                 assert f"{target}/{path.relative_to(ROOT / source)}" in names
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     assert "guardrail = guardrail.cli.main:main" in wheel.read(entry).decode()

@@ -1,5 +1,6 @@
-"""What is done about a decision: answer, hedge, abstain, retrieve. Knows nothing about how it was decided.
+"""What is done about a decision: answer, hedge, abstain, retrieve; and the answer rewritten from its claims.
 
+Knows nothing about how it was decided.
 Importing this package imports neither torch nor LangChain.
 """
 
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from guardrail.actions.abstain import DEFAULT_ABSTAIN, abstain
 from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.actions.hedge import DEFAULT_HEDGE, hedge
+from guardrail.actions.prose import DEFAULT_CLAIM_HEDGE
 from guardrail.actions.retrieve import (
     MIN_SIMILARITY,
     Retriever,
@@ -18,22 +20,26 @@ from guardrail.actions.retrieve import (
     query_of,
     with_evidence,
 )
+from guardrail.actions.rewrite import Rewritten, rewrite
 
 if TYPE_CHECKING:
     from guardrail.types import Confidence, Decision
 
 __all__ = [
     "DEFAULT_ABSTAIN",
+    "DEFAULT_CLAIM_HEDGE",
     "DEFAULT_EMBEDDING",
     "DEFAULT_HEDGE",
     "MIN_SIMILARITY",
     "Retriever",
+    "Rewritten",
     "abstain",
     "find_evidence",
     "hedge",
     "load_retriever",
     "query_of",
     "render",
+    "rewrite",
     "with_evidence",
 ]
 

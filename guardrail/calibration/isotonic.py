@@ -125,7 +125,7 @@ class IsotonicCalibrator:
         value = score.value if isinstance(score, Score) else float(score)
         if not math.isfinite(value):
             return Confidence.none(f"not_finite: the score is {value}")
-        p, low, high = curve.at(np.array([value]))[:, 0].tolist()
+        p, low, high = curve.at_one(value)
         return Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last)
 
     def probabilities(self, scores: Sequence[Score | float] | ArrayLike) -> Floats:

@@ -3,7 +3,9 @@
 Knows nothing about files, models or what a score means; higher score = less probably right.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -26,11 +28,23 @@ class Curve(NamedTuple):
     last: float
     score: Floats
     values: Floats  # rows p_correct, low, high, each non-increasing
+    points: tuple[tuple[float, float, float, float], ...]  # the same for one score: (score, p_correct, low, high)
 
     @classmethod
     def through(cls, blocks: Sequence[Block]) -> Self:
-        values = np.array([[b.p_correct, b.low, b.high] for b in blocks]).T
-        return cls(blocks[0].first, blocks[-1].last, np.array([b.score for b in blocks]), values)
+        points = tuple((b.score, b.p_correct, b.low, b.high) for b in blocks)
+        score, *values = np.array(points).T
+        return cls(blocks[0].first, blocks[-1].last, score, np.array(values), points)
+
+    def at_one(self, score: float) -> tuple[float, float, float]:
+        """`at` for one score, (p_correct, low, high), in plain Python: every answer passes here, and numpy is slower."""
+        i = bisect_right(self.points, score, key=itemgetter(0))
+        if i in (0, len(self.points)):
+            return self.points[min(i, len(self.points) - 1)][1:]
+        (start, *before), (end, *after) = self.points[i - 1], self.points[i]
+        t = (score - start) / (end - start)
+        p, low, high = (min(max(b + t * (a - b), a), b) for b, a in zip(before, after, strict=True))
+        return p, low, high
 
     def at(self, scores: Floats) -> Floats:
         """The values at `scores` (n,), of shape (3, n).

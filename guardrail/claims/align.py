@@ -98,27 +98,26 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 def _grow(tokenizer: Any, ids: list[int], decoded: str) -> _Growth:
     """Decodes ever longer prefixes, in windows from one clean boundary (all characters complete) to the next."""
     whole, begun = [0], [0]
-    clean = [(0, 0)]  # (tokens, characters) of clean boundaries
-    base = context = 0  # a window's first token, and how many characters of its text lie before the last clean boundary
+    clean = [0]  # tokens at the last clean boundaries
+    base, prior = 0, ""  # a window's first token, and its text up to the last clean boundary
     tokens = chars = 0  # the last clean boundary
     for k in range(1, len(ids) + 1):
         if k - tokens > _PATIENCE:
-            base = context = tokens = chars = 0
+            base, prior, tokens, chars = 0, "", 0, 0
         window = _decode(tokenizer, ids[base:k])
-        added = window[context:]
-        same = Prefix.similarity(added, decoded[chars : chars + len(added)])
-        complete = max(whole[-1], chars + same)
-        whole.append(complete)
-        if same == len(added):
-            begun.append(max(begun[-1], complete))
+        added = window[len(prior) :]
+        same = Prefix.similarity(added, decoded[chars : chars + len(added)]) if window.startswith(prior) else 0
+        whole.append(max(whole[-1], chars + same))
+        if same == len(added) and window.startswith(prior):
+            begun.append(max(begun[-1], whole[-1]))
             tokens, chars = k, chars + same
-            clean.append((tokens, chars))
-            while len(clean) > 2 and clean[1][0] <= k - _CONTEXT:
+            clean.append(k)
+            while len(clean) > 2 and clean[1] <= k - _CONTEXT:
                 clean.pop(0)
-            base = clean[0][0]
-            context = len(window) if base == 0 else len(_decode(tokenizer, ids[base:k]))
+            prior = window if base == clean[0] else _decode(tokenizer, ids[clean[0] : k])
+            base = clean[0]
         else:
-            begun.append(max(begun[-1], min(complete + 1, len(decoded))))
+            begun.append(max(begun[-1], min(whole[-1] + 1, len(decoded))))
     return _Growth(whole, begun)
 
 

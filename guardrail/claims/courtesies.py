@@ -30,7 +30,7 @@ _OPENING = re.compile(
     r"|i(?:'d| would|'ll| will)(?: be)? (?:more than |very )?(?:happy|glad) to (?:help|assist|answer|explain|provide)"
     rf"|have an? (?:{_GOOD}|nice|lovely) (?:day|evening|time|weekend)"
 )
-_QUESTION = re.compile(r"""[?？؟;⁇⁈]["'”’»)\]*_~`!！\s]*$""")
+_QUESTION = re.compile(r"""[?？؟\u037e⁇⁈]["'”’»)\]*_~`!！\s]*$""")
 _EDGES = re.compile(r"^[^\w]+|[^\w]+$")
 
 

@@ -29,6 +29,8 @@ _BOLD = re.compile(r"\s*(\*\*|__)(?:(?!\1).)+\1\s*$", re.DOTALL)
 _EMPHASIS = re.compile(r"\*+|_+|~~|`+")
 _INVISIBLE = frozenset("\u200b\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufffd")
 _ENDS = frozenset(".!?。！？।؟…۔:;)\"'”’»*_")
+_BEFORE_A_NUMBER = re.compile(r"\b(?:approx|ca|est|vols?|ch|eq|avg)\.\s*$", re.IGNORECASE)
+_OPENING = re.compile(r"(?<=\s)[*_~`]+$")
 _NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]\s*$")
 
 Span = tuple[int, int]
@@ -70,16 +72,14 @@ class SentenceClaims:
     def _parts(self, text: str, block: Block, *, last: bool) -> Iterator[tuple[int, int, AsideReason | None]]:
         start, end = block.start, block.end
         if block.kind == "code":
-            yield start, end, "code"
+            yield start, start + len(text[start:end].rstrip()), "code"
             return
         if block.kind in ("heading", "row"):
             start, end = _trimmed(text, start, end, edges="|")
-            if start < end:
-                yield (
-                    start,
-                    end,
-                    "heading" if block.kind == "heading" else None if _has_words(text[start:end]) else "fragment",
-                )
+            if start < end and block.kind == "heading":
+                yield start, end, "heading"
+            elif start < end:
+                yield start, end, None if _has_words(text[start:end]) else "fragment"
             return
         if _BOLD.match(text[start:end]) and block.kind == "paragraph" and not last:
             start, end = _trimmed(text, start, end)
@@ -95,38 +95,46 @@ class SentenceClaims:
         """The sentences of a block; a number is no sentence but belongs to the next one, or the one before it."""
         masked = _masked(text[block.start : block.end], [(a - block.start, b - block.start) for a, b in block.hidden])
         found: list[Span] = []
-        pending: int | None = None
-        for start, end in self._boundaries(masked):
-            begin, pending = start if pending is None else pending, None
-            has_letters = any(c.isalpha() for c in masked[start:end])
-            if not has_letters and (_NUMBER.match(masked[start:end]) or not found):
-                pending = begin
-            elif not has_letters:
-                found[-1] = (found[-1][0], end)
+        start = 0
+        for end in self._ends(masked):
+            opening = _OPENING.search(text, block.start + max(start, end - 8), block.start + end)
+            if opening and end < len(masked):
+                end -= len(opening[0])  # it opens the next sentence
+            part = masked[start:end]
+            has_letters = any(c.isalpha() for c in part)
+            numbered = _NUMBER.match(part) or not found
+            if end < len(masked) and ((not has_letters and numbered) or self._goes_on(part, masked[end : end + 1])):
+                continue
+            if has_letters or numbered:
+                found.append((start, end))
             else:
-                found.append((begin, end))
-        if pending is not None:
-            found.append((pending, len(masked)))
+                found[-1] = (found[-1][0], end)
+            start = end
         return [(block.start + start, block.start + end) for start, end in found]
 
-    def _boundaries(self, masked: str) -> Iterator[Span]:
+    @staticmethod
+    def _goes_on(part: str, following: str) -> bool:
+        return following.isdigit() and bool(_BEFORE_A_NUMBER.search(part[-12:]))
+
+    def _ends(self, masked: str) -> Iterator[int]:
+        """Where sentences end; the last end is the text's."""
         at = 0
         while at < len(masked):
             window = masked[at : at + _WINDOW]
             ends = [b["end_index"] for b in get_sentence_boundaries(self.language, window)]
             if at + len(window) < len(masked) and len(ends) > 1:
-                ends.pop()  # its end may lie beyond the window
-            begin = 0
-            for end in ends:
-                yield at + begin, at + end
-                begin = end
-            at += begin or len(window)
+                ends.pop()  # it may lie beyond the window
+            yield from (at + end for end in ends)
+            at += ends[-1] if ends else len(window)
 
 
 def _masked(text: str, hidden: list[Span]) -> str:
     """Text of the same length in which marks cannot hide or fake the end of a sentence."""
+    pieces, at = [], 0
     for start, end in hidden:
-        text = text[:start] + " " * (end - start) + text[end:]
+        pieces += [text[at:start], " " * (end - start)]
+        at = end
+    text = "".join([*pieces, text[at:]])
     text = re.sub(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", " ", text)
     text = _CODE.sub(lambda m: " " * len(m[1]) + "x" * len(m[2]) + " " * len(m[1]), text)
     text = _TARGET.sub(lambda m: "x" * len(m[0]), text)

@@ -36,6 +36,11 @@ class Keep:
     band_layer: int
     offset: int
 
+    @staticmethod
+    def joined(keeps: Sequence[Keep]) -> Keep | None:
+        """What serves all of them; None where there is none."""
+        return Keep(min(k.band_layer for k in keeps), min(k.offset for k in keeps)) if keeps else None
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:

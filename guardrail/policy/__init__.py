@@ -1,4 +1,6 @@
-"""Confidence -> Decision, of an answer and of its claims, by the ordered rules of a YAML file. Knows nothing about models, scorers or retrievers.
+"""Confidence -> Decision, of an answer and of its claims, by the ordered rules of a YAML file.
+
+Knows nothing about models, scorers or retrievers.
 
 `template` holds the wording templates' own rules, for guardrail.actions, which fills them.
 """

@@ -27,3 +27,10 @@ class Scorer(Protocol):
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         """One Score a Trace, in order; unscored rather than an exception where an answer has no number."""
+
+
+class SpanScorer(Scorer, Protocol):
+    """A scorer that can score parts of an answer, for claims."""
+
+    def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[Score]]:
+        """For each Trace the scores of its spans, each `response_ids[start:end]`, in order."""

@@ -50,7 +50,7 @@ class Verdict:
 
     text: what the user is shown. attempts: every pass, oldest first; the properties below read the last one.
     timing_ms: wall time by stage, summed over the passes. claims, asides: the last pass's answer taken apart; empty where
-    claims were not asked for.
+    claims were not asked for. claim_calibrator: whose confidences the claims have.
     """
 
     text: str
@@ -61,6 +61,7 @@ class Verdict:
     policy: str
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
+    claim_calibrator: str | None = None
 
     @property
     def answer(self) -> str:
@@ -122,5 +123,6 @@ class Verdict:
             "timing_ms": {k: round(v, 3) for k, v in self.timing_ms.items()},
             "model": self.model,
             "calibrator": self.calibrator,
+            "claim_calibrator": self.claim_calibrator,
             "policy": self.policy,
         }

@@ -9,12 +9,13 @@ import torch
 from tests.benchmarks.answers import grid
 from tests.benchmarks.bars import print_bars
 from tests.benchmarks.batch import batch
+from tests.benchmarks.claims import claims
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
-PARTS = ("answers", "batch", "guard", "memory")
+PARTS = ("answers", "batch", "claims", "guard", "memory")
 
 
 def main() -> None:
@@ -33,6 +34,8 @@ def main() -> None:
             bars = grid(subject, options.prompts, options.responses, budget)
         elif part == "batch":
             bars = batch(subject, budget)
+        elif part == "claims":
+            bars = claims(subject, budget)
         elif part == "guard":
             bars = overhead(budget)
         else:

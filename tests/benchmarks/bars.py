@@ -22,6 +22,11 @@ GUARD_MS = 1.0
 """Guard overhead without model work, an answer."""
 
 
+def claims_bar(count: int) -> float:
+    """Cost of scoring that many claims, in scores of the whole answer, for answers of 200 tokens."""
+    return 1 + 0.25 * count
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A figure and its bar; `better` says on which side of the bar it must be. note: what else the reader should know."""

@@ -102,6 +102,9 @@ def test_predictions_never_rise_with_the_score_nor_reach_0_or_1(data):
     assert (low <= p).all()
     assert (p <= high).all()
     assert sum(b.n for b in blocks) == len(s)
+    one_by_one = np.array([curve.at_one(float(score)) for score in x]).T
+    np.testing.assert_allclose(one_by_one, [p, low, high], rtol=1e-12)
+    assert (np.diff(one_by_one) <= 0).all()
 
 
 def test_a_block_is_its_count_with_two_pseudo_answers_at_the_base_rate():
@@ -213,7 +216,7 @@ def test_no_number_for_an_unscored_answer(fitted):
 
 def test_a_score_counts_by_its_value_and_many_agree_with_one(fitted):
     assert fitted.predict(Score(0.5, 9.0, 9.0, 9.0, 9.0, 3)) == fitted.predict(0.5)
-    np.testing.assert_array_equal(fitted.probabilities(SCORES), [fitted.predict(s).p_correct for s in SCORES])
+    np.testing.assert_allclose(fitted.probabilities(SCORES), [fitted.predict(s).p_correct for s in SCORES], rtol=1e-12)
     with pytest.raises(CalibrationError, match="1 of 2 scores"):
         fitted.probabilities([Score.none("not_finite"), 1.0])
 

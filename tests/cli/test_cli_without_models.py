@@ -50,6 +50,34 @@ def test_policy_check(cli, tmp_path):
     assert out.stderr == "error: typo.yaml:5: unknown key 'confidnce' in rules[0].when; did you mean 'confidence'?\n"
 
 
+def test_policy_check_and_explain_claims(cli):
+    assert cli("policy", "check", "per_claim").stdout == (
+        "per_claim: ok, policy 'per_claim' with 12 rules, 7 of them for claims\n"
+    )
+    explain = ("policy", "explain", "per_claim")
+    out = cli(*explain, "--claim", "--confidence", "0.4", "--support", "supported")
+    assert out.stdout == "keep: the claim is supported by evidence: rule 'supported'\n"
+    assert cli(*explain, "--claim", "--confidence", "0.4", "--searched", "8").stdout == (
+        "hedge: confidence 0.40 (medium) is at least 0.30: rule 'unsure'; rule 'look it up' was passed over: "
+        "retrieval.claims is 8\n"
+    )
+    assert cli(*explain, "--confidence", "0.9", "--claims", "0.9,0.2,?").stdout == (
+        "abstain: 2 of 3 claims (1 unknown) below 0.30, a share of 0.67, is at least 0.50: rule 'mostly weak' "
+        "(most of what the model said is too unsure)\n"
+    )
+    assert cli(*explain, "--confidence", "0.9", "--claims", "").stdout.startswith("hedge: the number of claims, 0,")
+    assert cli(*explain, "--confidence", "0.9").stdout.startswith("abstain: no rule matched")
+    for arguments, message in (
+        (["--support", "supported"], "--support is for a claim; add --claim"),
+        (["--claim", "--evidence"], "--evidence is for whole answers, not for --claim"),
+        (["--claim", "--support", "yes"], "there is no support 'yes'; the supports are: supported, contradicted"),
+        (["--claims", "0.5,x"], "--claims wants numbers from 0 to 1, or ?, with commas between them; not 'x'"),
+    ):
+        out = cli(*explain, *arguments)
+        assert (out.returncode, out.stdout) == (1, "")
+        assert message in out.stderr
+
+
 def test_policy_explain(cli, tmp_path):
     (tmp_path / "p.yaml").write_text(
         "version: 1\nname: p\nrules:\n- name: sure\n  when: {confidence: {at_least: 0.8}}\n  then: answer\n"

@@ -1,0 +1,110 @@
+"""A scorer together with the calibrator that was fitted on it, for whole answers or for claims.
+
+Knows nothing about policies, nor about where a score comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from guardrail.calibration.provenance import ExtractorIdentity, Provenance, check_compatible, check_unit, differences
+from guardrail.calibration.shipped import shipped_calibrator
+from guardrail.errors import CalibrationError, CalibratorMismatchError
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.profile import Profile
+from guardrail.types import Confidence, Score
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.provenance import Unit
+    from guardrail.model.local import LocalModel
+    from guardrail.scoring.protocol import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Score -> Confidence, of one unit. name: the calibrator's; both are None where there is none."""
+
+    scorer: Scorer
+    calibrator: IsotonicCalibrator | None
+    name: str | None
+
+    @property
+    def origin(self) -> Provenance | None:
+        """What the calibrator was fitted on."""
+        return self.calibrator.provenance if self.calibrator else None
+
+    def usual(self, option: str) -> Any:
+        """A generation option of the calibration, such as `max_new_tokens`; None where it is not known."""
+        return self.origin.generation.get(option) if self.origin else None
+
+    def confidence(self, score: Score, unlike: str = "") -> Confidence:
+        """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`."""
+        if self.calibrator is None:
+            return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
+        confidence = self.calibrator.predict(score)
+        if not unlike or score.unscored:
+            return confidence
+        return replace(confidence, basis="extrapolated", reason=unlike)
+
+
+def calibrated(
+    model: LocalModel,
+    unit: Unit,
+    scorer: Scorer | None,
+    calibrator: IsotonicCalibrator | None,
+    name: str,
+    extractor: ExtractorIdentity | None = None,
+) -> Calibrated:
+    """What is given, completed: the shipped calibrator where none is given, and the scorer that a calibrator was fitted on.
+
+    extractor: what cuts the claims, for the unit "claim". Raises `CalibratorMismatchError` for a calibrator of another set-up,
+    and `CalibrationError` for one whose profile is none.
+    """
+    if calibrator is None and (found := shipped_calibrator(model.identity, unit)):
+        origin = _origin(found[1])
+        given = scorer or _ScorerOf(origin)  # nobody asked for this calibrator, so it gives way
+        if not differences(origin, origin.model, given.name, given.options, extractor=extractor):
+            name, calibrator = found
+    if calibrator is None:
+        return Calibrated(scorer or HybridGradScorer(model), None, None)
+    check_unit(calibrator.unit, unit, name, model.name)
+    origin = _origin(calibrator)
+    scorer = scorer or _fitted_on(model, origin, name)
+    check_compatible(
+        origin,
+        model.identity,
+        scorer.name,
+        scorer.options,
+        name,
+        unit=calibrator.unit,
+        wanted=unit,
+        extractor=extractor,
+    )
+    return Calibrated(scorer, calibrator, name)
+
+
+class _ScorerOf:
+    """The name and the options that a calibrator asks for."""
+
+    def __init__(self, origin: Provenance) -> None:
+        self.name, self.options = origin.scorer, origin.profile
+
+
+def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> HybridGradScorer:
+    if origin.scorer != HybridGradScorer.name:
+        raise CalibratorMismatchError(f"this calibrator was fitted on scorer {origin.scorer!r}; give that scorer")
+    try:
+        profile = Profile.model_validate(origin.profile)
+    except ValueError as error:
+        raise CalibrationError(f"the profile in {name} is not one: {' '.join(str(error).split())[:200]}") from error
+    return HybridGradScorer(model, profile=profile)
+
+
+def _origin(calibrator: IsotonicCalibrator) -> Provenance:
+    if calibrator.provenance is None:
+        raise CalibratorMismatchError(
+            "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
+        )
+    return calibrator.provenance

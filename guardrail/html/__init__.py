@@ -1,0 +1,12 @@
+"""Self-contained HTML pages.
+
+from guardrail.html import claims_page
+
+Path("claims.html").write_text(claims_page(verdict, question=question), encoding="utf-8")
+"""
+
+from __future__ import annotations
+
+from guardrail.html.claims import claims_page
+
+__all__ = ["claims_page"]

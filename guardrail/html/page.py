@@ -1,0 +1,92 @@
+"""The shell of every page: one file that loads nothing, every text escaped, a policy that forbids the rest.
+
+Knows nothing about what a page shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from guardrail.html.palette import INK, LINK, LOOKS, MUTED, PAGE, PANEL
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls; a tab and a line feed are what they are
+    "\u202a-\u202e\u2066-\u2069"  # bidirectional overrides and isolates, which make text read as other text
+    "\ud800-\udfff"  # halves of surrogate pairs: UTF-8 cannot hold them
+    "\ufdd0-\ufdef\ufffe\uffff]"  # noncharacters, which HTML forbids
+)
+
+
+def visible(text: str) -> str:
+    """Text with what cannot be seen, or must not act, written as its code point: `\\u202e` becomes `⟨U+202E⟩`.
+
+    Lines end with a line feed. Not escaped: templates do that.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", lines)
+
+
+def page(template: str, *, style: str, script: str = "", **values: Any) -> str:
+    """A template of this package, filled, as one self-contained HTML page; style, script: files beside it.
+
+    Every string that is given is made `visible` and escaped. The page's Content-Security-Policy allows this style and this
+    script, by their hash, and nothing else: no network, no image, no form, no style attribute.
+    """
+    css = Markup(_colours() + _text("page.css") + _text(style))
+    js = Markup(_text(script)) if script else Markup("")
+    policy = [
+        "default-src 'none'",
+        f"style-src '{_hash(css)}'",
+        f"script-src '{_hash(js) if js else 'none'}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return _environment().get_template(template).render(css=css, js=js, csp=Markup("; ".join(policy)), **values)
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("guardrail.html", "templates")
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _text(name: str) -> str:
+    return files("guardrail.html").joinpath("templates", name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _colours() -> str:
+    """The palette as CSS custom properties, dark where the reader's system is."""
+
+    def properties(mode: str) -> str:
+        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK}
+        plain = [f"--{name}: {colours[mode]};" for name, colours in named.items()]
+        return " ".join(plain + [f"--{look.slug}: {getattr(look, mode)};" for look in LOOKS.values()])
+
+    labels = "\n".join(
+        f".l-{look.slug} {{ --back: var(--{look.slug}); --line: {look.underline}; }}" for look in LOOKS.values()
+    )
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {properties('dark')} }} }}"
+    return f":root {{ {properties('light')} }}\n{dark}\n{labels}\n"

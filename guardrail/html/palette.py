@@ -1,0 +1,48 @@
+"""What each label looks like: colours that survive colour blindness, and a line under the text for those without.
+
+From orange over yellow to blue: the labels stay apart for protanopia, deuteranopia and tritanopia, and text on them has
+a contrast of at least 4.5 (WCAG 2.2, 1.4.3); tests compute both. Knows nothing about pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardrail.types import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """name: what a reader sees; slug: its CSS class. light, dark: background, `#rrggbb`. underline: CSS line style."""
+
+    name: str
+    slug: str
+    light: str
+    dark: str
+    underline: str
+
+
+LOOKS: dict[Label | None, Look] = {
+    "very low": Look("very low", "very-low", "#ff9f45", "#a34700", "wavy"),
+    "low": Look("low", "low", "#ffd9ac", "#5e3d22", "dotted"),
+    "medium": Look("medium", "medium", "#fdf78d", "#3d3d00", "dashed"),
+    "high": Look("high", "high", "#c4e0ff", "#1d4468", "solid"),
+    "very high": Look("very high", "very-high", "#7fb8ff", "#1566c4", "solid"),
+    None: Look("unknown", "unknown", "#d2d2d2", "#55575e", "double"),
+}
+"""None is a claim without a confidence."""
+
+INK = {"light": "#16181d", "dark": "#f7f7f7"}
+"""Text, on a claim and on the page."""
+
+MUTED = {"light": "#595d66", "dark": "#a9adb8"}
+"""Text that matters less: asides, times, sources."""
+
+PAGE = {"light": "#ffffff", "dark": "#16181d"}
+"""The page itself."""
+
+PANEL = {"light": "#f3f4f6", "dark": "#22252c"}
+"""Boxes on it: tooltips, passages, the question."""
+
+LINK = {"light": "#0b4fa8", "dark": "#8fc0ff"}
+"""Links and the focus ring."""
