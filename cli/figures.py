@@ -62,8 +62,9 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         )
     if value.baseline is not None:
         console.print(
-            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; by claim it is "
-            f"higher by {estimate(value.baseline.difference)}"
+            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; "
+            f"by claim minus that: "
+            f"{estimate(value.baseline.difference)}"
         )
     console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(f"written to {output}")
@@ -117,7 +118,7 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({out})" if out else ""))
     _metrics(console, value, "claims")
     console.print("[bold]If every claim had its whole answer's score[/]")
-    console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim it is higher by {estimate(value.difference)}")
+    console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")
     console.print(f"AURC       {estimate(value.whole_aurc)}")
     table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
     for heading in ("policy", *(f"{action}: claims, right" for action in CLAIM_ACTIONS if action != "retrieve")):
