@@ -21,10 +21,10 @@ def estimate(e: Estimate) -> str:
     return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> Table:
-    """Said against seen: answers by the probability they were given."""
+def reliability(bins: Sequence[ReliabilityBin], what: str) -> Table:
+    """Said against seen: answers or claims by the probability they were given."""
     table = Table(title="Reliability: what was said against what was right", title_justify="left")
-    for heading in ("said", "mean said", "right", "95 % interval", "answers"):
+    for heading in ("said", "mean said", "right", "95 % interval", what):
         table.add_column(heading, justify="right")
     for b in bins:
         seen = b.accuracy
@@ -62,10 +62,11 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         )
     if value.baseline is not None:
         console.print(
-            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; by claim it is "
-            f"higher by {estimate(value.baseline.difference)}"
+            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; "
+            f"by claim minus that: "
+            f"{estimate(value.baseline.difference)}"
         )
-    console.print(reliability(value.reliability))
+    console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(f"written to {output}")
 
 
@@ -107,7 +108,7 @@ def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -
     top = value.top_labels
     right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"
     console.print(f"high and very high: {estimate(top.share)} of the {what}, {right}")
-    console.print(reliability(value.reliability))
+    console.print(reliability(value.reliability, what))
 
 
 def _claims(console: Console, value: ClaimAssessment) -> None:
@@ -117,7 +118,7 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({out})" if out else ""))
     _metrics(console, value, "claims")
     console.print("[bold]If every claim had its whole answer's score[/]")
-    console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim it is higher by {estimate(value.difference)}")
+    console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")
     console.print(f"AURC       {estimate(value.whole_aurc)}")
     table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
     for heading in ("policy", *(f"{action}: claims, right" for action in CLAIM_ACTIONS if action != "retrieve")):

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# "It is part of the African continent."
+ADJECTIVES = {
+    "Africa": "African",
+    "Asia": "Asian",
+    "Europe": "European",
+    "North America": "North American",
+    "South America": "South American",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FactDraft:
     """A question about one fact, the words by which a claim about it is known, and what is accepted.
@@ -53,7 +63,7 @@ def country_subjects() -> Iterator[SubjectDraft]:
             facts.append(FactDraft(question, ("currency",), _plurals(currency), (f"currency-{key}",)))
         if row["continent"]:
             question = f"On which continent is {where}?"
-            facts.append(FactDraft(question, ("continent",), forms(row["continent"]), (f"continent-{key}",)))
+            facts.append(FactDraft(question, ("continent",), _continent(row["continent"]), (f"continent-{key}",)))
         if row["language"]:
             question = f"What is the official language of {where}?"
             about = ("official language", "language", "languages")
@@ -169,7 +179,7 @@ def place_subjects() -> Iterator[SubjectDraft]:
         name, told_by = river(row["name"]), (f"river-mouth-{slug(row['name'])}",)
         into = ("flows into", "empties into", "mouth", "body of water")
         mouth = FactDraft(f"Into which body of water does {name} flow?", into, forms(row["mouth"]), told_by)
-        continent = FactDraft(f"On which continent is {name}?", ("continent",), forms(row["continent"]))
+        continent = FactDraft(f"On which continent is {name}?", ("continent",), _continent(row["continent"]))
         yield SubjectDraft("river", f"river-{slug(row['name'])}", (mouth, continent))
 
 
@@ -186,6 +196,10 @@ def animal_subjects() -> Iterator[SubjectDraft]:
             if row[column]:
                 facts.append(FactDraft(question, about, _plurals(forms(row[column])), (f"animal-{column}-{key}",)))
         yield SubjectDraft("animal", f"animal-{key}", tuple(facts))
+
+
+def _continent(cell: str) -> tuple[str, ...]:
+    return (*forms(cell), *(ADJECTIVES[name] for name in forms(cell) if name in ADJECTIVES))
 
 
 def _plurals(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ _QUALIFIERS = frozenset(
     words("new north south east west northern southern eastern western equatorial democratic non anti minus negative")
 )
 _SCALES = frozenset(words("hundred thousand million billion trillion bc bce"))
-_MONTHS = frozenset(words("january february march april may june july august september october november december"))
+MONTHS = frozenset(words("january february march april may june july august september october november december"))
 _FILLERS = frozenset(words("sure yes no ok okay well certainly absolutely hello hi")) | frozenset(
     ("of course", "great question", "good question", "im not sure", "i am not sure", "i dont know", "i do not know")
 )
@@ -112,7 +112,7 @@ def _has_rivals(said: list[Token], start: int, stop: int, forms: list[list[Token
 def _is_part_of_number(
     said: list[Token], start: int, before: Token | None, after: Token | None, others: list[Token]
 ) -> bool:
-    is_date = start > 1 and said[start - 2].text in _MONTHS  # July 4 1776
+    is_date = start > 1 and said[start - 2].text in MONTHS  # July 4 1776
     if (before and is_number(before) and not is_date) or (after and (is_number(after) or after.text in _SCALES)):
         return True
     if after and after.text == "of" and said[start].raw.casefold() == "one":  # "one of the ..."

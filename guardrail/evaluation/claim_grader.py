@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from guardrail.evaluation.alias import COPULAS, LONGEST, NEGATIONS, occurrences, says
+from guardrail.evaluation.alias import COPULAS, LONGEST, MONTHS, NEGATIONS, occurrences, says
 from guardrail.evaluation.words import Token, is_number, tokens, words
 
 _JOINS = frozenset(words("and while but whereas with"))
@@ -24,7 +24,7 @@ _STOP = _GENERIC | frozenset(
         "a an the of in on at by for to from as with and or not official officially known currently usually typically one"
     )
 )
-_PREPOSITIONS = frozenset(words("of for in"))
+_PREPOSITIONS = frozenset(words("of for"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _states_something(part: list[Token], hit: Hit, kind: Kind, asked: list[str],
         if hit[0] <= i < hit[1]:
             continue
         told = i > 0 and part[i - 1].text in COPULAS  # "the capital of Peru is Peru"
-        if token.text in _STOP or (token.text in asked and not told):
+        if token.text in _STOP or token.text in MONTHS or (token.text in asked and not told):
             continue
         if kind == "number":
             if any(c.isdigit() for c in token.text):
