@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from guardrail.observation import Stage
-from guardrail.types import Aside, Attempt, Confidence, Decision, Evidence, JudgedClaim, Message, Score, Trace
+from guardrail.types import Aside, Attempt, Claim, Confidence, Decision, Evidence, JudgedClaim, Message, Score, Trace
 
 PassOn = Callable[[Trace], bool]
 """Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
@@ -22,7 +22,7 @@ class Case:
     """One conversation on its way through the passes; changed in place, unlike the values that it collects.
 
     unlike, unlike_claims: how its prompt or its decoding differs from the answers' and the claims' calibration; empty if it
-    does not. text: the last pass's answer as its claims left it.
+    does not. text: the last pass's answer as its claims left it. known: claims that were judged while it was generated.
     """
 
     messages: tuple[Message, ...]
@@ -32,6 +32,7 @@ class Case:
     text: str = ""
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
+    known: dict[Claim, JudgedClaim] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     fired: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)

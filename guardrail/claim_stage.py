@@ -5,7 +5,7 @@ Knows nothing about the answer as a whole, nor about what becomes of its text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,10 +14,11 @@ from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
-from guardrail.claims.align import with_tokens
+from guardrail.claims.align import token_spans
 from guardrail.errors import CalibrationError
 from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.types import Aside, Claims, Confidence, JudgedClaim, Score, Trace, Verification
+from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
+from guardrail.verification import ModelVerifier, evidence_for
 
 if TYPE_CHECKING:
     from guardrail.actions import Retriever
@@ -35,6 +36,9 @@ Clock = Callable[[str], None]
 """Called with a stage's name when the stage ends."""
 
 
+_LOST = Score.none("no_response_tokens", "the claim's tokens cannot be found in the response")
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimStage:
     """calibrated: of the unit "claim". verifier: asked only where the policy looks claims up and there is a retriever."""
@@ -48,56 +52,72 @@ class ClaimStage:
     verifier: Verifier | None
 
     def judge(
-        self, trace: Trace, question: str, unlike: str, *, may_retrieve: bool, searching: Searching, clock: Clock
+        self,
+        trace: Trace,
+        *,
+        question: str,
+        unlike: str = "",
+        searching: Searching | None = None,
+        clock: Clock = lambda _: None,
+        taken: Claims | None = None,
+        known: Mapping[Claim, JudgedClaim] | None = None,
     ) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
         """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
 
-        unlike: how the conversation differs from the calibration's. An empty answer has no claims.
+        unlike: how the conversation differs from the calibration's. searching: the context for searches; None looks nothing
+        up. taken: the answer taken apart already, or a part of it. known: claims of it that are judged. A claim whose tokens
+        cannot be found is unscored, so that a policy does not take it for a checked one. An empty answer has no claims.
         """
-        taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
-        taken, spans = with_tokens(taken, trace.response_ids, trace.text, self.model.tokenizer)
+        known = known or {}
+        if taken is None:
+            taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
+        fresh = [claim for claim in taken.claims if claim not in known]
+        places = token_spans(
+            trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
+        )
         clock("claims")
-        scores = self.scorer.score_spans([trace], [spans])[0]
+        scored = iter(self.scorer.score_spans([trace], [[place for place in places if place]])[0])
+        scores = [next(scored) if place else _LOST for place in places]
         clock("score claims")
         confidences = [self.calibrated.confidence(score, unlike) for score in scores]
-        verifications = self._verified(taken, scores, confidences, question, searching if may_retrieve else None, clock)
-        judged = []
-        for claim, span, score, confidence, verification in zip(
-            taken.claims, spans, scores, confidences, verifications, strict=True
+        searched = sum(claim.verification is not None for claim in known.values())
+        verifications = self._verified(fresh, scores, confidences, question, searching, searched, clock)
+        judged = dict(known)
+        for claim, place, score, confidence, verification in zip(
+            fresh, places, scores, confidences, verifications, strict=True
         ):
             decision = self.policy.decide_claim(
                 confidence, score, kind=claim.kind, verification=verification, retriever=False
             )
-            judged.append(JudgedClaim(claim, *span, score, confidence, decision, verification))
+            judged[claim] = JudgedClaim(claim, *(place or (0, 0)), score, confidence, decision, verification)
         clock("decide")
-        return tuple(judged), taken.asides
+        return tuple(judged[claim] for claim in taken.claims), taken.asides
 
     def _verified(
         self,
-        taken: Claims,
+        claims: Sequence[Claim],
         scores: Sequence[Score],
         confidences: Sequence[Confidence],
         question: str,
         searching: Searching | None,
+        searched: int,
         clock: Clock,
     ) -> list[Verification | None]:
         """What evidence says about the claims that the policy wants looked up; None for the others."""
-        found: list[Verification | None] = [None] * len(taken.claims)
+        found: list[Verification | None] = [None] * len(claims)
         if self.retriever is None or self.verifier is None or searching is None:
             return found
         wanted: list[int] = []
-        for i, (claim, score, confidence) in enumerate(zip(taken.claims, scores, confidences, strict=True)):
-            decision = self.policy.decide_claim(confidence, score, kind=claim.kind, searched=len(wanted))
+        for i, (claim, score, confidence) in enumerate(zip(claims, scores, confidences, strict=True)):
+            decision = self.policy.decide_claim(confidence, score, kind=claim.kind, searched=searched + len(wanted))
             wanted += [i] if decision.action == "retrieve" else []
         if not wanted:
             return found
-        from guardrail.verification import evidence_for
-
-        claims = [taken.claims[i] for i in wanted]
+        looked_up = [claims[i] for i in wanted]
         with searching():
-            evidence = evidence_for(self.retriever, claims, question, self.policy.retrieval.passages)
+            evidence = evidence_for(self.retriever, looked_up, question, self.policy.retrieval.passages)
         clock("retrieve")
-        for i, verification in zip(wanted, self.verifier.verify(claims, evidence, question=question), strict=True):
+        for i, verification in zip(wanted, self.verifier.verify(looked_up, evidence, question=question), strict=True):
             found[i] = verification
         clock("verify")
         return found
@@ -136,8 +156,6 @@ def claim_stage(
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        from guardrail.verification import ModelVerifier  # reads an embedding model
-
         verifier = ModelVerifier(model, scorer)
     return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
 

@@ -13,6 +13,7 @@ from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.case import Case, PassOn, Searching, share
 from guardrail.claim_stage import claim_stage
+from guardrail.claim_stream import ClaimStream
 from guardrail.claims.protocol import ClaimExtractor
 from guardrail.errors import CalibrationError, ModelError
 from guardrail.judge import Judge
@@ -21,7 +22,7 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.model.stopping import OnStep
+from guardrail.model.stopping import OnStep, Snapshot
 from guardrail.observation import Observation, Observer
 from guardrail.policy import Policy
 from guardrail.scoring.protocol import Scorer
@@ -163,12 +164,14 @@ class Guard:
         retrieve: bool = True,
         on_step: OnStep | None = None,
         searching: Sequence[Searching] = (),
+        claim_stream: ClaimStream | None = None,
     ) -> list[Verdict]:
         """`answer` for many conversations, in order, `batch_size` at a time on the model.
 
         tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
         unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
-        searching: contexts for the search of each conversation's evidence, none or one for each.
+        searching: contexts for the search of each conversation's evidence, none or one for each. claim_stream: judges the claims
+        of one conversation as they come; then nothing is retrieved for the answer as a whole.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
@@ -179,6 +182,8 @@ class Guard:
         for case, within in zip(cases, searching or [nullcontext] * len(cases), strict=True):
             case.searching = within
             case.differs(sampled, "tools in the prompt" if tools else "")
+        if claim_stream is not None:
+            on_step, retrieve = self._streaming(claim_stream, cases, on_step), False
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
             while pending:
@@ -235,6 +240,21 @@ class Guard:
         """Whose prompt a question goes into: the claims' where answers are taken apart, since those are longer ones."""
         stage = self.claim_stage
         return stage.calibrated if stage is not None and stage.calibrated.origin else self.calibrated
+
+    def _streaming(self, stream: ClaimStream, cases: Sequence[Case], on_step: OnStep | None) -> OnStep:
+        if self.claim_stage is None or len(cases) != 1:
+            raise ModelError(
+                f"claims are streamed for one conversation and a policy that looks at claims, not for {len(cases)} and "
+                f"{self.policy.name!r}; take the policy 'per_claim', or Guard(..., claims=SentenceClaims())"
+            )
+        stream.begin(self.claim_stage, cases[0])
+
+        def both(rows: list[list[int]], snapshot: Snapshot) -> None:
+            if on_step is not None:
+                on_step(rows, snapshot)
+            stream(rows, snapshot)
+
+        return both
 
     @property
     def _keep(self) -> Keep | None:

@@ -50,11 +50,11 @@ class Judge:
                 length = unlike_in_length(trace, self.claim_stage.calibrated.usual("max_new_tokens"))
                 case.claims, case.asides = self.claim_stage.judge(
                     trace,
-                    case.query,
-                    _joined(evidence or case.unlike_claims, length),
-                    may_retrieve=retrieving,
-                    searching=case.searching,
+                    question=case.query,
+                    unlike=_joined(evidence or case.unlike_claims, length),
+                    searching=case.searching if retrieving else None,
                     clock=case.clock(),
+                    known=case.known,
                 )
             self._decide(case, trace, score, confidence, may_retrieve=retrieving)
 

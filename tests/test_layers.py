@@ -25,6 +25,7 @@ LAYERS = [
     ["guardrail.observation"],
     ["guardrail.telemetry"],
     ["guardrail.case"],
+    ["guardrail.claim_stream"],
     ["guardrail.judge"],
     ["guardrail.guard"],
     ["guardrail.evaluation"],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from guardrail.errors import GuardrailError
+from guardrail.model.stopping import Snapshot
 
 
 class AbandonedError(GuardrailError):
@@ -61,7 +62,7 @@ class Watch:
     def abandon(self) -> None:
         self.abandoned = True
 
-    def __call__(self, rows: list[list[int]]) -> None:
+    def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
         if self.abandoned:
             raise AbandonedError("the caller has gone")
         if self.stream is not None and self.emit is not None and (new := self.stream.feed(rows[0])):

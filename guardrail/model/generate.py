@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,26 +74,23 @@ def generate(
             # a second try would show its steps twice
             responses = work(rows) if decoding.on_step else halve_on_out_of_memory(work, rows, _too_big)
             for i, response in zip(group, responses, strict=True):
-                at_stop, text = response.text is not None, response.text
-                ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
-                finish: FinishReason = "stop" if ended else "length"
-                if text is None:
-                    text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
-                traces[i] = Trace(
-                    tuple(conversations[i]),
-                    tuple(prompts[i]),
-                    tuple(response.ids),
-                    text.strip(),
-                    finish,
-                    truncated[i],
-                    response.ms,
-                    response.state,
-                    at_stop,
-                )
+                trace = _trace(local, prompts[i], response)
+                traces[i] = replace(trace, messages=tuple(conversations[i]), prompt_truncated=truncated[i])
     for i, prompt in enumerate(prompts):
         if i not in traces:
             traces[i] = Trace(tuple(conversations[i]), tuple(prompt), (), "", "prompt_too_long", truncated[i])
     return [traces[i] for i in range(len(prompts))]
+
+
+def _trace(local: LocalModel, prompt: list[int], response: _Response) -> Trace:
+    at_stop, text = response.text is not None, response.text
+    ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
+    if text is None:
+        text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
+    finish: FinishReason = "stop" if ended else "length"
+    return Trace(
+        (), tuple(prompt), tuple(response.ids), text.strip(), finish, False, response.ms, response.state, at_stop
+    )
 
 
 @contextmanager
@@ -129,6 +126,11 @@ def _run(
             states = recording.states([response for response, _ in ends]) if recording else [None] * len(rows)
             return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
 
+        @contextmanager
+        def snapshot(tokens: Sequence[list[int]]) -> Iterator[list[Trace]]:
+            with recording.paused() if recording else nullcontext():
+                yield [_trace(local, row, response) for row, response in zip(rows, so_far(tokens), strict=True)]
+
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
@@ -137,7 +139,7 @@ def _run(
             attention_mask=mask.to(device),
             past_key_values=recording.cache if recording else None,
             generation_config=_config(local, decoding, room),
-            stopping_criteria=_criteria(local, decoding, width),
+            stopping_criteria=_criteria(local, decoding, width, snapshot),
         )
     return so_far(out[:, width:].tolist())
 
@@ -156,7 +158,8 @@ def _too_big(prompt: list[int]) -> ModelError:
     )
 
 
-def _criteria(local: LocalModel, decoding: Decoding, width: int) -> StoppingCriteriaList:
+def _criteria(local: LocalModel, decoding: Decoding, width: int, snapshot: Any) -> StoppingCriteriaList:
     if not decoding.stop and decoding.on_step is None:
         return StoppingCriteriaList()
-    return StoppingCriteriaList([Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step)])
+    steps = Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot)
+    return StoppingCriteriaList([steps])

@@ -8,6 +8,7 @@ it stays whole. There is no end-of-turn token then: the model has not ended its 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from guardrail.errors import ModelError
+from guardrail.types import Trace
 
-OnStep = Callable[[list[list[int]]], None]
+Snapshot = Callable[[], AbstractContextManager[list[Trace]]]
+"""A context with the Traces so far, with what generation kept; only inside it the model may score, and nothing of that is kept."""
+
+OnStep = Callable[[list[list[int]], Snapshot], None]
 """Called after each token with the response ids of every row so far. An exception that it raises ends the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
@@ -56,15 +61,22 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
     """Shows every step to `on_step`, and ends a row at a stop string."""
 
     def __init__(
-        self, tokenizer: Any, width: int, eos: Sequence[int], stops: Sequence[str], on_step: OnStep | None
+        self,
+        tokenizer: Any,
+        width: int,
+        eos: Sequence[int],
+        stops: Sequence[str],
+        on_step: OnStep | None,
+        snapshot: Callable[[list[list[int]]], AbstractContextManager[list[Trace]]],
     ) -> None:
+        self.snapshot = snapshot
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
         self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
         if self.on_step is not None:
-            self.on_step(rows)
+            self.on_step(rows, lambda: self.snapshot(rows))
         done = [bool(self.stops) and self._stopped(row) for row in rows]
         return torch.tensor(done, device=input_ids.device)
 

@@ -78,10 +78,10 @@ def test_rows_of_a_batch_stop_on_their_own_and_are_scored_as_if_alone():
 def test_every_step_is_seen_and_may_end_the_generation():
     local = tiny_local_model(vocab_size=261)
     seen = []
-    trace = local.generate_batch(["Who?"], max_new_tokens=5, on_step=lambda rows: seen.append(rows[0]))[0]
+    trace = local.generate_batch(["Who?"], max_new_tokens=5, on_step=lambda rows, _: seen.append(rows[0]))[0]
     assert seen == [list(trace.response_ids[:n]) for n in range(1, 6)]
 
-    def enough(rows):
+    def enough(rows, snapshot):
         if len(rows[0]) == 2:
             raise KeyboardInterrupt
 
