@@ -1,0 +1,32 @@
+"""An answer taken apart into claims, each with its exact place. Knows nothing about scores or policies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guardrail.claims.atomic import AtomicClaims
+from guardrail.claims.protocol import ClaimExtractor
+from guardrail.claims.sentences import SentenceClaims
+from guardrail.errors import ModelError
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+EXTRACTORS = (SentenceClaims.name, AtomicClaims.name)
+"""The names that `extractor` knows."""
+
+__all__ = ["EXTRACTORS", "AtomicClaims", "ClaimExtractor", "SentenceClaims", "extractor"]
+
+
+def extractor(name: str, model: LocalModel | None = None) -> ClaimExtractor:
+    """An extractor by name, with its default options: "sentences", or "atomic", which asks `model`.
+
+    Raises `ModelError` for another name, and for "atomic" without a model.
+    """
+    if name == SentenceClaims.name:
+        return SentenceClaims()
+    if name != AtomicClaims.name:
+        raise ModelError(f"there is no claim extractor {name!r}; take one of: {', '.join(EXTRACTORS)}")
+    if model is None:
+        raise ModelError(f"the claim extractor {name!r} asks a chat model; give one, or take {SentenceClaims.name!r}")
+    return AtomicClaims(model)

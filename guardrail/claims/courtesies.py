@@ -1,0 +1,49 @@
+"""What an answer says without claiming anything: greetings, thanks, offers, questions. English wording; knows no places.
+
+A greeting in another language counts as a claim: too many claims cost time, a claim taken for a greeting goes unchecked.
+"""
+
+from __future__ import annotations
+
+import re
+
+_WORD = (
+    r"(?:sure(?: thing)?|of course|certainly|absolutely|no problem|ok(?:ay)?|all ?right"
+    r"|hello|hi|hey|greetings|welcome|thanks|cheers|bye|goodbye)"
+)
+_GLAD = r"(?:i(?:'m| am) )?(?:always )?(?:happy|glad|here) to (?:help|assist)(?: you)?(?: with .{1,60})?"
+_GOOD = r"(?:great|good|excellent|interesting|wonderful)"
+_ASK = r"(?:let me know|feel free|don't hesitate|do not hesitate)\b"
+_ALONE = re.compile(
+    rf"{_WORD}(?: (?:there|everyone|again|friend|so much|a lot|for asking))?"
+    rf"|{_WORD},? (?:i can help|i(?:'d| would) be (?:happy|glad) to help)(?: you)?(?: with that)?"
+    r"|good (?:morning|afternoon|evening|day)"
+    rf"|(?:(?:that(?:'s| is) )?an? )?{_GOOD} question"
+    r"|thank you(?: (?:so|very) much)?(?: for (?:asking|your (?:question|interest|patience)))?"
+    r"|you(?:'re| are) (?:very |most )?welcome"
+    rf"|{_GLAD}|(?:my )?pleasure|great|perfect|enjoy|good luck|take care"
+)
+_OPENING = re.compile(
+    r"(?:i )?(?:really )?hope (?:this|that|it|these) (?:\w+ ){0,3}(?:helps?|answers?|clarif|(?:is|was) (?:helpful|useful))"
+    rf"|(?:please |just |so |and |but )*{_ASK}"
+    rf"|if (?:you|there)\b.*\b(?:{_ASK}|(?:just|please) ask\b|(?:happy|glad) to help\b)"
+    r"|i(?:'d| would|'ll| will)(?: be)? (?:more than |very )?(?:happy|glad) to (?:help|assist|answer|explain|provide)"
+    rf"|have an? (?:{_GOOD}|nice|lovely) (?:day|evening|time|weekend)"
+)
+_QUESTION = re.compile(r"""[?？؟;⁇⁈]["'”’»)\]*_~`!！\s]*$""")
+_EDGES = re.compile(r"^[^\w]+|[^\w]+$")
+
+
+def is_question(sentence: str) -> bool:
+    """Whether a sentence ends as a question does, quotation and emphasis marks apart."""
+    return bool(_QUESTION.search(sentence))
+
+
+def is_courtesy(sentence: str) -> bool:
+    """Whether a sentence is nothing but a greeting, thanks, praise of the question, or an offer.
+
+    >>> is_courtesy("Sure!"), is_courtesy("Sure, Tokyo is the capital."), is_courtesy("Let me know if you need more.")
+    (True, False, True)
+    """
+    plain = " ".join(_EDGES.sub("", sentence.replace("’", "'").casefold()).split())
+    return bool(_ALONE.fullmatch(plain) or _OPENING.match(plain))
