@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from guardrail.cli import options
+
+if TYPE_CHECKING:
+    from guardrail.policy import Policy
 
 
 def evaluate(
@@ -49,7 +52,7 @@ def evaluate(
 
     if resume and run is None:
         raise DataError("--resume needs --run FILE, the file to go on with")
-    policies = [Policy.load(name) for name in policy or Policy.shipped()]
+    policies = [Policy.load(name) for name in policy] if policy else _of_whole_answers()
     questions = load_questions_from(data, "heldout", limit)
     name, fitted = str(calibrator), IsotonicCalibrator.load(calibrator) if calibrator else None
     from guardrail.cli import runtime
@@ -88,3 +91,10 @@ def evaluate(
         typer.echo(json.dumps({"model": local.name, "calibrator": name, "data": data, **result.to_dict()}))
     else:
         render.assessment(runtime.console(), result)
+
+
+def _of_whole_answers() -> list[Policy]:
+    """The shipped policies that can be measured on answers that were not taken apart."""
+    from guardrail.policy import Policy
+
+    return [policy for policy in map(Policy.load, Policy.shipped()) if not policy.looks_at_claims]

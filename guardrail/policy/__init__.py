@@ -1,9 +1,9 @@
-"""Confidence -> Decision by the ordered rules of a YAML file. Knows nothing about models, scorers or retrievers.
+"""Confidence -> Decision, of an answer and of its claims, by the ordered rules of a YAML file. Knows nothing about models, scorers or retrievers.
 
 `template` holds the wording templates' own rules, for guardrail.actions, which fills them.
 """
 
 from guardrail.policy.policy import Policy
-from guardrail.policy.schema import MAX_PASSAGES, NO_RULE, Retrieval, Rule
+from guardrail.policy.schema import MAX_PASSAGES, NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
 
-__all__ = ["MAX_PASSAGES", "NO_RULE", "Policy", "Retrieval", "Rule"]
+__all__ = ["MAX_PASSAGES", "NO_CLAIM_RULES", "NO_RULE", "ClaimRule", "Policy", "Retrieval", "Rule"]

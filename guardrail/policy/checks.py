@@ -3,6 +3,7 @@
 A rule that can never fire is an error, not a warning: the file then does not do what it reads like, most often because
 a wide rule stands above a narrow one ("at least 0.6: answer" above "at least 0.8: ..."), and a warning scrolls away.
 What merely has no effect at present (a retrieve rule with `max_passes: 0`, wording that no rule shows) is a warning.
+Rules for answers and rules for claims stand in each other's way never: each is asked about its own unit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guardrail.policy.schema import PolicyFile, When
+    from guardrail.policy.conditions import AnyWhen
+    from guardrail.policy.schema import PolicyFile
     from guardrail.policy.source import Source
 
 
@@ -24,7 +26,7 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
             raise source.error((*location, "name"), f"duplicate rule name {rule.name!r}; line {first} has it already")
         for earlier in policy.rules[:index]:
             # A retrieve rule lets later rules have their turn: it fires once, then it is passed over.
-            if earlier.then != "retrieve" and covers(earlier.when, rule.when):
+            if earlier.for_ == rule.for_ and earlier.then != "retrieve" and covers(earlier.when, rule.when):
                 first = source.line(("rules", seen[earlier.name], "name"))
                 raise source.error(
                     location,
@@ -34,23 +36,27 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
     return tuple(_without_effect(policy, source))
 
 
-def covers(earlier: When, later: When) -> bool:
-    """Whether `earlier` surely matches every answer that `later` matches. False when in doubt."""
-    scored = any(test is not None for test in (later.confidence, later.label, later.in_range))
+def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
+    """Whether `earlier` surely matches whatever `later`, of the same unit, matches. False when in doubt."""
+    scored = later.needs_confidence
     return all(
         (
             earlier.confidence is None
             or (later.confidence is not None and earlier.confidence.covers(later.confidence)),
             earlier.length is None or (later.length is not None and earlier.length.covers(later.length)),
-            earlier.label is None or _subset(later.label, earlier.label),
-            earlier.finish_reason is None or _subset(later.finish_reason, earlier.finish_reason),
             earlier.unscored is None or _covers_unscored(earlier.unscored, later.unscored, scored),
-            earlier.evidence in (None, later.evidence),
-            earlier.in_range in (None, later.in_range),
-            earlier.any_of in (None, later.any_of),
-            earlier.not_ in (None, later.not_),
+            *(_covers_names(earlier, later, name) for name in ("label", "finish_reason", "support", "kind")),
+            *(
+                getattr(earlier, name, None) in (None, getattr(later, name, None))
+                for name in ("evidence", "in_range", "claims", "any_of", "not_")
+            ),
         )
     )
+
+
+def _covers_names(earlier: AnyWhen, later: AnyWhen, name: str) -> bool:
+    wanted: tuple[str, ...] | None = getattr(earlier, name, None)
+    return wanted is None or _subset(getattr(later, name, None), wanted)
 
 
 def _subset(later: tuple[str, ...] | None, earlier: tuple[str, ...]) -> bool:
@@ -70,9 +76,22 @@ def _covers_unscored(
 
 def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
     out = []
-    actions = {rule.then for rule in policy.rules}
+
+    def warn(*location: str | int, what: str) -> None:
+        out.append(str(source.error(location, what)))
+
+    actions = {rule.then for rule in policy.rules if rule.for_ == "answer"}
+    claim_actions = {rule.then for rule in policy.rules if rule.for_ == "claim"}
     if "retrieve" in actions and policy.retrieval.max_passes == 0:
-        out.append(str(source.error(("retrieval", "max_passes"), "max_passes is 0, so no retrieve rule ever fires")))
+        warn("retrieval", "max_passes", what="max_passes is 0, so no retrieve rule for answers ever fires")
+    if "retrieve" in claim_actions and policy.retrieval.claims == 0:
+        warn("retrieval", "claims", what="claims is 0, so no retrieve rule for claims ever fires")
     if policy.wording.hedge.model_fields_set and "hedge" not in actions:
-        out.append(str(source.error(("wording", "hedge"), "wording for hedge, but no rule hedges")))
+        warn("wording", "hedge", what="wording for hedge, but no rule for answers hedges")
+    if policy.wording.claim.hedge.model_fields_set and "hedge" not in claim_actions:
+        warn("wording", "claim", "hedge", what="wording for hedged claims, but no rule for claims hedges")
+    for index, rule in enumerate(policy.rules):
+        asks = any(getattr(part, "support", None) is not None for part in rule.when.parts())
+        if asks and "retrieve" not in claim_actions:
+            warn("rules", index, "when", what=f"rule {rule.name!r} asks for support, but no rule for claims retrieves")
     return out

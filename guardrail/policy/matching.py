@@ -1,4 +1,4 @@
-"""Whether a rule's conditions hold for an answer, and the sentence that says so with the numbers.
+"""Whether a rule's conditions hold for an answer or a claim, and the sentence that says so with the numbers.
 
 Knows nothing about actions or the order of rules. Three-valued: a condition on confidence, label or range is *unknown*
 when there is no probability (or it is NaN), `not` leaves unknown unknown, and a rule matches only what is true. So an
@@ -7,13 +7,15 @@ answer about which nothing is known can never slip through a negation.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from guardrail.policy.schema import Bounds, When
+    from guardrail.policy.bounds import Bounds
+    from guardrail.policy.conditions import AnyWhen
     from guardrail.types import Confidence, Score
 
 _WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
@@ -27,20 +29,17 @@ class Finding:
     phrase: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the conditions look at."""
+class Facts(ABC):
+    """What the conditions look at. `unit` is the word for it."""
 
+    unit: ClassVar[str]
     confidence: Confidence
     score: Score
-    passages: int
-    finish_reason: str
 
     @property
     def p_correct(self) -> float | None:
         """The probability, or None when there is none that can be trusted: no score, NaN, outside [0, 1]."""
-        p = self.confidence.p_correct
-        return p if p is not None and self.score.unscored is None and 0.0 <= p <= 1.0 else None
+        return None if self.score.unscored is not None else usable(self.confidence)
 
     def describe_confidence(self, bounds: Iterable[float] = ()) -> str:
         """`confidence 0.83 (very high)`, with more digits where a bound is as near as that."""
@@ -50,14 +49,22 @@ class Facts:
         label = f" ({self.confidence.label})" if self.confidence.label else ""
         return f"confidence {number(self.p_correct, bounds)}{label}"
 
+    @abstractmethod
+    def judge_own(self, when: Any) -> Iterator[Finding]:
+        """The conditions that only this kind of thing has."""
+
+    @abstractmethod
     def describe(self) -> str:
         """Everything the conditions can see, for the sentence about no rule having matched."""
-        evidence = _count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
-        length = _count(self.score.length, "token")
-        return f"{self.describe_confidence()}, {length}, finish reason {self.finish_reason}, {evidence}"
 
 
-def judge(when: When, facts: Facts) -> Finding:
+def usable(confidence: Confidence) -> float | None:
+    """A probability in [0, 1]; None for everything else."""
+    p = confidence.p_correct
+    return p if p is not None and 0.0 <= p <= 1.0 else None
+
+
+def judge(when: AnyWhen, facts: Facts) -> Finding:
     """All conditions of a mapping together; an empty mapping is true and has nothing to say."""
     return _all_of(list(_judge_each(when, facts)))
 
@@ -72,11 +79,11 @@ def number(value: float, bounds: Iterable[float] = ()) -> str:
     return repr(value)
 
 
-def _judge_each(when: When, facts: Facts) -> Iterator[Finding]:
+def _judge_each(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
     p = facts.p_correct
     if when.confidence is not None:
-        subject = facts.describe_confidence(b for _, b in _bounds(when.confidence))
-        yield _compare(subject, p, when.confidence)
+        subject = facts.describe_confidence(b for _, b in given(when.confidence))
+        yield compare(subject, p, when.confidence)
     if when.label is not None:
         label = facts.confidence.label if p is not None else None
         phrase = facts.describe_confidence() if label is None else f"confidence {number(p or 0.0)} is labelled {label}"
@@ -85,17 +92,11 @@ def _judge_each(when: When, facts: Facts) -> Iterator[Finding]:
         side = "within" if facts.confidence.in_range else "outside"
         phrase = facts.describe_confidence() if p is None else f"the score lies {side} the calibrated range"
         yield Finding(None if p is None else facts.confidence.in_range == when.in_range, phrase)
-    if when.evidence is not None:
-        phrase = f"there {'is' if facts.passages == 1 else 'are'} {_count(facts.passages, 'passage')} of evidence"
-        yield Finding(
-            (facts.passages > 0) == (when.evidence == "present"), phrase if facts.passages else "there is no evidence"
-        )
     if when.length is not None:
-        yield _compare(f"length {_count(facts.score.length, 'token')}", facts.score.length, when.length)
-    if when.finish_reason is not None:
-        yield Finding(facts.finish_reason in when.finish_reason, f"the finish reason is {facts.finish_reason}")
+        yield compare(f"length {count(facts.score.length, 'token')}", facts.score.length, when.length)
     if when.unscored is not None:
-        yield _judge_unscored(when.unscored, facts.score)
+        yield _judge_unscored(when.unscored, facts)
+    yield from facts.judge_own(when)
     if when.any_of is not None:
         yield _any_of([judge(member, facts) for member in when.any_of])
     if when.not_ is not None:
@@ -103,29 +104,32 @@ def _judge_each(when: When, facts: Facts) -> Iterator[Finding]:
         yield Finding(None if inner.truth is None else not inner.truth, inner.phrase)
 
 
-def _judge_unscored(wanted: bool | tuple[str, ...], score: Score) -> Finding:
+def _judge_unscored(wanted: bool | tuple[str, ...], facts: Facts) -> Finding:
+    score = facts.score
     if score.unscored is None:
-        return Finding(wanted is False, "the answer has a score")
+        return Finding(wanted is False, f"the {facts.unit} has a score")
     detail = f": {_shorten(score.detail)}" if score.detail.strip() else ""
     truth = wanted if isinstance(wanted, bool) else score.unscored in wanted
-    return Finding(truth, f"the answer is unscored ({score.unscored}{detail})")
+    return Finding(truth, f"the {facts.unit} is unscored ({score.unscored}{detail})")
 
 
-def _compare(subject: str, value: float | None, bounds: Bounds) -> Finding:
+def compare(subject: str, value: float | None, bounds: Bounds) -> Finding:
+    """A number against its bounds; unknown when there is none."""
     if value is None:
         return Finding(None, subject)
     holds = {"at_least": float.__ge__, "above": float.__gt__, "at_most": float.__le__, "below": float.__lt__}
-    for key, bound in _bounds(bounds):
+    for key, bound in given(bounds):
         if not holds[key](float(value), float(bound)):
-            return Finding(False, f"{subject} is not {_WORDS[key]} {_bound(bound)}")
-    return Finding(True, f"{subject} is " + " and ".join(f"{_WORDS[key]} {_bound(b)}" for key, b in _bounds(bounds)))
+            return Finding(False, f"{subject} is not {_WORDS[key]} {spell_bound(bound)}")
+    return Finding(True, f"{subject} is " + " and ".join(f"{_WORDS[key]} {spell_bound(b)}" for key, b in given(bounds)))
 
 
-def _bounds(bounds: Bounds) -> list[tuple[str, float]]:
+def given(bounds: Bounds) -> list[tuple[str, float]]:
+    """The bounds that a file gives, in the order in which they are said."""
     return [(key, getattr(bounds, key)) for key in _WORDS if getattr(bounds, key) is not None]
 
 
-def _bound(bound: float) -> str:
+def spell_bound(bound: float) -> str:
     """A threshold with all its own digits, at least two for a probability."""
     return str(bound) if isinstance(bound, int) else max(f"{bound:.2f}", repr(bound), key=len)
 
@@ -146,7 +150,8 @@ def _any_of(findings: list[Finding]) -> Finding:
     return Finding(False, " and ".join(f.phrase for f in findings if f.phrase))
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """`1 token`, `2 tokens`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 

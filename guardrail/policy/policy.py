@@ -1,7 +1,7 @@
-"""`Policy`: ordered rules; the first that matches decides, and no match abstains.
+"""`Policy`: ordered rules; the first that matches decides, and no match abstains, or drops the claim.
 
-Knows nothing about models, retrievers or wording beyond handing on the file's template. `decide` is pure: the caller
-remembers which retrieve rules have fired and tells it.
+Knows nothing about models, retrievers or wording beyond handing on the file's template. `decide` and `decide_claim` are
+pure: the caller remembers what was retrieved already and tells them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,33 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
 from guardrail.policy.checks import check_rules
-from guardrail.policy.matching import Facts, judge
+from guardrail.policy.facts import AnswerFacts, ClaimFacts
+from guardrail.policy.matching import Facts, Finding, judge
 from guardrail.policy.mistakes import first_mistake, show
-from guardrail.policy.schema import NO_RULE, PolicyFile, Retrieval, Rule, Wording
+from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AnyRule, ClaimRule, PolicyFile, Retrieval, Rule, Wording
 from guardrail.policy.source import parse, read_text
-from guardrail.types import Confidence, Decision, Evidence, FinishReason, Score
+from guardrail.types import (
+    ClaimDecision,
+    ClaimKind,
+    Confidence,
+    Decision,
+    Evidence,
+    FinishReason,
+    Label,
+    Score,
+    Verification,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+_Rule = TypeVar("_Rule", Rule, ClaimRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class Policy:
 
     name: str
     description: str
-    rules: tuple[Rule, ...]
+    rules: tuple[AnyRule, ...]
     retrieval: Retrieval
     wording: Wording
     source: str
@@ -93,15 +106,50 @@ class Policy:
         )
 
     @property
+    def answer_rules(self) -> tuple[Rule, ...]:
+        """The rules for whole answers, in the file's order."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Rule))
+
+    @property
+    def claim_rules(self) -> tuple[ClaimRule, ...]:
+        """The rules for claims, in the file's order."""
+        return tuple(rule for rule in self.rules if isinstance(rule, ClaimRule))
+
+    @property
     def needs_confidence(self) -> bool:
-        """Whether any rule looks at confidence, label or calibrated range; it never matches without a calibrator."""
-        parts = (part for rule in self.rules for part in rule.when.parts())
-        return any(test is not None for part in parts for test in (part.confidence, part.label, part.in_range))
+        """Whether a rule for answers looks at the answer's confidence, label or calibrated range.
+
+        Without a calibrator of answers such a rule never matches. Claims do not count: `needs_claim_confidence`.
+        """
+        return any(part.needs_confidence for rule in self.answer_rules for part in rule.when.parts())
+
+    @property
+    def needs_claim_confidence(self) -> bool:
+        """Whether any rule looks at the confidence of claims; without a calibrator of claims it never matches."""
+        together = (part.claims for rule in self.answer_rules for part in rule.when.parts())
+        return any(part.needs_confidence for rule in self.claim_rules for part in rule.when.parts()) or any(
+            claims is not None and claims.needs_confidence for claims in together
+        )
+
+    @property
+    def judges_claims(self) -> bool:
+        """Whether there is any rule for claims; without one every claim is kept."""
+        return bool(self.claim_rules)
+
+    @property
+    def looks_at_claims(self) -> bool:
+        """Whether a rule for answers has a condition on the answer's claims."""
+        return any(part.claims is not None for rule in self.answer_rules for part in rule.when.parts())
 
     @property
     def retrieves(self) -> bool:
-        """Whether any rule can ask for evidence; without a retriever such a rule is passed over."""
-        return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.rules)
+        """Whether a rule for answers can ask for evidence; without a retriever such a rule is passed over."""
+        return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
+
+    @property
+    def verifies_claims(self) -> bool:
+        """Whether a rule for claims can ask for evidence."""
+        return self.retrieval.claims > 0 and any(rule.then == "retrieve" for rule in self.claim_rules)
 
     def decide(
         self,
@@ -112,28 +160,47 @@ class Policy:
         finish_reason: FinishReason = "stop",
         retriever: bool = True,
         fired: Collection[str] = (),
+        claims: Sequence[Confidence] | None = None,
     ) -> Decision:
-        """The first rule that matches; abstain when none does. Pure and total: every input gives a decision.
+        """The first rule for answers that matches; abstain when none does. Pure and total: every input gives a decision.
 
         evidence: the passages the answer was given with. retriever: whether one could be asked now. fired: the names of
         the retrieve rules that have fired for this question, one for each pass; after `retrieve` the caller adds
-        `decision.rule` to it, and a rule that is in it is passed over, so the passes end.
+        `decision.rule` to it, and a rule that is in it is passed over, so the passes end. claims: the confidence of each
+        claim of the answer; None when it was not taken apart, and a condition on claims is then unknown.
         """
-        facts = Facts(confidence, score, len(evidence), finish_reason)
-        notes = ""
-        for rule in self.rules:
-            finding = judge(rule.when, facts)
-            if finding.truth is not True:
-                continue
-            if rule.then == "retrieve" and (obstacle := self._obstacle(rule, retriever, fired)):
-                notes += f"; rule {rule.name!r} was passed over: {obstacle}"
-                continue
-            says = (
-                f"{finding.phrase}: rule {rule.name!r}" if finding.phrase else f"rule {rule.name!r} is for every answer"
-            )
-            because = f" ({rule.because.rstrip('.')})" if rule.because else ""
-            return Decision(rule.then, rule.name, says + because + notes, self._template(rule, facts))
-        return Decision("abstain", NO_RULE, f"{NO_RULE}: {facts.describe()}{notes}", self.wording.abstain)
+        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, None if claims is None else tuple(claims))
+        rule, explanation = _first(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
+        if rule is None:
+            return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
+        return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
+
+    def decide_claim(
+        self,
+        confidence: Confidence,
+        score: Score,
+        *,
+        kind: ClaimKind = "sentence",
+        verification: Verification | None = None,
+        retriever: bool = True,
+        searched: int = 0,
+    ) -> ClaimDecision:
+        """The first rule for claims that matches; drop when none does; keep where the policy has no rule for claims.
+
+        Pure and total. kind: what the claim was in the answer. verification: what evidence says about it; None before it
+        was looked up. retriever: whether one could be asked now. searched: how many claims of this answer were looked up
+        already. `retrieve` is passed over once there is a verification, so a claim is looked up once at most.
+        """
+        if not self.judges_claims:
+            return ClaimDecision("keep", NO_CLAIM_RULES, f"policy {self.name!r} has no rules for claims")
+        facts = ClaimFacts(confidence, score, kind, verification)
+        rule, explanation = _first(
+            self.claim_rules, facts, lambda _: self._claim_obstacle(verification, retriever, searched)
+        )
+        if rule is None:
+            return ClaimDecision("drop", NO_RULE, explanation)
+        template = rule.say or self.wording.claim.hedge.template(_known_label(facts)) if rule.then == "hedge" else None
+        return ClaimDecision(rule.then, rule.name, explanation, template)
 
     def _obstacle(self, rule: Rule, retriever: bool, fired: Collection[str]) -> str:
         """Why a retrieve rule may not fire; empty when it may."""
@@ -145,8 +212,42 @@ class Policy:
             return f"max_passes is {self.retrieval.max_passes}"
         return ""
 
+    def _claim_obstacle(self, verification: Verification | None, retriever: bool, searched: int) -> str:
+        """Why no claim may be looked up now; empty when one may."""
+        if verification is not None:
+            return f"the claim was looked up already ({verification.support})"
+        if not retriever:
+            return "there is no retriever"
+        if searched >= self.retrieval.claims:
+            return f"retrieval.claims is {self.retrieval.claims}"
+        return ""
+
     def _template(self, rule: Rule, facts: Facts) -> str | None:
         if rule.then == "hedge":
-            label = facts.confidence.label if facts.p_correct is not None else None
-            return rule.say or self.wording.hedge.template(label)
+            return rule.say or self.wording.hedge.template(_known_label(facts))
         return rule.say or self.wording.abstain if rule.then == "abstain" else None
+
+
+def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str]) -> tuple[_Rule | None, str]:
+    """The first rule that matches and may act, and the explanation; None when there is none."""
+    notes = ""
+    for rule in rules:
+        finding = judge(rule.when, facts)
+        if finding.truth is not True:
+            continue
+        if rule.then == "retrieve" and (why_not := obstacle(rule)):
+            notes += f"; rule {rule.name!r} was passed over: {why_not}"
+            continue
+        return rule, _explain(rule, finding, facts) + notes
+    return None, f"{NO_RULE}: {facts.describe()}{notes}"
+
+
+def _explain(rule: AnyRule, finding: Finding, facts: Facts) -> str:
+    says = (
+        f"{finding.phrase}: rule {rule.name!r}" if finding.phrase else f"rule {rule.name!r} is for every {facts.unit}"
+    )
+    return f"{says} ({rule.because.rstrip('.')})" if rule.because else says
+
+
+def _known_label(facts: Facts) -> Label | None:
+    return facts.confidence.label if facts.p_correct is not None else None

@@ -33,7 +33,8 @@ def test_version(cli):
 
 def test_policy_list_and_show(cli):
     out = cli("policy", "list")
-    assert [line.split()[0] for line in out.stdout.splitlines()] == ["default", "observe", "retrieve_first", "strict"]
+    names = [line.split()[0] for line in out.stdout.splitlines()]
+    assert names == ["default", "observe", "per_claim", "retrieve_first", "strict"]
     assert cli("policy", "show", "strict").stdout.startswith("#")
 
 

@@ -22,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.policy.checks import covers
-from guardrail.policy.matching import Facts, judge, number
-from guardrail.policy.schema import When
+from guardrail.policy.conditions import When
+from guardrail.policy.facts import AnswerFacts
+from guardrail.policy.matching import judge, number
 from guardrail.types import FINISH_REASONS, LABELS, UNSCORED_REASONS, Confidence, Score
 
 
@@ -135,8 +136,8 @@ nested = st.recursive(
 whens = nested.map(When.model_validate)
 
 
-def facts(confidence: Confidence, score: Score, situation: dict[str, object]) -> Facts:
-    return Facts(confidence, score, len(situation["evidence"]), str(situation["finish_reason"]))  # type: ignore[arg-type]
+def facts(confidence: Confidence, score: Score, situation: dict[str, object]) -> AnswerFacts:
+    return AnswerFacts(confidence, score, len(situation["evidence"]), str(situation["finish_reason"]))  # type: ignore[arg-type]
 
 
 @given(whens, broken, known, scored, situations)

@@ -93,7 +93,7 @@ def test_passes_are_bounded_over_all_rules() -> None:
     assert policy(two, "retrieval: {max_passes: 2}\n").decide(sure(0.5), SCORED, fired=("r1",)).rule == "r2"
     never = policy(two, "retrieval: {max_passes: 0}\n")
     assert never.decide(sure(0.5), SCORED).action == "abstain"
-    assert never.warnings == ("p.yaml:3: max_passes is 0, so no retrieve rule ever fires",)
+    assert never.warnings == ("p.yaml:3: max_passes is 0, so no retrieve rule for answers ever fires",)
     assert not never.retrieves
     assert policy(two).retrieves
 

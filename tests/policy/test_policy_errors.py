@@ -57,7 +57,7 @@ def test_unknown_key_names_its_line_and_the_nearest_key() -> None:
             ":3: unknown key '5' at the top level; valid keys: version, name, description, retrieval, wording, rules",
         ),
         ("version: 1\nname: no\nrules: []\n", ":2: name wants text, not false; put it in quotes"),
-        (HEAD + "rules: [answer]\n", ":3: rules[0] wants keys (name, when, then, because, say), not 'answer'"),
+        (HEAD + "rules: [answer]\n", ":3: rules[0] wants keys (name, for, when, then, because, say), not 'answer'"),
         ("- a\n", ":1: a policy is a mapping with the keys version, name, description, retrieval, wording, rules"),
         ("# only this\n", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
         ("", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
@@ -73,7 +73,7 @@ def test_file(text: str, expected: str) -> None:
         ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain"),
         ("then: abstan", "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain; did you mean 'abstain'?"),
         ("when: {}", "missing key 'then' in rules[0]"),
-        ("then: answer, zzz: 1", "unknown key 'zzz' in rules[0]; valid keys: name, when, then, because, say"),
+        ("then: answer, zzz: 1", "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say"),
         ("then: answer, label: low", "unknown key 'label' in rules[0]; it belongs under 'when'"),
         ("then: answer, when:", "rules[0].when has no value"),
         ("then: answer, say: x", "rules[0] has 'say', but then: answer shows no wording; only hedge and abstain do"),
@@ -217,7 +217,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_lists_the_shipped_policies() -> None:
-    expected = "shipped policies: default, observe, retrieve_first, strict; did you mean 'default'?"
+    expected = "shipped policies: default, observe, per_claim, retrieve_first, strict; did you mean 'default'?"
     assert load_error("defualt") == f"no policy or file 'defualt'; {expected}"
 
 

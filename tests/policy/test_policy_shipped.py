@@ -25,7 +25,7 @@ CAUTION = {"answer": 0, "hedge": 1, "retrieve": 2, "abstain": 3}
 
 
 def test_names() -> None:
-    assert Policy.shipped() == ("default", "observe", "retrieve_first", "strict")
+    assert Policy.shipped() == ("default", "observe", "per_claim", "retrieve_first", "strict")
 
 
 @pytest.mark.parametrize("name", Policy.shipped())

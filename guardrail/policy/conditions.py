@@ -1,0 +1,119 @@
+"""What `when` may ask: of a whole answer, of one claim, and of an answer's claims together.
+
+Knows nothing about rules, nor about how a condition is judged (matching.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+
+from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
+from guardrail.types import UNSCORED_REASONS, ClaimKind, FinishReason, Label, Support, UnscoredReason
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _unscored(value: object) -> bool | tuple[UnscoredReason, ...]:
+    if isinstance(value, bool):
+        return value
+    reasons = _several(value)
+    if isinstance(reasons, tuple) and reasons and all(reason in UNSCORED_REASONS for reason in reasons):
+        return reasons
+    raise wrong(f"wants true, false or some of: {', '.join(UNSCORED_REASONS)}")
+
+
+class ClaimsCondition(Mapping):
+    """On all claims of an answer. A claim without a confidence counts as below every threshold of `share`.
+
+    weakest, mean: of the claims' confidences, unknown as soon as one of them is. share, weakest and mean are unknown
+    where there are no claims; everything here is unknown where the answer was not taken apart.
+    """
+
+    weakest: ConfidenceBounds | None = None
+    mean: ConfidenceBounds | None = None
+    share: ShareBounds | None = None
+    count: CountBounds | None = None
+
+    @property
+    def needs_confidence(self) -> bool:
+        return any(test is not None for test in (self.weakest, self.mean, self.share))
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise wrong(f"is empty; it wants one of: {', '.join(self.keys())}")
+        return self
+
+
+class Conditions(Mapping):
+    """What can be asked of an answer and of a claim alike. All that is given must hold."""
+
+    confidence: ConfidenceBounds | None = None
+    label: Annotated[tuple[Label, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    length: LengthBounds | None = None
+    unscored: Annotated[bool | tuple[UnscoredReason, ...], PlainValidator(_unscored)] | None = None
+    in_range: bool | None = None
+
+    @property
+    def always(self) -> bool:
+        """No condition at all: it holds for everything."""
+        return not self.model_fields_set
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether it looks at what only a calibrator gives; conditions nested in it are not looked into."""
+        return any(test is not None for test in (self.confidence, self.label, self.in_range))
+
+
+class When(Conditions):
+    """Conditions on a whole answer. `any` needs one of its members; `not` needs its member to be known and false."""
+
+    evidence: Literal["present", "absent"] | None = None
+    finish_reason: Annotated[tuple[FinishReason, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    claims: ClaimsCondition | None = None
+    any_of: Annotated[tuple[When, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
+    not_: When | None = Field(default=None, alias="not")
+
+    def parts(self) -> tuple[When, ...]:
+        """Itself and every condition nested in it."""
+        nested = (*(self.any_of or ()), *((self.not_,) if self.not_ else ()))
+        return (self, *(part for when in nested for part in when.parts()))
+
+    @model_validator(mode="after")
+    def _nested_conditions_say_something(self) -> Self:
+        _refuse_empty(self)
+        return self
+
+
+class ClaimWhen(Conditions):
+    """Conditions on one claim. support: what evidence says, unknown before a retrieve rule had it looked up."""
+
+    support: Annotated[tuple[Support, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    kind: Annotated[tuple[ClaimKind, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    any_of: Annotated[tuple[ClaimWhen, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
+    not_: ClaimWhen | None = Field(default=None, alias="not")
+
+    def parts(self) -> tuple[ClaimWhen, ...]:
+        """Itself and every condition nested in it."""
+        nested = (*(self.any_of or ()), *((self.not_,) if self.not_ else ()))
+        return (self, *(part for when in nested for part in when.parts()))
+
+    @model_validator(mode="after")
+    def _nested_conditions_say_something(self) -> Self:
+        _refuse_empty(self)
+        return self
+
+
+AnyWhen: TypeAlias = When | ClaimWhen
+
+
+def _refuse_empty(when: AnyWhen) -> None:
+    # An empty rule is a catch-all on purpose; an empty condition inside `any` or `not` is an accident.
+    if when.not_ is not None and when.not_.always:
+        raise wrong("has an empty 'not', which never holds")
+    if any(member.always for member in when.any_of or ()):
+        raise wrong("has an empty condition in 'any', which always holds")

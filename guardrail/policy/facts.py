@@ -1,0 +1,117 @@
+"""What is known of one answer, or of one claim, when a policy is asked; and the conditions that only one of them has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from guardrail.policy.matching import Facts, Finding, compare, count, given, number, spell_bound, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guardrail.policy.bounds import Bounds, ShareBounds
+    from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
+    from guardrail.types import ClaimKind, Confidence, Score, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFacts(Facts):
+    """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart."""
+
+    unit: ClassVar[str] = "answer"
+    confidence: Confidence
+    score: Score
+    passages: int
+    finish_reason: str
+    claims: tuple[Confidence, ...] | None = None
+
+    def describe(self) -> str:
+        evidence = count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
+        length = count(self.score.length, "token")
+        claims = "" if self.claims is None else f", {count(len(self.claims), 'claim')}"
+        return f"{self.describe_confidence()}, {length}, finish reason {self.finish_reason}, {evidence}{claims}"
+
+    def judge_own(self, when: When) -> Iterator[Finding]:
+        if when.evidence is not None:
+            phrase = f"there {'is' if self.passages == 1 else 'are'} {count(self.passages, 'passage')} of evidence"
+            yield Finding(
+                (self.passages > 0) == (when.evidence == "present"), phrase if self.passages else "there is no evidence"
+            )
+        if when.finish_reason is not None:
+            yield Finding(self.finish_reason in when.finish_reason, f"the finish reason is {self.finish_reason}")
+        if when.claims is not None:
+            yield from _judge_claims(when.claims, self.claims)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFacts(Facts):
+    """One claim. verification: what evidence says; None: it was not looked up."""
+
+    unit: ClassVar[str] = "claim"
+    confidence: Confidence
+    score: Score
+    kind: ClaimKind
+    verification: Verification | None = None
+
+    def describe(self) -> str:
+        support = self.verification.support if self.verification else "not looked up"
+        length = count(self.score.length, "token")
+        return f"{self.describe_confidence()}, {length}, kind {self.kind}, evidence: {support}"
+
+    def judge_own(self, when: ClaimWhen) -> Iterator[Finding]:
+        if when.support is not None:
+            yield _judge_support(when.support, self.verification)
+        if when.kind is not None:
+            yield Finding(self.kind in when.kind, f"the claim is of kind {self.kind}")
+
+
+def _judge_support(wanted: tuple[str, ...], verification: Verification | None) -> Finding:
+    if verification is None:
+        return Finding(None, "the claim was not looked up")
+    found = verification.support
+    says = "nothing found settles the claim" if found == "not found" else f"the claim is {found} by evidence"
+    return Finding(found in wanted, says)
+
+
+def _judge_claims(when: ClaimsCondition, claims: tuple[Confidence, ...] | None) -> Iterator[Finding]:
+    if claims is None:
+        yield Finding(None, "the answer was not taken apart into claims")
+        return
+    known = [p for p in map(usable, claims) if p is not None]
+    if when.count is not None:
+        yield compare(f"the number of claims, {len(claims)},", len(claims), when.count)
+    for bounds, name, value in (
+        (when.weakest, "weakest confidence", min(known, default=None)),
+        (when.mean, "mean confidence", math.fsum(known) / len(known) if known else None),
+    ):
+        if bounds is not None:
+            yield _judge_one_number(name, value, bounds, missing=len(claims) - len(known), total=len(claims))
+    if when.share is not None:
+        yield _judge_share(when.share, claims)
+
+
+def _judge_one_number(name: str, value: float | None, bounds: Bounds, *, missing: int, total: int) -> Finding:
+    if missing or value is None:
+        why = f"{missing} of {total} have none" if missing else "there are none"
+        return Finding(None, f"the {name} of the claims is unknown ({why})")
+    return compare(
+        f"the {name} of {count(total, 'claim')}, {number(value, (b for _, b in given(bounds)))},", value, bounds
+    )
+
+
+def _judge_share(bounds: ShareBounds, claims: tuple[Confidence, ...]) -> Finding:
+    if not claims:
+        return Finding(None, "there are no claims")
+    confidences = [usable(c) for c in claims]
+    below = sum(p is None or p < bounds.confidence_below for p in confidences)  # what is unknown is not good enough
+    unknown = confidences.count(None)
+    note = f" ({unknown} unknown)" if unknown else ""
+    share = below / len(claims)
+    shown = number(share, (b for _, b in given(bounds)))
+    return compare(
+        f"{below} of {count(len(claims), 'claim')}{note} below {spell_bound(bounds.confidence_below)}, a share of {shown},",
+        share,
+        bounds,
+    )
