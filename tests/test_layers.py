@@ -19,6 +19,7 @@ LAYERS = [
     ["guardrail.claims"],
     ["guardrail.policy"],
     ["guardrail.actions"],
+    ["guardrail.verification"],
     ["guardrail.observation"],
     ["guardrail.telemetry"],
     ["guardrail.case"],
