@@ -15,7 +15,8 @@ from typing import Literal
 
 _WORD = re.compile(r"[^\W_]+(?:[.,'’\-‐‑][^\W_]+)*")
 _NEGATION = re.compile(
-    r"\b(?:not|never|no|none|nor|neither|nobody|nothing|nowhere|without|cannot|hardly|false|untrue)\b|n['’]t\b", re.IGNORECASE
+    r"\b(?:not|never|no|none|nor|neither|nobody|nothing|nowhere|without|cannot|hardly|false|untrue)\b|n['’]t\b",
+    re.IGNORECASE,
 )
 _GRAMMAR = frozenset(
     """

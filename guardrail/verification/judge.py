@@ -1,8 +1,8 @@
 """Claims held against passages by the local chat model itself. The method and its figures: docs/verification.md.
 
-Asking a small model whether a passage supports a claim is close to tossing a coin. What it does well is to repeat what it reads,
-so its judgement is taken from that: the claim as an answer given the passage, against its rivals, the same claim with another name
-or number of the passage in its place. Knows nothing about where passages come from, or what is done about a verification.
+Asking a small model whether a passage supports a claim is close to tossing a coin. What it does well is to repeat what it
+reads, so its judgement is taken from that: the claim as an answer given the passage, against its rivals, the same claim with
+another name or number of the passage in its place. Knows nothing about where passages come from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from guardrail.verification.settling import Judgement, settle
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.scoring.protocol import Scorer
-    from guardrail.types import Claim, Message, Support, Trace, Verification
+    from guardrail.types import Claim, Message, Score, Support, Trace, Verification
     from guardrail.verification.premises import Premise
 
 _OPEN_QUESTION = "What does the text say?"
@@ -34,9 +34,9 @@ _OPEN_QUESTION = "What does the text say?"
 class Bounds:
     """When a claim is settled; the defaults were chosen on one half of the check set of docs/verification.md.
 
-    near, near_otherwise: cosine of the claim and the passage's nearest sentence, at which it may be supported, and contradicted.
-    share, share_otherwise: of the claim's likelihood among its rivals, at least and at most. unsure, unsure_otherwise: how many
-    times as unsure, by HybridGrad, the model is of the claim as of what it is compared with, at most and at least.
+    near, near_otherwise: cosine of claim and nearest sentence, at which it may be supported, and may be contradicted. share,
+    share_otherwise: of the claim's likelihood among its rivals, at least and at most. unsure, unsure_otherwise: HybridGrad of
+    the claim divided by that of what it is compared with, at most and at least.
     """
 
     near: float = 0.7
@@ -86,12 +86,14 @@ class ModelVerifier:
     """The default verifier: sentence embeddings, and the chat model's own judgement scored by HybridGrad.
 
         verifier = ModelVerifier(model)
-        [v] = verifier.verify([claim], [(Evidence("Peru's capital is Lima.", "notes.txt", 0.8),)], question="Tell me about Peru.")
+        passage = Evidence("The capital of Peru is Lima.", "notes.txt", None)
+        [v] = verifier.verify([claim], [[passage]], question="Tell me about Peru.")
         v.support  # "contradicted", where the claim says Bern
 
-    1. The nearest sentence of each passage by cosine; below a bound nothing is found. 2. Names and numbers that the passage lacks
-    rule out "supported". 3. The share of the claim's likelihood, as an answer given the passage, among its rivals. 4. HybridGrad
-    must agree: the model is surer of what is settled than of what it is compared with. A negation on one side only: not found.
+    1. The nearest sentence of each passage by cosine; below a bound nothing is found. 2. Names and numbers that the passage
+    lacks rule out "supported". 3. The share of the claim's likelihood, as an answer given the passage, among its rivals.
+    4. HybridGrad must agree, by how unsure the model is of the claim and of what it is compared with. A negation on one side
+    only: not found.
 
     scorer: HybridGrad of this model, as a Guard has it; None makes one. rivals: the most that a claim is compared with; each
     costs about as much as reading the claim. Raises `ModelError` for rivals below 1. p_supported is the share of 3.
@@ -120,9 +122,9 @@ class ModelVerifier:
     def method(self) -> str:
         b = self.bounds
         return (
-            f"similarity {b.near:g} or more, every name and number in the passage, and {self.model.name} finds the claim likelier "
-            f"than with other names or numbers of the passage (share {b.share:g} or more), surer by HybridGrad; contradicted where "
-            f"another is (share {b.share_otherwise:g} or less)"
+            f"supported: similarity {b.near:g} or more, every name and number in the passage, {self.model.name} prefers "
+            f"the claim to its rivals (share {b.share:g} or more, HybridGrad ratio {b.unsure:g} or less); contradicted: a "
+            f"rival that the passage has (share {b.share_otherwise:g} or less, ratio {b.unsure_otherwise:g} or more)"
         )
 
     def verify(
@@ -187,8 +189,7 @@ def _share(sums: Sequence[float]) -> float | None:
     return math.exp(sums[0] - most) / sum(math.exp(s - most) for s in sums)
 
 
-def _ratio(scores: Sequence[object]) -> float | None:
-    values = [getattr(score, "hybridgrad", None) for score in scores]
-    if len(values) != 2 or any(v is None or not math.isfinite(v) or v <= 0 for v in values):
-        return None
-    return float(values[0] / values[1])
+def _ratio(scores: Sequence[Score]) -> float | None:
+    values = [score.hybridgrad for score in scores if score.hybridgrad is not None]
+    sound = len(values) == 2 and all(math.isfinite(v) and v > 0 for v in values)
+    return values[0] / values[1] if sound else None

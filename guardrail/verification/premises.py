@@ -1,7 +1,7 @@
 """Passages -> for each claim the piece of each passage that speaks of it. Knows nothing about right and wrong.
 
-A passage is read in pieces of at most 800 characters, which keep the headings they stand under; the piece that is taken holds the
-sentence whose embedding is most similar to the claim's.
+A passage is read in pieces of at most 800 characters, which keep the headings they stand under; the piece that is taken holds
+the sentence whose embedding is most similar to the claim's.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class PremiseFinder:
     ) -> list[list[Premise]]:
         """For each claim at most one premise a passage, most similar first; none below the bound.
 
-        Every different text is embedded once, all in one batch. Raises `RetrievalError` where the embedding model cannot be loaded.
+        Every different text is embedded once, all in one batch. Raises `RetrievalError` where the embedding model cannot be
+        loaded.
         """
         texts = {passage.text for passages in evidence for passage in passages}
         read = {text: list(islice(_sentences(text), self.max_sentences)) for text in texts}

@@ -21,8 +21,8 @@ class Judgement:
 def settle(passages: Sequence[Evidence], judgements: Sequence[Judgement], method: str) -> Verification:
     """Passages that agree settle a claim; where one supports it and another contradicts it, nothing is found.
 
-    judgements: most similar passage first. The passage that settles it comes first in `evidence`, then others that say the same;
-    nothing that was merely read is in there. A number that is not finite is none, and its judgement counts as "not found".
+    judgements: most similar passage first. The passage that settles it comes first in `evidence`, then others that say the
+    same; nothing that was merely read is in there. A number that is not finite is none, and its judgement is "not found".
 
     >>> settle([a, b], [Judgement(1, "supported", 0.9), Judgement(0, "not found", 0.4)], "by hand").evidence == (b,)
     True

@@ -29,36 +29,42 @@ EVERYTHING = Bounds(near=0.5, near_otherwise=0.5)  # the model runs on whatever 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.benchmarks.verification", description=__doc__)
-    parser.add_argument("--checks", type=int, default=240)
-    parser.add_argument("--readings", type=Path, help="a JSON file: read if it is there, else written")
+    parser.add_argument("--each", type=int, default=40, help="checks of a sort, at most")
+    parser.add_argument("--readings", type=Path, help="a JSON file that keeps the readings, and is gone on with")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    checks = sorted(check_set(8), key=lambda c: stable_hash(f"{c.sort} {c.claim}"))[: options.checks]
-    if options.readings and options.readings.exists():
-        stored = json.loads(options.readings.read_text())
-        readings = [Reading(**row) if row else None for row in stored][: len(checks)]
-    else:
-        readings = read(checks, options.readings)
-    report(checks[: len(readings)], readings)
+    ordered = sorted(check_set(8), key=lambda c: stable_hash(f"{c.sort} {c.claim}"))
+    checks = [c for sort in LABELS for c in [c for c in ordered if c.sort == sort][: options.each]]
+    report(checks, read(checks, options.readings))
 
 
 def read(checks: list[Check], path: Path | None) -> list[Reading | None]:
+    stored = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else {}
+    if todo := [check for check in checks if _key(check) not in stored]:
+        verifier = _verifier()
+        for i, check in enumerate(todo, start=1):
+            claim, passage = Claim(check.claim, 0, len(check.claim)), Evidence(check.passage.text, "", None)
+            [found] = verifier.read([claim], [[passage]], question=check.question)
+            stored[_key(check)] = asdict(found[0]) if found else None
+            if path is not None and (i % 10 == 0 or i == len(todo)):
+                path.write_text(json.dumps(stored), encoding="utf-8")
+    rows = [stored[_key(check)] for check in checks]
+    return [Reading(**row) if row else None for row in rows]
+
+
+def _key(check: Check) -> str:
+    return f"{check.sort}: {check.claim}"
+
+
+def _verifier() -> ModelVerifier:
+    """As a Guard makes it: with the profile of the shipped calibrator."""
     model = load_model("smollm2-135m", device="cpu")
     shipped = shipped_calibrator(model.identity)
     assert shipped is not None
     assert shipped[1].provenance is not None
     scorer = HybridGradScorer(model, profile=Profile.model_validate(shipped[1].provenance.profile))
-    verifier = ModelVerifier(model, scorer, bounds=EVERYTHING)
-    readings: list[Reading | None] = []
-    for i, check in enumerate(checks, start=1):
-        claim = Claim(check.claim, 0, len(check.claim))
-        passage = Evidence(check.passage.text, check.passage.source, None)
-        [found] = verifier.read([claim], [[passage]], question=check.question)
-        readings.append(found[0] if found else None)
-        if path is not None and i % 20 == 0:
-            path.write_text(json.dumps([asdict(r) if r else None for r in readings]))
-    return readings
+    return ModelVerifier(model, scorer, bounds=EVERYTHING)
 
 
 def report(checks: list[Check], readings: list[Reading | None]) -> None:
@@ -69,7 +75,9 @@ def report(checks: list[Check], readings: list[Reading | None]) -> None:
         "+ likelihood among rivals": ({"near": _STEPS, "share": _SHARES}, {"unsure": 1.0}),
         "+ HybridGrad": ({"near": _STEPS, "share": _SHARES, "unsure": _RATIOS}, {}),
     }
-    print("| variant | bounds | false supported | supported, of stated | right, of three |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| variant | bounds | false supported | supported, of stated | right, of three |\n| --- | --- | --- | --- | --- |"
+    )
     chosen = Bounds()
     for name, (grid, fixed) in variants.items():
         altered = [[(c, _fix(r, fixed)) for c, r in half] for half in halves]
@@ -95,13 +103,18 @@ Half = list[tuple[Check, Reading | None]]
 
 
 def choose(half: Half, bounds: Bounds, grid: dict[str, tuple[float, ...]]) -> Bounds:
-    """The bounds that find most of the stated claims with at most FALSE_SUPPORT of the others supported; else fewest of those."""
+    """The bounds that find most of the stated claims with at most FALSE_SUPPORT of the others supported; else fewest of those.
+
+    Each sort counts the same: the hard ones are few.
+    """
 
     def rank(b: Bounds) -> tuple[float, ...]:
         wrong, right = _supported(half, b)
         return (wrong > FALSE_SUPPORT, wrong if wrong > FALSE_SUPPORT else 0, -right, wrong)
 
-    return min((replace(bounds, **dict(zip(grid, values, strict=True))) for values in product(*grid.values())), key=rank)
+    return min(
+        (replace(bounds, **dict(zip(grid, values, strict=True))) for values in product(*grid.values())), key=rank
+    )
 
 
 def choose_denial(half: Half, bounds: Bounds, grid: dict[str, tuple[float, ...]]) -> Bounds:
@@ -109,9 +122,13 @@ def choose_denial(half: Half, bounds: Bounds, grid: dict[str, tuple[float, ...]]
 
     def rank(b: Bounds) -> float:
         said = [(c, _said(r, b)) for c, r in half]
-        return sum(s == c.label for c, s in said) - 5 * sum(c.sort in ("stated", "foreign") and s == "contradicted" for c, s in said)
+        return sum(s == c.label for c, s in said) - 5 * sum(
+            c.sort in ("stated", "foreign") and s == "contradicted" for c, s in said
+        )
 
-    return max((replace(bounds, **dict(zip(grid, values, strict=True))) for values in product(*grid.values())), key=rank)
+    return max(
+        (replace(bounds, **dict(zip(grid, values, strict=True))) for values in product(*grid.values())), key=rank
+    )
 
 
 def figures(half: Half, bounds: Bounds) -> list[str]:
@@ -127,10 +144,13 @@ def figures(half: Half, bounds: Bounds) -> list[str]:
 
 
 def _supported(half: Half, bounds: Bounds) -> tuple[float, float]:
-    said = [(c.sort == "stated", _said(r, bounds) == "supported") for c, r in half]
-    wrong = [s for stated, s in said if not stated]
-    right = [s for stated, s in said if stated]
-    return sum(wrong) / len(wrong), sum(right) / len(right)
+    """Mean over the other sorts of the share that is called supported; the share of the stated claims."""
+    shares = {}
+    for sort in LABELS:
+        said = [_said(r, bounds) == "supported" for c, r in half if c.sort == sort]
+        shares[sort] = sum(said) / len(said)
+    right = shares.pop("stated")
+    return sum(shares.values()) / len(shares), right
 
 
 def _said(reading: Reading | None, bounds: Bounds) -> str:

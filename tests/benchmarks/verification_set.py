@@ -1,9 +1,10 @@
 """Claims with a passage each, and what the passage says about them: made from the bundled facts, always the same.
 
-Seven sorts. stated: the fact that the passage tells, in other words. negated: the same with "not". changed: the same with another subject's value. swapped: with
-a value that the passage gives for something else. foreign: a fact beside a passage on another subject of its kind. borrowed:
-the same with the value that this passage gives its own subject. silent: something that the subject's own passage does not
-tell. Only "stated" is supported; "negated", "changed" and "swapped" are contradicted; nothing is found about the rest.
+Seven sorts. stated: the fact that the passage tells, in other words. negated: the same with "not". changed: with another
+subject's value. swapped: with a value that the passage gives for something else. foreign: a fact beside a passage on another
+subject of its kind. borrowed: with the value that this passage gives its own subject. silent: something that the subject's own
+passage does not tell. Only "stated" is supported; "negated", "changed" and "swapped" are contradicted; nothing is found about
+the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LABELS: dict[Sort, Support] = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A claim, the question that it is part of an answer to, one passage, and what is right. half: 0 to choose bounds, 1 to measure."""
+    """A claim, the question that it is part of an answer to, one passage, half: 0 chooses bounds, 1 measures."""
 
     sort: Sort
     kind: str
@@ -50,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One value of one subject. patterns: statements with {} for the value. silent: statements that no passage makes or denies."""
+    """One value of one subject. patterns: with {} for the value. silent: statements that no passage makes or denies."""
 
     kind: str
     subject: str

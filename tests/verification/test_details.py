@@ -50,7 +50,7 @@ def test_rivals_take_turns_and_begin_with_what_is_missing():
 
 
 TEXTS = st.text(max_size=60) | st.lists(
-    st.sampled_from("Bern Peru's is 1,000 7th of not lima St. A-b é".split()), max_size=9
+    st.sampled_from(["Bern", "Peru's", "is", "1,000", "7th", "of", "not", "lima", "St.", "A-b", "é"]), max_size=9
 ).map(" ".join)
 
 

@@ -158,9 +158,7 @@ def test_a_negation_on_one_side_only_is_never_supported(model):
 @pytest.mark.real_model
 def test_the_embedded_model_settles_three_claims(embedded_model):
     passages = [
-        passage(
-            "Bolivia is a country in South America.\n\nPeru lies in South America. Its capital is Lima. People pay with the sol."
-        )
+        passage("Bolivia lies there, too.\n\nPeru lies in South America. Its capital is Lima. People pay with the sol.")
     ]
     claims = [
         claim("The capital of Peru is Lima."),

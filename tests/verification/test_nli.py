@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from worded import claim, finder, passage
 from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from worded import claim, finder, passage
 
 from guardrail.errors import ModelError
 from guardrail.verification import NliVerifier
@@ -81,7 +81,14 @@ def test_a_model_loads_late_and_loudly():
 @pytest.fixture(scope="module")
 def cross_encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nli")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"lima is the capital of peru big . bern".split()]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *["lima", "is", "the", "capital", "of", "peru", "big", ".", "bern"],
+    ]
     (folder / "vocab.txt").write_text("\n".join(words))
     config = BertConfig(
         vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
