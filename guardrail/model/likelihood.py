@@ -1,0 +1,75 @@
+"""How likely a model finds given answers to one prompt. The prompt runs once, whatever the number of answers.
+
+Knows nothing about what the answers are compared for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from guardrail.errors import ModelError
+from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.model.untouched import untouched
+from guardrail.types import Message
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+
+def log_likelihoods(local: LocalModel, messages: str | Sequence[Message], answers: Sequence[str]) -> list[float]:
+    """log P(answer | messages) of each answer, in order: summed over its tokens without the end-of-turn token, in nats.
+
+        log_likelihoods(model, "What is the capital of Japan?", ["Tokyo", "Kyoto"])  # [-1.9, -6.3], say
+
+    An answer of no token has 0; one that does not fit into the model's context behind the prompt has NaN. Raises `ModelError`
+    where a single answer runs out of memory.
+    """
+    prompt = local.encode_prompt(messages)
+    ids = [local.tokenizer(a, add_special_tokens=False)["input_ids"] if a else [] for a in answers]
+    context = local.anatomy.context
+    room = None if context is None else context - len(prompt)
+    sums = [0.0 if not row else float("nan") for row in ids]
+    fit = [i for i, row in enumerate(ids) if row and (room is None or len(row) <= room)]
+
+    def work(group: Sequence[int]) -> list[float]:
+        return _together(local, prompt, [ids[i] for i in group])
+
+    with local.lock, torch.inference_mode(), untouched(local.model):
+        values = halve_on_out_of_memory(work, fit, lambda i: _too_big(len(prompt), len(ids[i]))) if fit else []
+    for i, value in zip(fit, values, strict=True):
+        sums[i] = value
+    return sums
+
+
+def _together(local: LocalModel, prompt: list[int], answers: Sequence[Sequence[int]]) -> list[float]:
+    """The answers side by side behind one prompt, padded on the right, where a causal model does not see it."""
+    N, T = len(answers), max(map(len, answers))
+    rows = torch.full((N, T), local.pad_id, device=local.device)
+    for n, row in enumerate(answers):
+        rows[n, : len(row)] = torch.tensor(row, device=local.device)
+    head = torch.tensor([prompt], device=local.device)
+    decoder = local.anatomy.decoder
+    if local.anatomy.cached and len(prompt) > 1:
+        # the last token of the prompt runs with the answers: it predicts their first tokens
+        cache = decoder(input_ids=head[:, :-1], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(N)
+        out = decoder(input_ids=torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1), past_key_values=cache)[0]
+    else:
+        out = decoder(input_ids=torch.cat([head.expand(N, -1), rows[:, :-1]], 1), use_cache=False)[0][:, -T:]
+    return [float(_log_prob(local, states[: len(row)], row).sum()) for states, row in zip(out, answers, strict=True)]
+
+
+def _log_prob(local: LocalModel, states: Tensor, row: Sequence[int]) -> Tensor:
+    head = local.anatomy.head.weight.device
+    log_probs = local.anatomy.logits(states.to(head)).log_softmax(-1)
+    return log_probs.gather(1, torch.tensor(row, device=head).unsqueeze(1)).double()
+
+
+def _too_big(prompt: int, answer: int) -> ModelError:
+    return ModelError(
+        f"the likelihood of one answer of {answer} tokens behind a prompt of {prompt} ran out of memory; give a shorter passage"
+    )

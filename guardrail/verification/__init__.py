@@ -1,0 +1,11 @@
+"""Claims held against passages: supported, contradicted, or not found. Knows nothing about what is done with the result."""
+
+from __future__ import annotations
+
+from guardrail.verification.judge import Bounds, ModelVerifier
+from guardrail.verification.nli import NliVerifier
+from guardrail.verification.premises import PremiseFinder
+from guardrail.verification.protocol import Verifier
+from guardrail.verification.search import evidence_for
+
+__all__ = ["Bounds", "ModelVerifier", "NliVerifier", "PremiseFinder", "Verifier", "evidence_for"]

@@ -1,0 +1,44 @@
+"""Claims -> the passages that may settle them. Knows nothing about how they are judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from guardrail.actions import Retriever, find_evidence
+
+if TYPE_CHECKING:
+    from guardrail.types import Claim, Evidence
+
+_PRONOUN = re.compile(
+    r"[\s\W]*(?:it|its|he|his|she|hers?|they|their|theirs|this|that|these|those|there|here|such|both)\b", re.IGNORECASE
+)
+
+
+def evidence_for(retriever: Retriever, claims: Sequence[Claim], question: str, k: int) -> list[tuple[Evidence, ...]]:
+    """At most `k` passages for each claim, in order, best first; one search for each different query.
+
+        found = evidence_for(load_retriever("notes/"), claims.claims, "Tell me about Japan.", k=1)
+
+    Raises `RetrievalError` for whatever goes wrong in the retriever, as `find_evidence` does.
+    """
+    found: dict[str, tuple[Evidence, ...]] = {}
+    for query in (query_for(claim, question) for claim in claims):
+        if query not in found:
+            found[query] = find_evidence(retriever, query, k)
+    return [found[query_for(claim, question)] for claim in claims]
+
+
+def query_for(claim: Claim, question: str) -> str:
+    """What to search for: the claim, with the question in front where it does not name what it speaks of itself.
+
+    That is where it begins with a pronoun or a word that points, and where it is an item or a row, whose subject may stand in
+    a heading. English pronouns only: in another language a claim is searched for as it is.
+
+    >>> query_for(Claim("It has 14 million people.", 0, 25), "Tell me about Tokyo.")
+    'Tell me about Tokyo. It has 14 million people.'
+    """
+    text = " ".join(claim.text.split())
+    pointing = claim.kind in ("item", "row") or _PRONOUN.match(text)
+    return " ".join(f"{question} {text}".split()) if pointing and text else text
