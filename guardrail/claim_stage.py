@@ -5,10 +5,11 @@ Knows nothing about the answer as a whole, nor about what becomes of its text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.labels import label_for
@@ -16,6 +17,7 @@ from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.claims.align import token_spans
 from guardrail.errors import CalibrationError
+from guardrail.model.identity import text_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
@@ -50,6 +52,16 @@ class ClaimStage:
     policy: Policy
     retriever: Retriever | None
     verifier: Verifier | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What changes the claims and their confidences, JSON-ready."""
+        calibrator = self.calibrated.calibrator
+        return {
+            "extractor": self.extractor.name,
+            "options": dict(self.extractor.options),
+            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
+        }
 
     def judge(
         self,

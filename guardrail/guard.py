@@ -170,8 +170,8 @@ class Guard:
 
         tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
         unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
-        searching: contexts for the search of each conversation's evidence, none or one for each. claim_stream: judges the claims
-        of one conversation as they come; then nothing is retrieved for the answer as a whole.
+        searching: contexts for the search of each conversation's evidence, none or one for each. claim_stream: judges the
+        claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")

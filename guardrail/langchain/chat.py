@@ -54,13 +54,16 @@ class ChatGuarded(TellingStreams, SharedPasses):
 
     model: a spec (see `load_model`; device, dtype and chat_template go with it) or a `LocalModel`. policy: a name, a file or a
     `Policy`. calibrator: a file or a fitted one; None takes the one that comes with guardrail for this model. retriever: any
-    LangChain retriever, asked when the policy says so. scorer, observers: as in `Guard`.
+    LangChain retriever, asked when the policy says so. scorer, observers, claim_calibrator, verifier: as in `Guard`. claims: an
+    extractor, or the name of one.
 
     max_tokens: None takes the limit of the calibration. temperature: 0 is greedy, as the calibration was; any other makes
     confidences `extrapolated`. seed: makes sampling repeatable, also in a batch (which then runs one by one). stop: strings
     that end an answer. All four can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
 
-    stream_policy: "answer", nothing leaves before the verdict; "passthrough", tokens leave as they come, the verdict is in the
+    stream_policy: "answer", nothing leaves before the verdict; "claim", each sentence leaves as soon as its own claim has
+    passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have acted; the
+    last chunk has the verdict); "passthrough", tokens leave as they come, the verdict is in the
     last chunk with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
     streaming: `invoke` streams, too, for callbacks that want tokens.
     as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
@@ -111,9 +114,9 @@ class ChatGuarded(TellingStreams, SharedPasses):
             reply = self._reply(call, self._verdict(call))
             rest = reply.text
         else:
-            with Live(self._guard.model, call, self._verdicts) as live:
+            with self._live(call) as live:
                 yield from map(text_chunk, live)
-                reply = self._reply(call, live.verdict, enforced=False)
+                reply = self._reply(call, live.verdict, enforced=live.enforced, shown=live.shown)
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
@@ -132,10 +135,10 @@ class ChatGuarded(TellingStreams, SharedPasses):
             reply = self._reply(call, await self._averdict(call))
             rest = reply.text
         else:
-            with Live(self._guard.model, call, self._verdicts) as live:
+            with self._live(call) as live:
                 async for piece in live:
                     yield text_chunk(piece)
-                reply = self._reply(call, live.verdict, enforced=False)
+                reply = self._reply(call, live.verdict, enforced=live.enforced, shown=live.shown)
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
@@ -222,6 +225,9 @@ class ChatGuarded(TellingStreams, SharedPasses):
         with self._turns.aside(), under(run_manager):
             yield
 
+    def _live(self, call: Call) -> Live:
+        return Live(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
+
     def _held(self, call: Call) -> bool:
         return self.stream_policy == "answer" or bool(call.options.tools)
 
@@ -259,6 +265,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
             pass_on=self._pass_on(options),
             retrieve=watch is None or watch.stream is None,
             on_step=watch,
+            claim_stream=watch.claims if watch else None,
             searching=[call.searching for call in calls],
         )
 
@@ -278,7 +285,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
         ids = [i for i in trace.response_ids if i not in model.eos_ids]
         return parse_tool_calls(model.tokenizer.decode(ids), options.tool_names)
 
-    def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True) -> Reply:
+    def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True, shown: str | None = None) -> Reply:
         trace = verdict.attempts[-1].trace
         parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
-        return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original)
+        return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original, shown=shown)

@@ -1,4 +1,4 @@
-"""A generation that streams while it runs, in its own thread: pieces of text first, then the verdict.
+"""A generation that streams while it runs, in its own thread: pieces of text, or claims that have passed, then the verdict.
 
 Leaving the context ends the generation at its next token, and gives the model back. Knows nothing about LangChain's chunks.
 """
@@ -12,6 +12,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Self
 
+from guardrail.claim_stream import ClaimStream
 from guardrail.langchain.call import Call
 from guardrail.langchain.streaming import AbandonedError, TextStream, Watch
 from guardrail.model.local import LocalModel
@@ -21,17 +22,19 @@ Run = Callable[[Sequence[Call], Watch], Sequence[Verdict]]
 
 
 class Live:
-    """Iterate it, sync or async, for the pieces; then `verdict`, and `rest`, the text that no piece held.
+    """Iterate it, sync or async, for the pieces; then `verdict`, and `rest`, the text that no piece held. by_claim: a piece is
+    what the policy made of the next claim, in place of tokens as they come.
 
     Raises in the consumer what the generation raised.
     """
 
-    def __init__(self, model: LocalModel, call: Call, run: Run) -> None:
+    def __init__(self, model: LocalModel, call: Call, run: Run, *, by_claim: bool) -> None:
         self._stream = TextStream(model.tokenizer, model.eos_ids, call.options.stop)
+        self._claims = ClaimStream(self._emit) if by_claim else None
         self._call, self._run = call, run
         # Its own thread: work that waits for this stream may fill any other
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardrail-stream")
-        self._watch = Watch(self._stream, self._emit)
+        self._watch = Watch(claims=self._claims) if by_claim else Watch(self._stream, self._emit)
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
         self._apieces: asyncio.Queue[str | None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,7 +66,19 @@ class Live:
 
     @property
     def rest(self) -> str:
+        if self._claims is not None:
+            return self._claims.rest(self.verdict)
         return self._stream.rest(self.verdict.answer)
+
+    @property
+    def enforced(self) -> bool:
+        """Whether what was shown, `rest` included, is what the policy made of the answer; never so for unjudged tokens."""
+        return self._claims is not None and self._claims.kept_its_word(self.verdict)
+
+    @property
+    def shown(self) -> str:
+        """All of it, `rest` included."""
+        return self.verdict.answer if self._claims is None else self._claims.sent + self.rest
 
     def _start(self) -> None:
         self._future = self._thread.submit(copy_context().run, self._work)

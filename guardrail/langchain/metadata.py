@@ -18,7 +18,18 @@ from typing import (
 
 from typing_extensions import TypedDict
 
-from guardrail.types import Action, FinishReason, Label, Score, UnscoredReason, Verdict
+from guardrail.types import (
+    Action,
+    ClaimAction,
+    ClaimKind,
+    FinishReason,
+    JudgedClaim,
+    Label,
+    Score,
+    Support,
+    UnscoredReason,
+    Verdict,
+)
 
 METADATA_VERSION = 1
 """The version that `verdict_metadata` writes."""
@@ -46,6 +57,36 @@ class EvidenceMetadata(TypedDict):
     similarity: float | None
 
 
+class ClaimMetadata(TypedDict):
+    """One claim of a long answer, in the answer's order.
+
+    text: the claim; None where the policy held it back, unless the original was asked for. shown: what stands for it in the
+    message, empty where nothing does. start, end: its characters in what the model said; token_start, token_end: its tokens in
+    the response. action: keep, hedge or drop. support: what evidence says; None where it was not looked up. evidence: the
+    passage that settles it first. The rest is as in `VerdictMetadata`, of the claim alone.
+    """
+
+    text: str | None
+    shown: str
+    kind: ClaimKind
+    start: int
+    end: int
+    token_start: int
+    token_end: int
+    score: ScoreParts | None
+    unscored: UnscoredReason | None
+    confidence: float | None
+    confidence_interval: list[float] | None
+    label: Label | None
+    basis: Literal["calibrated", "extrapolated", "none"]
+    in_range: bool
+    action: ClaimAction
+    rule: str
+    explanation: str
+    support: Support | None
+    evidence: list[EvidenceMetadata]
+
+
 class VerdictMetadata(TypedDict):
     """The contract, version 1: JSON objects, lists, strings, finite numbers, booleans and null; nothing else.
 
@@ -58,6 +99,7 @@ class VerdictMetadata(TypedDict):
     in_range: whether the score lay within the calibrated range. score: the raw parts, None when `unscored` says why.
     finish_reason: why generation ended. model, calibrator, policy: names. evidence: passages in the prompt.
     latency_ms: wall time by stage, in milliseconds, summed over the passes; a batch's time is divided by its rows.
+    claims: of a long answer, where the guard takes it apart; else empty. claim_calibrator: the name of theirs.
     text_hash: of the message that the verdict is on, see `shown_hash`; a message with another one counts as unjudged.
 
     reviewed: True where a person has put a text in the place of what was shown; else left out.
@@ -91,6 +133,8 @@ class VerdictMetadata(TypedDict):
     policy: str
     evidence: list[EvidenceMetadata]
     latency_ms: dict[str, float]
+    claims: list[ClaimMetadata]
+    claim_calibrator: str | None
     text_hash: str
     reviewed: NotRequired[bool]
     original: NotRequired[str]
@@ -131,6 +175,8 @@ def verdict_metadata(
         "policy": verdict.policy,
         "evidence": [cast("EvidenceMetadata", asdict(e)) for e in verdict.evidence],
         "latency_ms": {stage: round(ms, 3) for stage, ms in verdict.timing_ms.items()},
+        "claims": [_claim(claim, include_original) for claim in verdict.claims],
+        "claim_calibrator": verdict.claim_calibrator,
         "text_hash": text_hash or shown_hash(verdict.text if enforced else verdict.answer),
     }
     if include_original:
@@ -173,6 +219,32 @@ def read_metadata(message: Any) -> VerdictMetadata | None:
     if not isinstance(found, Mapping) or found.get("version") != METADATA_VERSION:
         return None
     return cast("VerdictMetadata", found)
+
+
+def _claim(judged: JudgedClaim, include_original: bool) -> ClaimMetadata:
+    confidence, low, high = judged.confidence, judged.confidence.low, judged.confidence.high
+    claim = judged.claim
+    return {
+        "text": claim.text if judged.shown or include_original else None,
+        "shown": judged.shown,
+        "kind": claim.kind,
+        "start": claim.start,
+        "end": claim.end,
+        "token_start": judged.token_start,
+        "token_end": judged.token_end,
+        "score": _parts(judged.score),
+        "unscored": judged.score.unscored,
+        "confidence": confidence.p_correct,
+        "confidence_interval": None if low is None or high is None else [low, high],
+        "label": confidence.label,
+        "basis": confidence.basis,
+        "in_range": confidence.in_range,
+        "action": judged.action,
+        "rule": judged.decision.rule,
+        "explanation": judged.decision.explanation,
+        "support": judged.verification.support if judged.verification else None,
+        "evidence": [cast("EvidenceMetadata", asdict(e)) for e in judged.evidence],
+    }
 
 
 def _parts(score: Score) -> ScoreParts | None:

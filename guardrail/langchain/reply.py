@@ -59,14 +59,22 @@ def text_chunk(text: str) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(content=text))
 
 
-def reply_to(verdict: Verdict, parsed: ParsedCalls | None, *, enforced: bool, include_original: bool) -> Reply:
-    """The reply that a verdict allows. parsed: the tool calls in the response, None where no tools were offered.
+def reply_to(
+    verdict: Verdict,
+    parsed: ParsedCalls | None,
+    *,
+    enforced: bool,
+    include_original: bool,
+    shown: str | None = None,
+) -> Reply:
+    """The reply that a verdict allows. parsed: the tool calls in the response, None where no tools were offered. shown: what
+    was shown already, or will be; None is the verdict's text, or if that is not enforced the model's own.
 
     A turn of calls that passes unscored keeps its calls and loses the text beside them, also that in invalid calls, which
     nobody has judged; no policy was enforced on it. Where the policy judged it and abstains or hedges, the calls go, for
     they have no room for its wording, and the wording stays.
     """
-    text = verdict.text if enforced else verdict.answer
+    text = (verdict.text if enforced else verdict.answer) if shown is None else shown
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
     judged = verdict.score.unscored != "tool_call"

@@ -15,6 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.claims import AtomicClaims, extractor
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
@@ -26,7 +27,7 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.stopping import check_stops
 
-StreamPolicy = Literal["answer", "passthrough"]
+StreamPolicy = Literal["answer", "claim", "passthrough"]
 
 
 class GuardedSettings(BaseChatModel):
@@ -43,6 +44,9 @@ class GuardedSettings(BaseChatModel):
     calibrator: Any = None
     retriever: Any = Field(default=None, repr=False)
     scorer: Any = Field(default=None, repr=False)
+    claims: Any = Field(default=None, repr=False)
+    claim_calibrator: Any = None
+    verifier: Any = Field(default=None, repr=False)
     observers: tuple[Any, ...] = Field(default=(), repr=False)
     device: str | None = None
     dtype: Any = None
@@ -67,13 +71,6 @@ class GuardedSettings(BaseChatModel):
     def _stops(cls, value: Any) -> tuple[str, ...]:
         return check_stops(value)
 
-    @field_validator("stream_policy", mode="before")
-    @classmethod
-    def _no_claims_yet(cls, value: Any) -> Any:
-        if value == "claim":
-            raise ModelError("stream_policy 'claim' is not there yet; use 'answer' or 'passthrough'")
-        return value
-
     @field_validator("max_tokens", "temperature", "seed", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
@@ -85,6 +82,7 @@ class GuardedSettings(BaseChatModel):
         if self.built is None or not self.built.is_made_of(given):
             self.built = self._build(self.built)
         self._guard, self._turns = self.built.guard, self.built.turns
+        self._check_claims(self.stream_policy)
         super().model_post_init(context)
 
     def _build(self, before: Built | None) -> Built:
@@ -105,6 +103,9 @@ class GuardedSettings(BaseChatModel):
             calibrator, name = before.guard.calibrator, before.guard.calibrator_name or name
         elif calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
             calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
+        of_claims, name_of_claims = self.claim_calibrator, "given"
+        if of_claims is not None and not isinstance(of_claims, IsotonicCalibrator):
+            of_claims, name_of_claims = IsotonicCalibrator.load(of_claims), str(of_claims)
         guard = Guard(
             model=self.model,
             scorer=self.scorer,
@@ -113,8 +114,24 @@ class GuardedSettings(BaseChatModel):
             retriever=self.retriever,
             calibrator_name=name,
             observers=self.observers,
+            claims=extractor(self.claims, self.model) if isinstance(self.claims, str) else self.claims,
+            claim_calibrator=of_claims,
+            claim_calibrator_name=name_of_claims,
+            verifier=self.verifier,
         )
         return Built(guard, {name: getattr(self, name) for name in _MADE_OF})
+
+    def _check_claims(self, stream_policy: str) -> None:
+        stage = self._guard.claim_stage
+        if stream_policy == "claim" and stage is None:
+            raise ModelError(
+                f"stream_policy 'claim' needs a guard that looks at claims, and policy {self._guard.policy.name!r} does not; "
+                "take policy='per_claim', or claims='sentences'"
+            )
+        if stream_policy == "claim" and isinstance(getattr(stage, "extractor", None), AtomicClaims):
+            raise ModelError(
+                "stream_policy 'claim' needs claims as they come; the extractor 'atomic' reads whole answers"
+            )
 
     def _check_loading(self) -> None:
         for name in ("device", "dtype", "chat_template"):
@@ -140,6 +157,7 @@ class GuardedSettings(BaseChatModel):
                 raise ModelError(
                     f"{name} cannot change, the guard is built with it; build another: ChatGuarded(model=..., {name}=...)"
                 )
+        self._check_claims(update.get("stream_policy", self.stream_policy))
         if not update.keys() & {"cache", "stream_policy"}:
             return dict(update)
         after = {"cache": self.cache, "stream_policy": self.stream_policy, **update}
@@ -170,7 +188,7 @@ class GuardedSettings(BaseChatModel):
             raise ModelError(
                 f"{', '.join(settled)} cannot be given here, the guard has it already; build another Guard"
             )
-        made_of = {name: getattr(guard, name) for name in _MADE_OF}
+        made_of: dict[str, Any] = {name: getattr(guard, name, None) for name in _MADE_OF}
         return cls(**made_of, built=Built(guard, made_of), **options)
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -217,21 +235,23 @@ class GuardedSettings(BaseChatModel):
 
 
 def _cache_under(stream_policy: str, cache: Any) -> Any:
-    """The field `cache`: under "passthrough" never LangChain's global cache either, whose entries `invoke` would read.
-
-    There an entry may hold text that was streamed unjudged, and the cache cannot tell it from a held answer.
+    """The field `cache`: where text leaves before the verdict never LangChain's global cache either, whose entries `invoke`
+    would read. An entry may hold what was streamed too early, and the cache cannot tell it from a held answer.
     """
-    if stream_policy != "passthrough":
+    if stream_policy == "answer":
         return cache
     if cache:
         raise ModelError(
-            "stream_policy 'passthrough' takes no cache: invoke would give out text that was streamed before its verdict; "
+            f"stream_policy {stream_policy!r} takes no cache: invoke would give out text that was streamed before its verdict; "
             "leave cache out, or use stream_policy='answer'"
         )
     return False
 
 
-_MADE_OF = ("model", "policy", "calibrator", "retriever", "scorer", "observers")
+_MADE_OF = (
+    *("model", "policy", "calibrator", "retriever", "scorer", "observers"),
+    *("claims", "claim_calibrator", "verifier"),
+)
 _GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "built"))
 _CALL_FIELDS = (
     *("max_tokens", "temperature", "seed", "stop", "stream_policy", "as_question", "score_tool_calls"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from guardrail.claim_stream import ClaimStream
 from guardrail.errors import GuardrailError
 from guardrail.model.stopping import Snapshot
 
@@ -53,10 +54,18 @@ class TextStream:
 
 
 class Watch:
-    """An `on_step` for one generation: hands new text to `emit`, and ends the generation once `abandon` was called."""
+    """An `on_step` for one generation: hands new text to `emit`, and ends the generation once `abandon` was called.
 
-    def __init__(self, stream: TextStream | None = None, emit: Callable[[str], None] | None = None) -> None:
-        self.stream, self.emit = stream, emit
+    claims: what streams in place of the text as it comes.
+    """
+
+    def __init__(
+        self,
+        stream: TextStream | None = None,
+        emit: Callable[[str], None] | None = None,
+        claims: ClaimStream | None = None,
+    ) -> None:
+        self.stream, self.emit, self.claims = stream, emit, claims
         self.abandoned = False
 
     def abandon(self) -> None:

@@ -19,7 +19,7 @@ from guardrail.errors import ModelError
 from guardrail.types import Trace
 
 Snapshot = Callable[[], AbstractContextManager[list[Trace]]]
-"""A context with the Traces so far, with what generation kept; only inside it the model may score, and nothing of that is kept."""
+"""A context with the Traces so far, and what generation kept. Inside it the model may score; nothing of that is kept."""
 
 OnStep = Callable[[list[list[int]], Snapshot], None]
 """Called after each token with the response ids of every row so far. An exception that it raises ends the generation."""
