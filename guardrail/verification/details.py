@@ -78,6 +78,21 @@ def missing(statement: str, passage: str) -> list[Detail]:
     return [d for d in (named if len(named) > 1 else _details(statement)) if not known.issuperset(words(d.text))]
 
 
+def backed(statement: str, sentence: str, passage: str) -> bool:
+    """Whether the passage has every name and number of a statement, and the nearest sentence no other in their place.
+
+    A sentence may leave out what the passage named before ("Its capital is Lima."), but then it names nothing else of that kind.
+
+    >>> backed("The Po ends in Rome.", "The Po ends in the Adriatic.", "Rome is old. The Po ends in the Adriatic.")
+    False
+    """
+    if missing(statement, passage):
+        return False
+    said, known = set(words(statement)), set(words(sentence))
+    absent = {d.kind for d in details(statement) if not known.issuperset(words(d.text))}
+    return not any(d.kind in absent and said.isdisjoint(words(d.text)) for d in details(sentence))
+
+
 def denies(statement: str) -> bool:
     """Whether there is a word of negation in it (English)."""
     return bool(_NEGATION.search(statement))

@@ -17,7 +17,7 @@ from guardrail.errors import ModelError
 from guardrail.model.likelihood import log_likelihoods
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Evidence
-from guardrail.verification.details import denies, missing, rivals
+from guardrail.verification.details import backed, denies, missing, rivals
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
 
@@ -39,12 +39,12 @@ class Bounds:
     the claim divided by that of what it is compared with, at most and at least.
     """
 
-    near: float = 0.7
-    share: float = 0.5
-    unsure: float = 1.0
-    near_otherwise: float = 0.6
-    share_otherwise: float = 0.05
-    unsure_otherwise: float = 1.0
+    near: float = 0.5
+    share: float = 0.1
+    unsure: float = 1.2
+    near_otherwise: float = 0.5
+    share_otherwise: float = 0.1
+    unsure_otherwise: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Reading:
     """What is known of one claim and one premise. A number that was not or could not be measured is None.
 
     evidence: the passage's place. similarity: of the nearest sentence. denied: one of claim and sentence has a negation, the
-    other has none. backed, rival_backed: the premise has every name and number of the claim; of its likeliest rival. share: of
+    other has none. backed: as `details.backed` says of the claim. rival_backed: whether the premise has every name and number
+    of the likeliest rival. share: of
     the claim's likelihood among its rivals, 1 without any. unsure: HybridGrad of the claim given the premise, divided by
     that of the likeliest rival; where there is none, by that of the claim without the premise.
     """
@@ -161,7 +162,7 @@ class ModelVerifier:
             premise.evidence,
             premise.similarity,
             denied=denies(claim) != denies(premise.sentence),
-            backed=not missing(claim, premise.text),
+            backed=backed(claim, premise.sentence, premise.text),
         )
         others = rivals(claim, premise.text, self.rivals)
         can_deny = any(not missing(other, premise.text) for other in others)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.verification.details import _details, denies, details, missing, rivals, words
+from guardrail.verification.details import _details, backed, denies, details, missing, rivals, words
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,21 @@ def test_a_rival_differs_in_one_place_and_only_in_what_the_passage_has(statement
         ]
         assert rival != statement
         assert set(words(middle)) <= set(words(text))
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence", "expected"),
+    [
+        ("The Po ends in the Adriatic.", "The Po ends in the Adriatic.", True),
+        ("The Po ends in Rome.", "The Po ends in the Adriatic.", False),
+        ("The capital of Peru is Lima.", "Its capital is Lima.", True),
+        ("The capital of Peru is Lima in 1871.", "Its capital is Lima since 1900.", False),
+        ("The capital of Peru is Bern.", "Its capital is Lima.", False),
+    ],
+)
+def test_the_nearest_sentence_names_no_other_in_its_place(statement, sentence, expected):
+    passage = "Rome is old. The Po ends in the Adriatic. Peru is large. Its capital is Lima since 1900, not 1871."
+    assert backed(statement, sentence, passage) is expected
 
 
 @pytest.mark.parametrize("text", ["It is not so.", "He can't.", "It never was", "Nobody came", "It isn’t"])
