@@ -285,7 +285,7 @@ REFUSED = {
     "claims": (
         (lambda c: ChatGuarded(model=LOCAL, policy="observe", stream_policy="claim")),
         ModelError,
-        "not there yet",
+        "needs a guard that looks at claims",
     ),
     "no calibrator": ((lambda c: ChatGuarded(model=LOCAL)), CalibrationError, "looks at confidence"),
 }
