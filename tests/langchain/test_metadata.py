@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -11,7 +12,18 @@ from pydantic import TypeAdapter
 
 from guardrail.langchain import METADATA_VERSION, VerdictMetadata, read_metadata, verdict_metadata
 from guardrail.langchain.metadata import is_judged
-from guardrail.types import Attempt, Confidence, Decision, Evidence, Score, Verdict
+from guardrail.types import (
+    Attempt,
+    Claim,
+    ClaimDecision,
+    Confidence,
+    Decision,
+    Evidence,
+    JudgedClaim,
+    Score,
+    Verdict,
+    Verification,
+)
 
 SECRET = "the held back text"
 
@@ -50,6 +62,8 @@ def test_the_contract_to_the_letter():
         "policy": "default",
         "evidence": [{"text": "A passage.", "source": "a.txt", "similarity": 0.5}],
         "latency_ms": {"generate": 1.235, "score": 2.0},
+        "claims": [],
+        "claim_calibrator": None,
         "text_hash": hashlib.sha256(b'["I do not know.", []]').hexdigest(),
     }
     assert METADATA_VERSION == 1
@@ -66,6 +80,55 @@ def test_json_and_types(include_original, unscored):
     assert (metadata["score"], metadata["confidence"], metadata["unscored"]) == (
         (None, None, "empty_answer") if unscored else (metadata["score"], 0.25, None)
     )
+
+
+def test_a_dropped_claim_says_what_was_decided_and_not_what_it_said():
+    passage = Evidence("A passage.", "a.txt", 0.5)
+    dropped = JudgedClaim(
+        Claim("a-secret", 0, 8),
+        0,
+        3,
+        Score.none("not_finite", "NaN", length=3),
+        Confidence.none("unscored: not_finite"),
+        ClaimDecision("drop", "contradicted", "the claim is contradicted by evidence"),
+        Verification("contradicted", "by hand", (passage,)),
+    )
+    kept = JudgedClaim(
+        Claim("Kept.", 9, 14),
+        3,
+        5,
+        Score(0.5, 0.25, 0.125, 3.5, 7.0, 2),
+        Confidence(0.75, 0.5, 0.875, "high"),
+        ClaimDecision("keep", "sure", "sure enough"),
+        shown="Kept.",
+    )
+    whole = replace(verdict(), claims=(dropped, kept), claim_calibrator="claims.json")
+    metadata = verdict_metadata(whole)
+    assert "a-secret" not in json.dumps(metadata)
+    assert metadata["claims"][0] == {
+        "text": None,
+        "shown": "",
+        "kind": "sentence",
+        "start": 0,
+        "end": 8,
+        "token_start": 0,
+        "token_end": 3,
+        "score": None,
+        "unscored": "not_finite",
+        "confidence": None,
+        "confidence_interval": None,
+        "label": None,
+        "basis": "none",
+        "in_range": False,
+        "action": "drop",
+        "rule": "contradicted",
+        "explanation": "the claim is contradicted by evidence",
+        "support": "contradicted",
+        "evidence": [{"text": "A passage.", "source": "a.txt", "similarity": 0.5}],
+    }
+    assert [metadata["claims"][1][key] for key in ("text", "shown", "confidence")] == ["Kept.", "Kept.", 0.75]
+    assert TypeAdapter(VerdictMetadata).validate_python(metadata, strict=True) == metadata
+    assert verdict_metadata(whole, include_original=True)["claims"][0]["text"] == "a-secret"
 
 
 def test_the_held_back_text_is_an_explicit_choice():
