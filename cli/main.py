@@ -51,8 +51,9 @@ def _global_options(
 
 
 def main() -> None:
-    """Run the command line: exit code 0, 1 for a mistake or a failed row, 2 for wrong usage, 3 for a target that `tune` cannot reach,
-    130 for Ctrl-C.
+    """Run the command line.
+
+    Exit code 0; 1 for a mistake or a failed row, 2 for wrong usage, 3 for a target that `tune` cannot reach, 130 for Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

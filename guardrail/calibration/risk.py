@@ -22,8 +22,9 @@ Several starts, because the strictest sets are small and one unlucky answer in t
 where the tuning data happen to have enough answers would be simpler and is wrong: which threshold comes first then depends
 on the same draw as its errors do.
 
-MAPIE's risk control (1.4) makes the same tests and agrees where there is one start (tests/calibration/test_risk.py); it is
-not used since its several starts do not pass on what they have, and it keeps no counts, levels or bounds for a proof.
+MAPIE's fixed-sequence procedure (1.4) agrees where there is one start (tests/calibration/test_risk.py). Its controller is not
+used: it counts an error too many when n * (1 - precision) rounds up, its several starts do not pass on what they have, and it
+keeps no counts, levels or bounds for a proof.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Knows nothing about models, scorers or retrievers.
 """
 
 from guardrail.policy.policy import Policy
-from guardrail.policy.proof import Promise, Proof, check_proof
+from guardrail.policy.proof import Proof, check_proof
 from guardrail.policy.schema import MAX_PASSAGES, NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "NO_RULE",
     "ClaimRule",
     "Policy",
-    "Promise",
     "Proof",
     "Retrieval",
     "Rule",
