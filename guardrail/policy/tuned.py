@@ -27,7 +27,8 @@ def policy_text(proof: Proof, name: str = "tuned") -> str:
         "rules": rules_of(proof.answered.threshold, shown.threshold if shown else None),
         "proof": proof.model_dump(mode="json", exclude_none=True),
     }
-    return _HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    # allow_unicode stays off: YAML reads some characters of a command, U+0085 among them, as line breaks unless escaped
+    return _HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
 
 
 def _percent(share: float) -> str:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from answers import SCORED, UNKNOWN, UNSCORED, sure
 from guardrail.cli.main import app
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 from typer.testing import CliRunner
@@ -77,7 +77,8 @@ def test_written_and_read_back(shown: bool) -> None:
     assert loaded.decide(sure(0.9), UNSCORED).action == "abstain"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
+@example(0.5, (4, 120), 0.05, "\x85 a\u2028b")
 @given(
     st.floats(0, 1),
     st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))),
