@@ -56,7 +56,7 @@ def evaluate(
     from guardrail.evaluation.claim_rows import load_claim_rows_from
     from guardrail.evaluation.datasets import check_no_leak, load_questions_from
     from guardrail.evaluation.graders import get_grader
-    from guardrail.policy import Policy
+    from guardrail.policy import Policy, check_proof
 
     if resume and run is None:
         raise DataError("--resume needs --run FILE, the file to go on with")
@@ -103,6 +103,8 @@ def evaluate(
         wanted=unit,
         extractor=identity_of(extractor) if unit == "claim" else None,
     )
+    for one in policies:
+        check_proof(one.proof, one.name, fitted if unit == "answer" else None, name)
     check_no_leak(origin.questions, [q.question for q in (*questions, *rows)])
     length = origin.generation.get("max_new_tokens")
     asking = Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150)

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
+from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.evaluation.assess import Assessment
 from guardrail.evaluation.assess_claims import ClaimAssessment
 from guardrail.evaluation.fitting import Fit
+from guardrail.evaluation.tuning import Tuning
 from guardrail.types import CLAIM_ACTIONS
 
 
@@ -94,6 +96,73 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
         )
     console.print(table)
     console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+
+
+def tuning(console: Console, value: Tuning, output: Path) -> None:
+    """What `guardrail tune` found: the last tests of each search, where it was decided."""
+    out = ", ".join(
+        f"{n} {what}" for n, what in ((value.unscored, "unscored"), (value.out_of_range, "out of range")) if n
+    )
+    console.print(f"questions  {value.questions}" + (f" ({out}: never answered)" if out else ""))
+    console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+    for what, control in value.controls:
+        console.print(_tests(what, control))
+        if (chosen := control.chosen) is not None:
+            console.print(
+                f"[bold]{what}[/]: p_correct >= {chosen.threshold:g}; {chosen.errors} of {chosen.n} wrong "
+                f"({chosen.errors / chosen.n:.3f}), bound {chosen.bound:.4f}; coverage {estimate(control.coverage(chosen))}"
+            )
+    if value.reached:
+        if value.shown is not None and not value.hedges:
+            console.print("no answer is hedged: both targets have the same threshold")
+        console.print(
+            f"both hold with confidence {value.confidence:g}"
+            if value.hedges
+            else f"holds with confidence {value.confidence:g}"
+        )
+        console.print(f"written to {output}")
+
+
+def unreachable(value: Tuning) -> str:
+    """Which target no threshold reaches, and what is reached."""
+    what, control = next((what, control) for what, control in value.controls if control.chosen is None)
+    best = control.best
+    among = {"answered": "answered", "shown": "answered and hedged"}[what]
+    small = ""
+    if all(test.n < fewest_answers(control.max_error, test.level) for test in control.tests):
+        small = (
+            f"; {fewest_answers(control.max_error, best.level)} answers without one error would be the fewest that can show "
+            "it: take more questions"
+        )
+    return (
+        f"no threshold shows at most {control.max_error:g} wrong among {among} questions with confidence {value.confidence:g}; "
+        f"the best that is shown is {best.bound:.4f}, at p_correct >= {best.threshold:g} ({best.errors} of {best.n} wrong, "
+        f"coverage {control.coverage(best).value:.3f}){small}"
+    )
+
+
+def _tests(what: str, control: RiskControl) -> Table:
+    table = Table(title=f"Thresholds tested for at most {control.max_error:g} wrong among {what}", title_justify="left")
+    for heading in ("p_correct at least", "coverage", "95 % interval", "wrong", "rate", "level", "bound", ""):
+        table.add_column(heading, justify="right")
+    shown = [i for i, t in enumerate(control.tests) if not t.passed or t in (control.chosen, control.tests[0])]
+    before = -1
+    for i in sorted({*shown, len(control.tests) - 1}):
+        if i > before + 1:
+            table.add_row(f"({i - before - 1} more)", *[""] * 6, "pass")
+        test, before = control.tests[i], i
+        c = control.coverage(test)
+        table.add_row(
+            f"{test.threshold:g}",
+            f"{c.value:.3f}",
+            f"{c.low:.3f} to {c.high:.3f}",
+            f"{test.errors}/{test.n}",
+            f"{test.errors / test.n:.3f}" if test.n else "",
+            f"{test.level:.4f}",
+            f"{test.bound:.4f}",
+            "pass" if test.passed else "fail",
+        )
+    return table
 
 
 def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -> None:

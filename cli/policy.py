@@ -38,10 +38,13 @@ def list_policies() -> None:
 
 @app.command()
 def show(policy: _Policy) -> None:
-    """Print a policy's file, comments included."""
+    """Print a policy's file, comments included, and on stderr its proof in a line."""
     from guardrail.policy import Policy
 
-    typer.echo(Policy.load(policy).text, nl=False)
+    loaded = Policy.load(policy)
+    typer.echo(loaded.text, nl=False)
+    if loaded.proof is not None:
+        typer.echo(f"proof: {loaded.proof.in_words()}", err=True)
 
 
 @app.command()
@@ -54,6 +57,8 @@ def check(policy: _Policy) -> None:
         typer.echo(f"warning: {warning}", err=True)
     claims = f", {len(loaded.claim_rules)} of them for claims" if loaded.judges_claims else ""
     typer.echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
+    if loaded.proof is not None:
+        typer.echo(f"proof: {loaded.proof.in_words()}")
 
 
 @app.command()

@@ -24,7 +24,7 @@ from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import OnStep, Snapshot
 from guardrail.observation import Observation, Observer
-from guardrail.policy import Policy
+from guardrail.policy import Policy, check_proof
 from guardrail.scoring.protocol import Scorer
 from guardrail.telemetry import with_telemetry
 from guardrail.types import Message, Tool, Verdict
@@ -45,6 +45,8 @@ class Guard:
 
     claims: what takes an answer apart; None is `SentenceClaims` where the policy speaks of claims, and nothing elsewhere.
     claim_calibrator: as `calibrator`, for claims. verifier: what decides whether evidence supports a claim.
+
+    A policy with a proof (`guardrail tune`) works with the calibrator that it was tuned with and no other.
 
     A string is a question: it goes into the prompt that the calibrator was fitted with (the claims' one, where there are
     claims). Messages are used as they are. Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first
@@ -76,6 +78,7 @@ class Guard:
                 f"policy {self.policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
                 f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
             )
+        check_proof(self.policy.proof, self.policy.name, self.calibrator, self.calibrator_name)
         self.claim_stage = claim_stage(
             model, self.policy, retriever, claims, claim_calibrator, name=claim_calibrator_name, verifier=verifier
         )

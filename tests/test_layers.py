@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["guardrail.errors"],
+    ["guardrail.files"],
     ["guardrail.types"],
     ["guardrail.messages"],
     ["guardrail.data"],

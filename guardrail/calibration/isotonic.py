@@ -16,12 +16,11 @@ Knows nothing about models, scorers, policies, or where scores and grades come f
    to 94 %.
 """
 
+import hashlib
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -34,8 +33,9 @@ from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import Provenance, Unit
-from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, MetricRecord, Record
+from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, Block, MetricRecord, Record
 from guardrail.errors import CalibrationError, NotFittedError
+from guardrail.files import write_whole
 from guardrail.types import Confidence, Score
 
 T = TypeVar("T")
@@ -159,6 +159,17 @@ class IsotonicCalibrator:
         return curve.first, curve.last
 
     @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The fit's blocks, by ascending score: falling p_correct."""
+        return _fitted(self._record, "blocks").blocks
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex, of what `save` writes: two calibrators with the same digest give the same confidences."""
+        record = _fitted(self._record, "digest").model_dump(mode="json")
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+    @property
     def metrics(self) -> dict[str, Estimate]:
         """accuracy; auroc and aurc of the score; brier and ece of out-of-fold probabilities. With 95 % intervals."""
         record = _fitted(self._record, "metrics")
@@ -170,24 +181,10 @@ class IsotonicCalibrator:
         return _fitted(self._record, "provenance").provenance
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON, whole or not at all: to a temporary file next to `path`, which then takes its place."""
+        """Write JSON, whole or not at all. Raises `CalibrationError` when it cannot be written."""
         record = _fitted(self._record, "save").model_dump(mode="json")
         text = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        target = Path(os.path.realpath(path))  # a link stays a link
-        if target.exists() and not target.is_file():
-            raise CalibrationError(f"{os.fspath(path)}: cannot write the calibrator: it is not a regular file")
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except OSError as e:
-            raise CalibrationError(f"{os.fspath(path)}: cannot write the calibrator: {e.strerror}") from e
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        write_whole(path, text, "the calibrator", CalibrationError)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

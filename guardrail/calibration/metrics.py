@@ -119,7 +119,7 @@ def aurc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
 
 def brier(p_correct: ArrayLike, correct: ArrayLike) -> float:
     """Mean squared difference between probability and outcome, in [0, 1]; lower is better."""
-    p, c = _probabilities(p_correct, correct)
+    p, c = checked_probabilities(p_correct, correct)
     return float(((p - c) ** 2).mean())
 
 
@@ -128,13 +128,13 @@ def ece(p_correct: ArrayLike, correct: ArrayLike) -> float:
 
     In [0, 1].
     """
-    p, c = _probabilities(p_correct, correct)
+    p, c = checked_probabilities(p_correct, correct)
     return float(np.abs(np.bincount(_bin_of(p), weights=c - p, minlength=BINS)).sum() / len(p))
 
 
 def reliability_table(p_correct: ArrayLike, correct: ArrayLike) -> tuple[ReliabilityBin, ...]:
     """What `ece` sums, bin by bin, ascending; bins without answers are left out."""
-    p, c = _probabilities(p_correct, correct)
+    p, c = checked_probabilities(p_correct, correct)
     bins = _bin_of(p)
     return tuple(
         ReliabilityBin(
@@ -149,7 +149,7 @@ def reliability_table(p_correct: ArrayLike, correct: ArrayLike) -> tuple[Reliabi
 
 def top_labels_share_and_accuracy(p_correct: ArrayLike, correct: ArrayLike) -> TopLabels:
     """How many answers are called high or very high, and how many of those are right."""
-    p, c = _probabilities(p_correct, correct)
+    p, c = checked_probabilities(p_correct, correct)
     top = p >= label_bounds("high")[0]
     n = int(top.sum())
     return TopLabels(wilson_interval(n, len(p)), wilson_interval(int(c[top].sum()), n) if n else None)
@@ -259,7 +259,7 @@ def _aligned(values: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
     return v, c
 
 
-def _probabilities(p_correct: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
+def checked_probabilities(p_correct: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
     p, c = _aligned(p_correct, correct)
     if p.min() < 0 or p.max() > 1:
         raise CalibrationError(f"probabilities lie in [0, 1]; these go from {p.min():g} to {p.max():g}")

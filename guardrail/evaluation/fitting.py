@@ -118,7 +118,7 @@ def fit_calibrator(
             accuracy=float(correct.mean()),
             created=datetime.now(UTC).date().isoformat(),
             command=command,
-            versions={name: version(name) for name in _VERSIONS},
+            versions=versions(),
             grader=grader,
             generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
             extractor=extractor,
@@ -149,6 +149,11 @@ def prior_profile(local: LocalModel) -> Profile:
     """The paper's formula at the chat template's token."""
     token = local.semantic_token
     return Profile(token=token.offset, token_source=token.source)
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a score depends on."""
+    return {name: version(name) for name in _VERSIONS}
 
 
 def _listed(left_out: Mapping[str, int]) -> str:

@@ -6,6 +6,17 @@ Knows nothing about models, scorers or retrievers.
 """
 
 from guardrail.policy.policy import Policy
+from guardrail.policy.proof import Proof, check_proof
 from guardrail.policy.schema import MAX_PASSAGES, NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
 
-__all__ = ["MAX_PASSAGES", "NO_CLAIM_RULES", "NO_RULE", "ClaimRule", "Policy", "Retrieval", "Rule"]
+__all__ = [
+    "MAX_PASSAGES",
+    "NO_CLAIM_RULES",
+    "NO_RULE",
+    "ClaimRule",
+    "Policy",
+    "Proof",
+    "Retrieval",
+    "Rule",
+    "check_proof",
+]

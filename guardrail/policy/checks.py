@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guardrail.policy.proof import first_unproven
+
 if TYPE_CHECKING:
     from guardrail.policy.conditions import AnyWhen
     from guardrail.policy.schema import PolicyFile
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
-    """Warnings, one line each. Raises `PolicyError` for duplicate names and for a rule that can never fire."""
+    """Warnings, one line each. Raises `PolicyError` for duplicate names, for a rule that can never fire, and for rules that
+    are not those of the file's proof.
+    """
     seen: dict[str, int] = {}
     for index, rule in enumerate(policy.rules):
         location = ("rules", index)
@@ -33,6 +37,18 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
                     f"rule {rule.name!r} can never fire: {earlier.name!r} (line {first}) matches whatever it matches",
                 )
         seen[rule.name] = index
+    if policy.proof is not None and (found := first_unproven(policy.proof, policy.rules)) is not None:
+        index, wanted = found
+        at, what = (
+            (("rules", index), f"rule {policy.rules[index].name!r}")
+            if index < len(policy.rules)
+            else (("rules",), "the end")
+        )
+        raise source.error(
+            at,
+            f"{what} is not what the proof is about, where {wanted} stands; make the file again with guardrail tune, or "
+            "remove `proof`",
+        )
     return tuple(_without_effect(policy, source))
 
 

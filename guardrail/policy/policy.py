@@ -20,6 +20,7 @@ from guardrail.policy.checks import check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.matching import Facts, Finding, judge
 from guardrail.policy.mistakes import first_mistake, show
+from guardrail.policy.proof import Proof
 from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AnyRule, ClaimRule, PolicyFile, Retrieval, Rule, Wording
 from guardrail.policy.source import parse, read_text
 from guardrail.types import (
@@ -48,7 +49,8 @@ class Policy:
         Policy.load("rules/mine.yaml")         # a file
         Policy.from_text("version: 1\\nname: closed\\nrules: []\\n", "closed.yaml")   # abstains on everything
 
-    source: the shipped name or the path. text: the file as read. warnings: one line for each part without effect.
+    source: the shipped name or the path. text: the file as read. warnings: one line for each part without effect. proof: of
+    a promise about error rates, where `guardrail tune` made the file; it agrees with itself and with the rules.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Policy:
     source: str
     text: str = field(repr=False)
     warnings: tuple[str, ...] = ()
+    proof: Proof | None = None
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -103,6 +106,7 @@ class Policy:
             source=source,
             text=text,
             warnings=warnings,
+            proof=content.proof,
         )
 
     @property

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
+from guardrail.policy.proof import Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, Action, ClaimAction, Label
 
@@ -170,7 +171,7 @@ class Retrieval(Mapping):
 
 
 class PolicyFile(Mapping):
-    """A whole file."""
+    """A whole file. proof: of a promise about error rates, written by `guardrail tune`."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
     name: Name
@@ -184,6 +185,7 @@ class PolicyFile(Mapping):
         ],
         ...,
     ]
+    proof: Proof | None = None
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
@@ -194,6 +196,10 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "hedge": HedgeWording,
     "confidence": ConfidenceBounds,
     "length": LengthBounds,
+    "proof": Proof,
+    "answered": Promise,
+    "shown": Promise,
+    "model": ProofModel,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "answer": {
