@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
+from guardrail.model.likelihood import DrawnLogProbs
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.model.stopping import OnStep, Steps, cut, until_end
@@ -46,23 +47,29 @@ class Keep:
 class Decoding:
     """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
     so that the answer's likelihood is the model's. `seed` makes sampling repeatable. stop: strings that end a response, and
-    are not in it. on_step: sees every step, and ends the generation by raising."""
+    are not in it. on_step: sees every step, and ends the generation by raising. top_p, top_k: what is drawn from; 1 and 0 are
+    the whole vocabulary. log_probs: whether each Trace has them."""
 
     max_new_tokens: int = 150
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     on_step: OnStep | None = None
+    top_p: float = 1.0
+    top_k: int = 0
+    log_probs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time."""
+    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time. log_probs:
+    of the ids."""
 
     ids: list[int]
     text: str | None
     state: GenerationState | None
     ms: float
+    log_probs: tuple[float, ...] | None = None
 
 
 def generate(
@@ -106,6 +113,7 @@ def generate(
                     response.ms,
                     response.state,
                     at_stop,
+                    response.log_probs,
                 )
     for i, prompt in enumerate(prompts):
         if i not in traces:
@@ -157,18 +165,21 @@ def _run(
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
+        drawn = DrawnLogProbs() if decoding.log_probs else None
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=cache,
             generation_config=_config(local, decoding, room),
             stopping_criteria=_criteria(local, decoding, width),
+            logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
         )
     tokens: list[list[int]] = out[:, width:].tolist()
     ms = (time.perf_counter() - start) * 1000 / len(rows)
     ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
+    found = [None] * len(rows) if drawn is None else drawn.of(out, [len(response) for response, _ in ends])
     if keep is None or cache is None:
-        return [_Response(response, text, None, ms) for response, text in ends]
+        return [_Response(response, text, None, ms, p) for (response, text), p in zip(ends, found, strict=True)]
     band_states = torch.cat(band, dim=1)  # (B, kept, D)
     head_outputs = torch.cat(outputs, dim=1) if outputs else None  # (B, T, V)
     linear_outputs = linear.joined(len(rows), band_states.shape[1]) if linear else {}
@@ -194,7 +205,9 @@ def _run(
                 linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
             )
         )
-    return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
+    return [
+        _Response(response, text, state, ms, p) for (response, text), state, p in zip(ends, states, found, strict=True)
+    ]
 
 
 class _Recorder:
@@ -214,7 +227,9 @@ def _same(x: Tensor) -> Tensor:
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:
     options: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": local.eos_ids, "pad_token_id": local.pad_id}
     if decoding.temperature > 0:
-        return GenerationConfig(do_sample=True, temperature=decoding.temperature, top_k=0, top_p=1.0, **options)
+        return GenerationConfig(
+            do_sample=True, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, **options
+        )
     return GenerationConfig(do_sample=False, **options)
 
 
