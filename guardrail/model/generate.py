@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
-from guardrail.model.likelihood import DrawnLogProbs
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.model.stopping import OnStep, Steps, cut, until_end
+from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.model.untouched import on_input, untouched, weights_version
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from guardrail.errors import ScoringError
 from guardrail.messages import as_messages
 from guardrail.model.generate import Keep
-from guardrail.model.likelihood import NotFiniteError
 from guardrail.model.local import LocalModel
+from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.scoring.baselines.equivalence import Equivalence
 from guardrail.scoring.baselines.samples import Samples, SampleSource, Sampling, TooLongError
 from guardrail.scoring.scorable import unscorable

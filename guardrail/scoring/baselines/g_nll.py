@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from guardrail.model.generate import Keep
-from guardrail.model.likelihood import token_log_probs
 from guardrail.model.local import LocalModel
+from guardrail.model.token_log_probs import token_log_probs
 from guardrail.model.untouched import weights_version
 from guardrail.scoring.baselines.base import Baseline
 from guardrail.types import Trace

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, xlogy
 
-from guardrail.model.likelihood import token_log_probs
 from guardrail.model.local import LocalModel
+from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.baselines.base import Compared, question_at, question_of
 from guardrail.scoring.baselines.clusters import clusters
 from guardrail.scoring.baselines.equivalence import Equivalence, Floats, TokenF1, compare_all

@@ -5,8 +5,8 @@ from __future__ import annotations
 from scipy.special import expit
 
 from guardrail.errors import ScoringError
-from guardrail.model.likelihood import next_token_log_probs
 from guardrail.model.local import LocalModel
+from guardrail.model.token_log_probs import next_token_log_probs
 from guardrail.scoring.baselines.base import Baseline
 from guardrail.types import Trace
 

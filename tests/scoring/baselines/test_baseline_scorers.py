@@ -12,7 +12,7 @@ import torch
 
 from guardrail import Guard, HybridGradScorer, ScoringError, UnscoredError
 from guardrail.langchain.metadata import verdict_metadata
-from guardrail.model.likelihood import token_log_probs
+from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.baselines.equivalence import TokenF1
 from guardrail.scoring.baselines.mutual_information import chained, mutual_information
 from guardrail.scoring.baselines.registry import SCORERS, scorer

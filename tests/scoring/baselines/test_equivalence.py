@@ -48,6 +48,14 @@ def test_cosines_by_hand():
     assert found.distance2.tolist() == pytest.approx([0.5, 1, 0.2])
 
 
+def test_the_words_of_the_question_are_left_out_where_something_remains():
+    plane, question = Plane(), "Is the wind east or west?"
+    made = EmbeddingEquivalence(plane, threshold=0.6)
+    assert made.compare(question, ["The wind is north."], ["north"]).similarity.tolist() == [1]
+    assert made.compare(question, ["west"], ["east"]).distance2.tolist() == [1]  # nothing would remain: whole
+    assert set(plane.embedded) == {"north", "west", "east"}
+
+
 def test_every_text_is_compared_with_every_other_and_copies_cost_nothing():
     plane = Plane()
     found = compare_all(EmbeddingEquivalence(plane), "?", ["east", "north", "east", "north-east"])

@@ -7,7 +7,7 @@ import torch
 
 from guardrail.errors import ModelError
 from guardrail.model.generate import Decoding, generate
-from guardrail.model.likelihood import next_token_log_probs, token_log_probs
+from guardrail.model.token_log_probs import next_token_log_probs, token_log_probs
 from guardrail.testing import tiny_local_model
 
 KINDS = ["llama", "gemma2", "granite", "gpt2", "lfm2", "falcon_mamba"]  # plain, capped, scaled, no rotary, recurrent
