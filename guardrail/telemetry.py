@@ -7,7 +7,7 @@ Not covered: an answer that ends in an error has no verdict, and so no span of i
 Span `guardrail.answer` or `guardrail.check`, kind INTERNAL, child of the current span. Attributes: `gen_ai.request.model`,
 `gen_ai.response.finish_reasons`, and below `guardrail.`: action, actions, rule, label, policy, calibrator,
 confidence.p_correct, confidence.low, confidence.high, confidence.in_range, confidence.basis, score.hybridgrad,
-score.unscored, evidence.count.
+score.name and score.number (of another scorer), score.unscored, evidence.count.
 Child spans `guardrail.generate`, `.score`, `.calibrate`, `.decide`, `.retrieve`, `.render` lie where the stages ran;
 `guardrail.batch_size` says how many answers shared one.
 
@@ -154,6 +154,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "guardrail.confidence.in_range": confidence.in_range,
         "guardrail.confidence.basis": confidence.basis,
         "guardrail.score.hybridgrad": score.hybridgrad,
+        "guardrail.score.name": None if score.name == "hybridgrad" else score.name,
+        "guardrail.score.number": score.number,
         "guardrail.score.unscored": score.unscored,
         "guardrail.evidence.count": len(attempt.evidence),
         "gen_ai.response.finish_reasons": (attempt.finish_reason,),

@@ -20,6 +20,7 @@ LAYERS = [
     ["guardrail.claims"],
     ["guardrail.policy"],
     ["guardrail.actions"],
+    ["guardrail.scoring.baselines"],  # some compare answers, by the embeddings of actions
     ["guardrail.verification"],
     ["guardrail.calibrated"],
     ["guardrail.claim_stage"],

@@ -39,7 +39,10 @@ METADATA_KEY = "guardrail"
 
 
 class ScoreParts(TypedDict):
-    """The raw score, higher = more uncertain. entropy: mean over the response tokens, nats; nll: summed, nats."""
+    """The raw score, higher = more uncertain. entropy: mean over the response tokens, nats; nll: summed, nats.
+
+    These keys are HybridGrad's. Of another scorer the dict holds `name`, `number`, `length` and what else it computed.
+    """
 
     hybridgrad: float
     semgrad: float
@@ -250,4 +253,6 @@ def _claim(judged: JudgedClaim, include_original: bool) -> ClaimMetadata:
 def _parts(score: Score) -> ScoreParts | None:
     if score.unscored is not None:
         return None
+    if score.name != "hybridgrad":
+        return cast("ScoreParts", score.to_dict())
     return cast("ScoreParts", {name: getattr(score, name) for name in ScoreParts.__annotations__})

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import OnStep, Steps, cut, until_end
+from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.model.untouched import untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
@@ -29,23 +30,29 @@ if TYPE_CHECKING:
 class Decoding:
     """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
     so that the answer's likelihood is the model's. `seed` makes sampling repeatable. stop: strings that end a response, and
-    are not in it. on_step: sees every step, and ends the generation by raising."""
+    are not in it. on_step: sees every step, and ends the generation by raising. top_p, top_k: what is drawn from; 1 and 0 are
+    the whole vocabulary. log_probs: whether each Trace has them."""
 
     max_new_tokens: int = 150
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     on_step: OnStep | None = None
+    top_p: float = 1.0
+    top_k: int = 0
+    log_probs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time."""
+    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time. log_probs:
+    of the ids."""
 
     ids: list[int]
     text: str | None
     state: GenerationState | None
     ms: float
+    log_probs: tuple[float, ...] | None = None
 
 
 def generate(
@@ -89,7 +96,16 @@ def _trace(local: LocalModel, prompt: list[int], response: _Response) -> Trace:
         text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
     finish: FinishReason = "stop" if ended else "length"
     return Trace(
-        (), tuple(prompt), tuple(response.ids), text.strip(), finish, False, response.ms, response.state, at_stop
+        (),
+        tuple(prompt),
+        tuple(response.ids),
+        text.strip(),
+        finish,
+        False,
+        response.ms,
+        response.state,
+        at_stop,
+        response.log_probs,
     )
 
 
@@ -134,20 +150,28 @@ def _run(
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
+        drawn = DrawnLogProbs() if decoding.log_probs else None
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=recording.cache if recording else None,
             generation_config=_config(local, decoding, room),
             stopping_criteria=_criteria(local, decoding, width, snapshot),
+            logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
         )
-    return so_far(out[:, width:].tolist())
+    responses = so_far(out[:, width:].tolist())
+    if drawn is None:
+        return responses
+    found = drawn.of(out, [len(response.ids) for response in responses])
+    return [replace(response, log_probs=row) for response, row in zip(responses, found, strict=True)]
 
 
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:
     options: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": local.eos_ids, "pad_token_id": local.pad_id}
     if decoding.temperature > 0:
-        return GenerationConfig(do_sample=True, temperature=decoding.temperature, top_k=0, top_p=1.0, **options)
+        return GenerationConfig(
+            do_sample=True, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, **options
+        )
     return GenerationConfig(do_sample=False, **options)
 
 

@@ -23,6 +23,7 @@ from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
+from guardrail.scoring.scorable import unscorable
 from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
 
@@ -116,28 +117,8 @@ class HybridGradScorer:
         return [s for s in scores if s is not None]
 
     def unscorable(self, row: Row, trace: Trace | None, offsets: Sequence[int]) -> Score | None:
-        """The unscored Score of a row that cannot have a number, or None. Raises `ScoringError` for impossible token ids."""
-        anatomy = self.anatomy
-        P, T = len(row.prompt_ids), len(row.response_ids)
-        if trace is not None and trace.finish_reason == "prompt_too_long":
-            return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
-        if trace is not None and trace.prompt_truncated:
-            return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
-        if T == 0:
-            return Score.none("no_response_tokens", "the response has no token", length=0)
-        if self._end_ids.issuperset(row.response_ids) or (trace is not None and not trace.text.strip()):
-            return Score.none("empty_answer", "the answer is empty", length=T)
-        if anatomy.context is not None and anatomy.context < P + T - 1:
-            return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
-        if -min(offsets) > P:
-            return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
-        V = anatomy.head.out_features
-        for token in (*row.prompt_ids, *row.response_ids):
-            if not 0 <= token < V:
-                raise ScoringError(
-                    f"token id {token} is outside the model's vocabulary of {V}; was it made by another tokenizer?"
-                )
-        return None
+        """See `unscorable`; offsets: the prompt tokens that scoring will look at."""
+        return unscorable(self.anatomy, self._end_ids, row, trace, offsets)
 
     def read(
         self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False

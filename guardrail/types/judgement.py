@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,9 +18,12 @@ class Score:
     mean over the response tokens, nats. nll: minus the response's log-likelihood, summed, nats. length: response
     tokens.
 
-    All numbers are None exactly when `unscored` holds a reason:
+    name: the scorer's. Another scorer than HybridGrad has its number in `number`, and leaves None what it does not compute.
+
+    All numbers are None when `unscored` holds a reason; else `value` is a number:
 
         Score(hybridgrad=2.3e-4, semgrad=2.3e-4, paragrad=1.5e-4, entropy=3.95, nll=7.13, length=4)
+        Score.of("g-nll", 7.13, length=4)
         Score.none("empty_answer", "the model ended its turn at once", length=1)
     """
 
@@ -31,25 +35,40 @@ class Score:
     length: int
     unscored: UnscoredReason | None = None
     detail: str = ""
+    name: str = "hybridgrad"
+    number: float | None = None
 
     @classmethod
-    def none(cls, reason: UnscoredReason, detail: str = "", *, length: int = 0) -> Score:
+    def none(cls, reason: UnscoredReason, detail: str = "", *, length: int = 0, name: str = "hybridgrad") -> Score:
         """An answer without a score, and why."""
-        return cls(None, None, None, None, None, length, reason, detail)
+        return cls(None, None, None, None, None, length, reason, detail, name)
+
+    @classmethod
+    def of(cls, name: str, number: float, *, length: int) -> Score:
+        """The score of another scorer than HybridGrad. NaN and infinity give an unscored one, `not_finite`."""
+        if not math.isfinite(number):
+            return cls.none("not_finite", f"{name} is {number}", length=length, name=name)
+        return cls(None, None, None, None, None, length, name=name, number=number)
 
     @property
     def value(self) -> float:
-        """The number that is calibrated, `hybridgrad`. Raises `UnscoredError` when there is none."""
-        if self.hybridgrad is None:
+        """The number that is calibrated: `hybridgrad`, or another scorer's `number`. Raises `UnscoredError` for none."""
+        value = self.hybridgrad if self.name == "hybridgrad" else self.number
+        if value is None:
             raise UnscoredError(f"this answer has no score ({self.unscored}: {self.detail}); test score.unscored first")
-        return self.hybridgrad
+        return value
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `unscored` and `detail` appear only when there is no score."""
+        """JSON-ready; `unscored` and `detail` appear only when there is no score, `name` and `number` only for another
+        scorer than HybridGrad, whose parts appear only where they were computed."""
         out = asdict(self)
         if self.unscored is None:
             del out["unscored"], out["detail"]
-        return out
+        if self.name == "hybridgrad":
+            del out["name"], out["number"]
+            return out
+        parts = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll", "number")
+        return {key: value for key, value in out.items() if value is not None or key not in parts}
 
 
 @dataclass(frozen=True, slots=True)

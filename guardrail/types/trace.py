@@ -41,7 +41,8 @@ class Trace:
 
     response_ids holds the end-of-turn token when the model produced it; `text` does not. `state` may be None: scoring
     then computes what it needs from the ids. `generate_ms` is wall time (for a batch: its time divided by its rows).
-    stop_string: the response ends before a stop string, not with an end-of-turn token.
+    stop_string: the response ends before a stop string, not with an end-of-turn token. log_probs: of the response tokens under
+    the model itself (temperature 1, no top-p or top-k), nats; None unless generation was asked for them.
     """
 
     messages: tuple[Message, ...]
@@ -53,3 +54,4 @@ class Trace:
     generate_ms: float = 0.0
     state: GenerationState | None = field(default=None, repr=False)
     stop_string: bool = False
+    log_probs: tuple[float, ...] | None = None

@@ -1,0 +1,113 @@
+"""What the scorers have in common: which answers stay unscored, and a number made a Score. Knows nothing about formulas."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from guardrail.errors import ScoringError
+from guardrail.messages import as_messages
+from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
+from guardrail.model.token_log_probs import NotFiniteError
+from guardrail.scoring.baselines.equivalence import Equivalence
+from guardrail.scoring.baselines.samples import Samples, SampleSource, Sampling, TooLongError
+from guardrail.scoring.scorable import unscorable
+from guardrail.scoring.suffix import Row
+from guardrail.types import Message, Score, Trace
+
+
+class Baseline(ABC):
+    """A scorer of one model, one answer at a time; higher = more uncertain.
+
+    A subclass gives `name` and `uncertainty`, and whatever changes its number as `options`.
+    """
+
+    name: ClassVar[str]
+    keep: Keep | None = None
+
+    def __init__(self, model: LocalModel) -> None:
+        self.model = model
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    @abstractmethod
+    def uncertainty(self, trace: Trace) -> float:
+        """Of an answer that can have a number; NaN or infinity makes it unscored."""
+
+    def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
+        return [self._score(trace) for trace in traces]
+
+    def _score(self, trace: Trace) -> Score:
+        length = len(trace.response_ids)
+        row = Row(trace.prompt_ids, trace.response_ids)
+        refused = unscorable(self.model.anatomy, frozenset(self.model.eos_ids), row, trace)
+        if refused is not None:
+            assert refused.unscored is not None  # noqa: S101  (for the type checker)
+            return Score.none(refused.unscored, refused.detail, length=length, name=self.name)
+        try:
+            return Score.of(self.name, self.uncertainty(trace), length=length)
+        except TooLongError as error:
+            return Score.none("prompt_too_long", str(error), length=length, name=self.name)
+        except NotFiniteError as error:
+            return Score.none("not_finite", str(error), length=length, name=self.name)
+
+    def prompt_about(self, messages: Sequence[Message], *replies: Sequence[int]) -> list[int]:
+        """The ids of a conversation of the scorer's own. Raises `TooLongError` where it, with the longest of `replies`, exceeds
+        the context."""
+        ids = self.model.encode_prompt(as_messages(messages))
+        total, context = len(ids) + max(map(len, replies), default=1), self.model.anatomy.context
+        if context is not None and total > context:
+            raise TooLongError(f"{self.name} needs a prompt of {total} tokens, context {context}")
+        return ids
+
+
+class Sampled(Baseline):
+    """A scorer that reads samples. source: where they come from; scorers that share one share the samples too."""
+
+    def __init__(self, model: LocalModel, sampling: Sampling, source: SampleSource | None) -> None:
+        super().__init__(model)
+        self.sampling, self.source = sampling, source or SampleSource(model)
+        if self.source.model is not model:
+            raise ScoringError(
+                f"the samples come from {self.source.model.name}, the scorer is for {model.name}; give both one LocalModel"
+            )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {**self.sampling.to_dict(), "max_new_tokens": self.source.max_new_tokens, "seed": self.source.seed}
+
+    def samples(self, trace: Trace) -> Samples:
+        return self.source.samples(trace, self.sampling)
+
+
+class Compared(Sampled):
+    """A scorer that reads samples and what they mean."""
+
+    def __init__(
+        self, model: LocalModel, sampling: Sampling, source: SampleSource | None, equivalence: Equivalence | None
+    ) -> None:
+        super().__init__(model, sampling, source)
+        if equivalence is None:
+            from guardrail.scoring.baselines.embedding_equivalence import default_equivalence  # loads a model
+
+            equivalence = default_equivalence()
+        self.equivalence = equivalence
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {**super().options, "equivalence": dict(self.equivalence.options)}
+
+
+def question_at(messages: Sequence[Message]) -> int | None:
+    """Where the last user message stands; None where there is none."""
+    return next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), None)
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """The text of the last user message, which the answers are compared in the light of; "" where there is none."""
+    at = question_at(messages)
+    return "" if at is None else str(messages[at]["content"])

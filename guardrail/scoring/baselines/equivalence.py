@@ -1,0 +1,86 @@
+"""What it means for two answers to say the same: the protocol, and token overlap. Knows nothing about scores or samples."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardrail.errors import ScoringError
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Of N pairs of answers, shape (N,) each, or of n answers with each other, (n, n).
+
+    same: whether they are equivalent. similarity: in [0, 1], 1 = the same. distance2: the squared semantic distance, in
+    [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory.
+    """
+
+    same: Bools
+    similarity: Floats
+    distance2: Floats
+
+
+class Equivalence(Protocol):
+    """Compares answers to one question; symmetric."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Everything that changes the result, JSON-ready."""
+
+    def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
+        """left[i] with right[i], as answers to `question`."""
+
+
+class TokenF1:
+    """Equivalent where the F1 of the answers' words exceeds `threshold`; similarity is F1, the squared distance 1 - F1.
+
+    Words are runs of letters and digits, without case. The default is the one of M.I.'s clusters (arXiv 2406.02543).
+
+        TokenF1().compare("", ["the Nile"], ["Nile"]).similarity   # 2 * 1 * 0.5 / 1.5 = 0.667
+    """
+
+    def __init__(self, threshold: float = 0.25) -> None:
+        if not 0 <= threshold < 1:
+            raise ScoringError(f"the threshold of F1 is {threshold}; it must be in [0, 1)")
+        self.threshold = threshold
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"kind": "token f1", "threshold": self.threshold}
+
+    def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
+        f1 = np.array([token_f1(a, b) for a, b in zip(left, right, strict=True)], dtype=np.float64)
+        return Comparison(f1 > self.threshold, f1, 1 - f1)
+
+
+def token_f1(a: str, b: str) -> float:
+    """2 |A ∩ B| / (|A| + |B|) over the bags of words; two answers without a word are the same."""
+    words_a, words_b = (Counter(re.findall(r"\w+", text.casefold())) for text in (a, b))
+    total = words_a.total() + words_b.total()
+    return 1.0 if total == 0 else 2 * (words_a & words_b).total() / total
+
+
+def compare_all(equivalence: Equivalence, question: str, texts: Sequence[str]) -> Comparison:
+    """Each text with each, (n, n). A text is the same as its copy, whatever a model would say; copies cost nothing."""
+    unique = list(dict.fromkeys(texts))
+    pairs = list(combinations(range(len(unique)), 2))
+    same, similarity, distance2 = np.eye(len(unique), dtype=np.bool_), np.eye(len(unique)), 1 - np.eye(len(unique))
+    if pairs:
+        i, j = (np.array(side) for side in zip(*pairs, strict=True))
+        found = equivalence.compare(question, [unique[k] for k in i], [unique[k] for k in j])
+        for whole, part in ((same, found.same), (similarity, found.similarity), (distance2, found.distance2)):
+            whole[i, j] = whole[j, i] = part
+    at = np.array([unique.index(text) for text in texts], dtype=np.intp)
+    grid = np.ix_(at, at)
+    return Comparison(same[grid], similarity[grid], distance2[grid])

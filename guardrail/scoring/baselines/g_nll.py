@@ -1,0 +1,52 @@
+"""G-NLL: the negative log-likelihood of the greedy answer (Aichberger et al. 2024, arXiv 2412.15176, eq. 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
+from guardrail.model.token_log_probs import token_log_probs
+from guardrail.model.untouched import weights_version
+from guardrail.scoring.baselines.base import Baseline
+from guardrail.types import Trace
+
+
+def g_nll(log_probs: ArrayLike) -> float:
+    """U = -sum_t log p(y_t | y_<t, x), nats, not divided by the length. log_probs: (T,).
+
+    g_nll([-1.0, -0.5])   # 1.5
+    """
+    return -float(np.sum(log_probs))
+
+
+class GNll(Baseline):
+    """Of the answer that is judged, which is the greedy one where generation was greedy.
+
+    What generation kept gives it at no cost; a text that comes from elsewhere takes one forward pass.
+    """
+
+    name = "g-nll"
+
+    def __init__(self, model: LocalModel) -> None:
+        super().__init__(model)
+        self.keep = Keep(len(model.anatomy.layers) - 1, -1)
+
+    def uncertainty(self, trace: Trace) -> float:
+        return g_nll(self._log_probs(trace))
+
+    def _log_probs(self, trace: Trace) -> Sequence[float]:
+        state = trace.state
+        if state is None or state.head_outputs is None or state.ids != (*trace.prompt_ids, *trace.response_ids):
+            return list(token_log_probs(self.model, [(trace.prompt_ids, trace.response_ids)])[0].tolist())
+        if state.weights != weights_version(self.model.model):
+            return list(token_log_probs(self.model, [(trace.prompt_ids, trace.response_ids)])[0].tolist())
+        with torch.no_grad():
+            z, cap = state.head_outputs.float() * self.model.anatomy.scale, self.model.anatomy.softcap
+            log_probs = (z if cap is None else cap * torch.tanh(z / cap)).log_softmax(-1).cpu()
+            chosen = log_probs.gather(1, torch.tensor(trace.response_ids).unsqueeze(1)).squeeze(1)
+        return list(chosen.double().tolist())

@@ -1,0 +1,55 @@
+"""What ParaGrad and ExGrad share: the LM head's gradient, for which next to nothing runs backward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
+from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.gradients import Readout
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.profile import Reduction
+from guardrail.types import Score, Trace
+
+_OFFSETS = [-1]  # the reading needs a token; the prompt's last is the cheapest
+
+
+class HeadGradient(ABC):
+    """A scorer by the mean of |dJ/dW_head|. reduction: J is the mean (the default) or the sum over the response tokens."""
+
+    name: ClassVar[str]
+    exgrad: ClassVar[bool] = False
+
+    def __init__(self, model: LocalModel, *, reduction: Reduction = "mean") -> None:
+        self._scorer = HybridGradScorer(model, semantic_token=-1, reduction=reduction)
+        self._top = len(model.anatomy.layers) - 1
+        self.reduction = reduction
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"reduction": self.reduction}
+
+    @property
+    def keep(self) -> Keep:
+        return Keep(self._top, -1)
+
+    @abstractmethod
+    def number(self, readout: Readout) -> float:
+        """With J as the mean."""
+
+    def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
+        rows = self._scorer.rows_of(traces)
+        found = [self._scorer.unscorable(row, trace, _OFFSETS) for row, trace in zip(rows, traces, strict=True)]
+        scores = [None if score is None else replace(score, name=self.name) for score in found]
+        todo = [i for i, score in enumerate(scores) if score is None]
+        for chunk in by_token_budget([rows[i] for i in todo]):
+            readouts = self._scorer.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
+            for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
+                length = len(rows[i].response_ids)
+                number = self.number(readout) * (length if self.reduction == "sum" else 1)
+                scores[i] = Score.of(self.name, number if readout.finite() else float("nan"), length=length)
+        return [score for score in scores if score is not None]

@@ -1,0 +1,41 @@
+"""SemGrad: the gradient of the answer's likelihood with respect to the prompt's meaning (arXiv 2605.04638, eq. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.profile import Band, Reduction
+from guardrail.types import Score, Trace
+
+
+class SemGrad:
+    """mean |dJ/dh^(l)| at the semantic token over the band of layers. Options as `HybridGradScorer` has them."""
+
+    name = "semgrad"
+
+    def __init__(
+        self,
+        model: LocalModel,
+        *,
+        semantic_token: int | None = None,
+        reduction: Reduction = "mean",
+        band: Band = "code",
+    ) -> None:
+        self._scorer = HybridGradScorer(model, semantic_token=semantic_token, reduction=reduction, band=band)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {key: self._scorer.options[key] for key in ("token", "token_source", "band", "reduction")}
+
+    @property
+    def keep(self) -> Keep:
+        return self._scorer.keep
+
+    def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
+        scores = self._scorer.score_traces(traces)
+        return [replace(score, name=self.name, number=score.semgrad, hybridgrad=None) for score in scores]

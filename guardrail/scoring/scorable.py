@@ -1,0 +1,40 @@
+"""Which answers cannot have a score, whatever the scorer, and why. Knows nothing about scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guardrail.errors import ScoringError
+from guardrail.model.anatomy import Anatomy
+from guardrail.scoring.suffix import Row
+from guardrail.types import Score, Trace
+
+
+def unscorable(
+    anatomy: Anatomy, end_ids: frozenset[int], row: Row, trace: Trace | None, offsets: Sequence[int] = ()
+) -> Score | None:
+    """The unscored Score of a row that cannot have a number, or None.
+
+    end_ids: the model's end-of-turn ids. trace: where the row comes from, if it comes from one. offsets: prompt tokens that
+    scoring will look at, negative, from the prompt's end. Raises `ScoringError` for impossible token ids.
+    """
+    P, T = len(row.prompt_ids), len(row.response_ids)
+    if trace is not None and trace.finish_reason == "prompt_too_long":
+        return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
+    if trace is not None and trace.prompt_truncated:
+        return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
+    if T == 0:
+        return Score.none("no_response_tokens", "the response has no token", length=0)
+    if end_ids.issuperset(row.response_ids) or (trace is not None and not trace.text.strip()):
+        return Score.none("empty_answer", "the answer is empty", length=T)
+    if anatomy.context is not None and anatomy.context < P + T - 1:
+        return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
+    if offsets and -min(offsets) > P:
+        return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
+    V = anatomy.head.out_features
+    for token in (*row.prompt_ids, *row.response_ids):
+        if not 0 <= token < V:
+            raise ScoringError(
+                f"token id {token} is outside the model's vocabulary of {V}; was it made by another tokenizer?"
+            )
+    return None
