@@ -41,6 +41,18 @@ EXPECTED = {
         "Sicily belongs to Italy",
         "same answers: True",
     ],
+    "13_long_answer.py": [
+        "keep  0.31 low      supported     The capital of Japan is Tokyo.",
+        "japan-1: Japan is a country in Asia. Tokyo is the capital of Japan.",
+        "drop  0.27 low      not found     On the continent of Japan",
+        "2. The currency of Japan is the yen (doubtful, 34% chance of being right).\npage: ",
+    ],
+    "14_claim_streaming.py": [
+        "'1. The capital of Japan is Tokyo (doubtful, 36% chance of being right).'",
+        "claims: hedge 0.36, keep 0.71, hedge 0.31",
+        "enforced: True",
+        "first sentence after",
+    ],
 }
 
 

@@ -1,0 +1,31 @@
+"""A long answer, claim by claim: kept, hedged or dropped, looked up where the model is unsure, and shown on a page."""
+
+import tempfile
+from pathlib import Path
+
+from guardrail import Guard
+from guardrail.actions import load_retriever
+from guardrail.data import passages_path
+from guardrail.html import claims_page
+
+QUESTION = "1. What is the capital of Japan?\n2. What is the currency of Japan?\n3. On which continent is Japan?"
+
+folder = Path(tempfile.mkdtemp())
+rows = passages_path().read_text(encoding="utf-8").splitlines()
+notes = folder / "notes.jsonl"  # few of the bundled passages, so that the index is made at once
+notes.write_text("\n".join(row for row in rows if "Japan" in row or "Egypt" in row), encoding="utf-8")
+
+guard = Guard.from_pretrained("smollm2-135m", policy="per_claim", retriever=load_retriever(notes))
+verdict = guard.answer(QUESTION)
+
+print("the model said:\n" + verdict.answer)
+for claim in verdict.claims:
+    found = claim.verification.support if claim.verification else "not looked up"
+    print(f"  {claim.action:5} {claim.confidence.p_correct:.2f} {claim.label:8} {found:13} {claim.text}")
+    for passage in claim.evidence[:1]:
+        print(f"        {passage.source}: {passage.text}")
+print(f"shown ({verdict.action}):\n" + verdict.text)
+
+page = folder / "claims.html"
+page.write_text(claims_page(verdict, question=QUESTION), encoding="utf-8")
+print(f"page: {page}, {page.stat().st_size // 1024} KiB, loads nothing")
