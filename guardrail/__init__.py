@@ -32,11 +32,23 @@ from guardrail.errors import (
     UnscoredError,
     UnsupportedModelError,
 )
-from guardrail.types import LABELS, Attempt, Confidence, Decision, Evidence, Score, Trace, Verdict
+from guardrail.types import (
+    LABELS,
+    Attempt,
+    Claim,
+    Confidence,
+    Decision,
+    Evidence,
+    JudgedClaim,
+    Score,
+    Trace,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from guardrail.actions import load_retriever
     from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.claims import SentenceClaims
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
@@ -51,6 +63,7 @@ _LAZY = {
     "LocalModel": "guardrail.model.local",
     "Policy": "guardrail.policy",
     "Profile": "guardrail.scoring.profile",
+    "SentenceClaims": "guardrail.claims",
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.actions",
 }
@@ -61,6 +74,7 @@ __all__ = [
     "CalibrationError",
     "CalibratorMismatchError",
     "ChatTemplateError",
+    "Claim",
     "Confidence",
     "DataError",
     "Decision",
@@ -69,6 +83,7 @@ __all__ = [
     "GuardrailError",
     "HybridGradScorer",
     "IsotonicCalibrator",
+    "JudgedClaim",
     "LocalModel",
     "LowConfidenceError",
     "MissingExtraError",
@@ -81,6 +96,7 @@ __all__ = [
     "RetrievalError",
     "Score",
     "ScoringError",
+    "SentenceClaims",
     "Trace",
     "UnscoredError",
     "UnsupportedModelError",

@@ -33,12 +33,14 @@ def evidence_for(retriever: Retriever, claims: Sequence[Claim], question: str, k
 def query_for(claim: Claim, question: str) -> str:
     """What to search for: the claim, with the question in front where it does not name what it speaks of itself.
 
-    That is where it begins with a pronoun or a word that points, and where it is an item or a row, whose subject may stand in
-    a heading. English pronouns only: in another language a claim is searched for as it is.
+    That is where it begins with a pronoun or a word that points, and where it is a table's row or an item that is no sentence,
+    whose subject may stand in a heading. A sentence is searched for as it is, since a question that asks for many things would
+    drown it. English pronouns only: in another language a claim is searched for as it is.
 
     >>> query_for(Claim("It has 14 million people.", 0, 25), "Tell me about Tokyo.")
     'Tell me about Tokyo. It has 14 million people.'
     """
     text = " ".join(claim.text.split())
-    pointing = claim.kind in ("item", "row") or _PRONOUN.match(text)
+    fragment = claim.kind == "row" or (claim.kind == "item" and not text.endswith((".", "!", "。")))
+    pointing = fragment or _PRONOUN.match(text)
     return " ".join(f"{question} {text}".split()) if pointing and text else text

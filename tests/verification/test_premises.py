@@ -66,6 +66,7 @@ def test_not_even_the_embedding_model_loads_without_passages():
         ("**Their** capital", "sentence", "Tell me about Lima. **Their** capital"),
         ("Italy is large.", "sentence", "Italy is large."),
         ("population: 10 million", "item", "Tell me about Lima. population: 10 million"),
+        ("Lima is the capital of Peru.", "item", "Lima is the capital of Peru."),
         ("Peru | 34", "row", "Tell me about Lima. Peru | 34"),
         ("  ", "sentence", ""),
     ],
