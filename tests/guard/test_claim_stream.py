@@ -117,7 +117,7 @@ def test_what_the_end_of_the_answer_tells_is_said_of_every_claim():
     assert {c.confidence.basis for c in verdict.claims} == {"extrapolated"}
 
 
-@pytest.mark.parametrize("stop", ["rivers. - or not", "two rivers.\n\n- Nice", "Metz"])
+@pytest.mark.parametrize("stop", ["large. Lyon has two rivers", "two rivers.\n\n- Nice", "Metz"])
 def test_nothing_of_a_stop_string_leaves(stop):
     local = scripted("Paris is large. Lyon has two rivers.\n\n- Nice lies by the sea. Metz is old, and so on and on.")
     guard = Guard(model=local, policy=STRICT, claim_calibrator=fitted(local, 1e3))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from guardrail.errors import ModelError
+from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.testing import tiny_local_model
+from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
 
 PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]
 
