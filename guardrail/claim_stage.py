@@ -77,10 +77,14 @@ class ClaimStage:
         """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
 
         unlike: how the conversation differs from the calibration's. searching: the context for searches; None looks nothing
-        up. taken: the answer taken apart already, or a part of it. known: claims of it that are judged. A claim whose tokens
-        cannot be found is unscored, so that a policy does not take it for a checked one. An empty answer has no claims.
+        up. taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `unlike` may be
+        new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked one.
+        An empty answer has no claims.
         """
-        known = known or {}
+        known = {
+            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, unlike))
+            for claim, judged in (known or {}).items()
+        }
         if taken is None:
             taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
         fresh = [claim for claim in taken.claims if claim not in known]

@@ -14,7 +14,7 @@ from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.case import Case, PassOn, Searching, share
 from guardrail.claim_stage import claim_stage
 from guardrail.claim_stream import ClaimStream
-from guardrail.claims.protocol import ClaimExtractor
+from guardrail.claims import AtomicClaims, ClaimExtractor
 from guardrail.errors import CalibrationError, ModelError
 from guardrail.judge import Judge
 from guardrail.messages import as_messages
@@ -22,7 +22,7 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.model.stopping import OnStep, Snapshot
+from guardrail.model.stopping import OnStep, Snapshot, check_stops
 from guardrail.observation import Observation, Observer
 from guardrail.policy import Policy, check_proof
 from guardrail.scoring.protocol import Scorer
@@ -174,7 +174,8 @@ class Guard:
         tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
         unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
         searching: contexts for the search of each conversation's evidence, none or one for each. claim_stream: judges the
-        claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
+        claims of one conversation as they come; then nothing is retrieved for the answer as a whole. Raises `ModelError`
+        where that cannot be done.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
@@ -186,7 +187,7 @@ class Guard:
             case.searching = within
             case.differs(sampled, "tools in the prompt" if tools else "")
         if claim_stream is not None:
-            on_step, retrieve = self._streaming(claim_stream, cases, on_step), False
+            on_step = self._streaming(claim_stream, cases, on_step, check_stops(stop))
         for start in range(0, len(cases), batch_size):
             pending = cases[start : start + batch_size]
             while pending:
@@ -202,14 +203,15 @@ class Guard:
                     on_step=on_step,
                 )
                 share(pending, "generate", began)
-                self._judge(pending, traces, may_retrieve=retrieve, pass_on=pass_on)
+                again = retrieve and claim_stream is None
+                self._judge(pending, traces, may_retrieve=again, may_verify=retrieve, pass_on=pass_on)
                 pending = [case for case in pending if case.again]
         return [self._verdict(case) for case in cases]
 
     def check(self, messages: Conversation, answer_text: str, *, system: str | None = None) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over."""
         case = self._case(messages, system)
-        self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False)
+        self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False, may_verify=False)
         return self._verdict(case)
 
     def judge(
@@ -228,7 +230,7 @@ class Guard:
         while True:
             asked = with_evidence(case.messages, case.evidence)
             text = yield asked
-            self._judge([case], [self.model.trace(asked, text)], may_retrieve=True)
+            self._judge([case], [self.model.trace(asked, text)], may_retrieve=True, may_verify=True)
             if not case.again:
                 return self._verdict(case)
 
@@ -244,13 +246,17 @@ class Guard:
         stage = self.claim_stage
         return stage.calibrated if stage is not None and stage.calibrated.origin else self.calibrated
 
-    def _streaming(self, stream: ClaimStream, cases: Sequence[Case], on_step: OnStep | None) -> OnStep:
+    def _streaming(
+        self, stream: ClaimStream, cases: Sequence[Case], on_step: OnStep | None, stops: Sequence[str]
+    ) -> OnStep:
         if self.claim_stage is None or len(cases) != 1:
             raise ModelError(
                 f"claims are streamed for one conversation and a policy that looks at claims, not for {len(cases)} and "
                 f"{self.policy.name!r}; take the policy 'per_claim', or Guard(..., claims=SentenceClaims())"
             )
-        stream.begin(self.claim_stage, cases[0])
+        if isinstance(self.claim_stage.extractor, AtomicClaims):
+            raise ModelError("claims are streamed as they come, and the extractor 'atomic' reads whole answers")
+        stream.begin(self.claim_stage, cases[0], stops)
 
         def both(rows: list[list[int]], snapshot: Snapshot) -> None:
             if on_step is not None:

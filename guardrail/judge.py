@@ -28,9 +28,18 @@ class Judge:
     retriever: Retriever | None
 
     def judge(
-        self, cases: Sequence[Case], traces: Sequence[Trace], *, may_retrieve: bool, pass_on: PassOn | None = None
+        self,
+        cases: Sequence[Case],
+        traces: Sequence[Trace],
+        *,
+        may_retrieve: bool,
+        may_verify: bool,
+        pass_on: PassOn | None = None,
     ) -> None:
-        """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set."""
+        """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set.
+
+        may_retrieve: whether evidence may be searched for an answer as a whole. may_verify: whether for its claims.
+        """
         passed = [pass_on is not None and pass_on(trace) for trace in traces]
         for case, trace in [pair for pair, on in zip(zip(cases, traces, strict=True), passed, strict=True) if on]:
             case.pass_on(trace)
@@ -41,6 +50,7 @@ class Judge:
         share(cases, "score", began)
         for case, trace, score in zip(cases, traces, scores, strict=True):
             retrieving = may_retrieve and self.retriever is not None and bool(case.query.strip())
+            verifying = may_verify and self.retriever is not None and bool(case.query.strip())
             began = time.perf_counter()
             evidence = "given with evidence" if case.evidence else ""
             length = unlike_in_length(trace, self.calibrated.usual("max_new_tokens"))
@@ -52,7 +62,7 @@ class Judge:
                     trace,
                     question=case.query,
                     unlike=_joined(evidence or case.unlike_claims, length),
-                    searching=case.searching if retrieving else None,
+                    searching=case.searching if verifying else None,
                     clock=case.clock(),
                     known=case.known,
                 )

@@ -71,14 +71,15 @@ def reply_to(
     was shown already, or will be; None is the verdict's text, or if that is not enforced the model's own.
 
     A turn of calls that passes unscored keeps its calls and loses the text beside them, also that in invalid calls, which
-    nobody has judged; no policy was enforced on it. Where the policy judged it and abstains or hedges, the calls go, for
-    they have no room for its wording, and the wording stays.
+    nobody has judged; no policy was enforced on it. Where the policy judged it and abstains, hedges, or changes one of its
+    claims, the calls go, for they have no room for its wording, and the wording stays.
     """
     text = (verdict.text if enforced else verdict.answer) if shown is None else shown
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
     judged = verdict.score.unscored != "tool_call"
-    if parsed is not None and (parsed.calls or parsed.invalid) and verdict.action == "answer":
+    unchanged = verdict.action == "answer" and verdict.text == verdict.answer
+    if parsed is not None and (parsed.calls or parsed.invalid) and unchanged:
         calls = parsed.calls
         text, invalid = (parsed.text, parsed.invalid) if judged else ("", tuple(map(without_args, parsed.invalid)))
     metadata = verdict_metadata(

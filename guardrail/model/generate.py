@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.stopping import OnStep, Steps, cut, until_end
+from guardrail.model.stopping import Beside, OnStep, Steps, cut, until_end
 from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.model.untouched import untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
@@ -115,9 +115,15 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _same_draws(device):
         torch.manual_seed(seed)
         yield
+
+
+def _same_draws(device: torch.device) -> AbstractContextManager[None]:
+    """What is drawn inside changes nothing of what is drawn after it."""
+    forked: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return forked
 
 
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
@@ -142,11 +148,16 @@ def _run(
             states = recording.states([response for response, _ in ends]) if recording else [None] * len(rows)
             return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
 
-        @contextmanager
-        def snapshot(tokens: Sequence[list[int]]) -> Iterator[list[Trace]]:
-            with recording.paused() if recording else nullcontext():
-                yield [_trace(local, row, response) for row, response in zip(rows, so_far(tokens), strict=True)]
+        def snapshot(tokens: Sequence[list[int]]) -> list[Trace]:
+            return [_trace(local, row, response) for row, response in zip(rows, so_far(tokens), strict=True)]
 
+        @contextmanager
+        def beside() -> Iterator[None]:
+            with _same_draws(device), recording.paused() if recording else nullcontext():
+                yield
+
+        config = _config(local, decoding, room)  # its end tokens are the model's, which the next lines hide
+        criteria = _criteria(local, decoding, width, snapshot, beside)
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
@@ -155,8 +166,8 @@ def _run(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=recording.cache if recording else None,
-            generation_config=_config(local, decoding, room),
-            stopping_criteria=_criteria(local, decoding, width, snapshot),
+            generation_config=config,
+            stopping_criteria=criteria,
             logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
         )
     responses = so_far(out[:, width:].tolist())
@@ -182,8 +193,8 @@ def _too_big(prompt: list[int]) -> ModelError:
     )
 
 
-def _criteria(local: LocalModel, decoding: Decoding, width: int, snapshot: Any) -> StoppingCriteriaList:
+def _criteria(local: LocalModel, decoding: Decoding, width: int, snapshot: Any, beside: Beside) -> StoppingCriteriaList:
     if not decoding.stop and decoding.on_step is None:
         return StoppingCriteriaList()
-    steps = Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot)
+    steps = Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot, beside)
     return StoppingCriteriaList([steps])

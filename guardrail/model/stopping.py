@@ -18,11 +18,15 @@ from transformers import StoppingCriteria
 from guardrail.errors import ModelError
 from guardrail.types import Trace
 
-Snapshot = Callable[[], AbstractContextManager[list[Trace]]]
-"""A context with the Traces so far, and what generation kept. Inside it the model may score; nothing of that is kept."""
+Snapshot = Callable[[], list[Trace]]
+"""Makes the Traces so far, with what generation kept for scoring."""
 
 OnStep = Callable[[list[list[int]], Snapshot], None]
-"""Called after each token with the response ids of every row so far. An exception that it raises ends the generation."""
+"""Called after each token with the response ids of every row so far. It may use the model and draw random numbers: the
+generation goes on as if it had not. An exception that it raises ends the generation."""
+
+Beside = Callable[[], AbstractContextManager[object]]
+"""Makes a context whose computations leave no trace in the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
 
@@ -67,16 +71,18 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         eos: Sequence[int],
         stops: Sequence[str],
         on_step: OnStep | None,
-        snapshot: Callable[[list[list[int]]], AbstractContextManager[list[Trace]]],
+        snapshot: Callable[[list[list[int]]], list[Trace]],
+        beside: Beside,
     ) -> None:
-        self.snapshot = snapshot
+        self.snapshot, self.beside = snapshot, beside
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
         self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
         if self.on_step is not None:
-            self.on_step(rows, lambda: self.snapshot(rows))
+            with self.beside():
+                self.on_step(rows, lambda: self.snapshot(rows))
         done = [bool(self.stops) and self._stopped(row) for row in rows]
         return torch.tensor(done, device=input_ids.device)
 

@@ -81,7 +81,8 @@ def missing(statement: str, passage: str) -> list[Detail]:
 def backed(statement: str, sentence: str, passage: str) -> bool:
     """Whether the passage has every name and number of a statement, and the nearest sentence no other in their place.
 
-    A sentence may leave out what the passage named before ("Its capital is Lima."), but then it names nothing else of its kind.
+    A sentence may leave out what the passage named before ("Its capital is Lima."), but then it names nothing else of that
+    kind.
 
     >>> backed("The Po ends in Rome.", "The Po ends in the Adriatic.", "Rome is old. The Po ends in the Adriatic.")
     False

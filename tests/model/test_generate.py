@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from guardrail.errors import ModelError
+from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.testing import tiny_local_model
+from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
 
 PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]
 
@@ -99,3 +100,11 @@ def test_a_given_answer_ends_its_turn():
     assert trace.response_ids[-1] == local.tokenizer.eos_token_id
     assert local.tokenizer.decode(trace.response_ids[:-1]) == "yes"
     assert trace.finish_reason == "given"
+
+
+def test_end_tokens_are_those_of_the_model_from_the_first_answer_on():
+    """Its generation config names more of them than the tokenizer does, and nothing has asked for them before."""
+    model = tiny_model(vocab_size=261)
+    model.generation_config.eos_token_id = list(range(261))
+    trace = LocalModel(model, tiny_tokenizer()).generate("Who?", max_new_tokens=5)
+    assert (len(trace.response_ids), trace.finish_reason) == (1, "stop")
