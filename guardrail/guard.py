@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.actions import Retriever, query_of, render, with_evidence
@@ -27,7 +28,7 @@ from guardrail.observation import Observation, Observer
 from guardrail.policy import Policy, check_proof
 from guardrail.scoring.protocol import Scorer
 from guardrail.telemetry import with_telemetry
-from guardrail.types import Message, Tool, Verdict
+from guardrail.types import Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
@@ -82,7 +83,6 @@ class Guard:
         self.claim_stage = claim_stage(
             model, self.policy, retriever, claims, claim_calibrator, name=claim_calibrator_name, verifier=verifier
         )
-        self._judge = Judge(self.calibrated, self.claim_stage, self.policy, retriever).judge
 
     @property
     def scorer(self) -> Scorer:
@@ -239,6 +239,11 @@ class Guard:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
         length = self._asked_as.usual("max_new_tokens")
         return length if isinstance(length, int) else 150
+
+    def _judge(self, cases: Sequence[Case], traces: Sequence[Trace], **options: Any) -> None:
+        """One pass, with the retriever that the guard has now."""
+        stage = self.claim_stage and replace(self.claim_stage, retriever=self.retriever)
+        Judge(self.calibrated, stage, self.policy, self.retriever).judge(cases, traces, **options)
 
     @property
     def _asked_as(self) -> Calibrated:

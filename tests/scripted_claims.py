@@ -55,9 +55,10 @@ def scripted(answer=ANSWER):
     ids = [*local.encode_response(answer), *[local.eos_ids[0]] * 2]
     generate = local.model.generate
 
-    def says(*, input_ids, **options):
+    def says(*, input_ids, logits_processor, **options):
+        script = _Script(ids, input_ids.shape[1])
         return generate(
-            input_ids=input_ids, logits_processor=LogitsProcessorList([_Script(ids, input_ids.shape[1])]), **options
+            input_ids=input_ids, logits_processor=LogitsProcessorList([*logits_processor, script]), **options
         )
 
     local.model.generate = says
