@@ -82,7 +82,10 @@ def _runs_of_lists(parent: Block, gone: Collection[int], removed: Collection[int
     for i, child in enumerate(parent.children):
         moves_up = parent.kind == "item" and parent.first in removed
         if child.kind == "list" and id(child) not in gone and not moves_up:
-            if run and not (i and id(parent.children[i - 1]) in gone):
+            joins = (
+                bool(run) and i > 0 and id(parent.children[i - 1]) in gone and _numbered(run[-1]) == _numbered(child)
+            )
+            if run and not joins:
                 yield run
                 run = []
             run.append(child)
@@ -90,6 +93,10 @@ def _runs_of_lists(parent: Block, gone: Collection[int], removed: Collection[int
             yield run
             run = []
     yield run
+
+
+def _numbered(block: Block) -> bool:
+    return bool(block.children) and block.children[0].number is not None
 
 
 def _items(block: Block, gone: Collection[int], removed: Collection[int]) -> Iterable[Block]:

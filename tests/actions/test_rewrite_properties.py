@@ -110,6 +110,16 @@ def test_the_structure_holds(answer: str, data: st.DataObject) -> None:
         assert len(where) <= 1
 
 
+def test_a_numbered_list_behind_bullets_is_a_list_of_its_own():
+    one, two, three, four, five = (f"The fact {i} is *so*." for i in range(5))
+    answer = f"- {one}\n\n{two}\n\n1. {three}\n2. {four}\n3. {five}"
+    claims = [
+        replace(c, decision=ClaimDecision(action, "r", "e"))
+        for c, action in zip(claims_of(answer), ["keep", "drop", "keep", "drop", "keep"], strict=True)
+    ]
+    assert rewrite(answer, claims).text == f"- {one}\n\n1. {three}\n2. {five}"
+
+
 @settings(max_examples=50)
 @given(answers(), st.data())
 def test_rewriting_what_was_rewritten_changes_nothing(answer: str, data: st.DataObject) -> None:

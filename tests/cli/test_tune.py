@@ -19,6 +19,8 @@ from guardrail.evaluation.datasets import data_hash, load_question_rows
 from guardrail.policy import Policy
 from guardrail.types import Score
 
+pytestmark = pytest.mark.xdist_group("tune")  # one run file, in the order of the tests
+
 
 @pytest.fixture(scope="module")
 def made(tiny_folder, tiny_data, tiny_heldout, tmp_path_factory):
