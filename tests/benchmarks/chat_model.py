@@ -1,7 +1,7 @@
 """What ChatGuarded adds to a chain beyond generation and scoring: `python -m tests.benchmarks.chat_model`.
 
-A tiny model that answers with one token; interleaved, medians in milliseconds. A chain has a chat model already, and LangChain's
-own work for any chat model is not the guard's: it is measured with one that has its answer ready, and taken off.
+A tiny model that answers with one token; interleaved, medians in milliseconds. A chain has a chat model already, and
+LangChain's own work for any chat model is not the guard's: it is measured with one that has its answer ready, and taken off.
 """
 
 from __future__ import annotations
