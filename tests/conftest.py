@@ -10,11 +10,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from guardrail.cli.main import main
+from typer.testing import CliRunner
 
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["GUARDRAIL_ANSWERS"] = str(Path(tempfile.mkdtemp(prefix="guardrail-tests-")) / "answers.sqlite3")
+
+TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1"}
 
 
 def pytest_collection_modifyitems(items):
@@ -69,9 +73,39 @@ def _questions(folder, numbers, path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def command_line():
+    """Run the command in this process, where torch is loaded already: `command_line("ask", "hello").stdout`."""
+
+    def run(*arguments, stdin=None):
+        with pytest.MonkeyPatch.context() as patch, CliRunner().isolation(input=stdin) as (stdout, stderr, _):
+            patch.setattr(sys, "argv", ["guardrail", *map(str, arguments)])
+            patch.setattr("torch.cuda.is_available", lambda: False)
+            for name, value in TERMINAL.items():
+                patch.setenv(name, value)
+            code = 0
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            out, err = (stream.getvalue().decode() for stream in (stdout, stderr))
+            return subprocess.CompletedProcess(sys.argv, code, out, err)
+
+    return run
+
+
 @pytest.fixture
-def cli(tmp_path):
-    """Run the real command in a real process, in an empty folder: `cli("ask", "hello").stdout`."""
+def cli(command_line, tmp_path, monkeypatch):
+    """`command_line` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return command_line
+
+
+@pytest.fixture
+def process(tmp_path):
+    """The same in a real process of its own."""
 
     def run(*arguments, stdin=None, timeout=180):
         return subprocess.run(
@@ -81,7 +115,7 @@ def cli(tmp_path):
             text=True,
             timeout=timeout,
             cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, **TERMINAL, "CUDA_VISIBLE_DEVICES": ""},
         )
 
     return run

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -23,13 +20,13 @@ def labelled(path, numbers):
 
 
 @pytest.fixture(scope="module")
-def made(tiny_folder, tmp_path_factory):
+def made(command_line, tiny_folder, tmp_path_factory):
     """A calibrator of claims of the tiny model, made by the command; the folder that it lies in; the report."""
     folder = tmp_path_factory.mktemp("claims")
     data = labelled(folder / "data.jsonl", range(30))
-    command = [sys.executable, "-m", "guardrail.cli", "calibrate", data, "--unit", "claim", "-o", folder / "c.json", "-m",
+    command = ["calibrate", data, "--unit", "claim", "-o", folder / "c.json", "-m",
                tiny_folder, "--batch-size", "4", "--prompt", "{question}", "--no-cache"]  # fmt: skip
-    out = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"})
+    out = command_line(*command)
     assert out.returncode == 0, out.stderr
     return folder, command, out.stdout
 
@@ -51,12 +48,12 @@ def test_calibrate_by_claim(made):
         assert len(answer["whole"]["entropies"]) >= sum(len(c["entropies"]) for c in answer["claims"])
 
 
-def test_resumed_is_the_same_as_never_stopped(made):
+def test_resumed_is_the_same_as_never_stopped(made, command_line):
     folder, command, _ = made
     run, before = folder / "c.json.run.jsonl", (folder / "c.json").read_text()
     whole = run.read_bytes()
     run.write_bytes(whole[: len(whole) // 2])  # a torn line, as kill -9 leaves it
-    out = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    out = command_line(*command, "--resume")
     assert out.returncode == 0, out.stderr
     one, two = json.loads(before), json.loads((folder / "c.json").read_text())
     assert [b["n_correct"] for b in one["blocks"]] == [b["n_correct"] for b in two["blocks"]]

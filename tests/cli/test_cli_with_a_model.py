@@ -83,8 +83,8 @@ def test_evaluate(cli, calibrator, tiny_folder, tiny_data, tiny_heldout, tmp_pat
     assert "What each policy would have done" in resumed.stdout
 
 
-def test_ask_json_is_the_contract(cli, calibrator, tiny_folder):
-    out = cli("ask", "What is number 4?", "-m", tiny_folder, "-c", calibrator[0], "--max-new-tokens", "6", "--json")
+def test_ask_json_is_the_contract(process, calibrator, tiny_folder):
+    out = process("ask", "What is number 4?", "-m", tiny_folder, "-c", calibrator[0], "--max-new-tokens", "6", "--json")
     assert out.returncode == 0, out.stderr
     answer = json.loads(out.stdout)
     assert answer.keys() >= {
@@ -105,13 +105,13 @@ def test_ask_without_a_calibrator_says_which_command_makes_one(cli, tiny_folder)
     assert json.loads(observed.stdout)["confidence"] is None
 
 
-def test_another_models_calibrator_is_refused(cli, calibrator, tmp_path):
+def test_another_models_calibrator_is_refused(process, calibrator, tmp_path):
     from guardrail.testing import tiny_model, tiny_tokenizer
 
     other = tmp_path / "other-model"
     tiny_model(vocab_size=261, seed=1).save_pretrained(other)
     tiny_tokenizer().save_pretrained(other)
-    out = cli("ask", "hi", "-m", other, "-c", calibrator[0])
+    out = process("ask", "hi", "-m", other, "-c", calibrator[0])
     assert out.returncode == 1
     assert "was fitted on another set-up: model weights" in out.stderr.splitlines()[-1]
     assert "guardrail calibrate" in out.stderr.splitlines()[-1]
@@ -153,9 +153,9 @@ def test_score_keeps_rows_and_order(cli, tiny_folder, tmp_path):
     assert "either `messages` or `prompt`" in done[6]["error"]
 
 
-def test_score_streams_from_stdin_to_stdout(cli, tiny_folder):
+def test_score_streams_from_stdin_to_stdout(process, tiny_folder):
     line = json.dumps({"prompt": "Hi", "response": "Hello"})
-    out = cli("score", "-", "-m", tiny_folder, stdin=f"{line}\n{line}\n")
+    out = process("score", "-", "-m", tiny_folder, stdin=f"{line}\n{line}\n")
     assert out.returncode == 0, out.stderr
     one, two = map(json.loads, out.stdout.splitlines())
     assert one["score"]["hybridgrad"] == pytest.approx(two["score"]["hybridgrad"], rel=1e-5)

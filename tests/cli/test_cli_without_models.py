@@ -26,8 +26,8 @@ def test_help_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_version(cli):
-    out = cli("--version")
+def test_version(process):
+    out = process("--version")
     assert (out.returncode, out.stdout) == (0, "guardrail 0.1.0\n")
 
 
@@ -38,14 +38,14 @@ def test_policy_list_and_show(cli):
     assert cli("policy", "show", "strict").stdout.startswith("#")
 
 
-def test_policy_check(cli, tmp_path):
+def test_policy_check(process, tmp_path):
     (tmp_path / "closed.yaml").write_text("version: 1\nname: closed\nrules: []\n")
-    out = cli("policy", "check", "closed.yaml")
+    out = process("policy", "check", "closed.yaml")
     assert (out.returncode, out.stdout) == (0, "closed.yaml: ok, policy 'closed' with 0 rules\n")
     (tmp_path / "typo.yaml").write_text(
         "version: 1\nname: typo\nrules:\n- name: a\n  when: {confidnce: {at_least: 0.5}}\n  then: answer\n"
     )
-    out = cli("policy", "check", "typo.yaml")
+    out = process("policy", "check", "typo.yaml")
     assert (out.returncode, out.stdout) == (1, "")
     assert out.stderr == "error: typo.yaml:5: unknown key 'confidnce' in rules[0].when; did you mean 'confidence'?\n"
 
@@ -124,8 +124,8 @@ def test_a_mistake_is_one_line(cli, arguments, message):
     assert "Traceback" not in out.stderr
 
 
-def test_debug_shows_the_traceback(cli):
-    out = cli("--debug", "policy", "check", "gone.yaml")
+def test_debug_shows_the_traceback(process):
+    out = process("--debug", "policy", "check", "gone.yaml")
     assert out.returncode == 1
     assert "Traceback" in out.stderr
 

@@ -49,11 +49,11 @@ def tune(made, *arguments, data="heldout.jsonl"):
     return made.run("tune", data, "-c", "c.json", "-o", "p.yaml", "--run", "t.run", *arguments)
 
 
-def test_a_target_out_of_reach_has_exit_code_3_and_no_file(made, cli, tiny_folder):
+def test_a_target_out_of_reach_has_exit_code_3_and_no_file(made, process, tiny_folder):
     """In a real process, which leaves the run that the other tests use again."""
     files = [f"{option}={made.folder / name}" for option, name in
              (("--calibrator", "c.json"), ("--output", "p.yaml"), ("--run", "t.run"))]  # fmt: skip
-    out = cli("tune", made.folder / "heldout.jsonl", *files, "-m", tiny_folder, "--max-error", "0.05")
+    out = process("tune", made.folder / "heldout.jsonl", *files, "-m", tiny_folder, "--max-error", "0.05")
     assert out.returncode == 3, out.stderr
     last = out.stderr.splitlines()[-1]
     assert last.startswith(
