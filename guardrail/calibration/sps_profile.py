@@ -1,4 +1,5 @@
-"""What `guardrail sps` found for one model, as a JSON file: its SPS map and the token that it proposes, for this model alone.
+"""What `guardrail sps` found for one model, as a JSON file: its SPS map and the token that it proposes, for this model
+alone.
 
 Knows nothing about how SPS is measured.
 """
@@ -48,11 +49,11 @@ class Rival(BaseModel):
 
 
 class Evidence(BaseModel):
-    """95 % bootstrap intervals, drawn by question. upper_mean: of every offset. chosen_in: the share of draws in which the proposed
-    token is the best one, too. template: None where the chat template's own token is the proposed one.
+    """95 % bootstrap intervals, drawn by question. upper_mean: of every offset. chosen_in: the share of draws in which
+    the proposed token is the best one, too. template: None where the chat template's own token is the proposed one.
 
-    The token is the best of all on these questions, so its own figure is slightly too high and so is its lead: `chosen_in` and
-    other questions say more.
+    The token is the best of all on these questions, so its own figure is slightly too high and so is its lead:
+    `chosen_in` and other questions say more.
     """
 
     model_config = _STRICT
@@ -65,10 +66,10 @@ class Evidence(BaseModel):
 class SpsProfile(BaseModel):
     """The file of `guardrail sps`; its numbers are checked against each other, so that an edited one cannot pass.
 
-    sps: a row for each of `layers`, h^(0) .. h^(L), a column for each of `offsets` from the prompt's end; higher = the state keeps
-    more of a question's meaning. upper: first and last l of the upper half, h^(first) .. h^(last), which SemGrad reads;
-    upper_mean: SPS over it. token: the offset with the largest upper_mean, the proposed t*. template_token: the chat template's.
-    evidence: None with too few questions for an interval.
+    sps: a row for each of `layers`, h^(0) .. h^(L), a column for each of `offsets` from the prompt's end; higher = the
+    state keeps more of a question's meaning. upper: first and last l of the upper half, h^(first) .. h^(last), which
+    SemGrad reads; upper_mean: SPS over it. token: the offset with the largest upper_mean, the proposed t*.
+    template_token: the chat template's. evidence: None with too few questions for an interval.
 
         found = SpsProfile.load("profile.json")
         scorer = HybridGradScorer(local, profile=found.profile_for(local.identity))

@@ -78,7 +78,7 @@ def passages_path() -> Path:
 
 
 def paraphrases_path() -> Path:
-    """The file with 16 questions and four paraphrases of each, one JSON object a line: enough to try SPS, too few to rely on."""
+    """The file with 16 questions and four paraphrases of each, one JSON object a line: for trying SPS, too few to rely on."""
     return _HERE / "paraphrases.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""JSON lines of questions with paraphrases -> checked rows, and back. Knows nothing about models or who wrote the paraphrases."""
+"""JSON lines of questions with paraphrases -> checked rows, and back. Knows nothing about models."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def load_paraphrase_rows(
 ) -> list[ParaphraseRow]:
     """Rows of `question` and `paraphrases`, in file order; other keys are passed over. 'bundled': those of guardrail.
 
-    A text that was there before, in this row or another, is left out, and so is a row whose question was: copies would pass for
-    perfect paraphrases, or for other questions. limit: stop after so many rows. most: keep so many paraphrases of a row,
-    the first ones. complete: every row must have a paraphrase left.
+    A text that was there before, in this row or another, is left out, and so is a row whose question was: copies would
+    pass for perfect paraphrases, or for other questions. limit: stop after so many rows. most: keep so many
+    paraphrases of a row, the first ones. complete: every row must have a paraphrase left.
 
     Raises `DataError` for a bad row, or fewer than two.
     """

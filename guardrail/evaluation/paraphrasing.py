@@ -20,16 +20,17 @@ FEWEST = 2
 """Fewer usable paraphrases than this, or than were asked for, and the reply is refused."""
 
 _PROMPT = (
-    "Write {count} paraphrases of the question below. Each must ask for exactly the same thing in other words, and be one complete "
-    "question. Do not answer it. Reply with a numbered list and nothing else.\n\nQuestion: {question}"
+    "Write {count} paraphrases of the question below. Each must ask for exactly the same thing in other words, and be one "
+    "complete question. Do not answer it. Reply with a numbered list and nothing else.\n\nQuestion: {question}"
 )
 _MARK = re.compile(r"^\s*(?:[-*•–]\s+|\**\(?\d{1,3}\s*[.):\-]\)?\**\s*)(?P<text>.*)$")
 _AROUND = " \t*_`\"'“”„«»"
 
 
 def read_list(reply: str) -> list[str]:
-    """The items of a numbered or bulleted list, in order, without marks, emphasis and quotation marks; lines before and after the
-    list are passed over, and a line that goes on with an item belongs to it. No list: every line that ends with a question mark.
+    """The items of a numbered or bulleted list, in order, without marks, emphasis and quotation marks; lines before
+    and after the list are passed over, and a line that goes on with an item belongs to it. No list: every line that
+    ends with a question mark.
 
     >>> read_list("Sure!\\n1. **Who wrote Faust?**\\n2) By whom was\\n   Faust written?\\n\\nShall I go on?")
     ['Who wrote Faust?', 'By whom was Faust written?']
@@ -46,7 +47,7 @@ def read_list(reply: str) -> list[str]:
             open_item = False
     if not items:
         items = [line for line in reply.splitlines() if line.rstrip(_AROUND).endswith("?")]
-    return [text for item in items if any(c.isalpha() for c in (text := item.strip(_AROUND)))]
+    return [item.strip(_AROUND) for item in items if any(c.isalpha() for c in item)]
 
 
 def paraphrase(
@@ -60,7 +61,8 @@ def paraphrase(
     """The rows with `count` paraphrases where they had none; `out`: the file that they are written to, also when this is
     interrupted: given as the data again, only what is missing is asked for.
 
-    Copies of a question, and of each other, are dropped. Raises `DataError` where fewer than two (or `count`) are left of a reply.
+    Copies of a question, and of each other, are dropped. Raises `DataError` where fewer than two (or `count`) are left
+    of a reply.
     """
     if count < 1:
         raise DataError(f"{count} paraphrases make no group; ask for 1 or more")
@@ -84,16 +86,16 @@ def paraphrase(
     if failed:
         question, reply = failed[0]
         raise DataError(
-            f"{len(failed)} of {len(todo)} questions got fewer than {min(FEWEST, count)} paraphrases; the first is {question!r}, "
-            f"the reply {reply!r}. {out} holds the others: write the missing ones there, or give it as the data with a stronger "
-            "--paraphrase-with"
+            f"{len(failed)} of {len(todo)} questions got fewer than {min(FEWEST, count)} paraphrases; the first is "
+            f"{question!r}, the reply {reply!r}. {out} holds the others: write the missing ones there, or give it as the data "
+            "with a stronger --paraphrase-with"
         )
     return done
 
 
 def asks_langchain(spec: str) -> Ask:
-    """`provider:model`, as LangChain's `init_chat_model` takes it -> what asks that model. Raises `MissingExtraError` without
-    langchain, and `ModelError` for a spec that it does not know or a call that fails."""
+    """`provider:model`, as LangChain's `init_chat_model` takes it -> what asks that model. Raises `MissingExtraError`
+    without langchain, and `ModelError` for a spec that it does not know or a call that fails."""
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:

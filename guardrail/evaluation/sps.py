@@ -1,4 +1,4 @@
-"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Prompt passes only: nothing is generated.
+"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Nothing is generated.
 
 Knows nothing about files or screens.
 """
@@ -44,11 +44,12 @@ def measure_sps(
 ) -> SpsProfile:
     """SPS at every layer and the last ten tokens of the prompt (and the chat template's own), with intervals.
 
-    rows: two or more, each with a paraphrase. asking: the prompt that questions go into, the one of the calibration to come. name:
-    of the data. tokens_per_pass: padded tokens of one pass, which bounds its memory. draws, seed: of the bootstrap.
+    rows: two or more, each with a paraphrase. asking: the prompt that questions go into, the one of the calibration to
+    come. name: of the data. tokens_per_pass: padded tokens of one pass, which bounds its memory. draws, seed: of the
+    bootstrap.
 
-    Raises `DataError` for rows that cannot be compared, `ModelError` for a prompt shorter than ten tokens or longer than the
-    context, and `ScoringError` for states that are not finite.
+    Raises `DataError` for rows that cannot be compared, `ModelError` for a prompt shorter than ten tokens or longer
+    than the context, and `ScoringError` for states that are not finite.
     """
     if tokens_per_pass < 1:
         raise DataError(f"tokens_per_pass is {tokens_per_pass}; it must be at least 1")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def prompt_states(local: LocalModel, prompts: Sequence[Sequence[int]], offsets: Sequence[int]) -> Tensor:
     """h^(0) .. h^(L) at `offsets`, negative, from each prompt's end: (prompts, L + 1, offsets, D), float32, on the CPU.
 
-    h^(0) is what enters the first layer, h^(L) what leaves the last one, before the final norm. Each row is what the prompt alone
-    would give: padding stands on its right, where a causal model does not see it. What all prompts begin with runs once, where the
-    architecture's KV cache allows it; no logits are computed.
+    h^(0) is what enters the first layer, h^(L) what leaves the last one, before the final norm. Each row is what the
+    prompt alone would give: padding stands on its right, where a causal model does not see it. What all prompts begin
+    with runs once, where the architecture's KV cache allows it; no logits are computed.
 
     Raises `ModelError` for a prompt that is shorter than the farthest offset, or longer than the model's context.
 

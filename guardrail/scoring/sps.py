@@ -1,16 +1,17 @@
 """SPS, how well a hidden state keeps a question's meaning (arXiv 2605.04638), from sums of unit vectors. Knows no models.
 
-    SPS(l, t) = mean cosine within a paraphrase group - mean cosine across groups        of h^(l) at the t-th token from the end
+    SPS(l, t) = mean cosine within a paraphrase group - mean cosine across groups        of h^(l) at the t-th token
+    from the end
 
-Questions weigh alike, however many paraphrases each has. Within: the mean over all pairs of different texts of a group, then over
-groups. Across: the mean over all pairs of texts of two different groups, then over all pairs of groups. With u = h / |h|,
-S_g the sum of a group's n_g unit vectors, m_g = S_g / n_g and G groups,
+Questions weigh alike, however many paraphrases each has. Within: the mean over all pairs of different texts of a
+group, then over groups. Across: the mean over all pairs of texts of two different groups, then over all pairs of
+groups. With u = h / |h|, S_g the sum of a group's n_g unit vectors, m_g = S_g / n_g and G groups,
 
     within = (1/G) sum_g (|S_g|^2 - n_g) / (n_g (n_g - 1))
     across = (|sum_g m_g|^2 - sum_g |m_g|^2) / (G (G - 1))
 
-so no matrix of all pairs of texts is needed. Both means are unbiased for questions drawn at random. Between -2 and 2; 0: a state says
-no more about a paraphrase than about another question.
+so no matrix of all pairs of texts is needed. Both means are unbiased for questions drawn at random. Between -2 and 2;
+0: a state says no more about a paraphrase than about another question.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Floats = NDArray[np.float64]
 class SpsSums:
     """Collects groups one by one. K layers, O tokens, D hidden units.
 
-    kept: the layers, a slice of the K, whose group means are kept (as float32) so that groups can be drawn again; of the other
-    layers only sums are. So G groups take 4 * G * kept * O * D bytes.
+    kept: the layers, a slice of the K, whose group means are kept (as float32) so that groups can be drawn again; of
+    the other layers only sums are. So G groups take 4 * G * kept * O * D bytes.
     """
 
     def __init__(self, kept: slice) -> None:
@@ -66,8 +67,8 @@ class SpsSums:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sps:
-    """sps: (K, O). kept: the layers whose groups were kept; of these, by group: within, (G, O), the mean over the layers; means,
-    (O, G, kept, D)."""
+    """sps: (K, O). kept: the layers whose groups were kept; of these, by group: within, (G, O), the mean over the
+    layers; means, (O, G, kept, D)."""
 
     sps: Floats
     kept: slice
