@@ -6,6 +6,7 @@ Knows nothing about how SPS is measured.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -38,6 +39,12 @@ class TokenSeen(BaseModel):
     model_config = _STRICT
     text: str
     share: Annotated[float, Field(gt=0, le=1)]
+
+    @property
+    def label(self) -> str:
+        """The text on one short line, white space as escapes: `\\n`, `<|im_start|>`, `␣the`."""
+        shown = json.dumps(self.text, ensure_ascii=False)[1:-1].replace(" ", "␣")
+        return shown if len(shown) <= 14 else f"{shown[:13]}…"
 
 
 class Rival(BaseModel):
