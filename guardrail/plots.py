@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.html.heat_map import short
-from guardrail.html.palette import INK, PAGE, heat
+from guardrail.html.palette import BELOW_ZERO, INK, PAGE, heat
 
 if TYPE_CHECKING:
     from guardrail.calibration.sps_profile import SpsProfile
@@ -40,8 +40,8 @@ def sps_png(found: SpsProfile, path: str | os.PathLike[str]) -> None:
     )
     axes = figure.add_subplot()
     top = max(max(row) for row in found.sps)
-    colours = colours_of.from_list("sps", heat("light"))
-    colours.set_under("#ffd9ac")
+    colours = colours_of.from_list("sps", heat("light")).with_extremes(under=BELOW_ZERO["light"])
+
     image = axes.imshow(found.sps, cmap=colours, vmin=0, vmax=max(top, 0.01), aspect="auto", origin="lower")
     for layer, row in enumerate(found.sps):
         for column, value in enumerate(row):
