@@ -42,7 +42,7 @@ def sps_png(found: SpsProfile, path: str | os.PathLike[str]) -> None:
     top = max(max(row) for row in found.sps)
     colours = colours_of.from_list("sps", heat("light")).with_extremes(under=BELOW_ZERO["light"])
 
-    image = axes.imshow(found.sps, cmap=colours, vmin=0, vmax=max(top, 0.01), aspect="auto", origin="lower")
+    image = axes.imshow(found.sps, cmap=colours, vmin=-0.005, vmax=max(top, 0.01), aspect="auto", origin="lower")
     for layer, row in enumerate(found.sps):
         for column, value in enumerate(row):
             axes.text(column, layer, short(value), ha="center", va="center", fontsize=7, color=INK["light"])

@@ -40,17 +40,17 @@ def sps_page(found: SpsProfile, *, made: datetime | None = None) -> str:
 
 
 def sps_map(found: SpsProfile, name: str = "sps-map") -> HeatMap:
-    """The map with the last layer at the top and the mean over the upper half above it, for any page."""
+    """The map with the mean over the upper half at the top, then the last layer, for any page."""
     layers = list(reversed(found.layers))
     return heat_map(
         [found.upper_mean, *(found.sps[layer] for layer in layers)],
         name=name,
         caption=(
             f"SPS of {found.data.questions} questions with {found.data.paraphrases} paraphrases: the last layer at the top, "
-            "tokens counted from the prompt's end. Darker: the state keeps more of the question's meaning."
+            "tokens counted from the prompt's end. The bluer, the more a state keeps of the question's meaning."
         ),
         corner="layer",
-        rows=["upper half", *(f"h({layer})" for layer in layers)],
+        rows=["mean", *(f"h({layer})" for layer in layers)],
         columns=[(str(o), seen.label) for o, seen in zip(found.offsets, found.tokens, strict=True)],
         strong=[0],
         marked=found.offsets.index(found.token),
