@@ -99,11 +99,12 @@ def _sums(
     sums = SpsSums(kept)
     longest = [max(map(len, group)) for group in prompts]
     order = [(g, prompt) for g in sorted(range(len(prompts)), key=longest.__getitem__) for prompt in prompts[g]]
+    lengths = [len(prompt) for _, prompt in order]
     open_group: Floats | None = None
     members, start = 0, time.perf_counter()
     at = 0
     while at < len(order):
-        end = _pass_end([len(prompt) for _, prompt in order], at, budget)
+        end = _pass_end(lengths, at, budget)
         states = halve_on_out_of_memory(
             lambda batch: list(prompt_states(local, batch, offsets).numpy()), [p for _, p in order[at:end]], _too_big
         )

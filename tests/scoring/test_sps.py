@@ -127,8 +127,8 @@ def slow_across(a, b):
 def test_the_interval_holds_the_truth_as_often_as_it_says(common, at_most):
     """Groups around directions drawn at random, whose true SPS a large sample gives.
 
-    common: what all states share, as those of a language model do. Without it the mean across is zero for every group, and the
-    bootstrap is too wide rather than too narrow.
+    common: what all states share, as those of a language model do. Without it the mean across is zero for every group. With 500
+    samples of 30 groups and 300 draws: 0.92 and 0.97; of 100 groups: 0.95 and 0.95.
     """
 
     def draw(seed, count):
