@@ -5,10 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from guardrail.cli import options
+
+if TYPE_CHECKING:
+    from guardrail.calibration.sps_profile import SpsProfile
+    from guardrail.evaluation.readings import Sample
+    from guardrail.scoring.profile import Profile
 
 DIRECT = "Please directly answer the following question with one or few words:\n{question}"
 """The prompt of arXiv 2605.04638."""
@@ -49,9 +54,15 @@ def calibrate(
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
     keep_paper_profile: Annotated[
-        bool, typer.Option("--paper", help="Eq. 6 at the template's token; choose no other profile.")
+        bool, typer.Option("--paper", help="Eq. 6 at the template's (or the profile's) token; choose no other profile.")
     ] = False,
     cache: options.Cache = True,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="From `guardrail sps`: use its token, and choose only the rest of the profile."
+        ),
+    ] = None,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -73,6 +84,7 @@ def calibrate(
     chosen = get_grader(grader or "alias")
     questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
     rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
+    measured = _measured(profile, prompt, system) if profile else None
     if not output.parent.is_dir():
         raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
     if not output.name or output.is_dir():
@@ -83,12 +95,13 @@ def calibrate(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
+    prior = measured.profile_for(local.identity) if measured else None
     from guardrail.cli import figures
 
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
-    from guardrail.evaluation.fitting import fit_calibrator, prior_profile
+    from guardrail.evaluation.fitting import fit_calibrator
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {
@@ -100,7 +113,8 @@ def calibrate(
     }
     fitting: dict[str, Any] = {
         "command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
-        "keep_profile": prior_profile(local) if keep_paper_profile else None,
+        "prior": prior,
+        "choosing": not keep_paper_profile,
     }
     if unit == "claim":
         from guardrail.claims.sentences import SentenceClaims
@@ -113,13 +127,32 @@ def calibrate(
             "data": claim_data_hash(rows),
             "grader": "facts",
             "extractor": identity_of(extractor),
-            "whole": claims.whole_sample if len(claims.claims) else None,
+            "whole": _at(prior, claims.whole_sample) if len(claims.claims) else None,
         }
     else:
         answers = collect(local, questions, chosen, asking, **running)
         sample, left_out = answers.sample, {"unscored": len(answers.records) - len(answers.scored)}
         fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
     runtime.say("choosing the profile by cross-validation and fitting")
-    fit = fit_calibrator(local, sample, asking, left_out=left_out, **fitting)
+    fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **fitting)
     fit.calibrator.save(output)
     figures.fit(runtime.console(), fit, output)
+
+
+def _at(prior: Profile | None, sample: Sample) -> Sample:
+    """With an SPS profile, only its token is to choose from."""
+    return sample.at(prior.token) if prior and len(sample.correct) else sample
+
+
+def _measured(path: Path, prompt: str, system: str | None) -> SpsProfile:
+    """Raises `DataError` for a profile that was measured with another prompt: its token is another one there."""
+    from guardrail.calibration.sps_profile import SpsProfile
+    from guardrail.errors import DataError
+
+    found = SpsProfile.load(path)
+    if (found.prompt, found.system) != (prompt, system):
+        raise DataError(
+            f"{path} was measured with the prompt {found.prompt!r} and the system message {found.system!r}, not with those of "
+            "this calibration; give the same --prompt and --system to both"
+        )
+    return found

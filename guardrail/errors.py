@@ -64,7 +64,7 @@ class NotFittedError(CalibrationError):
 
 
 class CalibratorMismatchError(CalibrationError):
-    """The calibrator was fitted on another model, template, dtype or scorer than the one in use."""
+    """A calibrator was fitted, or an SPS profile measured, on another model, template, dtype or scorer than the one in use."""
 
 
 class PolicyError(GuardrailError):

@@ -32,6 +32,7 @@ LAYERS = [
     ["guardrail.guard"],
     ["guardrail.evaluation"],
     ["guardrail.html"],
+    ["guardrail.plots"],
     ["guardrail.langchain"],
     ["guardrail.testing"],
     ["guardrail"],  # the package's public names

@@ -6,7 +6,7 @@ with the whole choice repeated inside each fold, shows that it ranks better. Kno
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,13 @@ class Signals:
             self.paragrad[index],
             self.entropy[index],
             self.length[index],
+        )
+
+    def at(self, token: int) -> Signals:
+        """The same answers, with SemGrad at one token only."""
+        column = self.offsets.index(token)
+        return replace(
+            self, offsets=(token,), semgrad={band: v[:, column : column + 1] for band, v in self.semgrad.items()}
         )
 
     def parts(self, profile: Profile) -> tuple[Floats, Floats]:

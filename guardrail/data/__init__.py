@@ -1,8 +1,9 @@
 """The bundled questions and retrieval passages: factual short-answer questions with every accepted answer.
 
 What it does: hands out the questions of questions.jsonl and those of claim_questions.jsonl (several facts of one subject in
-one answer), each split into a calibration and a held-out half, and the paths of these files and of the passages. All of it
-was written for this project, from the tables in facts/ by guardrail.data.build, and needs no network.
+one answer), each split into a calibration and a held-out half, and the paths of these files, of the passages and of a few
+questions with paraphrases. All of it was written for this project, all but the paraphrases from the tables in facts/ by
+guardrail.data.build, and needs no network.
 
 What it does not know about: models, scores, how an answer is compared with the accepted ones, and retrieval.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "claim_questions_path",
     "load_claim_questions",
     "load_questions",
+    "paraphrases_path",
     "passages_path",
     "questions_path",
 ]
@@ -73,6 +75,11 @@ def claim_questions_path() -> Path:
 def passages_path() -> Path:
     """The file with the bundled retrieval passages, one JSON object a line."""
     return _HERE / "passages.jsonl"
+
+
+def paraphrases_path() -> Path:
+    """The file with 16 questions and four paraphrases of each, one JSON object a line: for trying SPS, too few to rely on."""
+    return _HERE / "paraphrases.jsonl"
 
 
 def load_questions(split: Split | None = None) -> list[Question]:

@@ -75,18 +75,20 @@ def fit_calibrator(
     left_out: Mapping[str, int],
     extractor: ExtractorIdentity | None = None,
     whole: Sample | None = None,
-    keep_profile: Profile | None = None,
+    prior: Profile | None = None,
+    choosing: bool = True,
     seed: int = 0,
 ) -> Fit:
     """Choose the profile, fit the calibrator, measure both.
 
     questions, data: what was asked, and its hash. extractor, whole: for claims, what cut them and the same claims with the
-    numbers of their whole answers. keep_profile: use this one instead of choosing.
+    numbers of their whole answers. prior: the profile that a choice has to beat; None is the paper's formula at the chat
+    template's token. choosing: False keeps the prior.
 
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """
     correct, signals, groups = sample.correct, sample.signals, sample.groups
-    prior = keep_profile or prior_profile(local)
+    prior = prior or prior_profile(local)
     if len(correct) == 0:
         raise CalibrationError(
             f"none of the {sample.unit}s could be scored and graded ({_listed(left_out)}); the run file holds the answers"
@@ -97,7 +99,6 @@ def fit_calibrator(
         )
     before = scores(fit(prior, signals), signals)
     IsotonicCalibrator().fit(before, correct, unit=sample.unit, groups=groups)  # refuses bad data before the long part
-    choosing = keep_profile is None
     selection = select(prior, signals, correct, choosing=choosing, seed=seed, groups=groups)
     p = selection.p_correct
     metrics = calibration_metrics(1 - p, p, correct, seed=seed, groups=groups)

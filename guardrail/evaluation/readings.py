@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -12,6 +12,7 @@ from guardrail.calibration.folds import Groups
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import Unit
+from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
 from guardrail.scoring.gradients import Readout
 from guardrail.scoring.profile import Band, band_start
@@ -34,6 +35,12 @@ class Sample:
     correct: Bools
     log_prob: Floats
     groups: Groups | None = None
+
+    def at(self, token: int) -> Sample:
+        """The same answers or claims with one token to choose. Raises `CalibrationError` where it was not read."""
+        if token not in self.signals.offsets:
+            raise CalibrationError(f"the token {token} was not read; these were: {list(self.signals.offsets)}")
+        return replace(self, signals=self.signals.at(token))
 
     @property
     def own_probability(self) -> Floats:

@@ -1,4 +1,5 @@
-"""A Verdict -> a page: what is shown, what the model said claim by claim, and why. Knows nothing about how it was judged."""
+"""A Verdict -> a page: what is shown, what the model said claim by claim, and why. Knows nothing about how it was
+judged."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from guardrail.html.palette import INK, LINK, LOOKS, MUTED, PAGE, PANEL
+from guardrail.html.palette import BELOW_ZERO, INK, LINK, LOOKS, MUTED, PAGE, PANEL, heat
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls; a tab and a line feed are what they are
@@ -34,13 +35,14 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", lines)
 
 
-def page(template: str, *, style: str, script: str = "", **values: Any) -> str:
-    """A template of this package, filled, as one self-contained HTML page; style, script: files beside it.
+def page(template: str, *, style: str | Sequence[str], script: str = "", **values: Any) -> str:
+    """A template of this package, filled, as one self-contained HTML page; style (one or several), script: files beside it.
 
     Every string that is given is made `visible` and escaped. The page's Content-Security-Policy allows this style and this
     script, by their hash, and nothing else: no network, no image, no form, no style attribute.
     """
-    css = Markup(_colours() + _text("page.css") + _text(style))
+    styles = [style] if isinstance(style, str) else style
+    css = Markup(_colours() + _text("page.css") + "".join(map(_text, styles)))
     js = Markup(_text(script)) if script else Markup("")
     policy = [
         "default-src 'none'",
@@ -81,8 +83,9 @@ def _colours() -> str:
     """The palette as CSS custom properties, dark where the reader's system is."""
 
     def properties(mode: str) -> str:
-        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK}
+        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK, "below-zero": BELOW_ZERO}
         plain = [f"--{name}: {colours[mode]};" for name, colours in named.items()]
+        plain += [f"--heat-{step}: {colour};" for step, colour in enumerate(heat(mode))]
         return " ".join(plain + [f"--{look.slug}: {getattr(look, mode)};" for look in LOOKS.values()])
 
     labels = "\n".join(

@@ -46,3 +46,19 @@ PANEL = {"light": "#f3f4f6", "dark": "#22252c"}
 
 LINK = {"light": "#0b4fa8", "dark": "#8fc0ff"}
 """Links and the focus ring."""
+
+_COLD_HOT = {"light": ("#ffffff", "#5c9fee"), "dark": ("#16181d", "#1566c4")}
+HEAT_STEPS = 8
+"""Steps of a heat map from nothing to its largest value."""
+
+BELOW_ZERO = {"light": LOOKS["low"].light, "dark": LOOKS["low"].dark}
+"""A heat map's cells below zero: orange, which no step of blue looks like."""
+
+
+def heat(mode: str) -> tuple[str, ...]:
+    """The colours of the `HEAT_STEPS` + 1 steps, from the page's own to blue: lightness alone tells them apart."""
+    cold, hot = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in _COLD_HOT[mode])
+    return tuple(
+        "#" + "".join(f"{round(a + (b - a) * step / HEAT_STEPS):02x}" for a, b in zip(cold, hot, strict=True))
+        for step in range(HEAT_STEPS + 1)
+    )

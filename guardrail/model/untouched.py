@@ -83,6 +83,15 @@ def on_input(stack: ExitStack, layer: nn.Module, see: Callable[[Tensor], Tensor 
     stack.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
+def on_output(stack: ExitStack, layer: nn.Module, see: Callable[[Tensor], None]) -> None:
+    """Call `see` with the hidden states that leave `layer`."""
+
+    def hook(_: nn.Module, __: Any, output: Any) -> None:
+        see(output[0] if isinstance(output, tuple) else output)
+
+    stack.callback(layer.register_forward_hook(hook).remove)
+
+
 def pass_through(stack: ExitStack, layer: nn.Module) -> None:
     """Make `layer` hand its hidden states on unchanged."""
 

@@ -11,7 +11,7 @@ import pytest
 def test_help_names_every_command(cli):
     out = cli("--help")
     assert out.returncode == 0
-    for command in ("demo", "ask", "score", "calibrate", "evaluate", "tune", "policy", "model"):
+    for command in ("demo", "ask", "score", "calibrate", "evaluate", "tune", "sps", "policy", "model"):
         assert command in out.stdout
         assert cli(command, "--help").returncode == 0
 

@@ -53,6 +53,7 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "17_sps.py": ["  -4 <|im_start|>", "chat template: -4", "Tokyo", "not calibrated"],
 }
 
 

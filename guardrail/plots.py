@@ -1,0 +1,72 @@
+"""Pictures as PNG, by matplotlib (extra `plots`), for slides and papers; pages have tables. Knows nothing about
+measuring."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import DataError, MissingExtraError
+from guardrail.html.heat_map import short
+from guardrail.html.palette import BELOW_ZERO, INK, PAGE, heat
+
+if TYPE_CHECKING:
+    from guardrail.calibration.sps_profile import SpsProfile
+
+
+def require_matplotlib() -> tuple[Any, Any]:
+    """matplotlib's Figure and its colour maps from a list. Raises `MissingExtraError` without it."""
+    try:
+        from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("PNG needs matplotlib; run: pip install 'hybridgrad-guardrail[plots]'") from error
+    return Figure, LinearSegmentedColormap
+
+
+def sps_png(found: SpsProfile, path: str | os.PathLike[str]) -> None:
+    """The SPS map as a PNG, the last layer at the top, the upper half and the proposed token framed.
+
+    Raises `MissingExtraError` without matplotlib, and `DataError` where `path` cannot be written.
+
+        sps_png(SpsProfile.load("profile.json"), "sps.png")
+    """
+    figure_of, colours_of = require_matplotlib()
+    layers, columns = len(found.layers), len(found.offsets)
+    figure = figure_of(
+        figsize=(1.5 + 0.62 * columns, 2.0 + 0.2 * layers), facecolor=PAGE["light"], layout="constrained"
+    )
+    axes = figure.add_subplot()
+    top = max(max(row) for row in found.sps)
+    colours = colours_of.from_list("sps", heat("light")).with_extremes(under=BELOW_ZERO["light"])
+
+    image = axes.imshow(found.sps, cmap=colours, vmin=-0.005, vmax=max(top, 0.01), aspect="auto", origin="lower")
+    for layer, row in enumerate(found.sps):
+        for column, value in enumerate(row):
+            axes.text(column, layer, short(value), ha="center", va="center", fontsize=7, color=INK["light"])
+    labels = [f"{offset}\n{seen.label}" for offset, seen in zip(found.offsets, found.tokens, strict=True)]
+    axes.set_xticks(range(columns), labels, fontsize=7, parse_math=False)
+    axes.set_yticks(range(layers), [f"h({layer})" for layer in found.layers], fontsize=7)
+    axes.set_xlabel("token, from the prompt's end")
+    axes.set_title(
+        f"SPS: {found.model.name}\n{found.data.questions} questions with {found.data.paraphrases} paraphrases "
+        f"({found.data.name}); proposed token {found.token}",
+        fontsize=9,
+        parse_math=False,
+    )
+    best, (first, last) = found.offsets.index(found.token), found.upper
+    axes.plot(
+        [best - 0.5, best + 0.5, best + 0.5, best - 0.5, best - 0.5],
+        [first - 0.5, first - 0.5, last + 0.5, last + 0.5, first - 0.5],
+        color=INK["light"],
+        linewidth=1.5,
+    )
+    figure.colorbar(image, ax=axes, extend="min", label="SPS")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a token in a script that the font has not
+            figure.savefig(Path(path), dpi=150, format="png")
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)}: cannot write the picture: {error.strerror}") from error
