@@ -16,6 +16,8 @@ DIRECT = "Please directly answer the following question with one or few words:\n
 IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
 """The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
 
+HYBRIDGRAD = "hybridgrad"
+
 LONGEST = {"answer": 64, "claim": 160}
 
 
@@ -31,6 +33,11 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
     unit: options.Unit = "answer",
+    scorer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What scores whole answers: hybridgrad or another one, sar or g-nll say."),
+    ] = HYBRIDGRAD,
+    samples: options.Samples = None,
     grader: Annotated[
         str | None, typer.Option(metavar="KIND", help="alias (default), exact or f1; claims are graded by their facts.")
     ] = None,
@@ -57,6 +64,7 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
+    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md.
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
@@ -69,6 +77,7 @@ def calibrate(
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
     if unit == "claim" and grader is not None:
         raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    _check_scorer(scorer, unit, samples, keep_paper_profile)
     chosen = get_grader(grader or "alias")
     questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
     rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
@@ -87,7 +96,8 @@ def calibrate(
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
-    from guardrail.evaluation.fitting import fit_calibrator, prior_profile
+    from guardrail.evaluation.fitting import fit_calibrator, fit_scorer, prior_profile
+    from guardrail.evaluation.scorer_pass import ScorerPass, scorer_for
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {
@@ -96,10 +106,8 @@ def calibrate(
         "batch_size": batch_size,
         "progress": runtime.counter("questions answered"),
     }
-    fitting: dict[str, Any] = {
-        "command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
-        "keep_profile": prior_profile(local) if keep_paper_profile else None,
-    }
+    fitting: dict[str, Any] = {"command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")])}
+    profile = prior_profile(local) if keep_paper_profile else None
     if unit == "claim":
         from guardrail.claims.sentences import SentenceClaims
 
@@ -113,11 +121,32 @@ def calibrate(
             "extractor": identity_of(extractor),
             "whole": claims.whole_sample if len(claims.claims) else None,
         }
+        runtime.say("choosing the profile by cross-validation and fitting")
+        fit = fit_calibrator(local, sample, asking, left_out=left_out, keep_profile=profile, **fitting)
     else:
-        answers = collect(local, questions, chosen, asking, **running)
-        sample, left_out = answers.sample, {"unscored": len(answers.records) - len(answers.scored)}
         fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
-    runtime.say("choosing the profile by cross-validation and fitting")
-    fit = fit_calibrator(local, sample, asking, left_out=left_out, **fitting)
+        if scorer == HYBRIDGRAD:
+            answers = collect(local, questions, chosen, asking, **running)
+            left_out = {"unscored": len(answers.records) - len(answers.scored)}
+            runtime.say("choosing the profile by cross-validation and fitting")
+            fit = fit_calibrator(local, answers.sample, asking, left_out=left_out, keep_profile=profile, **fitting)
+        else:
+            other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
+            answers = collect(local, questions, chosen, asking, scorers=ScorerPass({scorer: other}), **running)
+            fit = fit_scorer(local, other, answers, asking, **fitting)
     fit.calibrator.save(output)
     figures.fit(runtime.console(), fit, output)
+
+
+def _check_scorer(scorer: str, unit: str, samples: int | None, paper: bool) -> None:
+    """Whether the options go together, before anything is loaded."""
+    from guardrail.errors import DataError
+    from guardrail.scoring.baselines.registry import check_names, keywords_of
+
+    check_names([scorer])
+    if scorer != HYBRIDGRAD and unit == "claim":
+        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD}")
+    if scorer != HYBRIDGRAD and paper:
+        raise DataError(f"--paper is about the profile of {HYBRIDGRAD}; {scorer} has none")
+    if samples is not None and "samples" not in keywords_of(scorer):
+        raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

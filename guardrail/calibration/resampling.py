@@ -125,8 +125,8 @@ class Comparison:
     def inseparable(self, name: str) -> tuple[str, ...]:
         """The others whose AUROC cannot be told from this one's, in order: the interval of their difference includes zero.
 
-        These intervals hold for all pairs together at the level: they reach as far as the largest of all studentised differences
-        does among the resamples (Romano and Wolf 2005). So the best one may be chosen after looking at the data.
+        These intervals hold for all pairs together at the level, so that the best one may be chosen after looking at the data:
+        they reach as far as the largest of all studentised differences does among the resamples (Romano and Wolf 2005).
         """
         value = np.array([self.metrics[n]["auroc"].value for n in self.names])
         first, second = np.triu_indices(len(value), 1)

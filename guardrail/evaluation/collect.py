@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.calibration.profiles import Signals
+from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
+from guardrail.evaluation.scorer_pass import ScorerPass
 from guardrail.model.recording import Keep
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -45,6 +47,24 @@ class Answers:
         log_prob = log_prob_of([self.records[i] for i in self.scored])
         return Sample("answer", self.signals, self.correct[self.scored], log_prob)
 
+    def scored_by(self, scorer: str) -> Answers:
+        """With those alone as scored that a scorer has a score of, too; the others' records say why not.
+
+        scorer: the name that the run has it under. Raises `CalibrationError` where the answers were collected without it.
+        """
+        if without := [r for r in self.records if scorer not in r.get("scores", {})]:
+            raise CalibrationError(
+                f"{len(without)} of {len(self.records)} answers have nothing of the scorer {scorer!r}; collect them with it"
+            )
+        records = tuple(
+            {**r, "unscored": r.get("unscored_by", {}).get(scorer, "not_finite")}
+            if r["unscored"] is None and r["scores"][scorer] is None
+            else r
+            for r in self.records
+        )
+        kept = np.array([records[i]["unscored"] is None for i in self.scored], dtype=np.bool_)
+        return Answers(records, self.correct, self.scored[kept], self.signals.take(np.flatnonzero(kept)))
+
 
 def collect(
     local: LocalModel,
@@ -56,15 +76,20 @@ def collect(
     resume: bool = False,
     batch_size: int = 16,
     progress: Progress | None = None,
+    scorers: ScorerPass | None = None,
 ) -> Answers:
-    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory."""
+    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
+
+    scorers: what else shall score each answer, beside the pass that every record holds.
+    """
+    scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
     keys = [question_digest(row.question) for row in questions]
     records = records_of(
         keys,
         [len(q.question) for q in questions],
-        lambda batch: _ask(local, [questions[i] for i in batch], [keys[i] for i in batch], asking, offsets),
-        run_header(local, asking, data_hash(questions)),
+        lambda batch: _ask(local, [questions[i] for i in batch], [keys[i] for i in batch], asking, offsets, scorers),
+        run_header(local, asking, data_hash(questions), **scorers.header),
         run=run,
         resume=resume,
         batch_size=batch_size,
@@ -83,6 +108,7 @@ def _ask(
     keys: Sequence[str],
     asking: Asking,
     offsets: Sequence[int],
+    scorers: ScorerPass,
 ) -> list[dict[str, Any]]:
     layers = len(local.anatomy.layers)
     first = band_start("code", layers)
@@ -90,10 +116,13 @@ def _ask(
     traces = local.generate_batch(
         [asking.messages(q.question) for q in questions],
         max_new_tokens=asking.max_new_tokens,
-        keep=Keep(first, offsets[0]),
+        keep=scorers.keep(Keep(first, offsets[0])),
     )
     rows = scorer.rows_of(traces)
-    records = [record_of(key, trace) for key, trace in zip(keys, traces, strict=True)]
+    records = [
+        record_of(key, trace) | scorers.record(key, trace, local.device)
+        for key, trace in zip(keys, traces, strict=True)
+    ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
         refused = scorer.unscorable(row, trace, [-1])

@@ -61,7 +61,7 @@ def scorer(
         Guard(model=model, scorer=scorer("g-nll", model), policy="observe")
     """
     made = scorer_class(name)
-    takes = [option for option in inspect.signature(made).parameters if option not in ("model", "tokenizer")]
+    takes = keywords_of(name)
     shared = {"source": source, "equivalence": equivalence}
     own = [option for option in takes if option not in shared]
     if unknown := [option for option in options if option not in own]:
@@ -74,6 +74,13 @@ def scorer_class(name: str) -> Callable[..., Scorer]:
     check_names([name])
     module, _, attribute = SCORERS[name].partition(":")
     return cast("Callable[..., Scorer]", getattr(import_module(module), attribute))
+
+
+def keywords_of(name: str) -> list[str]:
+    """What `scorer` may be given for that name: its own options, `source` and `equivalence`."""
+    return [
+        keyword for keyword in inspect.signature(scorer_class(name)).parameters if keyword not in ("model", "tokenizer")
+    ]
 
 
 def check_names(names: Sequence[str]) -> None:
