@@ -68,7 +68,7 @@ def bench(
     One answer at a time, so that the times are those of a scorer alone. Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
-    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_questions_from, question_digest
+    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_questions_from
     from guardrail.evaluation.graders import get_grader
     from guardrail.scoring.baselines.registry import SCORERS, check_names
 
@@ -118,7 +118,7 @@ def bench(
     chosen = get_grader(grader or (origin.grader if origin else "alias"))
     runtime.say(f"making {len(names)} scorers")
     made = contenders(local, names, asking, samples=samples, fitted_on=in_use.scorer if in_use else None)
-    on = spread_out([question_digest(q.question) for q in questions], MEMORY_ANSWERS)
+    on = spread_out([q.question for q in questions], MEMORY_ANSWERS)
     answers = collect(
         local,
         questions,

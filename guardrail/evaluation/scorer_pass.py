@@ -27,7 +27,7 @@ GENERATION = "generation"
 
 @dataclass(frozen=True, slots=True)
 class ScorerPass:
-    """Scorers by the names that records have them under. memory: keys of the answers on which memory is measured, too.
+    """Scorers by the names that records have them under. memory: questions at whose answers memory is measured, too.
 
     One answer at a time, so that a scorer's seconds do not depend on what stands beside it. Samples that several scorers read
     are drawn once, and their time counts for each of them, as if it were alone.
@@ -48,7 +48,7 @@ class ScorerPass:
         assert found is not None  # noqa: S101  (one is given)
         return found
 
-    def record(self, key: str, trace: Trace, device: torch.device) -> dict[str, Any]:
+    def record(self, question: str, trace: Trace, device: torch.device) -> dict[str, Any]:
         """What a record holds of one answer, by scorer.
 
         scores: None where there is none, and then `unscored_by` has the reason. seconds: beyond generation; generation's own is
@@ -64,7 +64,7 @@ class ScorerPass:
             out["scores"][name] = None if score.unscored else score.value
             if score.unscored:
                 unscored[name] = score.unscored
-            elif key in self.memory:
+            elif question in self.memory:
                 memory[name] = _peak(scoring, trace, device)
         return out | ({"unscored_by": unscored} if unscored else {}) | ({"memory": memory} if memory else {})
 
@@ -119,7 +119,7 @@ def _peak(scoring: Scorer, trace: Trace, device: torch.device) -> int | None:
     return max((one for one in found if one is not None), default=None)
 
 
-def spread_out(keys: Sequence[str], wanted: int) -> frozenset[str]:
-    """About `wanted` of the keys, evenly spaced, the same ones each time: on these memory is measured."""
-    step = max(1, len(keys) // wanted)
-    return frozenset(keys[step // 2 :: step][:wanted])
+def spread_out(questions: Sequence[str], wanted: int) -> frozenset[str]:
+    """At most `wanted` of the questions, evenly spaced, the same ones each time: at these memory is measured."""
+    step = max(1, len(questions) // wanted)
+    return frozenset(questions[step // 2 :: step][:wanted])
