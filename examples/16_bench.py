@@ -10,8 +10,8 @@ from guardrail.evaluation.graders import get_grader
 from guardrail.evaluation.scorer_pass import ScorerPass
 
 model = load_model("smollm2-135m")
-questions = [QuestionRow(q.question, q.answers) for q in load_questions("heldout")[:40]]
-asking = Asking("Please directly answer the following question with one or few words:\n{question}", max_new_tokens=24)
+questions = [QuestionRow(q.question, q.answers) for q in load_questions("heldout")[::20]]
+asking = Asking("Please directly answer the following question with one or few words:\n{question}", max_new_tokens=12)
 scorers = contenders(model, ["g-nll", "paragrad"], asking)  # and hybridgrad, which they are compared with
 answers = collect(model, questions, get_grader("alias"), asking, batch_size=1, scorers=ScorerPass(scorers))
 found = bench(answers, scorers)
@@ -19,4 +19,4 @@ for row in found.rows:
     print(
         f"{row.name:12} AUROC {row.auroc.value:.3f} ({row.auroc.low:.3f} to {row.auroc.high:.3f}), {row.seconds.median:.3f} s"
     )
-print(*verdict(found), sep="\n")  # 40 answers are too few for a verdict, or nearly so
+print(*verdict(found), sep="\n")  # so few answers rarely allow one
