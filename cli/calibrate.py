@@ -21,6 +21,8 @@ DIRECT = "Please directly answer the following question with one or few words:\n
 IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
 """The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
 
+HYBRIDGRAD = "hybridgrad"
+
 LONGEST = {"answer": 64, "claim": 160}
 
 
@@ -36,6 +38,11 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
     unit: options.Unit = "answer",
+    scorer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What scores whole answers: hybridgrad or another one, sar or g-nll say."),
+    ] = HYBRIDGRAD,
+    samples: options.Samples = None,
     grader: Annotated[
         str | None, typer.Option(metavar="KIND", help="alias (default), exact or f1; claims are graded by their facts.")
     ] = None,
@@ -69,6 +76,7 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
+    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md.
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
@@ -81,6 +89,7 @@ def calibrate(
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
     if unit == "claim" and grader is not None:
         raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    _check_scorer(scorer, unit, samples, "--paper" if keep_paper_profile else "--profile" if profile else None)
     chosen = get_grader(grader or "alias")
     questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
     rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
@@ -101,7 +110,8 @@ def calibrate(
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
-    from guardrail.evaluation.fitting import fit_calibrator
+    from guardrail.evaluation.fitting import fit_calibrator, fit_scorer
+    from guardrail.evaluation.scorer_pass import ScorerPass, scorer_for
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {
@@ -111,11 +121,8 @@ def calibrate(
         "batch_size": batch_size,
         "progress": runtime.counter("questions answered"),
     }
-    fitting: dict[str, Any] = {
-        "command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
-        "prior": prior,
-        "choosing": not keep_paper_profile,
-    }
+    fitting: dict[str, Any] = {"command": shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")])}
+    profiling: dict[str, Any] = {"prior": prior, "choosing": not keep_paper_profile}
     if unit == "claim":
         from guardrail.claims.sentences import SentenceClaims
 
@@ -129,12 +136,19 @@ def calibrate(
             "extractor": identity_of(extractor),
             "whole": _at(prior, claims.whole_sample) if len(claims.claims) else None,
         }
+        runtime.say("choosing the profile by cross-validation and fitting")
+        fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **profiling, **fitting)
     else:
-        answers = collect(local, questions, chosen, asking, **running)
-        sample, left_out = answers.sample, {"unscored": len(answers.records) - len(answers.scored)}
         fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
-    runtime.say("choosing the profile by cross-validation and fitting")
-    fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **fitting)
+        if scorer == HYBRIDGRAD:
+            answers = collect(local, questions, chosen, asking, **running)
+            left_out = {"unscored": len(answers.records) - len(answers.scored)}
+            runtime.say("choosing the profile by cross-validation and fitting")
+            fit = fit_calibrator(local, _at(prior, answers.sample), asking, left_out=left_out, **profiling, **fitting)
+        else:
+            other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
+            answers = collect(local, questions, chosen, asking, scorers=ScorerPass({scorer: other}), **running)
+            fit = fit_scorer(local, other, answers, asking, **fitting)
     fit.calibrator.save(output)
     figures.fit(runtime.console(), fit, output)
 
@@ -156,3 +170,17 @@ def _measured(path: Path, prompt: str, system: str | None) -> SpsProfile:
             "this calibration; give the same --prompt and --system to both"
         )
     return found
+
+
+def _check_scorer(scorer: str, unit: str, samples: int | None, profiling: str | None) -> None:
+    """Whether the options go together, before anything is loaded."""
+    from guardrail.errors import DataError
+    from guardrail.scoring.baselines.registry import check_names, keywords_of
+
+    check_names([scorer])
+    if scorer != HYBRIDGRAD and unit == "claim":
+        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD}")
+    if scorer != HYBRIDGRAD and profiling:
+        raise DataError(f"{profiling} is about the profile of {HYBRIDGRAD}; {scorer} has none")
+    if samples is not None and "samples" not in keywords_of(scorer):
+        raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

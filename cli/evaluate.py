@@ -66,44 +66,26 @@ def evaluate(
     policies = [Policy.load(name) for name in policy] if policy else _shipped_for(unit)
     questions = load_questions_from(data, "heldout", limit) if unit == "answer" else []
     rows = load_claim_rows_from(data, "heldout", limit) if unit == "claim" else []
-    name, fitted = str(calibrator), IsotonicCalibrator.load(calibrator) if calibrator else None
+    given = IsotonicCalibrator.load(calibrator) if calibrator else None
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import figures
 
-    from guardrail.calibration.provenance import check_compatible
-    from guardrail.calibration.shipped import shipped_calibrator
+    from guardrail.calibrated import calibrated
     from guardrail.claims.sentences import SentenceClaims
     from guardrail.evaluation.asking import Asking
-    from guardrail.evaluation.assess import assess, profile_of
+    from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
-    from guardrail.scoring.hybridgrad import HybridGradScorer
+    from guardrail.evaluation.scorer_pass import pass_for
 
-    if fitted is None:
-        found = shipped_calibrator(local.identity, unit)
-        if found is None:
-            raise CalibrationError(
-                f"no calibrator of {unit}s is shipped for {local.name}; give one with --calibrator FILE"
-            )
-        name, fitted = found
-    origin = fitted.provenance
-    if origin is None:
-        raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
     extractor = SentenceClaims()
-    options_here = profile_of(fitted).model_dump(mode="json") if origin.scorer == HybridGradScorer.name else {}
-    check_compatible(
-        origin,
-        local.identity,
-        HybridGradScorer.name,
-        options_here,
-        name,
-        unit=fitted.unit,
-        wanted=unit,
-        extractor=identity_of(extractor) if unit == "claim" else None,
-    )
+    in_use = calibrated(local, unit, None, given, str(calibrator), identity_of(extractor) if unit == "claim" else None)
+    fitted, origin, name = in_use.calibrator, in_use.origin, in_use.name
+    if fitted is None or origin is None or name is None:
+        raise CalibrationError(f"no calibrator of {unit}s is shipped for {local.name}; give one with --calibrator FILE")
     for one in policies:
         check_proof(one.proof, one.name, fitted if unit == "answer" else None, name)
     check_no_leak(origin.questions, [q.question for q in (*questions, *rows)])
@@ -120,7 +102,8 @@ def evaluate(
     if unit == "claim":
         result = assess_claims(fitted, collect_claims(local, rows, extractor, asking, **running), policies)
     else:
-        answers = collect(local, questions, get_grader(grader or origin.grader), asking, **running)
+        chosen = get_grader(grader or origin.grader)
+        answers = collect(local, questions, chosen, asking, scorers=pass_for(in_use.scorer), **running)
         result = assess(fitted, answers, policies)
     if as_json:
         typer.echo(json.dumps({"model": local.name, "calibrator": name, "data": data, **result.to_dict()}))

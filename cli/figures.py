@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from guardrail.cli.render import escape
 from rich.console import Console
 from rich.table import Table
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
+from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.evaluation.assess import Assessment
 from guardrail.evaluation.assess_claims import ClaimAssessment
@@ -42,7 +44,6 @@ def reliability(bins: Sequence[ReliabilityBin], what: str) -> Table:
 
 def fit(console: Console, value: Fit, output: Path) -> None:
     """What `guardrail calibrate` found."""
-    s, profile = value.selection, value.selection.profile
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
     of = f" of {value.answers} answers" if value.unit == "claim" else ""
     console.print(f"{value.unit + 's scored':15} {value.n}{of}" + (f" ({out})" if out else ""))
@@ -51,6 +52,23 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     console.print(f"ECE before      {estimate(value.ece_before)}   of exp(-nll / length), the model's own probability")
     console.print(f"ECE after       {estimate(value.metrics['ece'])}   cross-validated, as is AUROC")
     console.print(f"Brier           {estimate(value.metrics['brier'])}")
+    origin = value.calibrator.provenance
+    if value.selection is not None:
+        _profile(console, value.selection)
+    elif origin is not None:
+        console.print(f"scorer          {escape(origin.scorer)}{_options(origin.profile)}")
+    if value.baseline is not None:
+        console.print(
+            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; "
+            f"by claim minus that: "
+            f"{estimate(value.baseline.difference)}"
+        )
+    console.print(reliability(value.reliability, f"{value.unit}s"))
+    console.print(f"written to {output}")
+
+
+def _profile(console: Console, s: Selection) -> None:
+    profile = s.profile
     how = "eq. 6" if profile.alpha is None else f"alpha {profile.alpha:g}"
     console.print(
         f"profile         token {profile.token} ({escape(profile.token_source)}), band {profile.band}, "
@@ -62,14 +80,12 @@ def fit(console: Console, value: Fit, output: Path) -> None:
             f"                chosen by cross-validation: AUROC {s.auroc_chosen:.3f} against {s.auroc_prior:.3f} for the "
             f"paper's formula at the template's token; difference {estimate(s.difference)}: {verdict_}"
         )
-    if value.baseline is not None:
-        console.print(
-            f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; "
-            f"by claim minus that: "
-            f"{estimate(value.baseline.difference)}"
-        )
-    console.print(reliability(value.reliability, f"{value.unit}s"))
-    console.print(f"written to {output}")
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """`, samples 10, temperature 1.0`: those that are plain values."""
+    plain = {key: value for key, value in options.items() if not isinstance(value, (dict, list))}
+    return "".join(f", {escape(key.replace('_', ' '))} {escape(str(value))}" for key, value in plain.items())
 
 
 def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:

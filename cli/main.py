@@ -11,7 +11,7 @@ import sys
 from typing import Annotated
 
 import typer
-from guardrail.cli import ask, calibrate, demo, evaluate, model, policy, score, sps, tune
+from guardrail.cli import ask, bench, calibrate, demo, evaluate, model, policy, score, sps, tune
 
 from guardrail import __version__
 from guardrail.errors import GuardrailError
@@ -28,6 +28,7 @@ app.command("ask")(ask.ask)
 app.command("score")(score.score)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("tune")(tune.tune)
 app.command("sps")(sps.sps)
 app.add_typer(policy.app, name="policy")

@@ -27,6 +27,12 @@ Calibrator = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", min=1, help="Samples a question, for scorers that draw them. Default: the paper's, 10 or 5."
+    ),
+]
 Cache = Annotated[
     bool,
     typer.Option(
@@ -38,4 +44,15 @@ Unit = Annotated[
     typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
 ]
 
-__all__ = ["DEFAULT_MODEL", "Cache", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Unit"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Cache",
+    "Calibrator",
+    "ChatTemplate",
+    "Device",
+    "Dtype",
+    "Json",
+    "Model",
+    "Samples",
+    "Unit",
+]

@@ -88,6 +88,7 @@ def tune(
     from guardrail.errors import PolicyError
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
+    from guardrail.evaluation.scorer_pass import pass_for
     from guardrail.evaluation.tuning import proof_of
     from guardrail.evaluation.tuning import tune as tune_on
     from guardrail.files import write_whole
@@ -116,6 +117,7 @@ def tune(
         cache=runtime.record_cache() if cache else None,
         batch_size=batch_size,
         progress=runtime.counter("questions answered"),
+        scorers=pass_for(in_use.scorer),
     )
     found = tune_on(fitted, answers, max_error=max_error, confidence=confidence, hedge_max_error=hedge_max_error)
     if found.reached:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, check_compatible, check_unit, differences
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.errors import CalibrationError, CalibratorMismatchError
+from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
+from guardrail.scoring.baselines.rebuild import scorer_from
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.types import Confidence, Score
@@ -92,14 +93,19 @@ class _ScorerOf:
         self.name, self.options = origin.scorer, origin.profile
 
 
-def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> HybridGradScorer:
-    if origin.scorer != HybridGradScorer.name:
-        raise CalibratorMismatchError(f"this calibrator was fitted on scorer {origin.scorer!r}; give that scorer")
+def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> Scorer:
+    if origin.scorer == HybridGradScorer.name:
+        try:
+            profile = Profile.model_validate(origin.profile)
+        except ValueError as error:
+            raise CalibrationError(f"the profile in {name} is not one: {' '.join(str(error).split())[:200]}") from error
+        return HybridGradScorer(model, profile=profile)
     try:
-        profile = Profile.model_validate(origin.profile)
-    except ValueError as error:
-        raise CalibrationError(f"the profile in {name} is not one: {' '.join(str(error).split())[:200]}") from error
-    return HybridGradScorer(model, profile=profile)
+        return scorer_from(origin.scorer, origin.profile, model)
+    except ScoringError as error:
+        raise CalibratorMismatchError(
+            f"{name} was fitted on the scorer {origin.scorer!r}, which cannot be made from it: {error}"
+        ) from error
 
 
 def _origin(calibrator: IsotonicCalibrator) -> Provenance:

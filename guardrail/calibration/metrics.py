@@ -1,4 +1,4 @@
-"""How well a score ranks and a probability is calibrated: AUROC, AURC, Brier, ECE, and intervals for them.
+"""How well a score ranks and a probability is calibrated: AUROC, AURC, PRR, Brier, ECE, and intervals for them.
 
 Knows nothing about models, scorers or calibrators. Arrays have shape (n,). `uncertainty` is higher where the model is
 less sure; `p_correct` is a probability; `correct` is boolean. Where a metric is undefined (no rows; one class only,
@@ -115,6 +115,28 @@ def aurc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
     # The expected number of errors among the first j of a tied group is j times its error rate.
     errors = np.cumsum(np.repeat(error_of_group, size))
     return float((errors / np.arange(1, len(u) + 1)).mean())
+
+
+def prr(uncertainty: ArrayLike, correct: ArrayLike) -> float:
+    """Prediction rejection ratio, at most 1; higher is better: 1 = all wrong answers are rejected first, 0 = chance.
+
+    The most uncertain answers are rejected one by one, and the error rate of those that are left is drawn over the number
+    left, n..1. PRR is the area between the curve of rejecting at random, the error rate e, and this curve, divided by the area
+    between that and the curve of an oracle: (e - AURC) / (e - AURC of the oracle) (Vashurin et al. 2025, arXiv 2406.15627,
+    without its cut at half of the answers). Equal scores count as their average over all orders, as in `aurc`. It is negative
+    where rejecting at random is better. Where rejected answers stay in the denominator (Malinin et al. 2021), right and wrong
+    alone give 2 AUROC - 1, which says nothing new.
+
+    Raises `CalibrationError` when all answers are right or all are wrong.
+    """
+    c = _labels(correct)
+    right = int(c.sum())
+    if right in (0, len(c)):
+        raise CalibrationError(
+            f"PRR needs right and wrong answers; these {len(c)} are all {'right' if right else 'wrong'}"
+        )
+    error = 1 - right / len(c)
+    return (error - aurc(uncertainty, c)) / (error - aurc(~c, c))
 
 
 def brier(p_correct: ArrayLike, correct: ArrayLike) -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 QUANTILES = 101
+FOLDS = 5
 ALPHAS = (None, 0.5, 0.75)
 """Weights of ParaGrad tried on the quantile scale; None is eq. 6's, which depends on the entropy."""
 
@@ -127,7 +128,7 @@ def select(
     correct: Bools,
     *,
     choosing: bool = True,
-    folds: int = 5,
+    folds: int = FOLDS,
     seed: int = 0,
     groups: Groups | None = None,
 ) -> Selection:

@@ -138,17 +138,27 @@ def differences(
         for field in ("weights", "dtype", "chat_template")
     ]
     pairs.append(("scorer", provenance.scorer, scorer))
-    here: dict[str, Any] = json.loads(json.dumps(dict(profile)))  # tuples become lists, as they did in the file
-    pairs += [
-        (f"profile {key}", provenance.profile.get(key, "absent"), here.get(key, "absent"))
-        for key in sorted(provenance.profile.keys() | here.keys())
-        if not key.endswith("_source")  # where an option came from changes no score
-    ]
+    pairs += [(f"profile {key}", theirs, ours) for key, theirs, ours in _options(provenance.profile, profile)]
     theirs_, ours_ = _flat(provenance.extractor), _flat(extractor)
     pairs += [
         (key, theirs_.get(key, "absent"), ours_.get(key, "absent")) for key in sorted(theirs_.keys() | ours_.keys())
     ]
     return [f"{name} {_short(theirs)} (in use: {_short(ours)})" for name, theirs, ours in pairs if theirs != ours]
+
+
+def same_options(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two scorers' options give the same scores."""
+    return all(a == b for _, a, b in _options(first, second))
+
+
+def _options(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Every option that changes a score, with both values as they are in a file, where tuples are lists."""
+    a, b = (json.loads(json.dumps(dict(options))) for options in (first, second))
+    return [
+        (key, a.get(key, "absent"), b.get(key, "absent"))
+        for key in sorted(a.keys() | b.keys())
+        if not key.endswith("_source")  # where an option came from changes no score
+    ]
 
 
 def _flat(extractor: ExtractorIdentity | None) -> dict[str, Any]:

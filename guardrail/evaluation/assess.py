@@ -19,11 +19,10 @@ from guardrail.calibration.metrics import (
     top_labels_share_and_accuracy,
     wilson_interval,
 )
-from guardrail.calibration.profiles import scores
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.collect import Answers
+from guardrail.evaluation.scores import for_calibrator, scores_of
 from guardrail.policy import Policy
-from guardrail.scoring.profile import Profile
 from guardrail.types import ACTIONS, Action, Confidence, Score
 
 
@@ -83,6 +82,7 @@ def assess(
 
     Raises `CalibrationError` when no answer is scored, or all are right or all wrong.
     """
+    answers = for_calibrator(calibrator, answers)
     correct = answers.correct[answers.scored]
     if len(correct) == 0:
         raise CalibrationError("none of the answers could be scored")
@@ -103,21 +103,11 @@ def assess(
 
 def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confidence]:
     """The confidence of every answer; unscored ones have none, with the reason."""
-    profile = profile_of(calibrator)
+    answers = for_calibrator(calibrator, answers)
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
-    for i, value in zip(answers.scored.tolist(), scores(profile, answers.signals).tolist(), strict=True):
+    for i, value in zip(answers.scored.tolist(), scores_of(calibrator, answers).tolist(), strict=True):
         out[i] = calibrator.predict(value)
     return out
-
-
-def profile_of(calibrator: IsotonicCalibrator) -> Profile:
-    """The profile that a calibrator was fitted with. Raises `CalibrationError` where it has none."""
-    if calibrator.provenance is None:
-        raise CalibrationError("this calibrator has no profile; fit it with guardrail calibrate")
-    try:
-        return Profile.model_validate(calibrator.provenance.profile)
-    except ValueError as error:
-        raise CalibrationError(f"the calibrator's profile is not one: {' '.join(str(error).split())[:200]}") from error
 
 
 def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:

@@ -25,8 +25,8 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.calibration.profiles import fit, scores
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.assess import profile_of
 from guardrail.evaluation.collect_claims import ClaimAnswers
+from guardrail.evaluation.scores import profile_of
 from guardrail.policy import Policy
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.calibration.profiles import Signals
-from guardrail.errors import DataError
+from guardrail.errors import CalibrationError, DataError
 from guardrail.evaluation.asking import KIND, VERSION, Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.evaluation.runs import read_run
+from guardrail.evaluation.scorer_pass import ScorerPass
 from guardrail.model.recording import Keep
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -48,6 +49,24 @@ class Answers:
         log_prob = log_prob_of([self.records[i] for i in self.scored])
         return Sample("answer", self.signals, self.correct[self.scored], log_prob)
 
+    def scored_by(self, scorer: str) -> Answers:
+        """With those alone as scored that a scorer has a score of, too; the others' records say why not.
+
+        scorer: the name that the run has it under. Raises `CalibrationError` where the answers were collected without it.
+        """
+        if without := [r for r in self.records if scorer not in r.get("scores", {})]:
+            raise CalibrationError(
+                f"{len(without)} of {len(self.records)} answers have nothing of the scorer {scorer!r}; collect them with it"
+            )
+        records = tuple(
+            {**r, "unscored": r.get("unscored_by", {}).get(scorer, "not_finite")}
+            if r["unscored"] is None and r["scores"][scorer] is None
+            else r
+            for r in self.records
+        )
+        kept = np.array([records[i]["unscored"] is None for i in self.scored], dtype=np.bool_)
+        return Answers(records, self.correct, self.scored[kept], self.signals.take(np.flatnonzero(kept)))
+
 
 def collect(
     local: LocalModel,
@@ -60,17 +79,20 @@ def collect(
     cache: RecordCache | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
+    scorers: ScorerPass | None = None,
 ) -> Answers:
     """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
 
-    cache: where answers are looked up first, and kept.
+    cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
+    record holds.
     """
+    scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
     records = records_of(
         [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
         [q.question for q in questions],
-        lambda batch: _ask(local, [questions[i].question for i in batch], asking, offsets),
-        run_header(local, asking, data_hash(questions)),
+        lambda batch: _ask(local, [questions[i].question for i in batch], asking, offsets, scorers),
+        run_header(local, asking, data_hash(questions), **scorers.header),
         run=run,
         resume=resume,
         cache=cache,
@@ -100,16 +122,21 @@ def answers_of_run(path: Path, grader: Grader) -> tuple[dict[str, Any], Answers]
     return header, graded(records, grader, header["offsets"], header["layers"])
 
 
-def _ask(local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int]) -> list[dict[str, Any]]:
+def _ask(
+    local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
+) -> list[dict[str, Any]]:
     first = band_start("code", len(local.anatomy.layers))
     scorer = HybridGradScorer(local, semantic_token=-1)
     traces = local.generate_batch(
         [asking.messages(question) for question in questions],
         max_new_tokens=asking.max_new_tokens,
-        keep=Keep(first, offsets[0]),
+        keep=scorers.keep(Keep(first, offsets[0])),
     )
     rows = scorer.rows_of(traces)
-    records = [record_of(trace) for trace in traces]
+    records = [
+        record_of(trace) | scorers.record(question, trace, local.device)
+        for question, trace in zip(questions, traces, strict=True)
+    ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
         refused = scorer.unscorable(row, trace, [-1])

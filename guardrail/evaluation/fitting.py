@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
+    Bools,
     Estimate,
     ReliabilityBin,
     auroc,
@@ -18,7 +23,8 @@ from guardrail.calibration.metrics import (
     ece,
     reliability_table,
 )
-from guardrail.calibration.profiles import Selection, fit, scores, select
+from guardrail.calibration.pooling import fitted_probabilities
+from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking
@@ -27,6 +33,10 @@ from guardrail.evaluation.readings import Sample
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
+
+if TYPE_CHECKING:
+    from guardrail.evaluation.collect import Answers
+    from guardrail.scoring.protocol import Scorer
 
 _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
@@ -48,11 +58,12 @@ class Fit:
 
     metrics: accuracy of all scored answers (or claims); auroc, aurc, brier and ece of out-of-fold probabilities, the choice of
     the profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability. n: answers or
-    claims used; answers: the answers that these claims come from; left_out: those that are not used, by reason.
+    claims used; answers: the answers that these claims come from; left_out: those that are not used, by reason. selection: None
+    for a scorer that has no profile.
     """
 
     calibrator: IsotonicCalibrator
-    selection: Selection
+    selection: Selection | None
     metrics: dict[str, Estimate]
     ece_before: Estimate
     reliability: tuple[ReliabilityBin, ...]
@@ -107,21 +118,16 @@ def fit_calibrator(
         correct,
         unit=sample.unit,
         metrics=metrics,
-        provenance=Provenance(
-            model=local.identity,
-            scorer=HybridGradScorer.name,
-            profile=selection.profile.model_dump(mode="json"),
-            prompt=asking.prompt,
-            system=asking.system,
+        provenance=_provenance(
+            local,
+            HybridGradScorer.name,
+            selection.profile.model_dump(mode="json"),
+            asking,
+            correct,
+            questions=questions,
             data=data,
-            questions=tuple(question_digest(q) for q in questions),
-            n=len(correct),
-            accuracy=float(correct.mean()),
-            created=datetime.now(UTC).date().isoformat(),
-            command=command,
-            versions=versions(),
             grader=grader,
-            generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
+            command=command,
             extractor=extractor,
         ),
     )
@@ -143,6 +149,93 @@ def fit_calibrator(
         answers=len(correct) if groups is None else len(set(groups.tolist())),
         left_out=left_out,
         baseline=baseline,
+    )
+
+
+def fit_scorer(
+    local: LocalModel,
+    scorer: Scorer,
+    answers: Answers,
+    asking: Asking,
+    *,
+    questions: Sequence[str],
+    data: str,
+    grader: str,
+    command: str,
+    seed: int = 0,
+) -> Fit:
+    """As `fit_calibrator`, on the scores that the answers' records hold of any scorer: there is no profile to choose.
+
+    Raises `CalibrationError` as it does, and for answers that were collected without the scorer.
+    """
+    answers = answers.scored_by(scorer.name)
+    left_out = {"unscored": len(answers.records) - len(answers.scored)}
+    sample = answers.sample
+    correct = sample.correct
+    if len(correct) == 0:
+        raise CalibrationError(
+            f"none of the answers could be scored by {scorer.name!r} ({_listed(left_out)}); the run file holds the answers"
+        )
+    values = np.array([answers.records[i]["scores"][scorer.name] for i in answers.scored], dtype=np.float64)
+    IsotonicCalibrator().fit(values, correct)  # refuses bad data
+    p = np.empty(len(values))
+    for test in stratified_folds(correct, FOLDS, seed):
+        train = np.setdiff1d(np.arange(len(values)), test)
+        p[test] = fitted_probabilities(values[train], correct[train], values[test])
+    metrics = calibration_metrics(1 - p, p, correct, seed=seed)
+    provenance = _provenance(
+        local,
+        scorer.name,
+        scorer.options,
+        asking,
+        correct,
+        questions=questions,
+        data=data,
+        grader=grader,
+        command=command,
+    )
+    return Fit(
+        calibrator=IsotonicCalibrator().fit(values, correct, metrics=metrics, provenance=provenance),
+        selection=None,
+        metrics=metrics,
+        ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=seed),
+        reliability=reliability_table(p, correct),
+        unit="answer",
+        n=len(correct),
+        answers=len(correct),
+        left_out=left_out,
+    )
+
+
+def _provenance(
+    local: LocalModel,
+    scorer: str,
+    options: Mapping[str, Any],
+    asking: Asking,
+    correct: Bools,
+    *,
+    questions: Sequence[str],
+    data: str,
+    grader: str,
+    command: str,
+    extractor: ExtractorIdentity | None = None,
+) -> Provenance:
+    return Provenance(
+        model=local.identity,
+        scorer=scorer,
+        profile=dict(options),
+        prompt=asking.prompt,
+        system=asking.system,
+        data=data,
+        questions=tuple(question_digest(q) for q in questions),
+        n=len(correct),
+        accuracy=float(correct.mean()),
+        created=datetime.now(UTC).date().isoformat(),
+        command=command,
+        versions=versions(),
+        grader=grader,
+        generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
+        extractor=extractor,
     )
 
 

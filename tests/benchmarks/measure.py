@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +11,13 @@ from pathlib import Path
 
 import torch
 
+from guardrail.evaluation.cost import peak_extra, seconds, status
 from guardrail.model.memory import is_out_of_memory
+
+__all__ = ["Budget", "Column", "bounded_memory", "megabytes", "milliseconds", "number", "peak_extra", "room", "spread"]
 
 _RESERVE = 3 * 10**9  # left to everything else that runs
 _STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,7 @@ class Column:
 
 def milliseconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of `work`, with everything that it put on the device finished."""
-    _finish(device)
-    start = time.perf_counter()
-    work()
-    _finish(device)
-    return (time.perf_counter() - start) * 1000
+    return seconds(work, device) * 1000
 
 
 def spread(values: Sequence[float], wanted: int = 0, unit: str = "") -> str:
@@ -98,28 +94,6 @@ def number(x: float) -> str:
 
 def megabytes(count: float | None) -> str:
     return "" if count is None else number(count / 1e6)
-
-
-def peak_extra(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes above the level before that `work` took at its peak: of the device on CUDA, else resident; None where the
-    system does not tell."""
-    gc.collect()
-    if device.type == "cuda":
-        _finish(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        _finish(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    if not _CLEAR.exists():
-        work()
-        return None
-    with suppress(OSError, AttributeError):  # other C libraries than glibc have none
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # or memory that was freed, but not returned, would hide what is taken
-    _CLEAR.write_text("5")  # sets VmHWM to VmRSS
-    before = _status("VmRSS")
-    work()
-    return _status("VmHWM") - before
 
 
 def room(device: torch.device) -> int | None:
@@ -150,7 +124,7 @@ def bounded_memory() -> Iterator[None]:
     import resource  # not on Windows
 
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + max(0, left), before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + max(0, left), before[1]))
     try:
         yield
     finally:
@@ -159,13 +133,3 @@ def bounded_memory() -> Iterator[None]:
 
 def _out_of_memory(error: BaseException) -> bool:
     return is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
-
-
-def _status(name: str) -> int:
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

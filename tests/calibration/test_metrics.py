@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
@@ -64,6 +64,56 @@ def test_the_curve_ends_at_the_error_rate(rows):
     curve = m.risk_coverage_curve(u, c)
     assert curve.coverage[-1] == 1
     assert curve.risk[-1] == pytest.approx(1 - m.accuracy(c))
+
+
+def test_prr_by_hand():
+    # AURC by hand: errors 0, 1/2, 1, 2 of 1..4 answers (the tied two come in either order)
+    area = (0 + (1 / 2) / 2 + 1 / 3 + 2 / 4) / 4
+    oracle = (0 + 0 + 1 / 3 + 2 / 4) / 4
+    assert m.prr(U, C) == pytest.approx((0.5 - area) / (0.5 - oracle))
+    assert m.prr(~C, C) == pytest.approx(1)
+    assert m.prr(np.zeros(4), C) == pytest.approx(0)
+    # the worst order of one wrong among two: error 1, then 1/2; at random 1/2, the oracle 0 and 1/2
+    assert m.prr([0.0, 1.0], [False, True]) == pytest.approx((1 / 2 - 3 / 4) / (1 / 2 - 1 / 4)) == pytest.approx(-1)
+
+
+@settings(deadline=None)
+@given(answers.filter(both_classes))
+def test_prr_against_a_slow_reference_and_its_symmetries(rows):
+    """Areas under curves of the error rate of the answers left, over the number left, averaged over orders of ties."""
+    u, c = columns(rows)
+    n = len(c)
+
+    def area(by):  # the error expected among the first k of the order, ties at random
+        left = []
+        for k in range(1, n + 1):
+            cut = np.sort(by)[k - 1]
+            sure, tied = by < cut, by == cut
+            left.append(((~c)[sure].sum() + (k - sure.sum()) * (~c)[tied].mean()) / k)
+        return np.mean(left)
+
+    chance = np.mean(~c)
+    assert m.prr(u, c) == pytest.approx((chance - area(u)) / (chance - area(~c)), abs=1e-9)
+    assert m.prr(np.exp(u / 3), c) == pytest.approx(m.prr(u, c))
+    assert m.prr(u, c) <= 1 + 1e-12
+
+
+@settings(deadline=None)
+@given(answers.filter(both_classes))
+def test_with_rejected_answers_in_the_denominator_a_rejection_ratio_is_the_auroc(rows):
+    """Why PRR counts those that are left alone: Malinin's is 2 AUROC - 1 for right and wrong."""
+    u, c = columns(rows)
+    n = len(c)
+
+    def wrong_left(by):
+        _, group, size = np.unique(by, return_inverse=True, return_counts=True)
+        rate = np.repeat(np.bincount(group, weights=~c) / size, size)
+        kept = np.concatenate([[0], np.cumsum(rate)])
+        return np.trapezoid(kept, dx=1 / n)
+
+    chance = np.mean(~c) * n / 2
+    ratio = (chance - wrong_left(u)) / (chance - wrong_left(~c))
+    assert ratio == pytest.approx(2 * m.auroc(u, c) - 1, abs=1e-9)
 
 
 def test_brier_and_ece_by_hand():
@@ -177,6 +227,7 @@ def test_draws_of_one_class_are_left_out_unless_they_are_most():
     ("call", "message"),
     [
         (lambda: m.auroc([1.0, 2.0], [True, True]), "all right"),
+        (lambda: m.prr([1.0, 2.0], [True, True]), "PRR needs right and wrong answers; these 2 are all right"),
         (lambda: m.auroc([1.0], [True, False]), "one value for each"),
         (lambda: m.aurc([np.nan, 1.0], [True, False]), "not finite"),
         (lambda: m.accuracy([]), "at least one"),

@@ -53,6 +53,7 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "16_bench.py": ["hybridgrad   AUROC 0.", "g-nll        AUROC 0.", "paragrad     AUROC 0."],
     "17_sps.py": ["  -4 <|im_start|>", "chat template: -4", "Tokyo", "not calibrated"],
 }
 

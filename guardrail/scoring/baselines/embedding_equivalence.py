@@ -15,6 +15,8 @@ from guardrail.errors import ScoringError
 from guardrail.scoring.baselines.equivalence import Comparison
 
 _WORD = re.compile(r"\w+")
+GIVEN = "given"
+"""What embeddings are called that were given as an object, without a name: nobody can make them again from it."""
 SAME = 0.7
 """Cosine from which on two answers count as equivalent. For all-MiniLM-L6-v2 and 300 bundled questions, with answers in one
 word and in sentences: 94 % of 900 pairs that say the same reach it, and 1 % of 861 that do not; at 0.8 89 % and 0.3 %, at 0.6
@@ -30,7 +32,7 @@ class EmbeddingEquivalence:
     cosine: give an NLI model where answers may deny each other. Raises `ScoringError` for a threshold outside [-1, 1].
     """
 
-    def __init__(self, embeddings: Embeddings, *, threshold: float = SAME, name: str = "given") -> None:
+    def __init__(self, embeddings: Embeddings, *, threshold: float = SAME, name: str = GIVEN) -> None:
         if not -1 <= threshold <= 1:
             raise ScoringError(f"the threshold of a cosine is {threshold}; it must be in [-1, 1]")
         self.embeddings, self.threshold, self.name = embeddings, threshold, name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
@@ -60,15 +60,33 @@ def scorer(
         scorers = [scorer(name, model, source=source) for name in SCORERS]
         Guard(model=model, scorer=scorer("g-nll", model), policy="observe")
     """
-    if name not in SCORERS:
-        near = get_close_matches(str(name), SCORERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ScoringError(f"there is no scorer {name!r}{hint} The names: {', '.join(SCORERS)}")
-    module, _, attribute = SCORERS[name].partition(":")
-    made = getattr(import_module(module), attribute)
-    takes = [option for option in inspect.signature(made).parameters if option not in ("model", "tokenizer")]
+    made = scorer_class(name)
+    takes = keywords_of(name)
     shared = {"source": source, "equivalence": equivalence}
     own = [option for option in takes if option not in shared]
     if unknown := [option for option in options if option not in own]:
         raise ScoringError(f"scorer {name!r} has no option {unknown[0]!r}; it has: {', '.join(own) or 'none'}")
-    return cast("Scorer", made(model, **{k: v for k, v in shared.items() if k in takes and v is not None}, **options))
+    return made(model, **{k: v for k, v in shared.items() if k in takes and v is not None}, **options)
+
+
+def scorer_class(name: str) -> Callable[..., Scorer]:
+    """What makes the scorer of that name. Raises `ScoringError` for a name that does not exist."""
+    check_names([name])
+    module, _, attribute = SCORERS[name].partition(":")
+    return cast("Callable[..., Scorer]", getattr(import_module(module), attribute))
+
+
+def keywords_of(name: str) -> list[str]:
+    """What `scorer` may be given for that name: its own options, `source` and `equivalence`."""
+    return [
+        keyword for keyword in inspect.signature(scorer_class(name)).parameters if keyword not in ("model", "tokenizer")
+    ]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ScoringError` for a name that does not exist, before anything is loaded."""
+    for name in names:
+        if name not in SCORERS:
+            near = get_close_matches(str(name), SCORERS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ScoringError(f"there is no scorer {name!r}{hint} The names: {', '.join(SCORERS)}")

@@ -6,9 +6,10 @@ Knows nothing about what is made of them.
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,14 @@ class Samples:
 
     ids: response ids, the end-of-turn token included. texts: without it, stripped. log_probs: (T_n,) for each sample, of its
     tokens under the model itself (temperature 1), nats. states: (N, D), h^(L/2) at the last token that generation read, the one
-    before the end of turn; None where not asked for.
+    before the end of turn; None where not asked for. seconds: wall time of drawing them.
     """
 
     ids: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
     log_probs: tuple[Floats, ...]
     states: Floats | None = None
+    seconds: float = 0.0
 
 
 class SampleSource:
@@ -103,17 +105,24 @@ class SampleSource:
 
         Raises `TooLongError` for a prompt that leaves no room for an answer.
         """
-        context = self.model.anatomy.context
-        if context is not None and len(trace.prompt_ids) >= context:
-            raise TooLongError(f"{len(trace.prompt_ids)} prompt tokens leave no room for samples, context {context}")
         with self.model.lock:
             key = (trace.prompt_ids, sampling, weights_version(self.model.model))
             if key not in self._sets:
-                self._sets[key] = self._draw(trace, sampling)
+                self._sets[key] = self.draw(trace, sampling)
                 if len(self._sets) > self._remembered:
                     self._sets.popitem(last=False)
             self._sets.move_to_end(key)
             return self._sets[key]
+
+    def draw(self, trace: Trace, sampling: Sampling) -> Samples:
+        """As `samples`, whether they are remembered or not; these are not."""
+        context = self.model.anatomy.context
+        if context is not None and len(trace.prompt_ids) >= context:
+            raise TooLongError(f"{len(trace.prompt_ids)} prompt tokens leave no room for samples, context {context}")
+        with self.model.lock:
+            start = time.perf_counter()
+            drawn = self._draw(trace, sampling)
+            return replace(drawn, seconds=time.perf_counter() - start)  # its numbers are on the CPU: nothing is pending
 
     def _draw(self, trace: Trace, sampling: Sampling) -> Samples:
         decoding = Decoding(

@@ -1,0 +1,219 @@
+"""Answers that several scorers scored -> which one ranks right and wrong best, and what it costs. No files, no screens.
+
+All figures are about the answers that every scorer scored, so that none is helped by what it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from guardrail.calibration.metrics import Estimate, wilson_interval
+from guardrail.calibration.provenance import same_options
+from guardrail.calibration.record import MIN_OF_EACH
+from guardrail.calibration.resampling import Comparison, compare
+from guardrail.errors import CalibrationError
+from guardrail.evaluation.collect import Answers
+from guardrail.evaluation.fitting import versions
+from guardrail.evaluation.scorer_pass import GENERATION, scorer_for
+from guardrail.scoring.baselines.samples import SampleSource
+
+if TYPE_CHECKING:
+    from guardrail.evaluation.asking import Asking
+    from guardrail.model.local import LocalModel
+    from guardrail.scoring.protocol import Scorer
+
+REFERENCE = "hybridgrad"
+"""The scorer that the others are compared with, with the paper's profile: eq. 6 at the chat template's token."""
+
+MEMORY_ANSWERS = 5
+"""On so many answers memory is measured: each takes every scorer's work once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Of one answer: median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One scorer. unscored: answers it has no score of. difference: its AUROC minus the reference's, paired; None for that.
+
+    seconds: beyond generation, as if the scorer were alone. memory_mb: median peak, 10^6 bytes; None where nothing tells.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    n: int
+    unscored: int
+    auroc: Estimate
+    aurc: Estimate
+    prr: Estimate
+    difference: Estimate | None
+    seconds: Seconds
+    memory_mb: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "options": dict(self.options)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """n: answers compared, of `asked`. accuracy: of those. generation: its seconds an answer, one at a time."""
+
+    asked: int
+    n: int
+    accuracy: Estimate
+    rows: tuple[Row, ...]
+    generation: Seconds
+    compared: Comparison
+
+    @property
+    def best(self) -> Row:
+        """With the highest AUROC."""
+        return self.row(self.compared.best)
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    def to_dict(
+        self, local: LocalModel, asking: Asking, *, data: str, data_hash: str, grader: str, command: str
+    ) -> dict[str, Any]:
+        """JSON-ready, with what the figures are about."""
+        return {
+            "kind": "guardrail bench",
+            "version": 1,
+            "model": local.identity.model_dump(),
+            "data": {"name": data, "hash": data_hash, "n": self.asked},
+            "grader": grader,
+            "asking": asking.to_dict(),
+            "n": self.n,
+            "accuracy": asdict(self.accuracy),
+            "scorers": [row.to_dict() for row in self.rows],
+            "command": command,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+
+
+def contenders(
+    local: LocalModel,
+    names: Sequence[str],
+    asking: Asking,
+    *,
+    samples: int | None = None,
+    fitted_on: Scorer | None = None,
+) -> dict[str, Scorer]:
+    """Scorers by the names of their rows; the reference is always among them. They share their samples.
+
+    samples: for those that draw some, in place of the paper's number. fitted_on: a calibrator's scorer, which gets a row of its
+    own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
+    """
+    from guardrail.scoring.baselines.registry import keywords_of
+
+    source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
+    out = {
+        name: scorer_for(
+            local,
+            name,
+            max_new_tokens=asking.max_new_tokens,
+            samples=samples if "samples" in keywords_of(name) else None,
+            source=source,
+        )
+        for name in dict.fromkeys([*names, REFERENCE])
+    }
+    if fitted_on is not None and not any(
+        fitted_on.name == s.name and same_options(fitted_on.options, s.options) for s in out.values()
+    ):
+        what = "profile" if fitted_on.name == REFERENCE else "options"
+        out[f"{fitted_on.name} (calibrated {what})"] = fitted_on
+    return out
+
+
+def bench(answers: Answers, scorers: Mapping[str, Scorer], *, seed: int = 0) -> Bench:
+    """Compare the scorers whose scores the answers' records hold.
+
+    Raises `CalibrationError` where fewer than 5 of the answers that all of them scored are right, or wrong: intervals of fewer
+    would mean nothing.
+    """
+    records = answers.records
+    common = np.array([all(r["scores"][name] is not None for name in scorers) for r in records], dtype=np.bool_)
+    chosen = np.flatnonzero(common)
+    correct = answers.correct[chosen]
+    right, n = int(correct.sum()), len(chosen)
+    if min(right, n - right) < MIN_OF_EACH:
+        raise CalibrationError(
+            f"{n} of {len(records)} answers were scored by every scorer, {right} of them right; a comparison needs at least "
+            f"{MIN_OF_EACH} right and {MIN_OF_EACH} wrong ones: take more questions (the run file keeps these)"
+        )
+    compared = compare({name: [records[i]["scores"][name] for i in chosen] for name in scorers}, correct, seed=seed)
+    rows = [
+        Row(
+            name=name,
+            options=scorer.options,
+            n=n,
+            unscored=sum(r["scores"][name] is None for r in records),
+            auroc=compared.metrics[name]["auroc"],
+            aurc=compared.metrics[name]["aurc"],
+            prr=compared.metrics[name]["prr"],
+            difference=None if name == REFERENCE else compared.difference(name, REFERENCE),
+            seconds=_quartiles([records[i]["seconds"][name] for i in chosen]),
+            memory_mb=_memory([r.get("memory", {}).get(name) for r in records]),
+        )
+        for name, scorer in scorers.items()
+    ]
+    return Bench(
+        asked=len(records),
+        n=n,
+        accuracy=wilson_interval(right, n),
+        rows=tuple(rows),
+        generation=_quartiles([records[i]["seconds"][GENERATION] for i in chosen]),
+        compared=compared,
+    )
+
+
+def verdict(found: Bench) -> list[str]:
+    """What may be said, a sentence each: which scorer is best, which cannot be told from it, and where HybridGrad stands."""
+    best, others = found.best, len(found.rows) - 1
+    if not others:
+        return [f"{best.name} alone was measured: there is nothing to compare it with."]
+    alike = found.compared.inseparable(best.name)
+    if all(len(found.compared.inseparable(row.name)) == others for row in found.rows):
+        return [
+            f"No two of the {others + 1} scorers can be told apart on {found.n} answers ({best.name} has the highest AUROC): "
+            "take more questions for a verdict."
+        ]
+    said = [f"{best.name} has the highest AUROC, {best.auroc.value:.3f}; " + _told(alike, others)]
+    if best.name != REFERENCE:
+        difference = best.difference
+        assert difference is not None  # noqa: S101  (only the reference has none)
+        if REFERENCE in alike:
+            said.append(f"{REFERENCE} is not separable from {best.name} on {found.n} answers.")
+        else:
+            said.append(f"{best.name} is better than {REFERENCE}, by {difference.value:.3f} of AUROC.")
+    return said
+
+
+def _told(alike: Sequence[str], others: int) -> str:
+    if not alike:
+        return f"all of the other {others} are worse by more than chance would make them."
+    return f"{len(alike)} of the other {others} cannot be told from it: {', '.join(alike)}."
+
+
+def _quartiles(values: Sequence[float]) -> Seconds:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return Seconds(middle, low, high)
+
+
+def _memory(measured: Sequence[int | None]) -> float | None:
+    known = [one for one in measured if one is not None]
+    return float(np.median(known)) / 1e6 if known else None
