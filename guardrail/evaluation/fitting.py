@@ -106,6 +106,8 @@ def fit_calibrator(
         correct,
         unit=sample.unit,
         metrics=metrics,
+        groups=groups,
+        unscored=left_out.get("unscored"),
         provenance=Provenance(
             model=local.identity,
             scorer=HybridGradScorer.name,
