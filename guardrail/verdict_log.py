@@ -52,10 +52,7 @@ class VerdictLog:
         """Write one line."""
         verdict = observation.verdict
         record = verdict.to_dict()
-        if self.text:
-            record = {"messages": [dict(m) for m in observation.messages], **record}
-        else:
-            record = without_text(record)
+        record = {"messages": [dict(m) for m in observation.messages], **record} if self.text else without_text(record)
         line = {"id": self.id_of(verdict), "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **record}
         self._append(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str).encode() + b"\n")
 

@@ -77,8 +77,8 @@ class IsotonicCalibrator:
         fitted points. metrics: measured elsewhere, in place of these; where the scorer itself was chosen on the same
         answers, only a cross-validation that repeats the choice is honest. unit: what a score is about. groups, shape (n,):
         which answer a claim comes from; its claims then share a fold, and metrics' intervals count answers. The curve's own
-        interval takes claims as independent, which is narrower than the truth where those of one answer are alike. unscored: how
-        many more there were that got no score; only kept, for `guardrail monitor`.
+        interval takes claims as independent, which is narrower than the truth where those of one answer are alike.
+        unscored: how many more there were that got no score; only kept, for `guardrail monitor`.
 
         Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are
         unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
@@ -112,9 +112,7 @@ class IsotonicCalibrator:
             blocks=fit_blocks(s, c),
             metrics={k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
             provenance=provenance,
-            sketch=sketch_of(
-                s, answers=None if groups is None else len(np.unique(np.asarray(groups))), unscored=unscored
-            ),
+            sketch=sketch_of(s, unscored=unscored),
         )
         self._curve = Curve.through(self._record.blocks)
         return self

@@ -6,6 +6,7 @@ Knows nothing about labels or curves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Self
 
 import numpy as np
@@ -18,14 +19,13 @@ POINTS = 101
 class Sketch(BaseModel):
     """Points of the empirical distribution function: `at_or_below[i]` of the calibration's scores are <= `scores[i]`.
 
-    The first point is the lowest score, the last one the highest. answers: how many answers the scores come from, where
-    claims share one; None: each score has its own. unscored: answers, or claims, that had no score; None: not known.
+    The first point is the lowest score, the last one the highest. unscored: answers, or claims, that had no score; None: not
+    known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     scores: Annotated[tuple[float, ...], Field(min_length=1)]
     at_or_below: tuple[Annotated[int, Field(ge=1)], ...]
-    answers: Annotated[int, Field(ge=1)] | None = None
     unscored: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
@@ -33,14 +33,12 @@ class Sketch(BaseModel):
         if len(self.scores) != len(self.at_or_below):
             raise ValueError(f"{len(self.scores)} scores with {len(self.at_or_below)} counts")
         for name, values in (("scores", self.scores), ("at_or_below", self.at_or_below)):
-            if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+            if any(a >= b for a, b in pairwise(values)):
                 raise ValueError(f"{name} must ascend, each value given once")
-        if self.answers is not None and self.answers > self.at_or_below[-1]:
-            raise ValueError(f"{self.answers} answers for {self.at_or_below[-1]} scores")
         return self
 
 
-def sketch_of(scores: ArrayLike, *, answers: int | None = None, unscored: int | None = None) -> Sketch:
+def sketch_of(scores: ArrayLike, *, unscored: int | None = None) -> Sketch:
     """The sketch of scores, (n,), finite: their quantiles at 0, 1, ... 100 %, as scores that occurred. Ties stay together.
 
     sketch_of([3.0, 1.0, 1.0]).at_or_below      # (2, 3): two scores are <= 1, three are <= 3
@@ -49,12 +47,12 @@ def sketch_of(scores: ArrayLike, *, answers: int | None = None, unscored: int | 
     ranks = np.unique(np.round(np.linspace(0, len(ordered) - 1, POINTS)).astype(np.intp))
     points = np.unique(ordered[ranks])
     counts = np.searchsorted(ordered, points, side="right")
-    return Sketch(
-        scores=tuple(points.tolist()), at_or_below=tuple(counts.tolist()), answers=answers, unscored=unscored
-    )
+    return Sketch(scores=tuple(points.tolist()), at_or_below=tuple(counts.tolist()), unscored=unscored)
 
 
-def points_of(sketch: Sketch | None, blocks: Sequence[tuple[float, float, int]]) -> tuple[Sequence[float], Sequence[int]]:
+def points_of(
+    sketch: Sketch | None, blocks: Sequence[tuple[float, float, int]]
+) -> tuple[Sequence[float], Sequence[int]]:
     """Scores, ascending, and how many of the calibration's are at or below each.
 
     blocks: (median score, last score, n) of a calibrator without a sketch. Equal scores share a block, so the count at its

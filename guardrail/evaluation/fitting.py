@@ -106,7 +106,6 @@ def fit_calibrator(
         correct,
         unit=sample.unit,
         metrics=metrics,
-        groups=groups,
         unscored=left_out.get("unscored"),
         provenance=Provenance(
             model=local.identity,
