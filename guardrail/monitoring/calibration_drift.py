@@ -69,9 +69,13 @@ def calibration_drift(
     *,
     answers: Floats | None = None,
     draws: int = DRAWS,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> CalibrationDrift:
-    """Compare confidences with labels, (n,) each. answers: (n,), which answer each claim comes from; None: each its own."""
+    """Compare confidences with labels, (n,) each. answers: (n,), which answer each claim comes from; None: each its own.
+
+    draws: of the null distribution. resamples: behind the interval of ECE, 200 at most where there are many labels.
+    """
     rng = np.random.default_rng(seed)
     design = 1.0 if answers is None else design_effect(correct - p_correct, answers)
     s, p, n, right = _grouped(scores, p_correct, correct)
@@ -93,7 +97,12 @@ def calibration_drift(
         slope=_slope(p, n, right, design),
         slope_p_value=None if slope is None else _two_sided(slope / np.sqrt(design), null[:, 1]),
         ece=bootstrap_interval(
-            ece, p_correct, correct, n=200 if len(correct) > _MANY else 1000, seed=seed, groups=answers
+            ece,
+            p_correct,
+            correct,
+            n=min(resamples, 200) if len(correct) > _MANY else resamples,
+            seed=seed,
+            groups=answers,
         ),
         reliability=reliability_table(p_correct, correct),
         design_effect=design,

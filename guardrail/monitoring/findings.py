@@ -79,6 +79,9 @@ class Monitoring:
         out = asdict(self)
         for period in out["periods"]:
             period["start"] = period["start"].isoformat()
+        if self.calibration is not None:
+            bins = [b._asdict() | {"accuracy": asdict(b.accuracy)} for b in self.calibration.reliability]
+            out["calibration"]["reliability"] = bins
         return {"kind": "guardrail monitor", "version": 1, **out}
 
 
