@@ -31,7 +31,6 @@ from guardrail.calibration.metrics import (
     reliability_table,
 )
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, pool_adjacent_violators
-from guardrail.calibration.record import shrunk
 from guardrail.monitoring.reference import Reference
 
 DRAWS = 999
@@ -122,18 +121,22 @@ def refitted(scores: Floats, n: Floats, right: Floats, at: Floats) -> Floats:
     The same numbers, many times faster, for it is called for every draw.
     """
     starts = isotonic_regression(right / n, weights=n, increasing=False).blocks[:-1]
-    blocks = [(int(stop), int(size), int(k)) for stop, size, k in zip(
-        np.append(starts[1:], len(n)), np.add.reduceat(n, starts), np.add.reduceat(right, starts), strict=True
-    )]  # fmt: skip
+    sizes, k = np.add.reduceat(n, starts), np.add.reduceat(right, starts)
     base = float(right.sum() / n.sum())
     for pseudo in (0.0, PSEUDO_ANSWERS):
-        pooled = pool_adjacent_violators([b[1] for b in blocks], [b[2] for b in blocks], pseudo, base)
-        blocks = [(blocks[stop - 1][0], size, k) for stop, size, k in pooled]
-    sizes = np.array([b[1] for b in blocks])
-    p = np.array([shrunk(size, k, base, PSEUDO_ANSWERS) for _, size, k in blocks])
+        if (np.diff(_shrunk(sizes, k, base, pseudo)) >= 0).any():
+            pooled = pool_adjacent_violators(sizes.tolist(), k.tolist(), pseudo, base)
+            sizes, k = (np.array([block[i] for block in pooled], dtype=np.float64) for i in (1, 2))
+    p = _shrunk(sizes, k, base, PSEUDO_ANSWERS)
     stops = np.cumsum(sizes)
     middle = (2 * stops - sizes - 1) // 2  # ranks of the medians, from 0
     out: Floats = np.interp(at, scores[np.searchsorted(np.cumsum(n), middle, side="right")], p)
+    return out
+
+
+def _shrunk(n: Floats, right: Floats, base: float, pseudo: float) -> Floats:
+    """`guardrail.calibration.record.shrunk` for many blocks."""
+    out: Floats = (right + pseudo * base) / (n + pseudo)
     return out
 
 
@@ -142,11 +145,18 @@ def _null(reference: Reference, s: Floats, p: Floats, n: Floats, rng: np.random.
     truth = reference.calibrator.probabilities(calibrated)
     out = np.zeros((draws, 3))
     for i in range(draws):
-        again = refitted(calibrated, sizes, rng.binomial(sizes.astype(np.int64), truth).astype(np.float64), s)
-        right = rng.binomial(n.astype(np.int64), p).astype(np.float64)
+        again = refitted(calibrated, sizes, _drawn(rng, sizes, truth), s)
+        right = _drawn(rng, n, p)
         gap, slope = _statistics(again, n, right)
         out[i] = gap, 0.0 if slope is None else slope, (right.sum() - (n * again).sum()) / n.sum()
     return out
+
+
+def _drawn(rng: np.random.Generator, n: Floats, p: Floats) -> Floats:
+    """How many of n are right at each score, (m,)."""
+    if n.max() == 1:  # the usual case, and much faster so
+        return (rng.random(len(n)) < p).astype(np.float64)
+    return rng.binomial(n.astype(np.int64), p).astype(np.float64)
 
 
 def _statistics(p: Floats, n: Floats, right: Floats) -> tuple[float, float | None]:
@@ -166,18 +176,25 @@ def _slope(p: Floats, n: Floats, right: Floats, design: float) -> Estimate | Non
     x = logit(p)
     if np.ptp(x) < 1e-9:
         return None
-    design_matrix = np.stack([np.ones_like(x), x - x.mean()])  # (2, m)
+    columns = np.stack([np.ones_like(x), x - x.mean()])  # (2, m)
+
+    def likelihood(beta: Floats) -> float:
+        at = beta @ columns
+        return float((right * at - n * np.logaddexp(0, at)).sum())
+
     beta = np.array([0.0, 1.0])
-    for _ in range(50):
-        q = expit(beta @ design_matrix)
-        information = (design_matrix * (n * q * (1 - q))) @ design_matrix.T
+    for _ in range(100):
+        q = expit(beta @ columns)
+        information = (columns * (n * q * (1 - q))) @ columns.T
         if np.linalg.cond(information) > 1e12:
             return None
-        step = np.linalg.solve(information, design_matrix @ (right - n * q))
-        beta = beta + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
+        step = np.linalg.solve(information, columns @ (right - n * q))
+        if np.abs(step).max() < 1e-8:
             half = float(ndtri(0.975) * np.sqrt(np.linalg.inv(information)[1, 1] * design))
             return Estimate(float(beta[1]), float(beta[1]) - half, float(beta[1]) + half, int(n.sum()))
+        while np.abs(step).max() > 1e-8 and likelihood(beta + step) < likelihood(beta):
+            step = step / 2  # Newton overshoots where confidences are extreme
+        beta = beta + step
     return None
 
 

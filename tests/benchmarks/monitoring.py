@@ -1,4 +1,4 @@
-"""False alarms and power of `guardrail monitor`, by simulation: python tests/monitoring/simulation.py
+"""False alarms and power of `guardrail monitor`, by simulation: python -m tests.benchmarks.monitoring
 
 Prints the tables of docs/monitor.md. A calibration of n answers is drawn and a calibrator fitted; a log is drawn from the same
 population or from a shifted one; every test is made as `monitor` makes it.
@@ -25,7 +25,7 @@ def right(score, slope=1.5, at_zero=0.0):
     return 1 / (1 + np.exp(slope * score - at_zero))
 
 
-def one(rng, *, n, log, labels, slope=1.5, shift=0.0, worse=0.0, steeper=1.0, ties=None, draws=399):
+def one(rng, *, n, log, labels, slope=1.5, shift=0.0, worse=0.0, steeper=1.0, ties=None, draws=199):
     """The corrected p-values of one log. shift: of the scores, in standard deviations. worse: of the log odds of being
     right. steeper: factor on their slope. ties: distinct scores; None: all are distinct."""
 
@@ -90,7 +90,7 @@ CASES = {
 }
 
 if __name__ == "__main__":
-    times = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    times = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     for title, options in CASES.items():
         found = ", ".join(f"{name} {rate:.3f}" for name, rate in rates(times, **options).items())
         print(f"{title:38} {found}", flush=True)
