@@ -53,6 +53,13 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "19_monitor.py": [
+        "3 lines, no text in them",
+        "too few data",
+        "more scored answers",
+        "drift: recalibrate",
+        "scores: the model is less sure",
+    ],
 }
 
 
