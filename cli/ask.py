@@ -43,6 +43,11 @@ def ask(
         Path | None,
         typer.Option(metavar="DIR|FILE", help="Texts to search when the policy says retrieve: .txt, .md or .jsonl."),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the verdict for `guardrail monitor`: numbers and names, no texts."),
+    ] = None,
+    log_text: Annotated[bool, typer.Option("--log-text", help="With --log: the question and the texts, too.")] = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
@@ -56,6 +61,7 @@ def ask(
     from guardrail.cli.claims import check_page
 
     from guardrail.policy import Policy
+    from guardrail.verdict_log import VerdictLog
 
     if question == "-":
         try:
@@ -71,6 +77,9 @@ def ask(
         raise DataError(f"policy {chosen.name!r} does not look at claims; add --claims, or take --policy per_claim")
     if html is not None:
         check_page(html)
+    if log_text and log is None:
+        raise DataError("--log-text needs --log FILE, the file to append to")
+    observers = [VerdictLog(log, text=log_text)] if log is not None else []  # a file that cannot be written shows now
     if retriever is not None and not retriever.exists():
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
     from guardrail.cli import runtime
@@ -100,6 +109,7 @@ def ask(
         calibrator=fitted,
         calibrator_name=str(calibrator),
         retriever=index,
+        observers=observers,
         claims=extractor_by_name(extractor, local) if claims else None,
         claim_calibrator=fitted_on_claims,
         claim_calibrator_name=str(claim_calibrator),

@@ -11,7 +11,7 @@ import sys
 from typing import Annotated
 
 import typer
-from guardrail.cli import ask, bench, calibrate, demo, evaluate, model, policy, score, sps, tune
+from guardrail.cli import ask, bench, calibrate, demo, evaluate, model, monitor, policy, score, sps, tune
 
 from guardrail import __version__
 from guardrail.errors import GuardrailError
@@ -31,6 +31,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("tune")(tune.tune)
 app.command("sps")(sps.sps)
+app.command("monitor")(monitor.monitor)
 app.add_typer(policy.app, name="policy")
 app.add_typer(model.app, name="model")
 
@@ -55,7 +56,8 @@ def _global_options(
 def main() -> None:
     """Run the command line.
 
-    Exit code 0; 1 for a mistake or a failed row, 2 for wrong usage, 3 for a target that `tune` cannot reach, 130 for Ctrl-C.
+    Exit code 0; 1 for a mistake or a failed row, 2 for wrong usage, 3 for a target that `tune` cannot reach, 4 for
+    drift that `monitor` finds, 130 for Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

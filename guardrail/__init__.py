@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from guardrail.policy import Policy
     from guardrail.scoring.hybridgrad import HybridGradScorer
     from guardrail.scoring.profile import Profile
+    from guardrail.verdict_log import VerdictLog
 
 _LAZY = {
     "Guard": "guardrail.guard",
@@ -64,6 +65,7 @@ _LAZY = {
     "Policy": "guardrail.policy",
     "Profile": "guardrail.scoring.profile",
     "SentenceClaims": "guardrail.claims",
+    "VerdictLog": "guardrail.verdict_log",
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.actions",
 }
@@ -101,6 +103,7 @@ __all__ = [
     "UnscoredError",
     "UnsupportedModelError",
     "Verdict",
+    "VerdictLog",
     "load_model",
     "load_retriever",
 ]

@@ -34,6 +34,7 @@ from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_m
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, Block, MetricRecord, Record
+from guardrail.calibration.sketch import Sketch, sketch_of
 from guardrail.errors import CalibrationError, NotFittedError
 from guardrail.files import write_whole
 from guardrail.types import Confidence, Score
@@ -68,6 +69,7 @@ class IsotonicCalibrator:
         seed: int = 0,
         unit: Unit = "answer",
         groups: ArrayLike | None = None,
+        unscored: int | None = None,
     ) -> Self:
         """Fit on scores, shape (n,), and booleans, shape (n,), True where the answer is right.
 
@@ -76,6 +78,7 @@ class IsotonicCalibrator:
         answers, only a cross-validation that repeats the choice is honest. unit: what a score is about. groups, shape (n,):
         which answer a claim comes from; its claims then share a fold, and metrics' intervals count answers. The curve's own
         interval takes claims as independent, which is narrower than the truth where those of one answer are alike.
+        unscored: how many more there were that got no score; only kept, for `guardrail monitor`.
 
         Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are
         unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
@@ -109,6 +112,7 @@ class IsotonicCalibrator:
             blocks=fit_blocks(s, c),
             metrics={k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
             provenance=provenance,
+            sketch=sketch_of(s, unscored=unscored),
         )
         self._curve = Curve.through(self._record.blocks)
         return self
@@ -162,6 +166,11 @@ class IsotonicCalibrator:
     def blocks(self) -> tuple[Block, ...]:
         """The fit's blocks, by ascending score: falling p_correct."""
         return _fitted(self._record, "blocks").blocks
+
+    @property
+    def sketch(self) -> Sketch | None:
+        """The distribution of the fit's scores; None in files that were written before it was kept."""
+        return _fitted(self._record, "sketch").sketch
 
     @property
     def digest(self) -> str:

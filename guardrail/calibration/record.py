@@ -1,11 +1,12 @@
 """The calibrator's JSON file, its numbers checked against each other. Knows nothing about how they are fitted."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from guardrail.calibration.provenance import Provenance, Unit
+from guardrail.calibration.sketch import Sketch
 
 MIN_POINTS = 30
 MIN_OF_EACH = 5
@@ -56,6 +57,15 @@ class Record(BaseModel):
     blocks: Annotated[tuple[Block, ...], Field(min_length=1)]
     metrics: dict[str, MetricRecord]
     provenance: Provenance | None
+    sketch: Sketch | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
+        out: dict[str, Any] = write(self)
+        if self.sketch is None:
+            del out["sketch"]
+        return out
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -80,6 +90,8 @@ class Record(BaseModel):
                 raise ValueError(f"blocks.{i}: scores must ascend from block to block")
             if a.p_correct < b.p_correct or a.low < b.low or a.high < b.high:
                 raise ValueError(f"blocks.{i}: p_correct, low and high must not rise with the score")
+        if self.sketch and (self.sketch.at_or_below[-1], self.sketch.scores[-1]) != (self.n, self.blocks[-1].last):
+            raise ValueError("the sketch does not end at n and at the last block's last score")
         return self
 
 

@@ -6,9 +6,24 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.errors import CalibrationError
 
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import ModelIdentity, Unit
+
+
+PREFIX = "shipped:"
+"""How the names of shipped calibrators begin."""
+
+
+def shipped_by_name(name: str) -> IsotonicCalibrator:
+    """The calibrator of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for a name that is none."""
+    folder = resources.files("guardrail.data").joinpath("calibrators")
+    names = {PREFIX + f.name.removesuffix(".json"): f for f in folder.iterdir() if f.name.endswith(".json")}
+    if name not in names:
+        raise CalibrationError(f"no calibrator {name!r} is shipped; there are: {', '.join(sorted(names))}")
+    with resources.as_file(names[name]) as path:
+        return IsotonicCalibrator.load(path)
 
 
 def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str, IsotonicCalibrator] | None:
@@ -23,5 +38,5 @@ def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str
                 model.dtype,
                 model.chat_template,
             ):
-                return f"shipped:{file.name.removesuffix('.json')}", calibrator
+                return f"{PREFIX}{file.name.removesuffix('.json')}", calibrator
     return None

@@ -118,6 +118,7 @@ def fit_calibrator(
         correct,
         unit=sample.unit,
         metrics=metrics,
+        unscored=left_out.get("unscored"),
         provenance=_provenance(
             local,
             HybridGradScorer.name,

@@ -55,6 +55,13 @@ EXPECTED = {
     ],
     "16_bench.py": ["hybridgrad   AUROC 0.", "g-nll        AUROC 0.", "paragrad     AUROC 0."],
     "17_sps.py": ["  -4 <|im_start|>", "chat template: -4", "Tokyo", "not calibrated"],
+    "19_monitor.py": [
+        "3 lines, no text in them",
+        "too few data",
+        "more scored answers",
+        "drift: recalibrate",
+        "scores: the model is less sure",
+    ],
 }
 
 

@@ -1,0 +1,81 @@
+"""`guardrail monitor`: a log of verdicts against the calibration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from guardrail.cli import options
+
+DRIFT = 4
+"""Exit code where there is drift, so that a scheduler can act on it."""
+
+
+def monitor(
+    log: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOG.jsonl",
+            help="Verdicts, one a line, as `guardrail ask --log` and VerdictLog write them; - reads stdin.",
+        ),
+    ],
+    calibrator: Annotated[
+        str,
+        typer.Option(
+            "--calibrator", "-c", metavar="FILE|shipped:NAME", help="The one that the verdicts were made with."
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help='Who was right: rows of {"id", "correct"}, of a claim with "claim": 0.'),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", "-p", metavar="NAME|FILE", help="Count this policy's decisions, against its promise."),
+    ] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Take only so many lines, the last ones.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Take only lines from then on; without an offset in UTC.")
+    ] = None,
+    calibrated_only: Annotated[
+        bool, typer.Option("--calibrated-only", help="Leave out answers asked otherwise than in the calibration.")
+    ] = False,
+    false_alarms: Annotated[
+        float, typer.Option(help="Chance of an alarm without drift, all tests together, for each look.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws behind p-values and intervals.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Have scores, confidences or errors drifted since the calibration? Exit code 4 says that they have.
+
+    Loads no model. Without labels only the scores can be compared.
+    """
+    from guardrail.cli import runtime
+    from guardrail.cli.monitoring import show
+
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import PREFIX, shipped_by_name
+    from guardrail.monitoring import monitor as compare
+    from guardrail.monitoring.entries import moment
+    from guardrail.policy import Policy
+
+    fitted = shipped_by_name(calibrator) if calibrator.startswith(PREFIX) else IsotonicCalibrator.load(calibrator)
+    found = compare(
+        log,
+        fitted,
+        policy=Policy.load(policy) if policy else None,
+        labelled=labels,
+        last=last,
+        since=moment(since, "--since") if since else None,
+        calibrated_only=calibrated_only,
+        false_alarms=false_alarms,
+        seed=seed,
+    )
+    if as_json:
+        typer.echo(json.dumps({"log": log, "calibrator": calibrator, **found.to_dict()}, allow_nan=False))
+    else:
+        show(runtime.console(), found)
+    if found.drift:
+        raise typer.Exit(DRIFT)
