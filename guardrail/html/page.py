@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import platform
 import re
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from guardrail.html.palette import INK, LINK, LOOKS, MUTED, PAGE, PANEL
+from guardrail.html.palette import FIRST, INK, LINK, LOOKS, MUTED, PAGE, PANEL, SECOND
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls; a tab and a line feed are what they are
@@ -52,6 +54,17 @@ def page(template: str, *, style: str, script: str = "", **values: Any) -> str:
     return _environment().get_template(template).render(css=css, js=js, csp=Markup("; ".join(policy)), **values)
 
 
+def versions_here() -> str:
+    """The versions that a page is made with: of guardrail, torch, transformers and Python."""
+    found = []
+    for name, package in (("guardrail", "hybridgrad-guardrail"), ("torch", "torch"), ("transformers", "transformers")):
+        try:
+            found.append(f"{name} {version(package)}")
+        except PackageNotFoundError:  # guardrail run from a folder, without being installed
+            continue
+    return ", ".join([*found, f"Python {platform.python_version()}"])
+
+
 def _finalize(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -81,7 +94,7 @@ def _colours() -> str:
     """The palette as CSS custom properties, dark where the reader's system is."""
 
     def properties(mode: str) -> str:
-        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK}
+        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK, "first": FIRST, "second": SECOND}
         plain = [f"--{name}: {colours[mode]};" for name, colours in named.items()]
         return " ".join(plain + [f"--{look.slug}: {getattr(look, mode)};" for look in LOOKS.values()])
 
