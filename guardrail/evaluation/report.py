@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -63,6 +63,20 @@ class PolicyCheck:
     error_shown: Estimate | None
     promises: tuple[PromiseCheck, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "policy": self.outcome.policy,
+            "actions": dict(self.outcome.actions),
+            "coverage": asdict(self.outcome.coverage),
+            "error": asdict(self.error) if self.error else None,
+            "error_shown": asdict(self.error_shown) if self.error_shown else None,
+            "promises": [
+                {"what": p.what, "max_error": p.promise.max_error, "verdict": p.verdict, "own_data": p.own_data}
+                for p in self.promises
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RiskCurve:
@@ -111,6 +125,21 @@ class Report:
     @property
     def unscored(self) -> int:
         return len(self.answers.records) - len(self.correct)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: every figure; not the answers, nor the curve's points."""
+        return {
+            "n": len(self.correct),
+            "unscored": self.unscored,
+            "out_of_range": self.out_of_range,
+            **{name: asdict(e) for name, e in self.metrics.items()},
+            "undefined": self.undefined,
+            "own_ece": asdict(self.own_ece) if self.own_ece else None,
+            "aurc_random": self.curve.aurc_random,
+            "aurc_oracle": self.curve.aurc_oracle,
+            "error_unguarded": asdict(self.error_unguarded),
+            "policies": [check.to_dict() for check in self.policies],
+        }
 
 
 def report(

@@ -17,7 +17,7 @@ from guardrail.evaluation.run_answers import RunAnswers
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
 from guardrail.html.report_figures import Figure, bench_figure, reliability_figure, risk_figure, score_figure
-from guardrail.html.report_words import cautions, count, estimate, percent, percent_estimate, policy, promise, ranking
+from guardrail.html.report_words import cautions, count, estimate, percent, percent_estimate, policy, promise, summary
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
@@ -62,7 +62,7 @@ def report_page(
         title=title or f"How far to trust {origin.model.name}",
         model=origin.model.name,
         data=run.path.name,
-        summary=_summary(report, run),
+        summary=summary(report, run),
         key_figures=_key_figures(report),
         policies=[_policy_words(report, i) for i in range(len(report.policies))],
         cautions=cautions(report, run, origin, others),
@@ -83,26 +83,6 @@ class _Group:
     rows: tuple[tuple[Example, str, str, str, str], ...]
 
 
-def _summary(report: Report, run: RunAnswers) -> tuple[str, ...]:
-    accuracy, records = report.metrics["accuracy"], report.answers.records
-    lines = [
-        f"{count(len(records), 'question')}, answered greedily and graded by the rule {run.grader!r}. Of the scored answers "
-        f"{percent_estimate(accuracy)} are right.",
-    ]
-    if auroc := report.metrics.get("auroc"):
-        lines.append(
-            f"{ranking(report)}. Given one right and one wrong answer, the right one has the higher confidence in "
-            f"{percent(auroc.value)} of such pairs; 50 % would be chance."
-        )
-    if ece := report.metrics.get("ece"):
-        before = f"; for the model's own probability it is {estimate(report.own_ece)}" if report.own_ece else ""
-        lines.append(
-            f"What is said and what is right differ by {percent(ece.value).removesuffix(' %')} percentage points on average "
-            f"(ECE {estimate(ece)}){before}."
-        )
-    return tuple(lines)
-
-
 def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     """Name, value, interval or remark."""
     found = [("questions", str(len(report.answers.records)), f"{report.unscored} without a score")]
@@ -111,7 +91,7 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
         if e is None:
             found.append((title, "undefined", "all are right, or all wrong" if name == "auroc" else ""))
         else:
-            low = shown(e.low).removesuffix(" %")
+            low = shown(e.low).removesuffix("\u00a0%")
             found.append((title, shown(e.value), f"{low} to {shown(e.high)}, n = {e.n}"))
     return found
 

@@ -46,8 +46,8 @@ def reliability_figure(report: Report) -> Figure:
     finding = calibration(report)
     rows = [*_bins("calibrated", report.reliability), *_bins("own", report.own_reliability)]
     reading = [
-        "Each point is a bin of answers with about the same confidence: right of the diagonal more was said than was right, left of it "
-        "less. With 95 % intervals, about one bin in twenty misses the diagonal by chance.",
+        "Each point is a bin of answers with about the same confidence. Below the diagonal the confidence is too high, above it too low. "
+        "With 95 % intervals, about one bin in twenty misses the diagonal by chance.",
     ]
     if report.own_ece is not None:
         reading.append(
@@ -62,7 +62,7 @@ def reliability_figure(report: Report) -> Figure:
         finding,
         (reliability_diagram("reliability-chart", finding, _described(rows), report.reliability, report.own_reliability),),
         tuple(reading),
-        (Table("Reliability, bin by bin", ("bin", "series", "mean said", "right, 95 % interval", "answers"), tuple(rows)),),
+        (Table("Reliability, bin by bin", ("bin", "series", "mean stated", "right, 95 % interval", "answers"), tuple(rows)),),
     )
 
 
@@ -71,8 +71,8 @@ def risk_figure(report: Report) -> Figure:
     at = _at_coverage(report, SUREST)
     scored = len(report.correct)
     finding = (
-        f"Of the surest {percent(curve.coverage[at])} of the questions {percent_estimate(_risk(report, at))} are answered wrongly, "
-        f"of all scored ones {percent(curve.aurc_random)}"
+        f"Among the surest {percent(curve.coverage[at])} of the questions, {percent_estimate(_risk(report, at))} are answered wrongly; "
+        f"among all that have a score, {percent(curve.aurc_random)}"
     )
     points = []
     for check in report.policies:
@@ -81,7 +81,7 @@ def risk_figure(report: Report) -> Figure:
         if check.error:
             points.append(Point(f"policy {name}: answered", done.answered.value, check.error, promises.get("answered")))
         if check.error_shown and done.actions["hedge"]:
-            points.append(Point(f"policy {name}: or hedged", done.coverage.value, check.error_shown, promises.get("shown")))
+            points.append(Point(f"policy {name}: answered or hedged", done.coverage.value, check.error_shown, promises.get("shown")))
     rows = []
     for share in np.linspace(1 / _STEPS, 1, _STEPS).tolist():
         i = _at_coverage(report, share)

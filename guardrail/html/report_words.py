@@ -18,19 +18,22 @@ def estimate(e: Estimate) -> str:
     return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
+_NARROW = "\u00a0%"  # the number and its unit stay on one line
+
+
 def percent(share: float) -> str:
     """`7.1 %`; ends only where it is exactly so: `0 %`, `100 %`, else `< 0.1 %`, `> 99.9 %`."""
     text = f"{100 * share:.1f}"
     if text == "0.0" and share > 0:
-        return "< 0.1 %"
+        return f"<\u00a00.1{_NARROW}"
     if text == "100.0" and share < 1:
-        return "> 99.9 %"
-    return f"{text.removesuffix('.0') if share in (0, 1) else text} %"
+        return f">\u00a099.9{_NARROW}"
+    return f"{text.removesuffix('.0') if share in (0, 1) else text}{_NARROW}"
 
 
 def percent_estimate(e: Estimate) -> str:
     """`7.1 % (4.0 to 12.0 %)`."""
-    return f"{percent(e.value)} ({percent(e.low).removesuffix(' %')} to {percent(e.high)})"
+    return f"{percent(e.value)} ({percent(e.low).removesuffix(_NARROW)} to {percent(e.high)})"
 
 
 def count(n: int, what: str) -> str:
@@ -52,18 +55,39 @@ def ranking(report: Report) -> str:
 
 
 def agreement(bins: Sequence[ReliabilityBin]) -> tuple[int, int]:
-    """Bins in which the mean of what was said lies within the interval of what was right, and all bins."""
+    """Bins in which the mean stated confidence lies within the interval of what was right, and all bins."""
     return sum(b.accuracy.low <= b.mean_p <= b.accuracy.high for b in bins), len(bins)
 
 
 def calibration(report: Report) -> str:
-    """Whether said and seen agree, by counting bins; the size of the difference is ECE's."""
+    """Whether stated and seen agree, by counting bins; the size of the difference is ECE's."""
     good, bins = agreement(report.reliability)
     ece = report.metrics.get("ece")
     figures = f"; ECE {estimate(ece)}" if ece else ""
     if good == bins:
-        return f"What is said agrees with what is right in {'the one bin' if bins == 1 else f'all {bins} bins'}{figures}"
-    return f"What is said agrees with what is right in {good} of {bins} bins{figures}"
+        return f"Stated confidence agrees with the share that is right in {'the one bin' if bins == 1 else f'all {bins} bins'}{figures}"
+    return f"Stated confidence agrees with the share that is right in {good} of {bins} bins{figures}"
+
+
+def summary(report: Report, run: RunAnswers) -> tuple[str, ...]:
+    """The report in a few sentences."""
+    accuracy, records = report.metrics["accuracy"], report.answers.records
+    lines = [
+        f"{count(len(records), 'question')}, answered greedily and graded by the rule {run.grader!r}. Of the scored answers "
+        f"{percent_estimate(accuracy)} are right.",
+    ]
+    if auroc := report.metrics.get("auroc"):
+        lines.append(
+            f"{ranking(report)}. Given one right and one wrong answer, the right one has the higher confidence in "
+            f"{percent(auroc.value)} of such pairs; 50\u00a0% would be chance."
+        )
+    if ece := report.metrics.get("ece"):
+        before = f", against {estimate(report.own_ece)} for the model's own probability" if report.own_ece else ""
+        lines.append(
+            f"Stated confidence and the share that is right differ by {100 * ece.value:.1f} percentage points on average: "
+            f"ECE {estimate(ece)}{before}."
+        )
+    return tuple(lines)
 
 
 def promise(check: PromiseCheck) -> str:

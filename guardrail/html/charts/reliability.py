@@ -1,4 +1,4 @@
-"""The reliability diagram: what was said against what was right, bin by bin, and how many answers each bin has."""
+"""The reliability diagram: stated confidence against the share that was right, bin by bin, and how many answers a bin has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reliability_diagram(
     calibrated: Sequence[ReliabilityBin],
     own: Sequence[ReliabilityBin] = (),
 ) -> Markup:
-    """Points (mean of what was said, share that was right) with the interval of the share; on the diagonal both agree.
+    """Points (mean stated confidence, share that was right) with the interval of the share; on the diagonal both agree.
 
     own: the same for the model's own probability, as open diamonds. Below: answers in each bin, from the same left edge, full for
     the first and hatched for the second. title, description: for a screen reader; slug: unique on the page.
@@ -43,13 +43,13 @@ def reliability_diagram(
         *y_axis(y, LEFT, RIGHT, "share of answers that were right, 95 % interval"),
         *(line("grid", x(t), top, x(t), bottom) for t in x.ticks()),
         polyline("reference", [(x(0), y(0)), (x(1), y(1))]),
-        words("note", x(0.99), y(0.93), "said = seen", "end"),
+        words("note", x(0.9), y(0.95), "stated = right", "end"),
         *_points(own, x, y, "diamond", "ring s2", "whisker s2 dashed"),
         *_points(calibrated, x, y, "circle", "dot s1", "whisker s1"),
         words("axis-title", 0, strip_top - 8, f"answers in each bin (highest bar: {most})"),
         *_bars(calibrated, x, counts, "full s1", 0 if own else None),
         *_bars(own, x, counts, "hatched s2", 1, fill=f"url(#{hatch})"),
-        *x_axis(x, strip_bottom, "probability of being right that was said", top=strip_top),
+        *x_axis(x, strip_bottom, "stated probability of being right", top=strip_top),
     ]
     return drawing(slug, title, description, WIDTH, strip_bottom + 36, marks)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), tuple(range(1, 10)))
+_ENOUGH = 4  # ticks of powers of ten alone are the plainest, where there are so many
 _NARROW = 8.0  # a log axis that spans less than this factor has ticks like any other axis
 
 
@@ -33,7 +34,8 @@ def nice_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
-    """1, 2, 5, 10, 20, ... within [low, high], both above 0; powers of ten alone, or every second, where that is too many.
+    """Powers of ten in [low, high], both above 0; with 3, or 2 and 5, or all digits between where they are few; every second
+    or third where they are many.
 
     A range of less than a factor 8 has `nice_ticks`. Raises ValueError as `nice_ticks` does, and for low <= 0.
     """
@@ -42,12 +44,15 @@ def log_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     if high < _NARROW * low:
         return nice_ticks(low, high, most)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for mantissas in reversed(_MANTISSAS):
-        ticks = tuple(
-            v for e in range(first, last + 1) for m in mantissas if low <= (v := float(f"{m:g}e{e}")) <= high
-        )
+    found: tuple[float, ...] = ()
+    for mantissas in _MANTISSAS:
+        ticks = tuple(v for e in range(first, last + 1) for m in mantissas if low <= (v := float(f"{m:g}e{e}")) <= high)
         if 2 <= len(ticks) <= most:
-            return ticks
+            found = ticks
+        if len(found) >= _ENOUGH:
+            break
+    if found:
+        return found
     powers = [float(f"1e{e}") for e in range(first, last + 1) if low <= float(f"1e{e}") <= high]
     return tuple(powers[:: math.ceil(len(powers) / most)]) or nice_ticks(low, high, most)
 
