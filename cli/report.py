@@ -12,6 +12,7 @@ import typer
 from guardrail.cli import options
 
 if TYPE_CHECKING:
+    from guardrail.evaluation.bench_file import Bench
     from guardrail.evaluation.report import Report
     from guardrail.evaluation.run_answers import RunAnswers
 
@@ -20,18 +21,19 @@ def report(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN.jsonl", help="The run file of guardrail evaluate (--run) or tune: on questions the calibrator has not seen."
+            metavar="RUN.jsonl",
+            help="The run file of guardrail evaluate (--run) or tune: on questions the calibrator has not seen.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")],
     calibrator: options.Calibrator = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option("--policy", "-p", metavar="NAME|FILE", help="Repeatable: what it would have done, and what it promises."),
+        typer.Option(
+            "--policy", "-p", metavar="NAME|FILE", help="Repeatable: what it would have done, and what it promises."
+        ),
     ] = None,
-    bench: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="From guardrail bench: scorers compared.")
-    ] = None,
+    bench: Annotated[Path | None, typer.Option(metavar="FILE", help="From guardrail bench: scorers compared.")] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="The page's title. Default: it names the model.")] = "",
     as_json: options.Json = False,
@@ -78,15 +80,15 @@ def report(
     if as_json:
         typer.echo(json.dumps({"run": str(run), "calibrator": name, "grader": loaded.grader, **found.to_dict()}))
         return
-    _show(found, loaded, output)
+    _show(found, loaded, compared, output)
 
 
-def _show(value: Report, run: RunAnswers, output: Path) -> None:
+def _show(value: Report, run: RunAnswers, bench: Bench | None, output: Path) -> None:
     """The page in short, on the terminal."""
     from guardrail.cli.render import escape
     from guardrail.cli.runtime import console
 
-    from guardrail.html.report_words import cautions, policy, promise, summary
+    from guardrail.html.report_words import cautions, policy, promise, summary, unlike
 
     out = console()
     for line in summary(value, run):
@@ -96,6 +98,6 @@ def _show(value: Report, run: RunAnswers, output: Path) -> None:
         for one in check.promises:
             out.print(escape(promise(one)))
     if value.calibrator.provenance:
-        for line in cautions(value, run, value.calibrator.provenance):
+        for line in cautions(value, run, value.calibrator.provenance, unlike(run, bench)):
             out.print(f"note: {escape(line)}")
     out.print(f"written to {output}, {output.stat().st_size / 1024:.0f} KiB")

@@ -56,7 +56,9 @@ def examples_by_label(
             lot = random.Random(f"{seed} {label} {right}")  # noqa: S311: a lot that can be drawn again, no secret
             drawn += lot.sample(kind, min(each, len(kind)))
         share = wilson_interval(sum(bool(correct[i]) for i in members), len(members))
-        found.append(LabelExamples(label, share, tuple(_example(records[i], confidences[i], correct[i]) for i in drawn)))
+        found.append(
+            LabelExamples(label, share, tuple(_example(records[i], confidences[i], correct[i]) for i in drawn))
+        )
     return tuple(found)
 
 

@@ -94,7 +94,15 @@ def _colours() -> str:
     """The palette as CSS custom properties, dark where the reader's system is."""
 
     def properties(mode: str) -> str:
-        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK, "first": FIRST, "second": SECOND}
+        named = {
+            "ink": INK,
+            "muted": MUTED,
+            "page": PAGE,
+            "panel": PANEL,
+            "link": LINK,
+            "first": FIRST,
+            "second": SECOND,
+        }
         plain = [f"--{name}: {colours[mode]};" for name, colours in named.items()]
         return " ".join(plain + [f"--{look.slug}: {getattr(look, mode)};" for look in LOOKS.values()])
 

@@ -17,7 +17,17 @@ from guardrail.evaluation.run_answers import RunAnswers
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
 from guardrail.html.report_figures import Figure, bench_figure, reliability_figure, risk_figure, score_figure
-from guardrail.html.report_words import cautions, count, estimate, percent, percent_estimate, policy, promise, summary
+from guardrail.html.report_words import (
+    cautions,
+    count,
+    estimate,
+    percent,
+    percent_estimate,
+    policy,
+    promise,
+    summary,
+    unlike,
+)
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
@@ -49,10 +59,8 @@ def report_page(
     if origin is None:
         raise CalibrationError(f"{calibrator} does not say what it was fitted on; make it with guardrail calibrate")
     figures = [reliability_figure(report), risk_figure(report), score_figure(report)]
-    others = []
     if bench is not None:
         figures.append(bench_figure(bench))
-        others += _unlike(run, bench)
     if sps is not None:
         figures.append(sps)
     examples = examples_by_label(report.answers.records, report.confidences, report.answers.correct)
@@ -65,7 +73,7 @@ def report_page(
         summary=summary(report, run),
         key_figures=_key_figures(report),
         policies=[_policy_words(report, i) for i in range(len(report.policies))],
-        cautions=cautions(report, run, origin, others),
+        cautions=cautions(report, run, origin, unlike(run, bench)),
         figures=figures,
         groups=[_group(group) for group in examples],
         each=EACH,
@@ -86,7 +94,11 @@ class _Group:
 def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     """Name, value, interval or remark."""
     found = [("questions", str(len(report.answers.records)), f"{report.unscored} without a score")]
-    for name, title, shown in (("accuracy", "right", percent), ("auroc", "AUROC", "{:.3f}".format), ("ece", "ECE", "{:.3f}".format)):
+    for name, title, shown in (
+        ("accuracy", "right", percent),
+        ("auroc", "AUROC", "{:.3f}".format),
+        ("ece", "ECE", "{:.3f}".format),
+    ):
         e = report.metrics.get(name)
         if e is None:
             found.append((title, "undefined", "all are right, or all wrong" if name == "auroc" else ""))
@@ -99,28 +111,20 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
 def _policy_words(report: Report, i: int) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """Name, what it would have done, and what became of each promise with a slug of the verdict."""
     check = report.policies[i]
-    promises = tuple(
-        ("own" if p.own_data else p.verdict.replace(" ", "-"), promise(p)) for p in check.promises
-    )
+    promises = tuple(("own" if p.own_data else p.verdict.replace(" ", "-"), promise(p)) for p in check.promises)
     return check.outcome.policy, policy(check), promises
-
-
-def _unlike(run: RunAnswers, bench: Bench) -> list[str]:
-    """What the comparison of scorers does not share with the run."""
-    found = []
-    if bench.data.hash != run.data:
-        found.append(
-            f"The comparison of scorers is on other data ({bench.data.name}, {bench.data.hash[:12]}…) than the run ({run.data[:12]}…)."
-        )
-    if bench.grader != run.grader:
-        found.append(f"The comparison of scorers was graded by {bench.grader!r}, the run by {run.grader!r}.")
-    return found
 
 
 def _group(group: LabelExamples) -> _Group:
     rate = f"{count(group.right.n, 'answer')}, {percent_estimate(group.right)} right"
     rows = tuple(
-        (e, _cut(e.question), _cut(e.answer), _forms(e), probability(e.confidence) if e.confidence.label else e.confidence.reason)
+        (
+            e,
+            _cut(e.question),
+            _cut(e.answer),
+            _forms(e),
+            probability(e.confidence) if e.confidence.label else e.confidence.reason,
+        )
         for e in group.examples
     )
     return _Group(LOOKS[group.label], rate, rows)
@@ -139,16 +143,28 @@ def _forms(example: Example) -> str:
 
 
 def _provenance(
-    report: Report, run: RunAnswers, origin: Provenance, calibrator: str, bench: Bench | None, command: str, made: datetime
+    report: Report,
+    run: RunAnswers,
+    origin: Provenance,
+    calibrator: str,
+    bench: Bench | None,
+    command: str,
+    made: datetime,
 ) -> Mapping[str, Sequence[tuple[str, str]]]:
     """Heading -> names and values: enough to make every number again."""
     model, asked = run.header.model, run.header.asking
     hidden = {"semgrad_quantiles", "paragrad_quantiles"}
-    options = ", ".join(f"{k} {v}" for k, v in origin.profile.items() if k not in hidden and not isinstance(v, (list, dict)))
+    options = ", ".join(
+        f"{k} {v}" for k, v in origin.profile.items() if k not in hidden and not isinstance(v, (list, dict))
+    )
     parts: dict[str, list[tuple[str, str]]] = {
         "Run": [
             ("file", str(run.path)),
-            ("questions", f"{len(run.rows)}, SHA-256 {run.data}" + ("" if run.complete else ", not all of those it was begun for")),
+            (
+                "questions",
+                f"{len(run.rows)}, SHA-256 {run.data}"
+                + ("" if run.complete else ", not all of those it was begun for"),
+            ),
             ("model", f"{origin.model.name} ({model.get('architecture', 'unknown')}, {model.get('dtype', 'unknown')})"),
             ("weights", model.get("weights", "unknown")),
             ("chat template", model.get("chat_template", "unknown")),
@@ -160,7 +176,10 @@ def _provenance(
         "Calibrator": [
             ("file", calibrator),
             ("SHA-256", report.calibrator.digest),
-            ("fitted on", f"{count(origin.n, 'answer')}, {percent(origin.accuracy)} right, SHA-256 of the questions {origin.data}"),
+            (
+                "fitted on",
+                f"{count(origin.n, 'answer')}, {percent(origin.accuracy)} right, SHA-256 of the questions {origin.data}",
+            ),
             ("scorer", f"{origin.scorer} ({options})" if options else origin.scorer),
             ("grader", origin.grader),
             ("made", f"{origin.created}: {origin.command}"),
@@ -181,8 +200,11 @@ def _provenance(
         ("command", command or "not told"),
         ("made", made.strftime("%Y-%m-%d %H:%M %Z").strip()),
         ("versions", versions_here()),
-        ("intervals", "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
-                      "bootstrap, 1000 draws, seed 0."),  # fmt: skip
+        (
+            "intervals",
+            "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
+            "bootstrap, 1000 draws, seed 0.",
+        ),  # fmt: skip
     ]
     return parts
 

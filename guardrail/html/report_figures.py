@@ -60,9 +60,19 @@ def reliability_figure(report: Report) -> Figure:
         "reliability",
         "Reliability",
         finding,
-        (reliability_diagram("reliability-chart", finding, _described(rows), report.reliability, report.own_reliability),),
+        (
+            reliability_diagram(
+                "reliability-chart", finding, _described(rows), report.reliability, report.own_reliability
+            ),
+        ),
         tuple(reading),
-        (Table("Reliability, bin by bin", ("bin", "series", "mean stated", "right, 95 % interval", "answers"), tuple(rows)),),
+        (
+            Table(
+                "Reliability, bin by bin",
+                ("bin", "series", "mean stated", "right, 95 % interval", "answers"),
+                tuple(rows),
+            ),
+        ),
     )
 
 
@@ -81,7 +91,11 @@ def risk_figure(report: Report) -> Figure:
         if check.error:
             points.append(Point(f"policy {name}: answered", done.answered.value, check.error, promises.get("answered")))
         if check.error_shown and done.actions["hedge"]:
-            points.append(Point(f"policy {name}: answered or hedged", done.coverage.value, check.error_shown, promises.get("shown")))
+            points.append(
+                Point(
+                    f"policy {name}: answered or hedged", done.coverage.value, check.error_shown, promises.get("shown")
+                )
+            )
     rows = []
     for share in np.linspace(1 / _STEPS, 1, _STEPS).tolist():
         i = _at_coverage(report, share)
@@ -90,7 +104,11 @@ def risk_figure(report: Report) -> Figure:
             rows.append(row)
     aurc = report.metrics.get("aurc")
     tables = [
-        Table("Error by coverage", ("coverage", "confidence from", "wrong among answered, exact 95 % interval"), tuple(rows)),
+        Table(
+            "Error by coverage",
+            ("coverage", "confidence from", "wrong among answered, exact 95 % interval"),
+            tuple(rows),
+        ),
         Table(
             "Area under the curve",
             ("order", "AURC (lower is better)"),
@@ -133,7 +151,11 @@ def score_figure(report: Report) -> Figure:
         if right or wrong
     )
     blocks = tuple(
-        (f"{b.first:.4g} to {b.last:.4g}", f"{b.p_correct:.3f} ({b.low:.3f} to {b.high:.3f})", f"{b.n_correct} of {b.n}")
+        (
+            f"{b.first:.4g} to {b.last:.4g}",
+            f"{b.p_correct:.3f} ({b.low:.3f} to {b.high:.3f})",
+            f"{b.n_correct} of {b.n}",
+        )
         for b in report.calibrator.blocks
     )
     reading = (
@@ -228,7 +250,8 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 
 def _bins(series: str, bins: Sequence[ReliabilityBin]) -> list[tuple[str, ...]]:
     return [
-        (f"{b.low:.1f} to {b.high:.1f}", series, f"{b.mean_p:.3f}", estimate(b.accuracy), str(b.accuracy.n)) for b in bins
+        (f"{b.low:.1f} to {b.high:.1f}", series, f"{b.mean_p:.3f}", estimate(b.accuracy), str(b.accuracy.n))
+        for b in bins
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.provenance import Provenance
+from guardrail.evaluation.bench_file import Bench
 from guardrail.evaluation.report import PolicyCheck, PromiseCheck, Report
 from guardrail.evaluation.run_answers import RunAnswers
 
@@ -93,9 +94,13 @@ def summary(report: Report, run: RunAnswers) -> tuple[str, ...]:
 def promise(check: PromiseCheck) -> str:
     """Whether a promise held on the run, with the counts."""
     p = check.promise
-    said = f"at most {percent(p.max_error)} of {check.what} answers wrong"
+    among = {
+        "answered": "the answers that it gives as they are",
+        "shown": "the answers that it gives, hedged ones included",
+    }
+    said = f"at most {percent(p.max_error)} of {among[check.what]} are wrong"
     if check.error is None:
-        return f"Promised: {said}. On this run nothing is {check.what}, so nothing can be said of it."
+        return f"Promised: {said}. On this run there are none, so nothing can be said of it."
     wrong = round(check.error.value * check.error.n)
     seen = f"{wrong} of {check.error.n} wrong, {percent_estimate(check.error)}, exact 95 % interval"
     verdict = {
@@ -112,7 +117,10 @@ def policy(check: PolicyCheck) -> str:
     """What a policy would have done, without a retriever."""
     done = check.outcome
     n = sum(done.actions.values())
-    parts = [f"{done.actions[a]} {word}" for a, word in (("answer", "answered"), ("hedge", "hedged"), ("abstain", "withheld"))]
+    parts = [
+        f"{done.actions[a]} {word}"
+        for a, word in (("answer", "answered"), ("hedge", "hedged"), ("abstain", "withheld"))
+    ]
     text = f"Of {count(n, 'question')}: {', '.join(parts)}"
     if check.error is not None:
         text += f". Wrong among answered: {percent_estimate(check.error)}"
@@ -146,9 +154,13 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
     if unlike:
         found.append(f"The questions were asked with another {' and another '.join(unlike)} than in calibration.")
     if run.grader != origin.grader:
-        found.append(f"Graded by {run.grader!r} here and by {origin.grader!r} in calibration: right is not the same in both.")
+        found.append(
+            f"Graded by {run.grader!r} here and by {origin.grader!r} in calibration: right is not the same in both."
+        )
     if len(report.correct) < SMALL:
-        found.append(f"Only {count(len(report.correct), 'scored answer')}: the intervals are wide, and the figures can move a lot.")
+        found.append(
+            f"Only {count(len(report.correct), 'scored answer')}: the intervals are wide, and the figures can move a lot."
+        )
     if report.unscored:
         found.append(
             f"{count(report.unscored, 'answer')} without a score: in no figure about confidence; every policy sees them as unscored."
@@ -158,4 +170,23 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
             f"{count(report.out_of_range, 'score')} outside the calibrated range: moved to its nearest end, so little is known there."
         )
     found += [f"{name.upper()}: {why}" for name, why in report.undefined.items()]
+    for check in report.policies:
+        proof = check.policy.proof
+        if proof is not None and proof.grader != run.grader:
+            found.append(
+                f"What policy {check.outcome.policy!r} promises is about answers graded by {proof.grader!r}; here they are graded by "
+                f"{run.grader!r}."
+            )
     return (*found, *others)
+
+
+def unlike(run: RunAnswers, bench: Bench | None) -> tuple[str, ...]:
+    """What a comparison of scorers does not share with the run."""
+    found = []
+    if bench is not None and bench.data.hash != run.data:
+        found.append(
+            f"The comparison of scorers is on other data ({bench.data.name}, {bench.data.hash[:12]}…) than the run ({run.data[:12]}…)."
+        )
+    if bench is not None and bench.grader != run.grader:
+        found.append(f"The comparison of scorers was graded by {bench.grader!r}, the run by {run.grader!r}.")
+    return tuple(found)

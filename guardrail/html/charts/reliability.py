@@ -54,9 +54,7 @@ def reliability_diagram(
     return drawing(slug, title, description, WIDTH, strip_bottom + 36, marks)
 
 
-def _points(
-    bins: Sequence[ReliabilityBin], x: Scale, y: Scale, shape: str, look: str, whisker: str
-) -> list[Element]:
+def _points(bins: Sequence[ReliabilityBin], x: Scale, y: Scale, shape: str, look: str, whisker: str) -> list[Element]:
     out: list[Element] = []
     for b in bins:
         at, low, high = x(b.mean_p), y(b.accuracy.low), y(b.accuracy.high)

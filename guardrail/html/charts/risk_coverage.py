@@ -71,14 +71,16 @@ def risk_coverage(
         polyline("curve s1", _places(at, risk[kept], y)),
     ]
     for i, point in enumerate(points):
-        marks += _point(point, _shape(i), x, y)
+        marks += _point(point, _shape(i), x, y, max(6.5 - 1.2 * i, 3.0))  # smaller on top: all seen where they coincide
     return drawing(slug, title, description, WIDTH, top + _HEIGHT + 36, marks)
 
 
-def _point(point: Point, shape: str, x: Scale, y: Scale) -> list[Element]:
+def _point(point: Point, shape: str, x: Scale, y: Scale, size: float) -> list[Element]:
     at, low, high = x(point.coverage), y(point.error.low), y(point.error.high)
-    path = f"M{at:.2f},{low:.2f}V{high:.2f}M{at - _CAP:.2f},{low:.2f}h{2 * _CAP:g}M{at - _CAP:.2f},{high:.2f}h{2 * _CAP:g}"
-    out = [element("path", "whisker s2", d=path), mark(shape, "dot s2", at, y(point.error.value), 5)]
+    path = (
+        f"M{at:.2f},{low:.2f}V{high:.2f}M{at - _CAP:.2f},{low:.2f}h{2 * _CAP:g}M{at - _CAP:.2f},{high:.2f}h{2 * _CAP:g}"
+    )
+    out = [element("path", "whisker s2", d=path), mark(shape, "dot s2", at, y(point.error.value), size)]
     if point.promised is not None:
         level = y(point.promised)
         out += [

@@ -16,7 +16,9 @@ from guardrail.html.charts.svg import Element, area, drawing, hatching, line, po
 from guardrail.html.charts.ticks import nice_ticks, tick_labels
 
 BINS = 24
-_SPREAD = 50.0  # from this ratio of the 95th to the 5th percentile, a linear axis would press most scores into a few bins
+_SPREAD = (
+    50.0  # from this ratio of the 95th to the 5th percentile, a linear axis would press most scores into a few bins
+)
 _CURVE, _HALF = 130.0, 84.0
 
 
@@ -114,9 +116,7 @@ def _count_axis(up: Scale, down: Scale, most: int) -> list[Element]:
     return out + [line("grid", LEFT, scale(t), RIGHT, scale(t)) for scale in (up, down) for t in ticks[1:]]
 
 
-def _bars(
-    counts: Counts, x: Scale, y: Scale, heights: Sequence[int], look: str, **more: str
-) -> list[Element]:
+def _bars(counts: Counts, x: Scale, y: Scale, heights: Sequence[int], look: str, **more: str) -> list[Element]:
     out = []
     for low, high, n in zip(counts.edges, counts.edges[1:], heights, strict=False):
         if n:

@@ -92,7 +92,9 @@ def drawing(
 def hatching(slug: str, look: str) -> Element:
     """A pattern of slanted lines, `fill="url(#slug)"`: an area that differs from a full one without colour."""
     strokes = element("path", look, d="M-1,1l2,-2M0,5l5,-5M4,6l2,-2")
-    return element("defs", "", element("pattern", "", strokes, id=slug, width=5, height=5, patternUnits="userSpaceOnUse"))
+    return element(
+        "defs", "", element("pattern", "", strokes, id=slug, width=5, height=5, patternUnits="userSpaceOnUse")
+    )
 
 
 def _through(places: Places) -> str:

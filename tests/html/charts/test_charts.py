@@ -38,7 +38,9 @@ def test_elements_to_the_letter():
     assert text(rect("full", 1, 2, -3, 4, fill="url(#h)")) == (
         '<rect class="full" x="1" y="2" width="0" height="4" fill="url(#h)" />'
     )
-    assert text(words("tick", 3, 4, "a < b", "end")) == '<text class="tick" x="3" y="4" text-anchor="end">a &lt; b</text>'
+    assert (
+        text(words("tick", 3, 4, "a < b", "end")) == '<text class="tick" x="3" y="4" text-anchor="end">a &lt; b</text>'
+    )
     assert text(polyline("curve", [(0, 0), (1, 2)])) == '<path class="curve" d="M0,0L1,2" />'
     assert text(area("band", [(0, 1), (2, 1)], [(0, 5), (2, 6)])) == '<path class="band" d="M0,1L2,1L2,6L0,5Z" />'
     assert text(mark("circle", "dot", 1, 2, 3)) == '<circle class="dot" cx="1" cy="2" r="3" />'
@@ -69,9 +71,13 @@ def bins(*rows):
 
 
 def test_reliability_points_lie_where_they_say():
-    svg = reliability_diagram("r", "t", "d", bins((0.4, 0.5, 0.45, (0.45, 0.3, 0.6, 20)), (0.9, 1.0, 0.95, (0.5, 0.2, 0.8, 5))))
+    svg = reliability_diagram(
+        "r", "t", "d", bins((0.4, 0.5, 0.45, (0.45, 0.3, 0.6, 20)), (0.9, 1.0, 0.95, (0.5, 0.2, 0.8, 5)))
+    )
     root = parsed(svg)
-    first, second = (e for e in all_of(root, "circle", "dot s1") if float(e.get("r")) == 4 and float(e.get("cx")) > LEFT)
+    first, second = (
+        e for e in all_of(root, "circle", "dot s1") if float(e.get("r")) == 4 and float(e.get("cx")) > LEFT
+    )
     (diagonal,) = all_of(root, "path", "reference")
     x0, y0, x1, y1 = map(float, re.findall(r"[\d.]+", diagonal.get("d")))
     assert (x0, x1) == (LEFT, RIGHT)
@@ -93,7 +99,9 @@ def test_series_differ_without_colour():
 
 
 def test_one_answer_among_thousands_is_still_a_bar():
-    root = parsed(reliability_diagram("r", "t", "d", bins((0, 0.1, 0, (0, 0, 0.001, 5000)), (0.9, 1, 1, (1, 0.2, 1, 1)))))
+    root = parsed(
+        reliability_diagram("r", "t", "d", bins((0, 0.1, 0, (0, 0, 0.001, 5000)), (0.9, 1, 1, (1, 0.2, 1, 1))))
+    )
     assert min(float(e.get("height")) for e in all_of(root, "rect", "full s1")) == 0.75
 
 
@@ -101,7 +109,16 @@ def risk(**more):
     coverage = np.array([0.25, 0.5, 1.0])
     values = {"right_share": 0.5, "unguarded": 0.5, **more}
     return parsed(
-        risk_coverage("k", "t", "d", coverage, np.array([0.0, 0.25, 0.5]), np.array([0.0, 0.1, 0.3]), np.array([0.6, 0.5, 0.7]), **values)
+        risk_coverage(
+            "k",
+            "t",
+            "d",
+            coverage,
+            np.array([0.0, 0.25, 0.5]),
+            np.array([0.0, 0.1, 0.3]),
+            np.array([0.6, 0.5, 0.7]),
+            **values,
+        )
     )
 
 
@@ -113,7 +130,9 @@ def test_the_risk_curve_by_hand():
     bottom, top = places[0][1], places[0][1] - 250
     assert [round((bottom - y) / (bottom - top), 3) for _, y in places] == [0, 0.25, 0.5]
     (oracle,) = all_of(root, "path", "reference dashed")
-    assert oracle.get("d").endswith(f"L{number(RIGHT)},{number((bottom + top) / 2)}"), "all answered: half of them wrong"
+    assert oracle.get("d").endswith(f"L{number(RIGHT)},{number((bottom + top) / 2)}"), (
+        "all answered: half of them wrong"
+    )
 
 
 def test_policies_stand_on_top_with_what_they_promise():
@@ -185,7 +204,10 @@ def test_dots_and_whiskers_by_hand():
     (reference,) = all_of(root, "line", "reference")
     assert second == pytest.approx(float(reference.get("x1")), abs=0.01)
     assert first > second
-    low, high = (float(v) for v in re.match(r"M([\d.]+),[\d.]+H([\d.]+)", all_of(root, "path", "whisker s1")[0].get("d")).groups())
+    low, high = (
+        float(v)
+        for v in re.match(r"M([\d.]+),[\d.]+H([\d.]+)", all_of(root, "path", "whisker s1")[0].get("d")).groups()
+    )
     assert low < first < high
     assert first - low == pytest.approx(high - first, abs=0.02)
     labels = ["".join(e.itertext()) for e in all_of(root, "text", "label")]
@@ -196,7 +218,13 @@ def test_dots_and_whiskers_by_hand():
         dot_whisker("w", "t", "d", [Row("a", 0, 0, 1)], "seconds", log=True)
 
 
-@given(st.lists(st.tuples(st.text(max_size=30), st.floats(-100, 100), st.floats(0, 10), st.floats(0, 10)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=30), st.floats(-100, 100), st.floats(0, 10), st.floats(0, 10)),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_nothing_is_drawn_outside(rows):
     made = [Row(name, v, v - a, v + b) for name, v, a, b in rows]
     root = parsed(dot_whisker("w", "t", "d", made, "axis", reference=0.0, reference_name="zero"))
