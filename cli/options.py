@@ -27,9 +27,15 @@ Calibrator = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache", help="Keep answers in the user's cache folder, and never make the same one twice."
+    ),
+]
 Unit = Annotated[
     Literal["answer", "claim"],
     typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
 ]
 
-__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Unit"]
+__all__ = ["DEFAULT_MODEL", "Cache", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Unit"]

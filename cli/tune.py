@@ -44,6 +44,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, or use a finished one again.")] = False,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
+    cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -112,6 +113,7 @@ def tune(
         Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150),
         run=run,
         resume=resume,
+        cache=runtime.record_cache() if cache else None,
         batch_size=batch_size,
         progress=runtime.counter("questions answered"),
     )
