@@ -17,9 +17,6 @@ from guardrail.evaluation.asking import KIND, VERSION, Asking, Progress, records
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.evaluation.runs import read_run
-from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
-from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
 
 if TYPE_CHECKING:
@@ -101,6 +98,11 @@ def answers_of_run(path: Path, grader: Grader) -> tuple[dict[str, Any], Answers]
 
 
 def _ask(local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int]) -> list[dict[str, Any]]:
+    # torch comes with these: a finished run is read without it
+    from guardrail.model.recording import Keep
+    from guardrail.scoring.batching import by_token_budget
+    from guardrail.scoring.hybridgrad import HybridGradScorer
+
     first = band_start("code", len(local.anatomy.layers))
     scorer = HybridGradScorer(local, semantic_token=-1)
     traces = local.generate_batch(

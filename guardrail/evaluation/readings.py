@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from guardrail.calibration.folds import Groups
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import Unit
-from guardrail.model.local import LocalModel
-from guardrail.scoring.gradients import Readout
 from guardrail.scoring.profile import Band, band_start
-from guardrail.types import Trace
+
+if TYPE_CHECKING:  # torch comes with them, and records are read without it
+    from guardrail.model.local import LocalModel
+    from guardrail.scoring.gradients import Readout
+    from guardrail.types import Trace
 
 OFFSETS = tuple(range(-10, 0))
 """The prompt tokens whose SemGrad is read: t = 10..1, as in the paper's SPS maps, and the chat template's own."""

@@ -82,8 +82,8 @@ class PolicyCheck:
 class RiskCurve:
     """Error among the answers with the highest confidence, at every coverage that a threshold on it allows, (m,) each.
 
-    coverage: share of all questions. low, high: exact 95 % interval of each point by itself, not of the whole curve. aurc_random,
-    aurc_oracle: the area where the order is random, and where every right answer comes first.
+    coverage: share of all questions. low, high: exact 95 % interval of each point by itself, not of the whole curve.
+    aurc_random, aurc_oracle: the area where the order is random, and where every right answer comes first.
     """
 
     threshold: Floats
@@ -101,8 +101,9 @@ class Report:
     """Every number of a report.
 
     answers: all of them; confidences: one for each. score, p_correct, correct: of the n scored ones. metrics: with 95 %
-    intervals (accuracy: Wilson; others: bootstrap); `undefined` says why one is not among them. own: exp(mean log-probability of
-    the tokens), the model's own probability, of the scored ones; None where the run does not hold it.
+    intervals (accuracy: Wilson; others: bootstrap); `undefined` says why one is not among them. own:
+    exp(mean log-probability of the tokens), the model's own probability, of the scored ones; None where the run does not
+    hold it.
     """
 
     answers: Answers
@@ -147,8 +148,8 @@ def report(
 ) -> Report:
     """Measure everything that a report shows. data: the hash of the run's questions, to know those of a promise again.
 
-    A run whose scored answers are all right, or all wrong, has no AUROC, and says so. Raises `CalibrationError` when no answer is
-    scored.
+    A run whose scored answers are all right, or all wrong, has no AUROC, and says so. Raises `CalibrationError` when
+    no answer is scored.
     """
     correct = answers.correct[answers.scored]
     if len(correct) == 0:

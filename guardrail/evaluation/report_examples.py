@@ -53,7 +53,7 @@ def examples_by_label(
         drawn: list[int] = []
         for right in (True, False):
             kind = sorted((i for i in members if bool(correct[i]) is right), key=lambda i: str(records[i]["key"]))
-            lot = random.Random(f"{seed} {label} {right}")  # noqa: S311: a lot that can be drawn again, no secret
+            lot = random.Random(f"{seed} {label} {right}")  # noqa: S311
             drawn += lot.sample(kind, min(each, len(kind)))
         share = wilson_interval(sum(bool(correct[i]) for i in members), len(members))
         found.append(

@@ -112,7 +112,8 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
 def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> Provenance:
     """What the calibrator was fitted on; raises where it says nothing about the run, or would flatter itself.
 
-    `CalibratorMismatchError`: the answers come from another model than the calibrator's, or it is one of claims. `DataError`: some
+    `CalibratorMismatchError`: the answers come from another model than the calibrator's, or it is one of claims.
+    `DataError`: some
     of the questions are those that it was fitted on. `CalibrationError`: it does not say. source: its name, for messages.
     """
     origin = calibrator.provenance
@@ -146,7 +147,8 @@ def _header(first: Mapping[str, Any], path: Path) -> RunHeader:
         )
     if version != VERSION:
         raise DataError(
-            f"{path}: a run file of version {str(version)[:20]}, and only version {VERSION} can be read here; make the run again"
+            f"{path}: a run file of version {str(version)[:20]}, and only version {VERSION} can be read here; "
+            f"make the run again"
         )
     if first.get("unit", "answer") != "answer":
         raise DataError(f"{path}: a run of claims; a report is about whole answers")

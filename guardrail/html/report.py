@@ -20,7 +20,6 @@ from guardrail.html.report_figures import Figure, bench_figure, reliability_figu
 from guardrail.html.report_words import (
     cautions,
     count,
-    estimate,
     percent,
     percent_estimate,
     policy,
@@ -34,6 +33,12 @@ LONGEST = 400
 
 MOST_FORMS = 5
 """Accepted forms that are shown of one question."""
+
+INTERVALS = (
+    "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile bootstrap, 1000 "
+    "draws, seed 0."
+)
+"""Where the intervals of a page come from."""
 
 
 def report_page(
@@ -49,8 +54,9 @@ def report_page(
 ) -> str:
     """One self-contained HTML page, UTF-8, that loads nothing and has no script.
 
-    calibrator: its name. bench, sps: figures to show as well. title: of the page; without one, the model's name. command: what made
-    the page. made: its date; None is now. Raises `CalibrationError` for a calibrator that does not say what it was fitted on.
+    calibrator: its name. bench, sps: figures to show as well. title: of the page; without one, the model's name.
+    command: what made the page. made: its date; None is now. Raises `CalibrationError` for a calibrator that does not say
+    what it was fitted on.
 
         found = report(calibrator, run.answers, policies, data=run.data)
         Path("report.html").write_text(report_page(found, run, calibrator="c.json"), encoding="utf-8")
@@ -186,9 +192,13 @@ def _provenance(
             ("versions", _named(origin.versions)),
         ],
     }
-    for check, proven in ((c, c.policy.proof) for c in report.policies if c.policy.proof):
-        parts[f"Policy {check.outcome.policy}"] = [("promise", proven.in_words()), ("made", f"{proven.created}: {proven.command}"),
-                                                   ("versions", _named(proven.versions))]  # fmt: skip
+    for check in report.policies:
+        if (proof := check.policy.proof) is not None:
+            parts[f"Policy {check.outcome.policy}"] = [
+                ("promise", proof.in_words()),
+                ("made", f"{proof.created}: {proof.command}"),
+                ("versions", _named(proof.versions)),
+            ]
     if bench is not None:
         parts["Comparison of scorers"] = [
             ("data", f"{bench.data.name}, {count(bench.data.n, 'question')}, SHA-256 {bench.data.hash}"),
@@ -200,11 +210,7 @@ def _provenance(
         ("command", command or "not told"),
         ("made", made.strftime("%Y-%m-%d %H:%M %Z").strip()),
         ("versions", versions_here()),
-        (
-            "intervals",
-            "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
-            "bootstrap, 1000 draws, seed 0.",
-        ),  # fmt: skip
+        ("intervals", INTERVALS),
     ]
     return parts
 

@@ -46,7 +46,8 @@ def reliability_figure(report: Report) -> Figure:
     finding = calibration(report)
     rows = [*_bins("calibrated", report.reliability), *_bins("own", report.own_reliability)]
     reading = [
-        "Each point is a bin of answers with about the same confidence. Below the diagonal the confidence is too high, above it too low. "
+        "Each point is a bin of answers with about the same confidence. Below the diagonal the confidence is too "
+        "high, above it too low. "
         "With 95 % intervals, about one bin in twenty misses the diagonal by chance.",
     ]
     if report.own_ece is not None:
@@ -81,7 +82,8 @@ def risk_figure(report: Report) -> Figure:
     at = _at_coverage(report, SUREST)
     scored = len(report.correct)
     finding = (
-        f"Among the surest {percent(curve.coverage[at])} of the questions, {percent_estimate(_risk(report, at))} are answered wrongly; "
+        f"Among the surest {percent(curve.coverage[at])} of the questions, {percent_estimate(_risk(report, at))} "
+        f"are answered wrongly; "
         f"among all that have a score, {percent(curve.aurc_random)}"
     )
     points = []
@@ -96,7 +98,7 @@ def risk_figure(report: Report) -> Figure:
                     f"policy {name}: answered or hedged", done.coverage.value, check.error_shown, promises.get("shown")
                 )
             )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for share in np.linspace(1 / _STEPS, 1, _STEPS).tolist():
         i = _at_coverage(report, share)
         row = (percent(curve.coverage[i]), f"{curve.threshold[i]:.3f}", percent_estimate(_risk(report, i)))
@@ -120,8 +122,10 @@ def risk_figure(report: Report) -> Figure:
         ),
     ]
     reading = [
-        "From left to right more questions are answered, the surest first. The lower the curve lies below the random order, the more the "
-        "confidence is worth; no order does better than the oracle. The band is each point's own exact interval, not one for the whole curve.",
+        "From left to right more questions are answered, the surest first. The lower the curve lies below the "
+        "random order, the more the "
+        "confidence is worth; no order does better than the oracle. The band is each point's own exact interval, "
+        "not one for the whole curve.",
         f"Area under the curve (AURC, over the {scored} scored answers): {estimate(aurc) if aurc else 'undefined'}; random "
         f"{curve.aurc_random:.3f}, oracle {curve.aurc_oracle:.3f}.",
     ]
@@ -159,8 +163,10 @@ def score_figure(report: Report) -> Figure:
         for b in report.calibrator.blocks
     )
     reading = (
-        "Where bars upwards are as long as bars downwards, half of the answers with that score are right. The line above is what the "
-        "calibrator, fitted on other questions, says about a score; its band is the interval that each answer's confidence comes with.",
+        "Where bars upwards are as long as bars downwards, half of the answers with that score are right. The "
+        "line above is what the "
+        "calibrator, fitted on other questions, says about a score; its band is the interval that each answer's "
+        "confidence comes with.",
     )
     tables = (
         Table("Scores of right and wrong answers", ("score", "right", "wrong"), rows),
@@ -224,7 +230,8 @@ def bench_figure(bench: Bench) -> Figure:
             )
         )
     reading = (
-        f"{bench.n} answers to {bench.data.name}, {percent_estimate(_as_estimate(bench.accuracy))} right. Differences are paired: both "
+        f"{bench.n} answers to {bench.data.name}, {percent_estimate(_as_estimate(bench.accuracy))} right. "
+        f"Differences are paired: both "
         "scorers on the same answers. Each interval holds by itself; of twenty true zeros, about one shows as a difference.",
     )
     headings = ("scorer", "AUROC", f"minus {chief}", "AURC", "PRR", "seconds an answer", "memory, MB", "answers")
@@ -257,7 +264,8 @@ def _bins(series: str, bins: Sequence[ReliabilityBin]) -> list[tuple[str, ...]]:
 
 def _at_coverage(report: Report, share: float) -> int:
     """The point of the curve with the smallest coverage of at least `share`; the last one where none has it."""
-    return int(min(np.searchsorted(report.curve.coverage, share - 1e-9), len(report.curve.coverage) - 1))
+    coverage = report.curve.coverage
+    return min(int(np.searchsorted(coverage, share - 1e-9)), len(coverage) - 1)
 
 
 def _risk(report: Report, i: int) -> Estimate:

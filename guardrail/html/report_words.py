@@ -9,6 +9,7 @@ from guardrail.calibration.provenance import Provenance
 from guardrail.evaluation.bench_file import Bench
 from guardrail.evaluation.report import PolicyCheck, PromiseCheck, Report
 from guardrail.evaluation.run_answers import RunAnswers
+from guardrail.types import Action
 
 SMALL = 100
 """Scored answers below which a report says that it rests on few."""
@@ -65,9 +66,10 @@ def calibration(report: Report) -> str:
     good, bins = agreement(report.reliability)
     ece = report.metrics.get("ece")
     figures = f"; ECE {estimate(ece)}" if ece else ""
+    agree = "Stated confidence agrees with the share that is right in"
     if good == bins:
-        return f"Stated confidence agrees with the share that is right in {'the one bin' if bins == 1 else f'all {bins} bins'}{figures}"
-    return f"Stated confidence agrees with the share that is right in {good} of {bins} bins{figures}"
+        return f"{agree} {'the one bin' if bins == 1 else f'all {bins} bins'}{figures}"
+    return f"{agree} {good} of {bins} bins{figures}"
 
 
 def summary(report: Report, run: RunAnswers) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ def promise(check: PromiseCheck) -> str:
         "answered": "the answers that it gives as they are",
         "shown": "the answers that it gives, hedged ones included",
     }
-    said = f"at most {percent(p.max_error)} of {among[check.what]} are wrong"
+    said = f"at most {percent(p.max_error)} of {among[check.what]} will be wrong"
     if check.error is None:
         return f"Promised: {said}. On this run there are none, so nothing can be said of it."
     wrong = round(check.error.value * check.error.n)
@@ -117,10 +119,8 @@ def policy(check: PolicyCheck) -> str:
     """What a policy would have done, without a retriever."""
     done = check.outcome
     n = sum(done.actions.values())
-    parts = [
-        f"{done.actions[a]} {word}"
-        for a, word in (("answer", "answered"), ("hedge", "hedged"), ("abstain", "withheld"))
-    ]
+    words: dict[Action, str] = {"answer": "answered", "hedge": "hedged", "abstain": "withheld"}
+    parts = [f"{done.actions[action]} {word}" for action, word in words.items()]
     text = f"Of {count(n, 'question')}: {', '.join(parts)}"
     if check.error is not None:
         text += f". Wrong among answered: {percent_estimate(check.error)}"
@@ -138,7 +138,8 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
         )
     if not run.complete:
         found.append(
-            f"The run holds {count(len(run.rows), 'question')} that are not all it was begun for: it was stopped, or is still going."
+            f"The run holds {count(len(run.rows), 'question')} that are not all it was begun for: it was stopped, "
+            f"or is still going."
         )
     asked = run.header.asking
     length = origin.generation.get("max_new_tokens")
@@ -163,18 +164,21 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
         )
     if report.unscored:
         found.append(
-            f"{count(report.unscored, 'answer')} without a score: in no figure about confidence; every policy sees them as unscored."
+            f"{count(report.unscored, 'answer')} without a score: in no figure about confidence; every policy "
+            f"sees them as unscored."
         )
     if report.out_of_range:
         found.append(
-            f"{count(report.out_of_range, 'score')} outside the calibrated range: moved to its nearest end, so little is known there."
+            f"{count(report.out_of_range, 'score')} outside the calibrated range: moved to its nearest end, so "
+            f"little is known there."
         )
     found += [f"{name.upper()}: {why}" for name, why in report.undefined.items()]
     for check in report.policies:
         proof = check.policy.proof
         if proof is not None and proof.grader != run.grader:
             found.append(
-                f"What policy {check.outcome.policy!r} promises is about answers graded by {proof.grader!r}; here they are graded by "
+                f"What policy {check.outcome.policy!r} promises is about answers graded by {proof.grader!r}; here "
+                f"they are graded by "
                 f"{run.grader!r}."
             )
     return (*found, *others)
@@ -185,7 +189,8 @@ def unlike(run: RunAnswers, bench: Bench | None) -> tuple[str, ...]:
     found = []
     if bench is not None and bench.data.hash != run.data:
         found.append(
-            f"The comparison of scorers is on other data ({bench.data.name}, {bench.data.hash[:12]}…) than the run ({run.data[:12]}…)."
+            f"The comparison of scorers is on other data ({bench.data.name}, {bench.data.hash[:12]}…) than the "
+            f"run ({run.data[:12]}…)."
         )
     if bench is not None and bench.grader != run.grader:
         found.append(f"The comparison of scorers was graded by {bench.grader!r}, the run by {run.grader!r}.")

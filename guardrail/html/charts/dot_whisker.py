@@ -39,8 +39,8 @@ def dot_whisker(
 ) -> Markup:
     """Rows from top to bottom. axis: its title, with the unit. reference: a level with a name of its own, kept in view.
 
-    Names longer than 19 characters are cut; a page has them whole in the table beside it. Raises ValueError without rows, and on a
-    log axis for what is not above 0.
+    Names longer than 19 characters are cut; a page has them whole in the table beside it. Raises ValueError without
+    rows, and on a log axis for what is not above 0.
     """
     if not rows:
         raise ValueError("a chart of estimates needs at least one")

@@ -24,8 +24,8 @@ def reliability_diagram(
 ) -> Markup:
     """Points (mean stated confidence, share that was right) with the interval of the share; on the diagonal both agree.
 
-    own: the same for the model's own probability, as open diamonds. Below: answers in each bin, from the same left edge, full for
-    the first and hatched for the second. title, description: for a screen reader; slug: unique on the page.
+    own: the same for the model's own probability, as open diamonds. Below: answers in each bin, from the same left
+    edge, full for the first and hatched for the second. title, description: for a screen reader; slug: unique on the page.
     """
     entries = [Key("circle", "dot s1", "calibrated confidence")]
     if own:

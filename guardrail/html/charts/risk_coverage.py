@@ -11,7 +11,7 @@ from markupsafe import Markup
 from guardrail.calibration.metrics import Estimate, Floats
 from guardrail.html.charts.plot import LEFT, RIGHT, WIDTH, Key, key, x_axis, y_axis
 from guardrail.html.charts.scale import Scale
-from guardrail.html.charts.svg import Element, area, drawing, element, line, mark, polyline, words
+from guardrail.html.charts.svg import Element, area, drawing, element, line, mark, polyline
 
 _HEIGHT = 250.0
 _SHAPES = ("square", "diamond", "triangle", "circle")
@@ -20,7 +20,8 @@ _CAP = 3.5
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a policy does: coverage, share of all questions; error among them with its interval; promised: at most this, if so."""
+    """What a policy does: coverage, share of all questions; error among them with its interval; promised: at most
+    this, if so."""
 
     name: str
     coverage: float
@@ -50,7 +51,7 @@ def risk_coverage(
         Key("line", "curve s1", "by confidence, 95 % interval at each point"),
         Key("line", "reference", "random order"),
         Key("dashed", "reference dashed", "oracle: all right answers first"),
-        *(Key(_shape(i), "dot s2", point.name) for i, point in enumerate(points)),
+        *(entry for i, point in enumerate(points) for entry in _entries(point, _shape(i))),
     ]
     top = 15.0 * len(entries) + 34
     x, y = Scale(0, 1, LEFT, RIGHT), Scale(0, 1, top + _HEIGHT, top)
@@ -83,11 +84,15 @@ def _point(point: Point, shape: str, x: Scale, y: Scale, size: float) -> list[El
     out = [element("path", "whisker s2", d=path), mark(shape, "dot s2", at, y(point.error.value), size)]
     if point.promised is not None:
         level = y(point.promised)
-        out += [
-            line("promise s2", x.start, level, at, level),
-            words("note", x.start + 4, level - 4, f"promised: at most {point.promised * 100:.4g} %"),
-        ]
+        out.append(line("promise s2", x.start, level, at, level))
     return out
+
+
+def _entries(point: Point, shape: str) -> list[Key]:
+    promised = [] if point.promised is None else [
+        Key("line", "promise s2", f"promised there: at most {point.promised * 100:.4g} %")
+    ]  # fmt: skip
+    return [Key(shape, "dot s2", point.name), *promised]
 
 
 def _shape(index: int) -> str:

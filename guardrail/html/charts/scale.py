@@ -32,11 +32,10 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         v = min(max(value, self.low), self.high)
+        part, whole = (v - self.low, self.high - self.low)
         if self.log:
-            share = math.log(v / self.low) / math.log(self.high / self.low)
-        else:
-            share = (v - self.low) / (self.high - self.low)
-        return self.start + share * (self.stop - self.start)
+            part, whole = math.log(v / self.low), math.log(self.high / self.low)
+        return self.start + part / whole * (self.stop - self.start)
 
     def ticks(self, most: int = 6) -> tuple[float, ...]:
         return log_ticks(self.low, self.high, most) if self.log else nice_ticks(self.low, self.high, most)

@@ -90,7 +90,8 @@ def _range(counts: Counts, blocks: Sequence[Block]) -> tuple[float, float]:
 
 
 def _curve(blocks: Sequence[Block], x: Scale, y: Scale) -> list[Element]:
-    """Straight in the score between the blocks' medians, which on a log axis is bent; constant beyond the first and the last."""
+    """Straight in the score between the blocks' medians, which on a log axis is bent; constant beyond the first and
+    the last."""
     knots = [blocks[0].first, *(b.score for b in blocks), blocks[-1].last]
     values = [blocks[0], *blocks, blocks[-1]]
     steps = 8 if x.log else 1

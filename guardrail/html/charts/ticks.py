@@ -17,8 +17,8 @@ def nice_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
         nice_ticks(0, 1)       # 0, 0.2, 0.4, 0.6, 0.8, 1
         nice_ticks(3, 3)       # 3: a range without width has one tick
 
-    A range with width has at least 2. Raises ValueError for a range that is not finite or runs backwards, and for most < 5, which
-    steps of 1, 2 and 5 cannot promise.
+    A range with width has at least 2. Raises ValueError for a range that is not finite or runs backwards, and for most
+    < 5, which steps of 1, 2 and 5 cannot promise.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low <= high) or most < 5:
         raise ValueError(f"no ticks for [{low}, {high}] with at most {most}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from decimal import Decimal
 
@@ -40,7 +41,7 @@ def test_ticks_are_few_round_and_evenly_spaced(a, b, most):
     assert 2 <= len(ticks) <= most
     assert low <= ticks[0]
     assert ticks[-1] <= high
-    steps = [y - x for x, y in zip(ticks, ticks[1:], strict=False)]
+    steps = [y - x for x, y in itertools.pairwise(ticks)]
     assert all(math.isclose(s, steps[0], rel_tol=1e-3) for s in steps[1:-1])  # the ends may be cut by one rounding
     digit = f"{steps[len(steps) // 2]:.2e}"[0:3]
     assert digit in ("1.0", "2.0", "5.0")
