@@ -84,9 +84,8 @@ def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int], layers
     matrices = np.array([[row[-columns:] for row in r["semgrad"]] for r in records])  # (n, layers of the band, tokens)
     semgrad: dict[Band, Floats] = {}
     for band in get_args(Band):
-        first = band_start(band, layers)
-        if columns and first < layers:
-            semgrad[band] = matrices[:, first - band_start("code", layers) :].mean(1)
+        if columns and (band == "code" or layers // 2 + 1 < layers):  # a model of two layers has no band "text"
+            semgrad[band] = matrices[:, band_start(band, layers) - band_start("code", layers) :].mean(1)
     return Signals(
         offsets=tuple(offsets[-columns:]) if columns else (),
         semgrad=semgrad,

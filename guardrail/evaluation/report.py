@@ -122,6 +122,8 @@ class Report:
     policies: tuple[PolicyCheck, ...]
     error_unguarded: Estimate
     out_of_range: int
+    draws: int
+    seed: int
 
     @property
     def unscored(self) -> int:
@@ -144,9 +146,16 @@ class Report:
 
 
 def report(
-    calibrator: IsotonicCalibrator, answers: Answers, policies: Sequence[Policy], *, data: str, seed: int = 0
+    calibrator: IsotonicCalibrator,
+    answers: Answers,
+    policies: Sequence[Policy],
+    *,
+    data: str,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Report:
     """Measure everything that a report shows. data: the hash of the run's questions, to know those of a promise again.
+    draws, seed: of the bootstrap.
 
     A run whose scored answers are all right, or all wrong, has no AUROC, and says so. Raises `CalibrationError` when
     no answer is scored.
@@ -159,7 +168,7 @@ def report(
     confidences = predictions(calibrator, answers)
     known = [confidences[i] for i in answers.scored]
     p: Floats = np.array([c.p_correct for c in known], dtype=np.float64)
-    metrics, undefined = _metrics(p, correct, seed)
+    metrics, undefined = _metrics(p, correct, draws, seed)
     own = _own_probability(answers)
     return Report(
         answers=answers,
@@ -172,12 +181,14 @@ def report(
         undefined=undefined,
         reliability=reliability_table(p, correct),
         own=own,
-        own_ece=None if own is None else bootstrap_interval(ece, own, correct, seed=seed),
+        own_ece=None if own is None else bootstrap_interval(ece, own, correct, n=draws, seed=seed),
         own_reliability=() if own is None else reliability_table(own, correct),
         curve=risk_curve(p, correct, len(answers.records)),
         policies=tuple(check_policy(policy, confidences, answers, data) for policy in policies),
         error_unguarded=wilson_interval(int((~answers.correct).sum()), len(answers.correct)),
         out_of_range=sum(not c.in_range for c in known),
+        draws=draws,
+        seed=seed,
     )
 
 
@@ -227,7 +238,7 @@ def check_promise(
     return PromiseCheck(what, promise, error, verdict, own_data)
 
 
-def _metrics(p: Floats, correct: Bools, seed: int) -> tuple[dict[str, Estimate], dict[str, str]]:
+def _metrics(p: Floats, correct: Bools, draws: int, seed: int) -> tuple[dict[str, Estimate], dict[str, str]]:
     """As `calibration_metrics`, but each by itself: without wrong answers there is still an ECE."""
     found = {"accuracy": wilson_interval(round(accuracy(correct) * len(correct)), len(correct))}
     undefined: dict[str, str] = {}
@@ -239,7 +250,7 @@ def _metrics(p: Floats, correct: Bools, seed: int) -> tuple[dict[str, Estimate],
     }
     for name, (metric, values) in measures.items():
         try:
-            found[name] = bootstrap_interval(metric, values, correct, seed=seed)
+            found[name] = bootstrap_interval(metric, values, correct, n=draws, seed=seed)
         except CalibrationError as error:
             undefined[name] = str(error)
     return found, undefined

@@ -34,12 +34,6 @@ LONGEST = 400
 MOST_FORMS = 5
 """Accepted forms that are shown of one question."""
 
-INTERVALS = (
-    "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile bootstrap, 1000 "
-    "draws, seed 0."
-)
-"""Where the intervals of a page come from."""
-
 
 def report_page(
     report: Report,
@@ -161,7 +155,9 @@ def _provenance(
     model, asked = run.header.model, run.header.asking
     hidden = {"semgrad_quantiles", "paragrad_quantiles"}
     options = ", ".join(
-        f"{k} {v}" for k, v in origin.profile.items() if k not in hidden and not isinstance(v, (list, dict))
+        f"{name} {'by eq. 6' if value is None else value}"  # alpha alone may be None
+        for name, value in origin.profile.items()
+        if name not in hidden and not isinstance(value, list | dict)
     )
     parts: dict[str, list[tuple[str, str]]] = {
         "Run": [
@@ -210,7 +206,11 @@ def _provenance(
         ("command", command or "not told"),
         ("made", made.strftime("%Y-%m-%d %H:%M %Z").strip()),
         ("versions", versions_here()),
-        ("intervals", INTERVALS),
+        (
+            "intervals",
+            "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
+            f"bootstrap, {report.draws} draws, seed {report.seed}.",
+        ),
     ]
     return parts
 
