@@ -130,8 +130,8 @@ def bench(scorers=("hybridgrad", "sar", EVIL), data="d" * 64, **more):
         "accuracy": est(0.5),
         "scorers": [
             {
-                "name": name, "options": {}, "n": 100, "unscored": 0, "auroc": est(0.7 - 0.1 * i), "aurc": "
-                "est(0.4), "prr": est(0.3),
+                "name": name, "options": {}, "n": 100, "unscored": 0, "auroc": est(0.7 - 0.1 * i), "aurc": est(0.4),
+                "prr": est(0.3),
                 "difference": None if i == 0 else est(-0.1 * i), "seconds": {"median": 0.1 + i, "low": 0.05, "high": 1.2 + i},
                 "memory_mb": None,
             }
