@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
+from guardrail.calibration.bootstrap import tail_of
 from guardrail.calibration.metrics import Estimate, checked_probabilities, wilson_interval
 from guardrail.calibration.record import Block
 from guardrail.errors import CalibrationError
@@ -128,6 +129,19 @@ def upper_bound(errors: int, n: int, level: float) -> float:
     if not 0 < level < 1:
         raise CalibrationError(f"a level lies between 0 and 1, as 0.05 does; got {level}")
     return 1.0 if errors == n else float(betaincinv(errors + 1, n - errors, 1 - level))
+
+
+def exact_interval(errors: int, n: int, level: float = 0.95) -> Estimate:
+    """An error rate with its exact (Clopper-Pearson) two-sided interval, which holds the true rate with probability >= level.
+
+        exact_interval(0, 10)    # 0 (0 to 0.3085)
+
+    Raises `CalibrationError` as `upper_bound` does, and for n = 0.
+    """
+    if n == 0:
+        raise CalibrationError("an error rate needs at least one answer")
+    tail = tail_of(level)
+    return Estimate(errors / n, 1 - upper_bound(n - errors, n, tail), upper_bound(errors, n, tail), n)
 
 
 def fewest_answers(max_error: float, level: float) -> int:

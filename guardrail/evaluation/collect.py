@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.calibration.profiles import Signals
-from guardrail.errors import CalibrationError, DataError
-from guardrail.evaluation.asking import KIND, VERSION, Asking, Progress, records_of, run_header
+from guardrail.errors import CalibrationError
+from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
-from guardrail.evaluation.runs import read_run
-from guardrail.evaluation.scorer_pass import ScorerPass
-from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
-from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
 
 if TYPE_CHECKING:
@@ -28,6 +23,7 @@ if TYPE_CHECKING:
 
     from guardrail.evaluation.cache import RecordCache
     from guardrail.evaluation.graders import Grader
+    from guardrail.evaluation.scorer_pass import ScorerPass
     from guardrail.model.local import LocalModel
 
 
@@ -86,6 +82,8 @@ def collect(
     cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
     record holds.
     """
+    from guardrail.evaluation.scorer_pass import ScorerPass
+
     scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
     records = records_of(
@@ -109,22 +107,14 @@ def graded(records: Sequence[dict[str, Any]], grader: Grader, offsets: Sequence[
     return Answers(tuple(records), correct, scored, signals_of([records[i] for i in scored], offsets, layers))
 
 
-def answers_of_run(path: Path, grader: Grader) -> tuple[dict[str, Any], Answers]:
-    """The header of a finished run of whole answers, and its answers, graded. No model is needed.
-
-    Raises `DataError` for anything but such a run file.
-    """
-    header, records = read_run(path)
-    if (header.get("kind"), header.get("version")) != (KIND, VERSION) or "unit" in header:
-        raise DataError(
-            f"{path} is not a run of whole answers by this version of guardrail calibrate, tune or evaluate"
-        )
-    return header, graded(records, grader, header["offsets"], header["layers"])
-
-
 def _ask(
     local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
 ) -> list[dict[str, Any]]:
+    # torch comes with these: a finished run is read without it
+    from guardrail.model.recording import Keep
+    from guardrail.scoring.batching import by_token_budget
+    from guardrail.scoring.hybridgrad import HybridGradScorer
+
     first = band_start("code", len(local.anatomy.layers))
     scorer = HybridGradScorer(local, semantic_token=-1)
     traces = local.generate_batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import Unit
 from guardrail.errors import CalibrationError
-from guardrail.model.local import LocalModel
-from guardrail.scoring.gradients import Readout
 from guardrail.scoring.profile import Band, band_start
-from guardrail.types import Trace
+
+if TYPE_CHECKING:  # torch comes with them, and records are read without it
+    from guardrail.model.local import LocalModel
+    from guardrail.scoring.gradients import Readout
+    from guardrail.types import Trace
 
 OFFSETS = tuple(range(-10, 0))
 """The prompt tokens whose SemGrad is read: t = 10..1, as in the paper's SPS maps, and the chat template's own."""
@@ -89,9 +91,8 @@ def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int], layers
     matrices = np.array([[row[-columns:] for row in r["semgrad"]] for r in records])  # (n, layers of the band, tokens)
     semgrad: dict[Band, Floats] = {}
     for band in get_args(Band):
-        first = band_start(band, layers)
-        if columns and first < layers:
-            semgrad[band] = matrices[:, first - band_start("code", layers) :].mean(1)
+        if columns and (band == "code" or layers // 2 + 1 < layers):  # a model of two layers has no band "text"
+            semgrad[band] = matrices[:, band_start(band, layers) - band_start("code", layers) :].mean(1)
     return Signals(
         offsets=tuple(offsets[-columns:]) if columns else (),
         semgrad=semgrad,

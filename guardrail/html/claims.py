@@ -3,17 +3,15 @@ judged."""
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from guardrail.calibration.labels import label_bounds
 from guardrail.claims.segments import segments
 from guardrail.claims.shown import DONE, interval, least_certain, probability, remarks, shown_label, support
-from guardrail.html.page import page
+from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
 from guardrail.types import Confidence, Evidence, FinishReason, JudgedClaim, Verdict
 
@@ -144,17 +142,7 @@ def _provenance(verdict: Verdict, made: datetime) -> Mapping[str, str]:
         "model": verdict.model,
         "calibrator": verdict.calibrator or "none",
         "policy": verdict.policy,
-        "versions": _versions(),
+        "versions": versions_here(),
         "time taken, ms": timing or "not measured",
         "page made": made.strftime("%Y-%m-%d %H:%M %Z").strip(),
     }
-
-
-def _versions() -> str:
-    found = []
-    for name, package in (("guardrail", "hybridgrad-guardrail"), ("torch", "torch"), ("transformers", "transformers")):
-        try:
-            found.append(f"{name} {version(package)}")
-        except PackageNotFoundError:  # guardrail run from a folder, without being installed
-            continue
-    return ", ".join([*found, f"Python {platform.python_version()}"])

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import platform
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from guardrail.html.palette import BELOW_ZERO, INK, LINK, LOOKS, MUTED, PAGE, PANEL, heat
+from guardrail.html.palette import BELOW_ZERO, FIRST, INK, LINK, LOOKS, MUTED, PAGE, PANEL, SECOND, heat
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls; a tab and a line feed are what they are
@@ -54,6 +56,17 @@ def page(template: str, *, style: str | Sequence[str], script: str = "", **value
     return _environment().get_template(template).render(css=css, js=js, csp=Markup("; ".join(policy)), **values)
 
 
+def versions_here() -> str:
+    """The versions that a page is made with: of guardrail, torch, transformers and Python."""
+    found = []
+    for name, package in (("guardrail", "hybridgrad-guardrail"), ("torch", "torch"), ("transformers", "transformers")):
+        try:
+            found.append(f"{name} {version(package)}")
+        except PackageNotFoundError:  # guardrail run from a folder, without being installed
+            continue
+    return ", ".join([*found, f"Python {platform.python_version()}"])
+
+
 def _finalize(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -83,7 +96,16 @@ def _colours() -> str:
     """The palette as CSS custom properties, dark where the reader's system is."""
 
     def properties(mode: str) -> str:
-        named = {"ink": INK, "muted": MUTED, "page": PAGE, "panel": PANEL, "link": LINK, "below-zero": BELOW_ZERO}
+        named = {
+            "ink": INK,
+            "muted": MUTED,
+            "page": PAGE,
+            "panel": PANEL,
+            "link": LINK,
+            "first": FIRST,
+            "second": SECOND,
+            "below-zero": BELOW_ZERO,
+        }
         plain = [f"--{name}: {colours[mode]};" for name, colours in named.items()]
         plain += [f"--heat-{step}: {colour};" for step, colour in enumerate(heat(mode))]
         return " ".join(plain + [f"--{look.slug}: {getattr(look, mode)};" for look in LOOKS.values()])

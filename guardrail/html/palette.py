@@ -47,6 +47,11 @@ PANEL = {"light": "#f3f4f6", "dark": "#22252c"}
 LINK = {"light": "#0b4fa8", "dark": "#8fc0ff"}
 """Links and the focus ring."""
 
+FIRST = {"light": "#0b57b0", "dark": "#79b4ff"}
+"""What a chart is about. A mark has a contrast of at least 3 to the page (WCAG 2.2, 1.4.11)."""
+
+SECOND = {"light": "#a8470a", "dark": "#ffa45c"}
+"""What it is compared with; told apart from the first by its shape or hatching, too."""
 _COLD_HOT = {"light": ("#ffffff", "#5c9fee"), "dark": ("#16181d", "#1566c4")}
 HEAT_STEPS = 8
 """Steps of a heat map from nothing to its largest value."""

@@ -47,6 +47,7 @@ EXPECTED = {
         "drop  0.27 low      not found     On the continent of Japan",
         "2. The currency of Japan is the yen (doubtful, 34% chance of being right).\npage: ",
     ],
+    "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo (doubtful, 36% chance of being right).'",
         "claims: hedge 0.36, keep 0.71, hedge 0.31",

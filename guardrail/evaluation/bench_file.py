@@ -1,0 +1,102 @@
+"""The JSON file of `guardrail bench`, read and checked. Knows nothing about how scorers are measured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from guardrail.errors import DataError
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_Count = Annotated[int, Field(ge=0)]
+
+
+class Est(BaseModel):
+    """A number with its 95 % interval, low <= value <= high, and the rows that it comes from."""
+
+    model_config = _STRICT
+    value: float
+    low: float
+    high: float
+    n: _Count
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.value} lies outside its interval, {self.low} to {self.high}")
+        return self
+
+
+class Seconds(BaseModel):
+    """What scoring one answer takes: median and the ends of its range."""
+
+    model_config = _STRICT
+    median: Annotated[float, Field(ge=0)]
+    low: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(ge=0)]
+
+
+class ScorerFigures(BaseModel):
+    """One scorer. difference: its AUROC minus HybridGrad's on the same answers, paired; None for HybridGrad."""
+
+    model_config = _STRICT
+    name: Annotated[str, Field(min_length=1)]
+    options: dict[str, JsonValue]
+    n: _Count
+    unscored: _Count
+    auroc: Est
+    aurc: Est
+    prr: Est
+    difference: Est | None
+    seconds: Seconds
+    memory_mb: float | None
+
+
+class BenchData(BaseModel):
+    model_config = _STRICT
+    name: str
+    hash: str
+    n: _Count
+
+
+class Bench(BaseModel):
+    """A comparison of scorers on the same answers of one model."""
+
+    model_config = _STRICT
+    kind: Literal["guardrail bench"]
+    version: Literal[1]
+    model: dict[str, str]
+    data: BenchData
+    grader: str
+    asking: dict[str, JsonValue]
+    n: _Count
+    accuracy: Est
+    scorers: Annotated[tuple[ScorerFigures, ...], Field(min_length=1)]
+    command: str
+    created: str
+    versions: dict[str, str]
+
+
+def load_bench(path: str | os.PathLike[str]) -> Bench:
+    """What `guardrail bench` wrote. Raises `DataError`, with the file's name, for anything else, an unknown key included."""
+    source = os.fspath(path)
+    remedy = "make it again: guardrail bench DATA.jsonl -o bench.json"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{source}: cannot read it: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}: not the result of a bench: not UTF-8 text; {remedy}") from error
+    try:
+        return Bench.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{source}: not the result of a bench: {_first(error)}; {remedy}") from error
+
+
+def _first(error: ValidationError) -> str:
+    one: Any = error.errors()[0]
+    where = ".".join(map(str, one["loc"]))
+    return f"{where}: {one['msg']}" if where else str(one["msg"])
