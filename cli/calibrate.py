@@ -23,17 +23,18 @@ def calibrate(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms); for claims, of `question` and `facts`, or labelled "
-            "`claims` of an `answer`. 'bundled': the bundled calibration questions.",
+            metavar="DATA",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
+            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled calibration questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
     unit: options.Unit = "answer",
     grader: Annotated[
-        str | None, typer.Option(metavar="KIND", help="alias (default), exact or f1; claims are graded by their facts.")
+        str | None, typer.Option(metavar="KIND", help=f"{options.GRADER_HELP}. Claims are graded by their facts.")
     ] = None,
+    labels: options.Labels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
@@ -61,16 +62,20 @@ def calibrate(
     """
     from guardrail.errors import DataError
     from guardrail.evaluation.claim_rows import claim_data_hash, load_claim_rows_from
-    from guardrail.evaluation.datasets import data_hash, load_questions_from
+    from guardrail.evaluation.datasets import data_hash, load_data, texts_of
     from guardrail.evaluation.graders import get_grader
+    from guardrail.evaluation.hand_labels import hand_labels
 
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
-    if unit == "claim" and grader is not None:
-        raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    if unit == "claim" and (grader is not None or labels is not None):
+        option = f"--labels {labels}" if grader is None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     chosen = get_grader(grader or "alias")
-    questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
+    loaded = load_data(data, "calibration", limit) if unit == "answer" else None
+    questions = loaded.rows if loaded else ()
+    by_hand = hand_labels(questions, labels)
     rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
     if not output.parent.is_dir():
         raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
@@ -114,9 +119,20 @@ def calibrate(
             "whole": claims.whole_sample if len(claims.claims) else None,
         }
     else:
-        answers = collect(local, questions, chosen, asking, **running)
-        sample, left_out = answers.sample, {"unscored": len(answers.records) - len(answers.scored)}
-        fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
+        answers = collect(local, questions, chosen, asking, labels=by_hand, **running)
+        ungraded = len(questions) - len(answers.records)
+        sample, left_out = (
+            answers.sample,
+            {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
+        )
+        fitting |= {
+            "questions": texts_of(questions),
+            "data": data_hash(questions),
+            "grader": chosen.name,
+            "source": loaded.source if loaded else None,
+            "grading": answers.grading.to_dict() if answers.grading else None,
+        }
+        runtime.say_data(loaded, answers.grading)
     runtime.say("choosing the profile by cross-validation and fitting")
     fit = fit_calibrator(local, sample, asking, left_out=left_out, **fitting)
     fit.calibrator.save(output)

@@ -11,7 +11,7 @@ import sys
 from typing import Annotated
 
 import typer
-from guardrail.cli import ask, calibrate, demo, evaluate, model, policy, score, tune
+from guardrail.cli import ask, calibrate, data, demo, evaluate, grade, model, policy, score, tune
 
 from guardrail import __version__
 from guardrail.errors import GuardrailError
@@ -29,6 +29,8 @@ app.command("score")(score.score)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
+app.command("grade")(grade.grade)
+app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")
 app.add_typer(model.app, name="model")
 

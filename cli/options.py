@@ -25,6 +25,16 @@ Calibrator = Annotated[
         "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the one shipped for the model."
     ),
 ]
+GRADER_HELP = "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or judge:local:MODEL"
+Grader = Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's. " + GRADER_HELP)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Answers that a person judged: rows of `question`, `answer`, `correct`. They win over the grader.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 Unit = Annotated[
@@ -32,4 +42,15 @@ Unit = Annotated[
     typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
 ]
 
-__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Unit"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Calibrator",
+    "ChatTemplate",
+    "Device",
+    "Dtype",
+    "Grader",
+    "Json",
+    "Labels",
+    "Model",
+    "Unit",
+]

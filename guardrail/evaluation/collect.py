@@ -14,6 +14,8 @@ import numpy as np
 from guardrail.calibration.profiles import Signals
 from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
+from guardrail.evaluation.graders.protocol import AnswerRow
+from guardrail.evaluation.grading import Grading, grade_answers
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.model.recording import Keep
 from guardrail.scoring.batching import by_token_budget
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from guardrail.evaluation.graders import Grader
+    from guardrail.evaluation.hand_labels import HandLabels
     from guardrail.model.local import LocalModel
 
 
@@ -31,13 +34,15 @@ if TYPE_CHECKING:
 class Answers:
     """Graded answers, in the questions' order. scored: indices of those that have a score; signals: of those alone.
 
-    correct: (n,) booleans over all answers; what is unscored counts too (an empty answer is wrong).
+    correct: (n,) booleans over all answers; what is unscored counts too (an empty answer is wrong). Answers that could not be
+    graded are not among them; `grading` tells how many there were, and how many a person graded.
     """
 
     records: tuple[dict[str, Any], ...]
     correct: np.ndarray
     scored: np.ndarray
     signals: Signals
+    grading: Grading | None = None
 
     @property
     def sample(self) -> Sample:
@@ -56,8 +61,14 @@ def collect(
     resume: bool = False,
     batch_size: int = 16,
     progress: Progress | None = None,
+    labels: HandLabels | None = None,
+    ungraded_is_wrong: bool = False,
 ) -> Answers:
-    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory."""
+    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
+
+    labels: of people, who win over the grader. ungraded_is_wrong: count what the grader cannot grade as wrong, for bounds that
+    must hold; otherwise it is left out.
+    """
     offsets = offsets_of(local)
     keys = [question_digest(row.question) for row in questions]
     records = records_of(
@@ -70,11 +81,13 @@ def collect(
         batch_size=batch_size,
         progress=progress,
     )
-    correct = np.array(
-        [grader(q.question, r["answer"], q.answers) for q, r in zip(questions, records, strict=True)], dtype=np.bool_
-    )
+    rows = [AnswerRow(q.question, r["answer"], q.answers) for q, r in zip(questions, records, strict=True)]
+    grading = grade_answers(rows, grader, labels)
+    kept = range(len(rows)) if ungraded_is_wrong else grading.graded
+    records = tuple(records[i] for i in kept)
+    correct = np.array([grading.grades[i] is True for i in kept], dtype=np.bool_)
     scored = np.array([i for i, r in enumerate(records) if r["unscored"] is None], dtype=np.intp)
-    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets))
+    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets), grading)
 
 
 def _ask(

@@ -264,11 +264,15 @@ def checked_label(answer: object, correct: object, where: str) -> tuple[str, boo
     if not isinstance(answer, str):
         raise DataError(f"{where}: the `answer` of a label must be a string, not {kind_of(answer)}")
     if correct is None:
-        raise DataError(f"{where}: `correct` is null: nobody has judged this answer yet; write true or false, or remove the row")
+        raise DataError(
+            f"{where}: `correct` is null: nobody has judged this answer yet; write true or false, or remove the row"
+        )
     if not isinstance(correct, bool):
         raise DataError(f"{where}: `correct` of a label must be true or false, not {kind_of(correct)}")
     if correct and not says_something(answer):
-        raise DataError(f"{where}: the answer {answer!r} says nothing, so it cannot be right; write false, or remove the row")
+        raise DataError(
+            f"{where}: the answer {answer!r} says nothing, so it cannot be right; write false, or remove the row"
+        )
     return answer, correct
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from pydantic import JsonValue
+
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
     Estimate,
@@ -22,7 +24,7 @@ from guardrail.calibration.profiles import Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.datasets import question_digest
+from guardrail.evaluation.datasets import leak_digests
 from guardrail.evaluation.readings import Sample
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -75,12 +77,15 @@ def fit_calibrator(
     left_out: Mapping[str, int],
     extractor: ExtractorIdentity | None = None,
     whole: Sample | None = None,
+    source: Mapping[str, JsonValue] | None = None,
+    grading: Mapping[str, JsonValue] | None = None,
     keep_profile: Profile | None = None,
     seed: int = 0,
 ) -> Fit:
     """Choose the profile, fit the calibrator, measure both.
 
-    questions, data: what was asked, and its hash. extractor, whole: for claims, what cut them and the same claims with the
+    questions, data: what was asked, every wording of it (`datasets.texts_of`), and its hash. source, grading: where the questions
+    come from and how answers were graded, for the provenance. extractor, whole: for claims, what cut them and the same claims with the
     numbers of their whole answers. keep_profile: use this one instead of choosing.
 
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
@@ -113,7 +118,7 @@ def fit_calibrator(
             prompt=asking.prompt,
             system=asking.system,
             data=data,
-            questions=tuple(question_digest(q) for q in questions),
+            questions=leak_digests(questions),
             n=len(correct),
             accuracy=float(correct.mean()),
             created=datetime.now(UTC).date().isoformat(),
@@ -122,6 +127,8 @@ def fit_calibrator(
             grader=grader,
             generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
             extractor=extractor,
+            source=dict(source or {}),
+            grading=dict(grading or {}),
         ),
     )
     baseline = None

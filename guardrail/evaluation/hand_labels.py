@@ -53,7 +53,7 @@ class HandLabels:
     def __init__(self, labels: Iterable[LabelledAnswer] = ()) -> None:
         self._correct: dict[tuple[str, str], bool] = {}
         for label in labels:
-            if self._correct.setdefault(_key(label.question, label.answer), label.correct) != label.correct:
+            if self._correct.setdefault(self.key(label.question, label.answer), label.correct) != label.correct:
                 raise DataError(
                     f"the answer {label.answer[:60]!r} to {label.question[:60]!r} is labelled right and wrong; keep one label"
                 )
@@ -62,7 +62,17 @@ class HandLabels:
         return len(self._correct)
 
     def of(self, question: str, answer: str) -> bool | None:
-        return self._correct.get(_key(question, answer))
+        return self._correct.get(self.key(question, answer))
+
+    @staticmethod
+    def key(question: str, answer: str) -> tuple[str, str]:
+        """Equal for answers that one label speaks of. As `words.normalise`, but one or two letters alone keep their case: "Co" is
+        not "CO".
+        """
+        said = tokens(answer)
+        if len(said) == 1 and len(said[0].raw) <= 2 and said[0].raw.isalpha():
+            return question_digest(question), said[0].raw
+        return question_digest(question), " ".join(token.text for token in said)
 
     @property
     def digest(self) -> str:
@@ -109,10 +119,3 @@ def _labelled(row: dict[str, Any], where: str) -> LabelledAnswer:
     question, answer = checked_text(row["question"], "question", where), row["answer"]
     return LabelledAnswer(question, *checked_label(answer, row["correct"], where), tuple(accepted), "graders" in row)
 
-
-def _key(question: str, answer: str) -> tuple[str, str]:
-    """As `words.normalise`, but one or two letters alone keep their case: "Co" is not "CO"."""
-    said = tokens(answer)
-    if len(said) == 1 and len(said[0].raw) <= 2 and said[0].raw.isalpha():
-        return question_digest(question), said[0].raw
-    return question_digest(question), " ".join(token.text for token in said)

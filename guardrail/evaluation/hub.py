@@ -16,7 +16,9 @@ from guardrail.errors import DataError, MissingExtraError
 from guardrail.evaluation.hub_sets import HUB_SETS, HubSet
 
 HUB_PREFIX = "hub:"
-_SPEC = re.compile(r"hub:(?P<name>[\w-]+)(?::(?P<folder>[^@]+))?(?:@(?P<split>\w[\w.-]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?)?")
+_SPEC = re.compile(
+    r"hub:(?P<name>[\w-]+)(?::(?P<folder>[^@]+))?(?:@(?P<split>\w[\w.-]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?)?"
+)
 Placed = tuple[str, dict[str, Any]]
 
 
@@ -44,7 +46,9 @@ def read_hub(spec: str) -> tuple[Iterator[Placed], dict[str, JsonValue]]:
             f"write hub:{name}@{found.splits[0]}"
         )
     if split in found.without_answers:
-        raise DataError(f"the answers of the split {split!r} of {name} are not public; use {', '.join(found.with_answers)}")
+        raise DataError(
+            f"the answers of the split {split!r} of {name} are not public; use {', '.join(found.with_answers)}"
+        )
     table, revision = _load(found, name, split, folder)
     start, stop = int(parts["start"] or 0), int(parts["stop"]) if parts["stop"] else len(table)
     if not 0 <= start < min(stop, len(table)):
@@ -67,8 +71,8 @@ def _rows(found: HubSet, table: Any, start: int, stop: int, place: str) -> Itera
     missing = [column for column in found.columns if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{place}: no column {missing[0]!r}; its columns are {', '.join(table.column_names)}. The data set has changed since "
-            "this was written: write its questions to a .jsonl file"
+            f"{place}: no column {missing[0]!r}; its columns are {', '.join(table.column_names)}. The data set has "
+            "changed: write its questions to a .jsonl file"
         )
     for i in range(start, stop):
         row = found.read(table[i])
@@ -101,7 +105,9 @@ def _load(found: HubSet, name: str, split: str, folder: str | None) -> tuple[Any
     arrived = str(table.split)
     told = (table.info.splits or {}).get(split)
     if arrived != split or told is None or told.num_examples != len(table):
-        raise DataError(f"asked for the split {split!r} of {name}, and {arrived!r} with {len(table)} rows came; nothing is used of it")
+        raise DataError(
+            f"asked for the split {split!r} of {name}, and {arrived!r} with {len(table)} rows came; nothing is used of it"
+        )
     return table, revision
 
 

@@ -35,19 +35,26 @@ def read_table(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         except StopIteration:
             break
         except csv.Error as error:
-            raise DataError(f"{where}: {error}; put text with separators, quotes or newlines in quotes, and double the quotes in it") from error
+            raise DataError(
+                f"{where}: {error}; put text with separators, quotes or newlines in quotes, and double the quotes in it"
+            ) from error
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
             header = _header(cells, where)
             continue
         if len(cells) != len(header):
-            raise DataError(f"{where}: {len(cells)} cells where the header has {len(header)}; put a cell with separators in quotes")
-        yield where, {
-            name: _value(name, separator, cell, where)
-            for (name, separator), cell in zip(header, cells, strict=True)
-            if cell.strip()
-        }
+            raise DataError(
+                f"{where}: {len(cells)} cells where the header has {len(header)}; put a cell with separators in quotes"
+            )
+        yield (
+            where,
+            {
+                name: _value(name, separator, cell, where)
+                for (name, separator), cell in zip(header, cells, strict=True)
+                if cell.strip()
+            },
+        )
 
 
 def _text(path: str) -> str:
@@ -66,15 +73,17 @@ def _header(cells: list[str], where: str) -> list[tuple[str, str]]:
     """Names with the separators of their lists."""
     columns: list[tuple[str, str]] = []
     for cell in map(str.strip, cells):
-        stem = next((name for name in _LISTS if cell.startswith(name) and not cell[len(name) :].strip().isalnum()), None)
+        stem = next(
+            (name for name in _LISTS if cell.startswith(name) and not cell[len(name) :].strip().isalnum()), None
+        )
         stated = cell[len(stem) :].strip() if stem else ""
         columns.append((stem or cell, stated or SEPARATOR))
     names = [name for name, _ in columns]
     missing = [name for name in ("question", "answers") if name not in names]
     if missing:
         raise DataError(
-            f"{where}: the header has no column `{missing[0]}`; its columns are {', '.join(map(repr, names))}. The first row of a "
-            "table names its columns, such as question,answers (a .csv file has commas, a .tsv file tabs between them)"
+            f"{where}: the header has no column `{missing[0]}`; its columns are {', '.join(map(repr, names))}. The first row "
+            "of a table names its columns, such as question,answers (a .csv file has commas, a .tsv file tabs between them)"
         )
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"{where}: the header has the column {repeated!r} twice")

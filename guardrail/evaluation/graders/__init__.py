@@ -4,6 +4,6 @@ Each errs in its own way, as its docstring says; `guardrail grade` measures it. 
 """
 
 from guardrail.evaluation.graders.protocol import AnswerRow, Grade, Grader
-from guardrail.evaluation.graders.registry import GRADER_HELP, GRADERS, get_grader
+from guardrail.evaluation.graders.registry import GRADERS, get_grader
 
-__all__ = ["GRADERS", "GRADER_HELP", "AnswerRow", "Grade", "Grader", "get_grader"]
+__all__ = ["GRADERS", "AnswerRow", "Grade", "Grader", "get_grader"]

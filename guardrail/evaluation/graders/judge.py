@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from langchain_core.language_models import BaseChatModel
 from pydantic import JsonValue
 
 from guardrail.errors import DataError, MissingExtraError, ModelError
@@ -13,8 +14,6 @@ from guardrail.evaluation.graders.protocol import AnswerRow, Grade, Grader
 from guardrail.evaluation.graders.replies import verdict_of
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
     from guardrail.model.local import LocalModel
     from guardrail.types import Message
 
@@ -52,12 +51,16 @@ class JudgeGrader(Grader):
 
     kind = "judge"
 
-    def __init__(self, model: str | BaseChatModel | LocalModel, *, max_concurrency: int = 8, batch_size: int = 8) -> None:
+    def __init__(
+        self, model: str | BaseChatModel | LocalModel, *, max_concurrency: int = 8, batch_size: int = 8
+    ) -> None:
         super().__init__()
         self._given, self._max_concurrency, self._batch_size = model, max_concurrency, batch_size
         self._model: _Asked | None = None
         if isinstance(model, str) and (not model.strip() or model == _LOCAL):
-            raise DataError("the judge needs a model: judge:PROVIDER:MODEL, such as judge:openai:gpt-4.1-mini, or judge:local:SPEC")
+            raise DataError(
+                "the judge needs a model: judge:PROVIDER:MODEL, such as judge:openai:gpt-4.1-mini, or judge:local:SPEC"
+            )
 
     @property
     def model(self) -> str:
@@ -86,7 +89,9 @@ class JudgeGrader(Grader):
         for reply in replies:
             grade = None if isinstance(reply, Exception) else verdict_of(reply)
             if grade is None:
-                self.ungraded[f"call failed: {type(reply).__name__}" if isinstance(reply, Exception) else "no verdict"] += 1
+                self.ungraded[
+                    f"call failed: {type(reply).__name__}" if isinstance(reply, Exception) else "no verdict"
+                ] += 1
             grades.append(grade)
         return grades
 
@@ -98,9 +103,9 @@ class JudgeGrader(Grader):
             given = load_model(given.removeprefix(_LOCAL))
         elif isinstance(given, str):
             given = _hosted(given)
-        if hasattr(given, "generate_batch"):
-            return _Local(given, self._batch_size)
-        return _Chat(given, self._max_concurrency)
+        if isinstance(given, BaseChatModel):
+            return _Chat(given, self._max_concurrency)
+        return _Local(given, self._batch_size)
 
 
 def conversation(row: AnswerRow) -> list[Message]:
@@ -145,7 +150,9 @@ def _hosted(spec: str) -> BaseChatModel:
             "a judge by provider and model needs langchain; run: pip install 'hybridgrad-guardrail[agents]'"
         ) from error
     if ":" not in spec:
-        raise DataError(f"the judge {spec!r} names no provider; write PROVIDER:MODEL, or local:{spec} for a local model")
+        raise DataError(
+            f"the judge {spec!r} names no provider; write PROVIDER:MODEL, or local:{spec} for a local model"
+        )
     try:
         return init_chat_model(spec, temperature=0)
     except ImportError as error:

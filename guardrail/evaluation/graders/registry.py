@@ -13,10 +13,6 @@ _RULES: dict[str, type[Grader]] = {g.kind: g for g in (AliasGrader, ExactGrader,
 GRADERS: tuple[str, ...] = (*_RULES, "semantic", "bem", "judge")
 """The kinds that `get_grader` knows."""
 
-GRADER_HELP = (
-    "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or judge:local:MODEL"
-)
-
 
 def get_grader(spec: str) -> Grader:
     """The grader that `KIND`, `KIND:MODEL`, `KIND@THRESHOLD` or `KIND:MODEL@THRESHOLD` names; its `name` is such a string again.

@@ -18,7 +18,9 @@ _STATEMENT = re.compile(
     r"(?:(?:verdict|grade|answer|it)(?:\s*:\s*|\s+is:?\s+))?(?P<said>right|correct|wrong|incorrect)\s*[.!]?",
     re.IGNORECASE,
 )
-_DOUBT = re.compile(r"\b(?:wrong|incorrect|not|no|never|cannot|but|however|unless|partly|partially|or)\b|n't\b", re.IGNORECASE)
+_DOUBT = re.compile(
+    r"\b(?:wrong|incorrect|not|no|never|cannot|but|however|unless|partly|partially|or)\b|n't\b", re.IGNORECASE
+)
 _RIGHT = ("right", "correct")
 
 

@@ -71,4 +71,3 @@ class F1Grader(RuleGrader):
         return any(
             2 * (said & form).total() >= F1_THRESHOLD * (said.total() + form.total()) for form in forms if form and said
         )
-
