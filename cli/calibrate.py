@@ -25,7 +25,8 @@ def calibrate(
         typer.Argument(
             metavar="DATA",
             help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
-            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled calibration questions.",
+            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled calibration "
+            "questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
@@ -87,6 +88,7 @@ def calibrate(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
+    chosen.load()
     from guardrail.cli import figures
 
     from guardrail.evaluation.asking import Asking

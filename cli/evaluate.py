@@ -126,7 +126,9 @@ def evaluate(
     if unit == "claim":
         result = assess_claims(fitted, collect_claims(local, rows, extractor, asking, **running), policies)
     else:
-        answers = collect(local, questions, given or get_grader(origin.grader), asking, labels=by_hand, **running)
+        chosen = given or get_grader(origin.grader)
+        chosen.load()
+        answers = collect(local, questions, chosen, asking, labels=by_hand, **running)
         runtime.say_data(loaded, answers.grading)
         result = assess(fitted, answers, policies)
     if tuned_here:

@@ -15,8 +15,8 @@ def grade(
         str,
         typer.Argument(
             metavar="RUN|LABELLED",
-            help="A run of calibrate, evaluate or tune; or labelled answers: rows of `question`, `accepted`, `answer`, `correct`, "
-            "or rows of data with `labels`.",
+            help="A run of calibrate, evaluate or tune; or labelled answers: rows of `question`, `accepted`, `answer`, "
+            "`correct`, or rows of data with `labels`.",
         ),
     ],
     grader: Annotated[
@@ -25,7 +25,9 @@ def grade(
     labels: options.Labels = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write what the graders disagree on, for a person to fill in."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write what the graders disagree on, for a person to fill in."
+        ),
     ] = None,
     show: Annotated[int, typer.Option(min=0, help="Show so many of the answers that they disagree on.")] = 20,
     as_json: options.Json = False,
@@ -50,10 +52,14 @@ def grade(
     given = (*loaded.labels, *(load_hand_labels(labels) if labels else ()))
     known = HandLabels(given)
     if len(chosen) < 2 and not len(known):
-        raise DataError(f"{answers} has no labels, so one grader has nothing to be held against; give two, or --labels FILE")
+        raise DataError(
+            f"{answers} has no labels, so one grader has nothing to be held against; give two, or --labels FILE"
+        )
     from guardrail.cli import graded, runtime
 
     runtime.quiet_libraries()
+    for one in chosen.values():
+        one.load()
     graders = {}
     for name, one in chosen.items():
         runtime.say(f"grading {len(loaded.rows)} answers: {name}")
@@ -68,10 +74,10 @@ def grade(
         answers=loaded.rows,
         grades=graders,
         ungraded={name: dict(one.ungraded) for name, one in chosen.items()},
-        agreements=[
-            agreement(a, graders[a], b, graders[b]) for i, a in enumerate(names) for b in names[i + 1 :]
-        ],
-        rates=[rates(n, [graders[n][i] for i in judged], [truth[i] is True for i in judged]) for n in names] if judged else [],
+        agreements=[agreement(a, graders[a], b, graders[b]) for i, a in enumerate(names) for b in names[i + 1 :]],
+        rates=[rates(n, [graders[n][i] for i in judged], [truth[i] is True for i in judged]) for n in names]
+        if judged
+        else [],
         differing=differing,
         picked=any(label.picked for label in given),
     )
@@ -83,8 +89,14 @@ def grade(
             write_whole(output, text, "the answers to label", DataError)
     if as_json:
         options_of = {name: dict(one.options) for name, one in chosen.items()}
-        typer.echo(json.dumps({"kind": "guardrail grades", "version": 1, "answers": answers, **found.to_dict(options_of)}))
+        typer.echo(
+            json.dumps({"kind": "guardrail grades", "version": 1, "answers": answers, **found.to_dict(options_of)})
+        )
     else:
         graded.show(runtime.console(), found, show)
     if written is not None:
-        runtime.say(f"{written} answers to label written to {output}" if written else "nothing is left to label, so no file is written")
+        runtime.say(
+            f"{written} answers to label written to {output}"
+            if written
+            else "nothing is left to label, so no file is written"
+        )

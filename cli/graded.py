@@ -67,7 +67,9 @@ def show(console: Console, found: Found, most: int) -> None:
     for name, grades in found.grades.items():
         why = ", ".join(f"{n} {reason}" for reason, n in found.ungraded[name].items())
         out = f", {list(grades).count(None)} ungraded ({why})" if why else ""
-        console.print(f"{escape(name)}: {list(grades).count(True)} right, {list(grades).count(False)} wrong{escape(out)}")
+        console.print(
+            f"{escape(name)}: {list(grades).count(True)} right, {list(grades).count(False)} wrong{escape(out)}"
+        )
     for a in found.agreements:
         console.print(
             f"[bold]{escape(a.first)}[/] and [bold]{escape(a.second)}[/] agree on {estimate(a.agree)} of {a.n}; "

@@ -25,7 +25,10 @@ Calibrator = Annotated[
         "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the one shipped for the model."
     ),
 ]
-GRADER_HELP = "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or judge:local:MODEL"
+GRADER_HELP = (
+    "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or "
+    "judge:local:MODEL"
+)
 Grader = Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's. " + GRADER_HELP)]
 Labels = Annotated[
     Path | None,

@@ -110,6 +110,7 @@ def tune(
         )
     length = origin.generation.get("max_new_tokens")
     chosen = wanted or get_grader(origin.grader)
+    chosen.load()
     answers = collect(
         local,
         questions,

@@ -97,8 +97,8 @@ def kappa_of(pairs: Sequence[tuple[Grade, Grade]]) -> Estimate | None:
     """Cohen's kappa (1960), agreement beyond chance: (p - e) / (1 - e), with p the share of equal pairs and e the share that
     graders with the same shares of "right" would agree on by chance. 1: always; 0: as by chance.
 
-    Its 95 % interval is Wilson's for p with e held fixed, as in Cohen's own standard error: it has width at p = 1 too. None where
-    both say the same of every answer, so that there is nothing beyond chance.
+    Its 95 % interval is Wilson's for p with e held fixed, as in Cohen's own standard error: it has width at p = 1 too. None
+    where both say the same of every answer, so that there is nothing beyond chance.
     """
     n = len(pairs)
     first, second = (sum(pair[i] is True for pair in pairs) / n for i in (0, 1))
@@ -106,5 +106,5 @@ def kappa_of(pairs: Sequence[tuple[Grade, Grade]]) -> Estimate | None:
     if chance == 1:
         return None
     agree = wilson_interval(sum(a == b for a, b in pairs), n)
-    value, low, high = ((p - chance) / (1 - chance) for p in (agree.value, agree.low, agree.high))
+    value, low, high = (max(-1.0, (p - chance) / (1 - chance)) for p in (agree.value, agree.low, agree.high))
     return Estimate(value, low, high, n)

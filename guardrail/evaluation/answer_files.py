@@ -1,4 +1,4 @@
-"""Files of answers -> rows to grade, with what people say of them: runs, labelled answers, data with labels. Knows no graders."""
+"""Runs, labelled answers, data with labels -> rows to grade, and what people say of them. Knows no graders."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class AnswerFile:
 
 
 def load_answers(path: str) -> AnswerFile:
-    """A run of whole answers, or a file of labelled answers: rows of `question`, `accepted`, `answer`, `correct`, or rows of data
-    with `labels`.
+    """A run of whole answers, or a file of labelled answers: rows of `question`, `accepted`, `answer`, `correct`, or rows of
+    data with `labels`.
 
     Raises `DataError` for a run of claims, a run whose records do not hold their questions, and labels without accepted forms.
     """
@@ -43,13 +43,15 @@ def load_answers(path: str) -> AnswerFile:
     if "answers" in first or "labels" in first:
         labels = labels_in(load_data(path, "calibration").rows)
         if not labels:
-            raise DataError(f"{path}: no row has `labels`, so there are no answers to grade; give a run, or labelled answers")
+            raise DataError(
+                f"{path}: no row has `labels`, so there are no answers to grade; give a run, or labelled answers"
+            )
     else:
         labels = load_hand_labels(path)
     if bare := next((label for label in labels if not label.accepted), None):
         raise DataError(
-            f"{path}: the label of {bare.answer[:60]!r} has no `accepted` forms to grade by; add them, or give the run of these "
-            "answers and this file with --labels"
+            f"{path}: the label of {bare.answer[:60]!r} has no `accepted` forms to grade by; add them, or give the run of "
+            "these answers and this file with --labels"
         )
     return AnswerFile(tuple(AnswerRow(x.question, x.answer, x.accepted) for x in labels), tuple(labels))
 

@@ -35,8 +35,8 @@ _EXAMPLE = '{"question": "What is the capital of France?", "answers": ["Paris"]}
 class QuestionRow:
     """A question and the answers that count as right.
 
-    extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes. Two of them
-    mean something: `paraphrases`, other wordings of the question, and `labels`, answers that a person judged.
+    extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes. Two of
+    them mean something: `paraphrases`, other wordings of the question, and `labels`, answers that a person judged.
     """
 
     question: str

@@ -84,9 +84,9 @@ def fit_calibrator(
 ) -> Fit:
     """Choose the profile, fit the calibrator, measure both.
 
-    questions, data: what was asked, every wording of it (`datasets.texts_of`), and its hash. source, grading: where the questions
-    come from and how answers were graded, for the provenance. extractor, whole: for claims, what cut them and the same claims with the
-    numbers of their whole answers. keep_profile: use this one instead of choosing.
+    questions, data: what was asked, every wording of it (`datasets.texts_of`), and its hash. source, grading: where the
+    questions come from and how answers were graded, for the provenance. extractor, whole: for claims, what cut them and the
+    same claims with the numbers of their whole answers. keep_profile: use this one instead of choosing.
 
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """

@@ -66,11 +66,11 @@ class HandLabels:
 
     @staticmethod
     def key(question: str, answer: str) -> tuple[str, str]:
-        """Equal for answers that one label speaks of. As `words.normalise`, but one or two letters alone keep their case: "Co" is
-        not "CO".
+        """Equal for answers that one label speaks of. As `words.normalise`, but one or two letters alone keep their case:
+        "Co" is not "CO".
         """
         said = tokens(answer)
-        if len(said) == 1 and len(said[0].raw) <= 2 and said[0].raw.isalpha():
+        if len(said) == 1 and len(said[0].raw) == 2 and said[0].raw.isupper():
             return question_digest(question), said[0].raw
         return question_digest(question), " ".join(token.text for token in said)
 
@@ -118,4 +118,3 @@ def _labelled(row: dict[str, Any], where: str) -> LabelledAnswer:
         raise DataError(f"{where}: `accepted` must be a list of strings, not {kind_of(accepted)}")
     question, answer = checked_text(row["question"], "question", where), row["answer"]
     return LabelledAnswer(question, *checked_label(answer, row["correct"], where), tuple(accepted), "graders" in row)
-

@@ -25,11 +25,11 @@ Placed = tuple[str, dict[str, Any]]
 def read_hub(spec: str) -> tuple[Iterator[Placed], dict[str, JsonValue]]:
     """Rows with their places (`hub:sciq@validation:17`, from 1 in the whole split), and where they come from.
 
-    spec: `hub:NAME@SPLIT`; `hub:NAME@SPLIT[100:200]` takes rows 100 to 199, counted from 0; `hub:NAME:FOLDER@SPLIT` reads a copy
-    on disk. From the hub, the commit is looked up first, loaded, and told in the source.
+    spec: `hub:NAME@SPLIT`; `hub:NAME@SPLIT[100:200]` takes rows 100 to 199, counted from 0; `hub:NAME:FOLDER@SPLIT` reads a
+    copy on disk. From the hub, the commit is looked up first, loaded, and told in the source.
 
-    Raises `MissingExtraError` without the package datasets, and `DataError` for an unknown name, a split that is not named, does
-    not exist or has no answers, and for a hub that cannot be reached.
+    Raises `MissingExtraError` without the package datasets, and `DataError` for an unknown name, a split that is not named,
+    does not exist or has no answers, and for a hub that cannot be reached.
     """
     parts = _SPEC.fullmatch(spec)
     if parts is None:
@@ -37,7 +37,7 @@ def read_hub(spec: str) -> tuple[Iterator[Placed], dict[str, JsonValue]]:
     name, split, folder = parts["name"], parts["split"], parts["folder"]
     if name not in HUB_SETS:
         raise DataError(
-            f"no data set {name!r} is known here; known are {', '.join(HUB_SETS)}. Write another one's questions to a .jsonl file"
+            f"no data set {name!r} is known here; known are {', '.join(HUB_SETS)}. Write other questions to a .jsonl file"
         )
     found = HUB_SETS[name]
     if split is None:

@@ -58,6 +58,9 @@ class BemGrader(Grader):
     def options(self) -> Mapping[str, JsonValue]:
         return {"model": self.model, "threshold": self.threshold}
 
+    def load(self) -> None:
+        self._load()
+
     def _grade(self, rows: Sequence[AnswerRow]) -> Sequence[Grade]:
         pairs = [(row, form) for row in rows for form in row.accepted]
         p = iter(self.probabilities([(row.question, row.answer, form) for row, form in pairs]))
@@ -116,7 +119,9 @@ class BemGrader(Grader):
 
 
 def _encoded(tokenizer: Any, model: Any, question: str, answer: str, form: str) -> dict[str, list[int]] | None:
-    """None where form and question fill the model. Built from ids, not from text with `[SEP]` in it: an answer that spells out a special token must not become one."""
+    """None where form and question fill the model. Ids, not text with `[SEP]` in it, are joined: an answer that spells out a
+    special token must not become one.
+    """
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

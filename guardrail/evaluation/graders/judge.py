@@ -78,9 +78,12 @@ class JudgeGrader(Grader):
     def options(self) -> Mapping[str, JsonValue]:
         return {"model": self.model}
 
+    def load(self) -> None:
+        """Makes the model; whether a hosted one answers shows at the first call."""
+        self._load()
+
     def _grade(self, rows: Sequence[AnswerRow]) -> Sequence[Grade]:
-        self._model = self._model or self._load()
-        replies = self._model.ask([conversation(row) for row in rows])
+        replies = self._load().ask([conversation(row) for row in rows])
         failed = [reply for reply in replies if isinstance(reply, Exception)]
         if len(failed) == len(rows):
             reason = " ".join(str(failed[0]).split())[:200]
@@ -96,6 +99,11 @@ class JudgeGrader(Grader):
         return grades
 
     def _load(self) -> _Asked:
+        if self._model is None:
+            self._model = self._made()
+        return self._model
+
+    def _made(self) -> _Asked:
         given = self._given
         if isinstance(given, str) and given.startswith(_LOCAL):
             from guardrail.model.loading import load_model

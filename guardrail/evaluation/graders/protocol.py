@@ -49,6 +49,9 @@ class Grader(ABC):
     def options(self) -> Mapping[str, JsonValue]:
         return {}
 
+    def load(self) -> None:  # noqa: B027  (rules have nothing to load)
+        """Load what grades are made with, so that a model that is not there is noticed before hours of answers are made."""
+
     @final
     def grade(self, rows: Sequence[AnswerRow]) -> list[Grade]:
         """A grade for each row, in order. An answer without a letter or digit is wrong, whatever is accepted.

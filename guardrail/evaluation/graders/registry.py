@@ -15,7 +15,8 @@ GRADERS: tuple[str, ...] = (*_RULES, "semantic", "bem", "judge")
 
 
 def get_grader(spec: str) -> Grader:
-    """The grader that `KIND`, `KIND:MODEL`, `KIND@THRESHOLD` or `KIND:MODEL@THRESHOLD` names; its `name` is such a string again.
+    """The grader that `KIND`, `KIND:MODEL`, `KIND@THRESHOLD` or `KIND:MODEL@THRESHOLD` names; its `name` is such a string
+    again.
 
         get_grader("semantic@0.8").name  # "semantic:all-minilm-l6-v2@0.8"
         get_grader("judge:local:smollm2-135m")

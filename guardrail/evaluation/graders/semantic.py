@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from guardrail.evaluation.words import Token
 
 SEMANTIC_THRESHOLD = 0.75
-"""Cosine from which on an answer says what a form says, for all-MiniLM-L6-v2. Of 300 bundled questions (calibration half), 84 % of
-810 right answers reach it, and 0.5 % of 1,122 answers that are another question's of the same kind; at 0.7 88 % and 1.2 %, at 0.8
+"""Cosine from which on an answer says what a form says, for all-MiniLM-L6-v2. Of 300 bundled questions (calibration half),
+84 % of 810 right answers reach it, and 0.5 % of 1,122 answers that are another question's of the same kind; at 0.7 88 % and
+1.2 %, at 0.8
 75 % and 0.1 %."""
 
 
@@ -32,14 +33,15 @@ class SemanticGrader(Grader):
         SemanticGrader()  # all-minilm-l6-v2: no network where its wheel is installed
         SemanticGrader("BAAI/bge-small-en-v1.5", threshold=0.8)
 
-    The words of the question are left out of both, since two sentences that repeat it are close whatever they say. Numbers agree
-    when those of the answer that the question does not have are those of the form; forms without numbers ask for none. Forms of
-    one or two letters ("Co") have no meaning that an embedding sees: only the whole answer can equal them.
+    The words of the question are left out of both, since two sentences that repeat it are close whatever they say. Numbers
+    agree when those of the answer that the question does not have are those of the form; forms without numbers ask for none.
+    Forms of one or two letters ("Co") have no meaning that an embedding sees: only the whole answer can equal them.
 
-    Calls right what is wrong: a neighbour in meaning ("England" for "Germany" has 0.78, "Gulf of Mexico" for "Gulf of California"
-    0.82); several candidates ("Paris or Lyon"). Calls wrong what is right: long answers, whose one right word is diluted; names
-    that the model has never seen, in two spellings ("Erevan" for "Yerevan" 0.18). For short names and numbers `alias` errs less;
-    this grader is for accepted answers that are sentences. A cosine that is not finite: ungraded. docs/graders.md has rates.
+    Calls right what is wrong: a neighbour in meaning ("England" for "Germany" has 0.78, "Gulf of Mexico" for "Gulf of
+    California" 0.82); several candidates ("Paris or Lyon"). Calls wrong what is right: long answers, whose one right word is
+    diluted; names that the model has never seen, in two spellings ("Erevan" for "Yerevan" 0.18). For short names and numbers
+    `alias` errs less; this grader is for accepted answers that are sentences. A cosine that is not finite: ungraded.
+    docs/graders.md has rates.
 
     Raises `DataError` for a threshold outside (0, 1], and `RetrievalError` for an embedding model that cannot be loaded.
     """
@@ -69,6 +71,16 @@ class SemanticGrader(Grader):
     def options(self) -> Mapping[str, JsonValue]:
         return {"model": self.model, "threshold": self.threshold}
 
+    def load(self) -> None:
+        self._load()
+
+    def _load(self) -> Embeddings:
+        if self._embeddings is None:
+            from guardrail.actions.embedding import SentenceEmbeddings  # imports sentence-transformers
+
+            self._embeddings = SentenceEmbeddings(self.model)
+        return self._embeddings
+
     def _grade(self, rows: Sequence[AnswerRow]) -> Sequence[Grade]:
         return [self._decide(row, cosines) for row, cosines in zip(rows, self.cosines(rows), strict=True)]
 
@@ -91,11 +103,7 @@ class SemanticGrader(Grader):
         unique = list(dict.fromkeys(text for row in pairs for pair in row for text in pair))
         if not unique:
             return [[] for _ in rows]
-        if self._embeddings is None:
-            from guardrail.actions.embedding import SentenceEmbeddings  # imports sentence-transformers
-
-            self._embeddings = SentenceEmbeddings(self.model)
-        made = np.array(self._embeddings.embed_documents(unique), dtype=np.float64)  # (texts, D)
+        made = np.array(self._load().embed_documents(unique), dtype=np.float64)  # (texts, D)
         lengths = np.linalg.norm(made, axis=1, keepdims=True)
         vectors = dict(zip(unique, made / np.where(lengths == 0, 1, lengths), strict=True))
         return [[float(vectors[a] @ vectors[b]) for a, b in row] for row in pairs]
