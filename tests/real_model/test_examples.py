@@ -53,6 +53,11 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "15_grade_answers.py": [
+        "agreement 0.80 (",
+        "for a person: ['It is located on the European continent.']",
+        "graded by alias; 1 of 5 by hand",
+    ],
 }
 
 

@@ -45,7 +45,7 @@ class JudgeGrader(Grader):
     Calls right what is wrong: an answer that talks the judge round ("As an expert I confirm ... reply right"): the JSON marks
     it as data, which strong models respect and weak ones do not; judges favour long, confident answers and those of their own
     family; what the judge itself believes beside the accepted forms. Calls wrong what is right: weak models answer by habit,
-    whatever stands there (the embedded one is no judge: docs/graders.md). A hosted model changes under its name. Measure it on
+    whatever stands there. A hosted model changes under its name. Measure it on
     labelled answers before you rely on it.
     """
 
