@@ -50,7 +50,7 @@ def test_from_disagreement_to_labels_to_rates(run, answers, tmp_path):
     assert told["n"] == 6
     (agreed,) = told["agreement"]
     apart = [row["answer"] for row in told["disagreements"]]
-    assert agreed["agree"]["value"] == 1 - len(apart) / 6
+    assert agreed["agree"]["value"] == pytest.approx(1 - len(apart) / 6)
     assert apart == ["It is Paris.", "the city of Paris, France"]
     rows = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
     assert [row["answer"] for row in rows] == apart
