@@ -30,9 +30,10 @@ def calibrate(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms); for claims, of `question` and `facts`, or labelled "
-            "`claims` of an `answer`. 'bundled': the bundled calibration questions.",
+            metavar="DATA",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
+            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled calibration "
+            "questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
@@ -44,8 +45,9 @@ def calibrate(
     ] = HYBRIDGRAD,
     samples: options.Samples = None,
     grader: Annotated[
-        str | None, typer.Option(metavar="KIND", help="alias (default), exact or f1; claims are graded by their facts.")
+        str | None, typer.Option(metavar="KIND", help=f"{options.GRADER_HELP}. Claims are graded by their facts.")
     ] = None,
+    labels: options.Labels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
@@ -81,17 +83,21 @@ def calibrate(
     """
     from guardrail.errors import DataError
     from guardrail.evaluation.claim_rows import claim_data_hash, load_claim_rows_from
-    from guardrail.evaluation.datasets import data_hash, load_questions_from
+    from guardrail.evaluation.datasets import data_hash, load_data, texts_of
     from guardrail.evaluation.graders import get_grader
+    from guardrail.evaluation.hand_labels import hand_labels
 
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
-    if unit == "claim" and grader is not None:
-        raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    if unit == "claim" and (grader is not None or labels is not None):
+        option = f"--labels {labels}" if grader is None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     _check_scorer(scorer, unit, samples, "--paper" if keep_paper_profile else "--profile" if profile else None)
     chosen = get_grader(grader or "alias")
-    questions = load_questions_from(data, "calibration", limit) if unit == "answer" else []
+    loaded = load_data(data, "calibration", limit) if unit == "answer" else None
+    questions = loaded.rows if loaded else ()
+    by_hand = hand_labels(questions, labels)
     rows = load_claim_rows_from(data, "calibration", limit) if unit == "claim" else []
     measured = _measured(profile, prompt, system) if profile else None
     if not output.parent.is_dir():
@@ -105,6 +111,7 @@ def calibrate(
 
     local = runtime.load(model, device, dtype, chat_template)
     prior = measured.profile_for(local.identity) if measured else None
+    chosen.load()
     from guardrail.cli import figures
 
     from guardrail.evaluation.asking import Asking
@@ -139,16 +146,26 @@ def calibrate(
         runtime.say("choosing the profile by cross-validation and fitting")
         fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **profiling, **fitting)
     else:
-        fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
-        if scorer == HYBRIDGRAD:
-            answers = collect(local, questions, chosen, asking, **running)
-            left_out = {"unscored": len(answers.records) - len(answers.scored)}
+        other = None
+        if scorer != HYBRIDGRAD:
+            other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
+        scorers = ScorerPass({scorer: other}) if other else None
+        answers = collect(local, questions, chosen, asking, labels=by_hand, scorers=scorers, **running)
+        fitting |= {
+            "questions": texts_of(questions),
+            "data": data_hash(questions),
+            "grader": chosen.name,
+            "source": loaded.source if loaded else None,
+            "grading": answers.grading.to_dict() if answers.grading else None,
+        }
+        ungraded = len(questions) - len(answers.records)
+        runtime.say_data(loaded, answers.grading)
+        if other:
+            fit = fit_scorer(local, other, answers, asking, ungraded=ungraded, **fitting)
+        else:
+            left_out = {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded}
             runtime.say("choosing the profile by cross-validation and fitting")
             fit = fit_calibrator(local, _at(prior, answers.sample), asking, left_out=left_out, **profiling, **fitting)
-        else:
-            other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
-            answers = collect(local, questions, chosen, asking, scorers=ScorerPass({scorer: other}), **running)
-            fit = fit_scorer(local, other, answers, asking, **fitting)
     fit.calibrator.save(output)
     figures.fit(runtime.console(), fit, output)
 

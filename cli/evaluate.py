@@ -19,9 +19,9 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms); for claims, of `question` and `facts`, or labelled "
-            "`claims` of an `answer`. 'bundled': the bundled held-out questions.",
+            metavar="DATA",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
+            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled held-out questions.",
         ),
     ],
     calibrator: Annotated[
@@ -35,7 +35,8 @@ def evaluate(
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", metavar="NAME|FILE", help="Repeatable. Default: all shipped.")
     ] = None,
-    grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
+    grader: options.Grader = None,
+    labels: options.Labels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the answers here, so that --resume can.")
@@ -55,16 +56,21 @@ def evaluate(
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.errors import CalibrationError, DataError
     from guardrail.evaluation.claim_rows import load_claim_rows_from
-    from guardrail.evaluation.datasets import check_no_leak, load_questions_from
+    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
     from guardrail.evaluation.graders import get_grader
+    from guardrail.evaluation.hand_labels import hand_labels
     from guardrail.policy import Policy, check_proof
 
     if resume and run is None:
         raise DataError("--resume needs --run FILE, the file to go on with")
-    if unit == "claim" and grader is not None:
-        raise DataError(f"--grader {grader} is for whole answers; claims are graded by their facts and labels")
+    if unit == "claim" and (grader is not None or labels is not None):
+        option = f"--labels {labels}" if grader is None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
+    grading_by = get_grader(grader) if grader else None
     policies = [Policy.load(name) for name in policy] if policy else _shipped_for(unit)
-    questions = load_questions_from(data, "heldout", limit) if unit == "answer" else []
+    loaded = load_data(data, "heldout", limit) if unit == "answer" else None
+    questions = loaded.rows if loaded else ()
+    by_hand = hand_labels(questions, labels)
     rows = load_claim_rows_from(data, "heldout", limit) if unit == "claim" else []
     given = IsotonicCalibrator.load(calibrator) if calibrator else None
     from guardrail.cli import runtime
@@ -88,7 +94,9 @@ def evaluate(
         raise CalibrationError(f"no calibrator of {unit}s is shipped for {local.name}; give one with --calibrator FILE")
     for one in policies:
         check_proof(one.proof, one.name, fitted if unit == "answer" else None, name)
-    check_no_leak(origin.questions, [q.question for q in (*questions, *rows)])
+    check_no_leak(origin.questions, [*texts_of(questions), *(row.question for row in rows)])
+    seen = data_hash(questions)
+    tuned_here = [one.name for one in policies if one.proof and one.proof.data == seen]
     length = origin.generation.get("max_new_tokens")
     asking = Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150)
     running: dict[str, Any] = {
@@ -102,11 +110,18 @@ def evaluate(
     if unit == "claim":
         result = assess_claims(fitted, collect_claims(local, rows, extractor, asking, **running), policies)
     else:
-        chosen = get_grader(grader or origin.grader)
-        answers = collect(local, questions, chosen, asking, scorers=pass_for(in_use.scorer), **running)
+        chosen = grading_by or get_grader(origin.grader)
+        chosen.load()
+        answers = collect(local, questions, chosen, asking, labels=by_hand, scorers=pass_for(in_use.scorer), **running)
+        runtime.say_data(loaded, answers.grading)
         result = assess(fitted, answers, policies)
+    if tuned_here:
+        runtime.say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")
     if as_json:
-        typer.echo(json.dumps({"model": local.name, "calibrator": name, "data": data, **result.to_dict()}))
+        about: dict[str, Any] = {"model": local.name, "calibrator": name, "data": data, "tuned_here": tuned_here}
+        if unit == "answer" and answers.grading:
+            about["grading"] = answers.grading.to_dict()
+        typer.echo(json.dumps({**about, **result.to_dict()}))
     else:
         figures.assessment(runtime.console(), result)
 

@@ -11,7 +11,22 @@ import sys
 from typing import Annotated
 
 import typer
-from guardrail.cli import ask, bench, calibrate, demo, evaluate, model, monitor, policy, report, score, sps, tune
+from guardrail.cli import (
+    ask,
+    bench,
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    grade,
+    model,
+    monitor,
+    policy,
+    report,
+    score,
+    sps,
+    tune,
+)
 
 from guardrail import __version__
 from guardrail.errors import GuardrailError
@@ -31,8 +46,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("tune")(tune.tune)
 app.command("sps")(sps.sps)
+app.command("grade")(grade.grade)
 app.command("monitor")(monitor.monitor)
 app.command("report")(report.report)
+app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")
 app.add_typer(model.app, name="model")
 

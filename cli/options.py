@@ -25,6 +25,19 @@ Calibrator = Annotated[
         "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the one shipped for the model."
     ),
 ]
+GRADER_HELP = (
+    "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or "
+    "judge:local:MODEL"
+)
+Grader = Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's. " + GRADER_HELP)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Answers that a person judged: rows of `question`, `answer`, `correct`. They win over the grader.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 Samples = Annotated[
@@ -51,7 +64,9 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "Grader",
     "Json",
+    "Labels",
     "Model",
     "Samples",
     "Unit",

@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guardrail.evaluation.cache import RecordCache
+    from guardrail.evaluation.datasets import QuestionData
+    from guardrail.evaluation.grading import Grading
     from guardrail.model.local import LocalModel
 
 
 def say(line: str) -> None:
     """One line of progress, on stderr so that stdout stays the result."""
     print(f"… {line}", file=sys.stderr, flush=True)
+
+
+def say_data(data: QuestionData | None, grading: Grading | None) -> None:
+    """What is worth knowing about questions and grades before a figure is read."""
+    if data is not None and data.repeated:
+        say(f"{data.repeated} rows left out: their question came before")
+    if grading is not None:
+        say(f"graded by {grading.in_words()}")
 
 
 def quiet_libraries() -> None:

@@ -19,9 +19,9 @@ def tune(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms), none of them the calibrator's. 'bundled': the bundled "
-            "held-out questions.",
+            metavar="DATA",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT, none of them the "
+            "calibrator's. 'bundled': the bundled held-out questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the policy.")],
@@ -39,7 +39,8 @@ def tune(
         ),
     ] = None,
     model: options.Model = options.DEFAULT_MODEL,
-    grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
+    grader: options.Grader = None,
+    labels: options.Labels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, or use a finished one again.")] = False,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
@@ -72,13 +73,17 @@ def tune(
     if len({path.resolve() for path in files}) < len(files):
         raise DataError("the data, the calibrator, the output and the run must be different files")
     from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_questions_from
+    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
     from guardrail.evaluation.graders import get_grader
+    from guardrail.evaluation.hand_labels import hand_labels
 
-    questions = load_questions_from(data, "heldout", limit)
+    loaded = load_data(data, "heldout", limit)
+    questions, asked = loaded.rows, texts_of(loaded.rows)
+    by_hand = hand_labels(questions, labels)
+    wanted = get_grader(grader) if grader else None
     given = IsotonicCalibrator.load(calibrator) if calibrator else None
     if given is not None and given.provenance is not None:  # before the slow part
-        check_no_leak(given.provenance.questions, [q.question for q in questions])
+        check_no_leak(given.provenance.questions, asked)
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
@@ -99,14 +104,15 @@ def tune(
     fitted, origin, name = in_use.calibrator, in_use.origin, in_use.name
     if fitted is None or origin is None or name is None:
         raise CalibrationError(f"no calibrator is shipped for {local.name}; give one with --calibrator FILE")
-    check_no_leak(origin.questions, [q.question for q in questions])
+    check_no_leak(origin.questions, asked)
     if not origin.questions:
         raise CalibrationError(
             f"{name} does not say which questions it was fitted on, so the tuning data may be among them; "
             "make it with guardrail calibrate"
         )
     length = origin.generation.get("max_new_tokens")
-    chosen = get_grader(grader or origin.grader)
+    chosen = wanted or get_grader(origin.grader)
+    chosen.load()
     answers = collect(
         local,
         questions,
@@ -118,21 +124,23 @@ def tune(
         batch_size=batch_size,
         progress=runtime.counter("questions answered"),
         scorers=pass_for(in_use.scorer),
+        labels=by_hand,
+        ungraded_is_wrong=True,
     )
+    runtime.say_data(loaded, answers.grading)
+    graded_by = answers.grading.in_words() if answers.grading else chosen.name
     found = tune_on(fitted, answers, max_error=max_error, confidence=confidence, hedge_max_error=hedge_max_error)
     if found.reached:
         command = shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")])
         proof = proof_of(
-            found, fitted, name, local.identity, data=data_hash(questions), grader=chosen.name, command=command
+            found, fitted, name, local.identity, data=data_hash(questions), grader=graded_by, command=command
         )
         text = policy_text(proof)
         Policy.from_text(text, str(output))  # what is written can be read
         write_whole(output, text, "the policy", PolicyError)
     if as_json:
         typer.echo(
-            json.dumps(
-                {"model": local.name, "calibrator": name, "data": data, "grader": chosen.name, **found.to_dict()}
-            )
+            json.dumps({"model": local.name, "calibrator": name, "data": data, "grader": graded_by, **found.to_dict()})
         )
     else:
         figures.tuning(runtime.console(), found, output)

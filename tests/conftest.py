@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from guardrail.cli.main import main
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from guardrail.testing import tiny_model, tiny_tokenizer
@@ -18,6 +19,8 @@ from guardrail.testing import tiny_model, tiny_tokenizer
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["GUARDRAIL_ANSWERS"] = str(Path(tempfile.mkdtemp(prefix="guardrail-tests-")) / "answers.sqlite3")
 
+settings.register_profile("busy machine", deadline=None)  # the first call of a test may wait for the other worker
+settings.load_profile("busy machine")
 TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1"}
 
 

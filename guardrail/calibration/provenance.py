@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from guardrail.errors import CalibratorMismatchError
 from guardrail.model.identity import ModelIdentity
@@ -44,6 +52,8 @@ class Provenance(BaseModel):
     data: SHA-256 of the questions and accepted answers. questions: a digest of each, so that an evaluation on the same
     ones can be refused. n, accuracy: answers (or claims) used and the share that was right. extractor: what cut the claims;
     None for whole answers.
+    source: where the questions come from (a file's name; a data set with split and revision). grading: the grader, and how many
+    answers a person graded. Both are missing in files of earlier versions.
     created: ISO date or date and time. command: what made the file. versions: of the packages that matter.
     generation: its options.
     """
@@ -65,11 +75,19 @@ class Provenance(BaseModel):
     grader: str
     generation: dict[str, JsonValue]
     extractor: ExtractorIdentity | None = None
+    source: dict[str, JsonValue] = {}
+    grading: dict[str, JsonValue] = {}
 
-    @field_validator("profile", "generation")
+    @field_validator("profile", "generation", "source", "grading")
     @classmethod
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         return _checked_json(value)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A file of an earlier version keeps its digest, which proofs of policies hold."""
+        out: dict[str, Any] = handler(self)
+        return {key: value for key, value in out.items() if value or key not in ("source", "grading")}
 
     @field_validator("prompt")
     @classmethod

@@ -15,6 +15,8 @@ from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
+from guardrail.evaluation.graders.protocol import AnswerRow
+from guardrail.evaluation.grading import Grading, grade_answers
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.scoring.profile import band_start
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from guardrail.evaluation.cache import RecordCache
     from guardrail.evaluation.graders import Grader
+    from guardrail.evaluation.hand_labels import HandLabels
     from guardrail.evaluation.scorer_pass import ScorerPass
     from guardrail.model.local import LocalModel
 
@@ -31,13 +34,15 @@ if TYPE_CHECKING:
 class Answers:
     """Graded answers, in the questions' order. scored: indices of those that have a score; signals: of those alone.
 
-    correct: (n,) booleans over all answers; what is unscored counts too (an empty answer is wrong).
+    correct: (n,) booleans over all answers; what is unscored counts too (an empty answer is wrong). Answers that could not be
+    graded are not among them; `grading` tells how many there were, and how many a person graded.
     """
 
     records: tuple[dict[str, Any], ...]
     correct: np.ndarray
     scored: np.ndarray
     signals: Signals
+    grading: Grading | None = None
 
     @property
     def sample(self) -> Sample:
@@ -76,11 +81,13 @@ def collect(
     batch_size: int = 16,
     progress: Progress | None = None,
     scorers: ScorerPass | None = None,
+    labels: HandLabels | None = None,
+    ungraded_is_wrong: bool = False,
 ) -> Answers:
     """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
 
     cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
-    record holds.
+    record holds. labels, ungraded_is_wrong: see `graded`.
     """
     from guardrail.evaluation.scorer_pass import ScorerPass
 
@@ -97,14 +104,32 @@ def collect(
         batch_size=batch_size,
         progress=progress,
     )
-    return graded(records, grader, offsets, len(local.anatomy.layers))
+    return graded(
+        records, grader, offsets, len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong
+    )
 
 
-def graded(records: Sequence[dict[str, Any]], grader: Grader, offsets: Sequence[int], layers: int) -> Answers:
-    """Records of a model with so many layers, read at `offsets`, and whether they are right."""
-    correct = np.array([grader(r["question"], r["answer"], r["accepted"]) for r in records], dtype=np.bool_)
+def graded(
+    records: Sequence[dict[str, Any]],
+    grader: Grader,
+    offsets: Sequence[int],
+    layers: int,
+    *,
+    labels: HandLabels | None = None,
+    ungraded_is_wrong: bool = False,
+) -> Answers:
+    """Records of a model with so many layers, read at `offsets`, and whether they are right.
+
+    labels: of people, who win over the grader. ungraded_is_wrong: count what the grader cannot grade as wrong, for bounds that
+    must hold; otherwise it is left out.
+    """
+    rows = [AnswerRow(r["question"], r["answer"], tuple(r["accepted"])) for r in records]
+    grading = grade_answers(rows, grader, labels)
+    kept = list(range(len(rows)) if ungraded_is_wrong else grading.graded)
+    records = tuple(records[i] for i in kept)
+    correct = np.array([grading.grades[i] is True for i in kept], dtype=np.bool_)
     scored = np.array([i for i, r in enumerate(records) if r["unscored"] is None], dtype=np.intp)
-    return Answers(tuple(records), correct, scored, signals_of([records[i] for i in scored], offsets, layers))
+    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets, layers), grading)
 
 
 def _ask(

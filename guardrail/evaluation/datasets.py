@@ -1,24 +1,32 @@
-"""JSON-lines files -> rows with line numbers; questions with accepted answers; hashes of them.
+"""Files and data sets -> questions with accepted answers; hashes of them; which were seen before.
 
-Knows nothing about models, graders or calibration. Every error is a `DataError` that opens with `file:line:`.
+Knows nothing about models or calibration. Every error about a row is a `DataError` that opens with `file:line:`.
 """
 
 import hashlib
 import json
 import math
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic import JsonValue
+
 from guardrail.data import Split, load_questions
 from guardrail.errors import DataError
+from guardrail.evaluation.graders.protocol import says_something
+from guardrail.evaluation.hub import HUB_PREFIX, read_hub
+from guardrail.evaluation.tables import TABLES, read_table
+from guardrail.evaluation.words import normalise
 
 _BOM = b"\xef\xbb\xbf"
+_SIGNS = re.compile(r"[^\w\s.,;:!?'\"()\[\]{}…–—‘’“”«»*`&%-]|(?<=\s)[-*](?=\s)|(?<=\d)[-*](?=\d)")
 _DIGEST = 16  # hex digits: 64 bits, no collision in any file that a person could grade
 _EXAMPLE = '{"question": "What is the capital of France?", "answers": ["Paris"]}'
 
@@ -27,7 +35,8 @@ _EXAMPLE = '{"question": "What is the capital of France?", "answers": ["Paris"]}
 class QuestionRow:
     """A question and the answers that count as right.
 
-    extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes.
+    extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes. Two of
+    them mean something: `paraphrases`, other wordings of the question, and `labels`, answers that a person judged.
     """
 
     question: str
@@ -63,31 +72,73 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, An
         yield number, parse_object(line, where)
 
 
-def load_questions_from(data: str, split: Split, limit: int | None = None) -> list[QuestionRow]:
-    """`bundled` means that split of the bundled questions; anything else is a file, or `-` for standard input."""
-    if data != "bundled":
-        return load_question_rows(data, limit)
-    rows = [QuestionRow(q.question, q.answers, {"id": q.id, "kind": q.kind}) for q in load_questions(split)]
-    return rows[:limit]
+@dataclass(frozen=True, slots=True)
+class QuestionData:
+    """Questions from one place. source: which place, as JSON, for whoever asks later. repeated: rows that were left out because
+    their question came before.
+    """
+
+    rows: tuple[QuestionRow, ...]
+    source: dict[str, JsonValue]
+    repeated: int = 0
 
 
-def load_question_rows(path: str | os.PathLike[str], limit: int | None = None) -> list[QuestionRow]:
-    """Rows of `question` and `answers`, in file order; a question that comes again (`question_digest`) is left out.
+def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData:
+    """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
+    (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
-    limit: stop after so many rows. Raises `DataError` for a bad row, or when there is none.
+    A question that comes again (`question_digest`) is left out and counted; its labels stay. limit: stop after so many.
+
+    Raises `DataError` for a bad row, or when there is none.
     """
     if limit is not None and limit < 1:
         raise DataError(f"a limit must be at least 1, not {limit}")
-    source = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
+    if data == "bundled":
+        bundled = load_questions(split)
+        rows = tuple(
+            QuestionRow(q.question, q.answers, {"id": q.id, "kind": q.kind, "group": q.group}) for q in bundled[:limit]
+        )
+        return QuestionData(rows, {"kind": "bundled", "split": split})
+    if data.startswith(HUB_PREFIX):
+        found, source = read_hub(data)
+        return _distinct(found, source, data, limit)
+    if Path(data).suffix.lower() in TABLES:
+        return _distinct(read_table(data), {"kind": "file", "name": Path(data).name}, data, limit)
+    name = "<stdin>" if data == "-" else data
+    numbered = ((f"{name}:{number}", row) for number, row in read_jsonl(data))
+    return _distinct(numbered, {"kind": "file", "name": Path(name).name}, name, limit)
+
+
+def _distinct(
+    placed: Iterable[tuple[str, dict[str, Any]]], source: dict[str, JsonValue], name: str, limit: int | None
+) -> QuestionData:
     rows: dict[str, QuestionRow] = {}
-    for number, row in read_jsonl(path):
-        parsed = _question_row(row, f"{source}:{number}")
-        rows.setdefault(question_digest(parsed.question), parsed)
+    repeated = 0
+    for where, row in placed:
+        parsed = _question_row(row, where)
+        digest = question_digest(parsed.question)
+        before = rows.get(digest)
+        if before is None:
+            rows[digest] = parsed
+        else:
+            repeated += 1
+            if labels := [*before.extra.get("labels", ()), *parsed.extra.get("labels", ())]:
+                rows[digest] = replace(before, extra={**before.extra, "labels": labels})
         if len(rows) == limit:
             break
     if not rows:
-        raise DataError(f"{source}: no rows; write one a line, such as {_EXAMPLE}")
-    return list(rows.values())
+        raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
+    return QuestionData(tuple(rows.values()), source, repeated)
+
+
+def load_questions_from(data: str, split: Split, limit: int | None = None) -> list[QuestionRow]:
+    """The rows of `load_data`."""
+    return list(load_data(data, split, limit).rows)
+
+
+def load_question_rows(path: str | os.PathLike[str], limit: int | None = None) -> list[QuestionRow]:
+    """The rows of `load_data` for a file."""
+    return load_questions_from(os.fspath(path), "calibration", limit)
 
 
 def question_digest(question: str) -> str:
@@ -102,15 +153,42 @@ def data_hash(rows: Iterable[QuestionRow]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def texts_of(rows: Iterable[QuestionRow]) -> list[str]:
+    """Every wording of every question: itself and its `paraphrases`."""
+    return [text for row in rows for text in (row.question, *row.extra.get("paraphrases", ()))]
+
+
+def leak_digests(questions: Iterable[str]) -> tuple[str, ...]:
+    """What a calibrator keeps of its questions, so that `check_no_leak` knows them again: of each its `question_digest` and
+    that of its plain form, in which articles, accents, punctuation and number words do not matter either.
+    """
+    return tuple(dict.fromkeys(digest for question in questions for digest in _digests(question)))
+
+
 def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]) -> None:
-    """Raise `DataError` when a question is one that a calibrator was fitted on (given by `question_digest`)."""
+    """Raise `DataError` when a question, or one that differs from it in form alone, is one that a calibrator was fitted on.
+
+    calibration_digests: of `leak_digests`. questions: of `texts_of`, so that paraphrases are found too.
+    """
     seen = frozenset(calibration_digests)
-    leaked = [question for question in questions if question_digest(question) in seen]
+    leaked = [question for question in questions if not seen.isdisjoint(_digests(question))]
     if leaked:
         raise DataError(
             f"{len(leaked)} of these questions were used for calibration, the first is {leaked[0]!r}; "
             "remove them, since an evaluation on fitted questions flatters"
         )
+
+
+def near_digest(question: str) -> str:
+    """The digest of a question's plain form (`words.normalise`), with the signs that change what is asked ("7 + 2", "7 - 2"):
+    near-duplicates have the same.
+    """
+    signs = _SIGNS.findall(unicodedata.normalize("NFKC", question).replace("−", "-"))
+    return question_digest(" ".join([normalise(question), *signs]))
+
+
+def _digests(question: str) -> tuple[str, str]:
+    return question_digest(question), near_digest(question)
 
 
 def parse_object(line: bytes, where: str) -> dict[str, Any]:
@@ -164,8 +242,38 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
             raise DataError(f"{where}: `answers` holds {kind_of(answer)}; put it in quotes")
         if not any(c.isalnum() for c in answer):
             raise DataError(f"{where}: the accepted answer {answer!r} has no letter or digit, so nothing can match it")
+    for paraphrase in _list(row, "paraphrases", "strings", where):
+        checked_text(paraphrase, "paraphrases", where)
+    for label in _list(row, "labels", "labelled answers", where):
+        if not isinstance(label, dict) or label.keys() != {"answer", "correct"}:
+            raise DataError(f'{where}: a label in `labels` looks like {{"answer": "It is Paris.", "correct": true}}')
+        checked_label(label["answer"], label["correct"], where)
     extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
     return QuestionRow(question, tuple(answers), extra)
+
+
+def _list(row: Mapping[str, Any], key: str, of: str, where: str) -> list[Any]:
+    value = row.get(key, [])
+    if not isinstance(value, list):
+        raise DataError(f"{where}: `{key}` must be a list of {of}, not {kind_of(value)}")
+    return value
+
+
+def checked_label(answer: object, correct: object, where: str) -> tuple[str, bool]:
+    """An answer and what a person says of it. Raises `DataError`."""
+    if not isinstance(answer, str):
+        raise DataError(f"{where}: the `answer` of a label must be a string, not {kind_of(answer)}")
+    if correct is None:
+        raise DataError(
+            f"{where}: `correct` is null: nobody has judged this answer yet; write true or false, or remove the row"
+        )
+    if not isinstance(correct, bool):
+        raise DataError(f"{where}: `correct` of a label must be true or false, not {kind_of(correct)}")
+    if correct and not says_something(answer):
+        raise DataError(
+            f"{where}: the answer {answer!r} says nothing, so it cannot be right; write false, or remove the row"
+        )
+    return answer, correct
 
 
 def checked_text(value: object, key: str, where: str) -> str:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -28,7 +29,7 @@ from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.datasets import question_digest
+from guardrail.evaluation.datasets import leak_digests
 from guardrail.evaluation.readings import Sample
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -86,15 +87,18 @@ def fit_calibrator(
     left_out: Mapping[str, int],
     extractor: ExtractorIdentity | None = None,
     whole: Sample | None = None,
+    source: Mapping[str, JsonValue] | None = None,
+    grading: Mapping[str, JsonValue] | None = None,
     prior: Profile | None = None,
     choosing: bool = True,
     seed: int = 0,
 ) -> Fit:
     """Choose the profile, fit the calibrator, measure both.
 
-    questions, data: what was asked, and its hash. extractor, whole: for claims, what cut them and the same claims with the
-    numbers of their whole answers. prior: the profile that a choice has to beat; None is the paper's formula at the chat
-    template's token. choosing: False keeps the prior.
+    questions, data: what was asked, every wording of it (`datasets.texts_of`), and its hash. source, grading: where the
+    questions come from and how answers were graded, for the provenance. extractor, whole: for claims, what cut them and the
+    same claims with the numbers of their whole answers. prior: the profile that a choice has to beat; None is the paper's
+    formula at the chat template's token. choosing: False keeps the prior.
 
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """
@@ -130,6 +134,8 @@ def fit_calibrator(
             grader=grader,
             command=command,
             extractor=extractor,
+            source=source,
+            grading=grading,
         ),
     )
     baseline = None
@@ -163,14 +169,18 @@ def fit_scorer(
     data: str,
     grader: str,
     command: str,
+    source: Mapping[str, JsonValue] | None = None,
+    grading: Mapping[str, JsonValue] | None = None,
+    ungraded: int = 0,
     seed: int = 0,
 ) -> Fit:
     """As `fit_calibrator`, on the scores that the answers' records hold of any scorer: there is no profile to choose.
 
-    Raises `CalibrationError` as it does, and for answers that were collected without the scorer.
+    ungraded: answers that the grader left out. Raises `CalibrationError` as it does, and for answers that were collected
+    without the scorer.
     """
     answers = answers.scored_by(scorer.name)
-    left_out = {"unscored": len(answers.records) - len(answers.scored)}
+    left_out = {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded}
     sample = answers.sample
     correct = sample.correct
     if len(correct) == 0:
@@ -194,9 +204,13 @@ def fit_scorer(
         data=data,
         grader=grader,
         command=command,
+        source=source,
+        grading=grading,
     )
     return Fit(
-        calibrator=IsotonicCalibrator().fit(values, correct, metrics=metrics, provenance=provenance),
+        calibrator=IsotonicCalibrator().fit(
+            values, correct, metrics=metrics, provenance=provenance, unscored=left_out["unscored"]
+        ),
         selection=None,
         metrics=metrics,
         ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=seed),
@@ -220,6 +234,8 @@ def _provenance(
     grader: str,
     command: str,
     extractor: ExtractorIdentity | None = None,
+    source: Mapping[str, JsonValue] | None = None,
+    grading: Mapping[str, JsonValue] | None = None,
 ) -> Provenance:
     return Provenance(
         model=local.identity,
@@ -228,7 +244,7 @@ def _provenance(
         prompt=asking.prompt,
         system=asking.system,
         data=data,
-        questions=tuple(question_digest(q) for q in questions),
+        questions=leak_digests(questions),
         n=len(correct),
         accuracy=float(correct.mean()),
         created=datetime.now(UTC).date().isoformat(),
@@ -237,6 +253,8 @@ def _provenance(
         grader=grader,
         generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
         extractor=extractor,
+        source=dict(source or {}),
+        grading=dict(grading or {}),
     )
 
 

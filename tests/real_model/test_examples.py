@@ -54,6 +54,11 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "15_grade_answers.py": [
+        "agreement 0.80 (",
+        "for a person: ['It is located on the European continent.']",
+        "graded by alias; 1 of 5 by hand",
+    ],
     "16_bench.py": ["hybridgrad   AUROC 0.", "g-nll        AUROC 0.", "paragrad     AUROC 0."],
     "17_sps.py": ["  -4 <|im_start|>", "chat template: -4", "Tokyo", "not calibrated"],
     "19_monitor.py": [

@@ -42,14 +42,15 @@ class EmbeddingEquivalence:
         return {"kind": "embedding", "model": self.name, "threshold": self.threshold, "question": "left out"}
 
     def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
-        pairs = [_without(question, a, b) for a, b in zip(left, right, strict=True)]
+        pairs = [without_question(question, a, b) for a, b in zip(left, right, strict=True)]
         unique = list(dict.fromkeys(text for pair in pairs for text in pair))
         rows = dict(zip(unique, np.array(self.embeddings.embed_documents(unique), dtype=np.float64), strict=True))
         cosine = np.array([rows[a] @ rows[b] for a, b in pairs], dtype=np.float64)
         return Comparison(cosine >= self.threshold, np.clip(cosine, 0, 1), np.clip((1 - cosine) / 2, 0, 1))
 
 
-def _without(question: str, left: str, right: str) -> tuple[str, str]:
+def without_question(question: str, left: str, right: str) -> tuple[str, str]:
+    """Two texts without the words of the question; both as they are where nothing would be left of one."""
     asked = {word.casefold() for word in _WORD.findall(question)}
     rest = [[word for word in _WORD.findall(text) if word.casefold() not in asked] for text in (left, right)]
     return (" ".join(rest[0]), " ".join(rest[1])) if asked and all(rest) else (left, right)

@@ -1,29 +1,19 @@
-"""Is an answer right? Rules on text alone, against a list of accepted forms.
+"""Graders by rules on text alone: alias, exact, f1.
 
-Knows nothing about models, scores or files. Rules err, as docstrings say, and would rather call a right one wrong:
+Know nothing about models, scores or files. Rules err, as docstrings say, and would rather call a right answer wrong:
 a false "right" teaches confidence. Where no spaces separate words (Chinese, Thai) only a whole answer can match.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Protocol
 
-from guardrail.errors import DataError
 from guardrail.evaluation.alias import LONGEST, equal, first_statement, occurrences, says
+from guardrail.evaluation.graders.protocol import AnswerRow, RuleGrader
 from guardrail.evaluation.words import tokens
 
 F1_THRESHOLD = 0.5
 
 
-class Grader(Protocol):
-    """Says whether an answer to a question is right. An empty answer never is."""
-
-    name: str
-
-    def __call__(self, question: str, answer: str, accepted: Sequence[str]) -> bool: ...
-
-
-class AliasGrader:
+class AliasGrader(RuleGrader):
     """Right when an accepted form is what the answer says: all of it, or a run of whole words where an answer stands.
 
     Only the first statement counts (fillers such as "Sure!" and repeated questions are skipped). Wrong although a form
@@ -38,58 +28,46 @@ class AliasGrader:
     France"; an answer in the second sentence; double negation.
     """
 
-    name = "alias"
+    kind = "alias"
 
-    def __call__(self, question: str, answer: str, accepted: Sequence[str]) -> bool:
-        forms = [form for form in map(tokens, accepted) if form]
-        whole = tokens(answer)
+    def _right(self, row: AnswerRow) -> bool:
+        forms = [form for form in map(tokens, row.accepted) if form]
+        whole = tokens(row.answer)
         if any(equal(whole, form) for form in forms):
             return True
-        statement = first_statement(answer, forms)[:LONGEST]
-        asked = [t.text for t in tokens(question)]
+        statement = first_statement(row.answer, forms)[:LONGEST]
+        asked = [t.text for t in tokens(row.question)]
         return any(
             says(statement, start, form, forms, asked) for form in forms for start in occurrences(statement, form)
         )
 
 
-class ExactGrader:
+class ExactGrader(RuleGrader):
     """Right when answer and form are equal after `words.normalise` (forms of one or two letters: case too).
 
     Hardly ever calls a wrong answer right; calls every right sentence wrong ("The capital is Paris.").
     """
 
-    name = "exact"
+    kind = "exact"
 
-    def __call__(self, question: str, answer: str, accepted: Sequence[str]) -> bool:
-        whole = tokens(answer)
-        return any(form and equal(whole, form) for form in map(tokens, accepted))
+    def _right(self, row: AnswerRow) -> bool:
+        whole = tokens(row.answer)
+        return any(form and equal(whole, form) for form in map(tokens, row.accepted))
 
 
-class F1Grader:
+class F1Grader(RuleGrader):
     """Right when the words that answer and form share have an F1 of at least 0.5 (SQuAD's measure), for the best form.
 
     Calls right what is wrong: "not Paris" (0.67), "George Washington" for "George Bush" (0.5). Calls wrong what is
     right: short forms in long sentences. Word order does not matter: for answers of several words.
     """
 
-    name = "f1"
+    kind = "f1"
 
-    def __call__(self, question: str, answer: str, accepted: Sequence[str]) -> bool:
-        said = Counter(t.text for t in tokens(answer))
-        forms = [Counter(t.text for t in tokens(form)) for form in accepted]
+    def _right(self, row: AnswerRow) -> bool:
+        said = Counter(t.text for t in tokens(row.answer))
+        forms = [Counter(t.text for t in tokens(form)) for form in row.accepted]
         # F1 = 2 shared / (said + form)
         return any(
             2 * (said & form).total() >= F1_THRESHOLD * (said.total() + form.total()) for form in forms if form and said
         )
-
-
-_GRADERS: dict[str, Grader] = {g.name: g for g in (AliasGrader(), ExactGrader(), F1Grader())}
-GRADERS: tuple[str, ...] = tuple(_GRADERS)
-"""The kinds that `get_grader` knows."""
-
-
-def get_grader(kind: str) -> Grader:
-    """The grader of that name. Raises `DataError`, which lists the kinds, for another."""
-    if kind not in _GRADERS:
-        raise DataError(f"no grader {kind!r}; the kinds are {', '.join(GRADERS)}")
-    return _GRADERS[kind]
