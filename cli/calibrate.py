@@ -58,6 +58,7 @@ def calibrate(
     keep_paper_profile: Annotated[
         bool, typer.Option("--paper", help="Eq. 6 at the template's token; choose no other profile.")
     ] = False,
+    cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -103,6 +104,7 @@ def calibrate(
     running: dict[str, Any] = {
         "run": run,
         "resume": resume,
+        "cache": runtime.record_cache() if cache else None,
         "batch_size": batch_size,
         "progress": runtime.counter("questions answered"),
     }

@@ -42,6 +42,7 @@ def evaluate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run file.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
+    cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -93,6 +94,7 @@ def evaluate(
     running: dict[str, Any] = {
         "run": run,
         "resume": resume,
+        "cache": runtime.record_cache() if cache else None,
         "batch_size": batch_size,
         "progress": runtime.counter("questions answered"),
     }

@@ -33,9 +33,26 @@ Samples = Annotated[
         "--samples", min=1, help="Samples a question, for scorers that draw them. Default: the paper's, 10 or 5."
     ),
 ]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache", help="Keep answers in the user's cache folder, and never make the same one twice."
+    ),
+]
 Unit = Annotated[
     Literal["answer", "claim"],
     typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
 ]
 
-__all__ = ["DEFAULT_MODEL", "Calibrator", "ChatTemplate", "Device", "Dtype", "Json", "Model", "Samples", "Unit"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Cache",
+    "Calibrator",
+    "ChatTemplate",
+    "Device",
+    "Dtype",
+    "Json",
+    "Model",
+    "Samples",
+    "Unit",
+]

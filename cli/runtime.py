@@ -15,6 +15,7 @@ from guardrail.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from guardrail.evaluation.cache import RecordCache
     from guardrail.model.local import LocalModel
 
 
@@ -53,6 +54,13 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def record_cache() -> RecordCache:
+    """The answers that this machine has already made; open until the process ends."""
+    from guardrail.evaluation.cache import RecordCache
+
+    return RecordCache()
 
 
 def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["GUARDRAIL_ANSWERS"] = str(Path(tempfile.mkdtemp(prefix="guardrail-tests-")) / "answers.sqlite3")
 
 
 def pytest_collection_modifyitems(items):

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.calibration.profiles import Signals
-from guardrail.errors import CalibrationError
-from guardrail.evaluation.asking import Asking, Progress, records_of, run_header
+from guardrail.errors import CalibrationError, DataError
+from guardrail.evaluation.asking import KIND, VERSION, Asking, Progress, records_of, run_header
 from guardrail.evaluation.datasets import QuestionRow, data_hash, question_digest
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
+from guardrail.evaluation.runs import read_run
 from guardrail.evaluation.scorer_pass import ScorerPass
 from guardrail.model.recording import Keep
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
+from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from guardrail.evaluation.cache import RecordCache
     from guardrail.evaluation.graders import Grader
     from guardrail.model.local import LocalModel
 
@@ -74,54 +77,68 @@ def collect(
     *,
     run: Path | None = None,
     resume: bool = False,
+    cache: RecordCache | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
     scorers: ScorerPass | None = None,
 ) -> Answers:
     """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
 
-    scorers: what else shall score each answer, beside the pass that every record holds.
+    cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
+    record holds.
     """
     scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
-    keys = [question_digest(row.question) for row in questions]
     records = records_of(
-        keys,
-        [len(q.question) for q in questions],
-        lambda batch: _ask(local, [questions[i] for i in batch], [keys[i] for i in batch], asking, offsets, scorers),
+        [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
+        [q.question for q in questions],
+        lambda batch: _ask(local, [questions[i].question for i in batch], asking, offsets, scorers),
         run_header(local, asking, data_hash(questions), **scorers.header),
         run=run,
         resume=resume,
+        cache=cache,
         batch_size=batch_size,
         progress=progress,
     )
-    correct = np.array(
-        [grader(q.question, r["answer"], q.answers) for q, r in zip(questions, records, strict=True)], dtype=np.bool_
-    )
+    return graded(records, grader, offsets, len(local.anatomy.layers))
+
+
+def graded(records: Sequence[dict[str, Any]], grader: Grader, offsets: Sequence[int], layers: int) -> Answers:
+    """Records of a model with so many layers, read at `offsets`, and whether they are right."""
+    correct = np.array([grader(r["question"], r["answer"], r["accepted"]) for r in records], dtype=np.bool_)
     scored = np.array([i for i, r in enumerate(records) if r["unscored"] is None], dtype=np.intp)
-    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets))
+    return Answers(tuple(records), correct, scored, signals_of([records[i] for i in scored], offsets, layers))
+
+
+def answers_of_run(path: Path, grader: Grader) -> tuple[dict[str, Any], Answers]:
+    """The header of a finished run of whole answers, and its answers, graded. No model is needed.
+
+    Raises `DataError` for anything but such a run file.
+    """
+    header, records = read_run(path)
+    if (header.get("kind"), header.get("version")) != (KIND, VERSION) or "unit" in header:
+        raise DataError(
+            f"{path} is not a run of whole answers by this version of guardrail calibrate, tune or evaluate"
+        )
+    return header, graded(records, grader, header["offsets"], header["layers"])
 
 
 def _ask(
-    local: LocalModel,
-    questions: Sequence[QuestionRow],
-    keys: Sequence[str],
-    asking: Asking,
-    offsets: Sequence[int],
-    scorers: ScorerPass,
+    local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
 ) -> list[dict[str, Any]]:
-    layers = len(local.anatomy.layers)
-    first = band_start("code", layers)
+    first = band_start("code", len(local.anatomy.layers))
     scorer = HybridGradScorer(local, semantic_token=-1)
     traces = local.generate_batch(
-        [asking.messages(q.question) for q in questions],
+        [asking.messages(question) for question in questions],
         max_new_tokens=asking.max_new_tokens,
         keep=scorers.keep(Keep(first, offsets[0])),
     )
     rows = scorer.rows_of(traces)
     records = [
-        record_of(key, trace) | scorers.record(key, trace, local.device)
-        for key, trace in zip(keys, traces, strict=True)
+        record_of(trace)
+        | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
+        | scorers.record(question_digest(question), trace, local.device)
+        for question, trace in zip(questions, traces, strict=True)
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
@@ -137,5 +154,5 @@ def _ask(
     for group in by_token_budget([rows[i] for i in scorable]):
         readouts = scorer.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
         for j, readout in zip(group, readouts, strict=True):
-            records[scorable[j]].update(numbers_of(readout, layers))
+            records[scorable[j]].update(numbers_of(readout))
     return records

@@ -5,6 +5,7 @@ Knows nothing about profiles. The whole answer is read in the same pass, as one 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +25,13 @@ from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offse
 from guardrail.model.recording import Keep
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
+from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from guardrail.claims.protocol import ClaimExtractor
+    from guardrail.evaluation.cache import RecordCache
     from guardrail.model.local import LocalModel
     from guardrail.types import Trace
 
@@ -73,6 +76,7 @@ def collect_claims(
     *,
     run: Path | None = None,
     resume: bool = False,
+    cache: RecordCache | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> ClaimAnswers:
@@ -80,24 +84,26 @@ def collect_claims(
 
     A person's label wins over the facts. `run`: the file that makes it resumable, an answer a row.
     """
-    keys = [row_digest(row) for row in rows]
     records = records_of(
-        keys,
-        [len(row.question) + len(row.answer or "") for row in rows],
-        lambda batch: _ask(local, [rows[i] for i in batch], [keys[i] for i in batch], extractor, asking),
+        [{"key": row_digest(row), "question": row.question} for row in rows],
+        [json.dumps([row.question, row.answer]) for row in rows],
+        lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking),
         run_header(
             local, asking, claim_data_hash(rows), unit="claim", extractor=identity_of(extractor).model_dump(mode="json")
         ),
         run=run,
         resume=resume,
+        cache=cache,
         batch_size=batch_size,
         progress=progress,
     )
-    return graded(rows, records, offsets_of(local))
+    return graded(rows, records, offsets_of(local), len(local.anatomy.layers))
 
 
-def graded(rows: Sequence[ClaimRow], records: Sequence[dict[str, Any]], offsets: Sequence[int]) -> ClaimAnswers:
-    """Records, read at `offsets`, with the rows that say which claims are right."""
+def graded(
+    rows: Sequence[ClaimRow], records: Sequence[dict[str, Any]], offsets: Sequence[int], layers: int
+) -> ClaimAnswers:
+    """Records of a model with so many layers, read at `offsets`, with the rows that say which claims are right."""
     kept: list[tuple[int, dict[str, Any], bool]] = []
     left_out: Counter[str] = Counter(about_no_fact=0, unscored=0, unaligned=0)
     for i, (row, record) in enumerate(zip(rows, records, strict=True)):
@@ -118,14 +124,14 @@ def graded(rows: Sequence[ClaimRow], records: Sequence[dict[str, Any]], offsets:
         claims=tuple(claims),
         correct=np.array([grade for *_, grade in kept], dtype=np.bool_),
         groups=np.array([i for i, *_ in kept], dtype=np.intp),
-        signals=signals_of(claims, offsets),
-        whole=signals_of([records[i]["whole"] for i, *_ in kept], offsets),
+        signals=signals_of(claims, offsets, layers),
+        whole=signals_of([records[i]["whole"] for i, *_ in kept], offsets, layers),
         left_out=dict(left_out),
     )
 
 
 def _ask(
-    local: LocalModel, rows: Sequence[ClaimRow], keys: Sequence[str], extractor: ClaimExtractor, asking: Asking
+    local: LocalModel, rows: Sequence[ClaimRow], extractor: ClaimExtractor, asking: Asking
 ) -> list[dict[str, Any]]:
     offsets = offsets_of(local)
     scorer = HybridGradScorer(local, semantic_token=-1)
@@ -137,9 +143,9 @@ def _ask(
     ) if asked else []  # fmt: skip
     traces = dict(zip(asked, generated, strict=True))
     out = []
-    for i, (row, key) in enumerate(zip(rows, keys, strict=True)):
+    for i, row in enumerate(rows):
         trace = traces.pop(i) if row.answer is None else local.trace(conversations[i], row.answer)
-        out.append(_read(local, scorer, trace, row, key, extractor, offsets))
+        out.append(_read(local, scorer, trace, row, extractor, offsets))
     return out
 
 
@@ -148,17 +154,16 @@ def _read(
     scorer: HybridGradScorer,
     trace: Trace,
     asked: ClaimRow,
-    key: str,
     extractor: ClaimExtractor,
     offsets: Sequence[int],
 ) -> dict[str, Any]:
     """One answer's record: its claims with their places and numbers, and the numbers of the whole."""
-    layers = len(local.anatomy.layers)
     row = scorer.rows_of([trace])[0]
     claims, spans = with_tokens(
         extractor.extract(trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
-    record = record_of(key, trace) | {
+    record = record_of(trace) | {
+        "pieces": token_pieces(local.tokenizer, trace.response_ids),
         "claims": [
             {"text": c.text, "start": c.start, "end": c.end, "kind": c.kind, "token_start": a, "token_end": b}
             for c, (a, b) in zip(claims.claims, spans, strict=True)
@@ -172,10 +177,10 @@ def _read(
         return record
     reached = [o for o in offsets if -o <= len(row.prompt_ids)]
     whole, *parts = scorer.read_spans(
-        row, [(0, len(row.response_ids)), *spans], reached, band_start("code", layers)
+        row, [(0, len(row.response_ids)), *spans], reached, band_start("code", len(local.anatomy.layers)), exgrad=True
     )  # one pass
-    record["whole"] = numbers_of(whole, layers)
+    record["whole"] = numbers_of(whole)
     record["unscored"] = record["whole"].get("unscored")
     for claim, readout in zip(record["claims"], parts, strict=True):
-        claim.update(numbers_of(readout, layers))
+        claim.update(numbers_of(readout))
     return record

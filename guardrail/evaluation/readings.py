@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -46,10 +46,9 @@ def offsets_of(local: LocalModel) -> tuple[int, ...]:
     return tuple(sorted({*OFFSETS, local.semantic_token.offset}))
 
 
-def record_of(key: str, trace: Trace) -> dict[str, Any]:
+def record_of(trace: Trace) -> dict[str, Any]:
     """An answer's record, without numbers yet."""
     return {
-        "key": key,
         "answer": trace.text,
         "finish_reason": trace.finish_reason,
         "prompt_tokens": len(trace.prompt_ids),
@@ -57,17 +56,16 @@ def record_of(key: str, trace: Trace) -> dict[str, Any]:
     }
 
 
-def numbers_of(readout: Readout, layers: int) -> dict[str, Any]:
-    """What a record holds of a readout whose first row is the band "code"; or why it holds nothing."""
+def numbers_of(readout: Readout) -> dict[str, Any]:
+    """What a record holds of a readout whose first row is the band "code"; or why it holds nothing.
+
+    semgrad: by layer of that band, then by token, J the mean over response tokens.
+    """
     if not readout.finite():
         return {"unscored": "not_finite"}
-    first = band_start("code", layers)
-    bands: dict[str, list[float]] = {"code": readout.semgrad.mean(0).tolist()}
-    if layers // 2 + 1 < layers:
-        bands["text"] = readout.semgrad[band_start("text", layers) - first :].mean(0).tolist()
     exgrad = {} if readout.exgrad is None else {"exgrad": readout.exgrad}
     return {
-        "semgrad": bands,
+        "semgrad": readout.semgrad.tolist(),
         "paragrad": readout.paragrad,
         **exgrad,
         "entropies": readout.entropies.tolist(),
@@ -75,14 +73,18 @@ def numbers_of(readout: Readout, layers: int) -> dict[str, Any]:
     }
 
 
-def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int]) -> Signals:
-    """The arrays of scored records, read at `offsets`, ascending. Offsets that some prompt was too short for are left out."""
-    columns = min((len(r["semgrad"]["code"]) for r in records), default=0)
-    semgrad: dict[Band, np.ndarray] = {
-        band: np.array([r["semgrad"][band][-columns:] for r in records])
-        for band in ("code", "text")
-        if all(band in r["semgrad"] for r in records)
-    }
+def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int], layers: int) -> Signals:
+    """The arrays of scored records of a model with so many layers, read at `offsets`, ascending.
+
+    Offsets that some prompt was too short for are left out.
+    """
+    columns = min((len(r["semgrad"][0]) for r in records), default=0)
+    matrices = np.array([[row[-columns:] for row in r["semgrad"]] for r in records])  # (n, layers of the band, tokens)
+    semgrad: dict[Band, Floats] = {}
+    for band in get_args(Band):
+        first = band_start(band, layers)
+        if columns and first < layers:
+            semgrad[band] = matrices[:, first - band_start("code", layers) :].mean(1)
     return Signals(
         offsets=tuple(offsets[-columns:]) if columns else (),
         semgrad=semgrad,

@@ -70,21 +70,12 @@ class RunFile:
             self._line(self.header)
             self._flush()
             return
-        parsed = [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+        parsed = [_parse(self.path, line, number) for number, line in enumerate(lines, start=1)]
         if differing := _differing(parsed[0], self.header):
             raise DataError(f"{self.path} is another run ({differing}); give another file, or delete it to start again")
         if whole < len(content):
             self._file.truncate(whole)
         self.rows = {row["key"]: row for row in parsed[1:]}
-
-    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
-                raise ValueError("not a row of a run")
-        except ValueError as error:
-            raise DataError(f"{self.path}:{number}: {error}; this is not a run file, or it was edited") from error
-        return row
 
     def _line(self, row: Json) -> None:
         self._file.write(_encoded(row))
@@ -92,6 +83,30 @@ class RunFile:
     def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and the rows of a run file, which may still be growing. Raises `DataError` for another file."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the run file {str(path)!r}: {error.strerror}") from error
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    if not lines:
+        raise DataError(f"{path} is empty; it is not a run file")
+    header, *rows = [_parse(path, line, number) for number, line in enumerate(lines, start=1)]
+    return header, rows
+
+
+def _parse(path: Path, line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
+            raise ValueError("not a row of a run")
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: {error}; this is not a run file, or it was edited") from error
+    return row
 
 
 def _encoded(row: Json) -> bytes:

@@ -28,7 +28,7 @@ def made(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("claims")
     data = labelled(folder / "data.jsonl", range(30))
     command = [sys.executable, "-m", "guardrail.cli", "calibrate", data, "--unit", "claim", "-o", folder / "c.json", "-m",
-               tiny_folder, "--batch-size", "4", "--prompt", "{question}"]  # fmt: skip
+               tiny_folder, "--batch-size", "4", "--prompt", "{question}", "--no-cache"]  # fmt: skip
     out = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"})
     assert out.returncode == 0, out.stderr
     return folder, command, out.stdout

@@ -45,7 +45,7 @@ def test_killed_and_resumed_is_the_same_as_never_stopped(calibrator, tiny_folder
     path = tmp_path / "c.json"
     run = tmp_path / "c.json.run.jsonl"
     command = [sys.executable, "-m", "guardrail.cli", "calibrate", str(tiny_data), "-o", str(path), "-m", str(tiny_folder),
-               "--grader", "exact", "--max-new-tokens", "6", "--batch-size", "2"]  # fmt: skip
+               "--grader", "exact", "--max-new-tokens", "6", "--batch-size", "2", "--no-cache"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (run.exists() and run.read_bytes().count(b"\n") > 8):

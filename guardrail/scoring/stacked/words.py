@@ -28,7 +28,7 @@ class Word(NamedTuple):
     end: int
 
 
-def token_pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+def token_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """What each token adds to the text, (T,); "" for special tokens. A character of several tokens is the last one's.
 
     Decoded in windows of two pieces, since many tokenizers drop the space before the first word of what they decode.
@@ -43,7 +43,7 @@ def token_pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
             continue
         pieces.append(after[len(before) :] if after.startswith(before) else "")
         window, start = start, k
-    return tuple(pieces)
+    return pieces
 
 
 def words_of(pieces: Sequence[str]) -> tuple[Word, ...]:
