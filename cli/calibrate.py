@@ -16,7 +16,7 @@ DIRECT = "Please directly answer the following question with one or few words:\n
 IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
 """The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
 
-HYBRIDGRAD = "hybridgrad"
+HYBRIDGRAD, STACKED = "hybridgrad", "stacked"
 
 LONGEST = {"answer": 64, "claim": 160}
 
@@ -35,7 +35,10 @@ def calibrate(
     unit: options.Unit = "answer",
     scorer: Annotated[
         str,
-        typer.Option(metavar="NAME", help="What scores whole answers: hybridgrad or another one, sar or g-nll say."),
+        typer.Option(
+            metavar="NAME",
+            help="hybridgrad; stacked, all numbers of its pass weighed; for whole answers another one, sar or g-nll say.",
+        ),
     ] = HYBRIDGRAD,
     samples: options.Samples = None,
     grader: Annotated[
@@ -65,7 +68,8 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
-    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md.
+    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md. `stacked` falls back to the
+    best single scorer where it is no better (docs/stacked.md).
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
@@ -97,8 +101,10 @@ def calibrate(
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
+    from guardrail.evaluation.fit_stacked import fit_stacked_calibrator
     from guardrail.evaluation.fitting import fit_calibrator, fit_scorer, prior_profile
     from guardrail.evaluation.scorer_pass import ScorerPass, scorer_for
+    from guardrail.evaluation.stacked_readings import claim_readings_of, readings_of
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {
@@ -124,14 +130,23 @@ def calibrate(
             "whole": claims.whole_sample if len(claims.claims) else None,
         }
         runtime.say("choosing the profile by cross-validation and fitting")
-        fit = fit_calibrator(local, sample, asking, left_out=left_out, keep_profile=profile, **fitting)
+        if scorer == STACKED:
+            del fitting["whole"]
+            readings = claim_readings_of(claims, asking)
+            fit = fit_stacked_calibrator(local, sample, readings, asking, left_out=left_out, **fitting)
+        else:
+            fit = fit_calibrator(local, sample, asking, left_out=left_out, keep_profile=profile, **fitting)
     else:
         fitting |= {"questions": [q.question for q in questions], "data": data_hash(questions), "grader": chosen.name}
-        if scorer == HYBRIDGRAD:
+        if scorer in (HYBRIDGRAD, STACKED):
             answers = collect(local, questions, chosen, asking, **running)
             left_out = {"unscored": len(answers.records) - len(answers.scored)}
             runtime.say("choosing the profile by cross-validation and fitting")
-            fit = fit_calibrator(local, answers.sample, asking, left_out=left_out, keep_profile=profile, **fitting)
+            if scorer == STACKED:
+                readings = readings_of(answers, asking)
+                fit = fit_stacked_calibrator(local, answers.sample, readings, asking, left_out=left_out, **fitting)
+            else:
+                fit = fit_calibrator(local, answers.sample, asking, left_out=left_out, keep_profile=profile, **fitting)
         else:
             other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
             answers = collect(local, questions, chosen, asking, scorers=ScorerPass({scorer: other}), **running)
@@ -145,10 +160,11 @@ def _check_scorer(scorer: str, unit: str, samples: int | None, paper: bool) -> N
     from guardrail.errors import DataError
     from guardrail.scoring.baselines.registry import check_names, keywords_of
 
-    check_names([scorer])
-    if scorer != HYBRIDGRAD and unit == "claim":
-        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD}")
+    if scorer != STACKED:
+        check_names([scorer])
+    if scorer not in (HYBRIDGRAD, STACKED) and unit == "claim":
+        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD} or {STACKED}")
     if scorer != HYBRIDGRAD and paper:
         raise DataError(f"--paper is about the profile of {HYBRIDGRAD}; {scorer} has none")
-    if samples is not None and "samples" not in keywords_of(scorer):
+    if samples is not None and (scorer == STACKED or "samples" not in keywords_of(scorer)):
         raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

@@ -1,7 +1,7 @@
 """Fits the stacked model on graded answers, and says whether it ranks better than the best single scorer.
 
 Logistic regression on quantiles of the features, with weights that cannot be negative: every feature is higher where the model
-is less sure, so a negative weight would be the data's topics speaking (a kind of question with long answers that are right, say),
+is less sure, so a negative weight would be the data's topics speaking (a kind of question whose long answers are right, say)
 and would fail on the next topic. Knows nothing about models or files.
 """
 
@@ -37,7 +37,8 @@ class Stacking:
 
     adopted: whether it ranks better than `single`, the strongest single scorer, by more than chance (the 95 % interval of
     `difference`, the stacked model's AUROC minus the single's, is above 0; paired bootstrap). auroc_stacked, auroc_singles: of
-    out-of-fold probabilities, each fit (weights, quantiles, common words, curve) repeated in each fold. The strongest is picked on these very predictions, which
+    out-of-fold probabilities, each fit (weights, quantiles, common words, curve) repeated in each fold. The strongest single
+    scorer is picked on these very predictions, which
     favours it. p_correct: out-of-fold probabilities of what is adopted, (n,).
     """
 

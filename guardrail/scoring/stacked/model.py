@@ -86,7 +86,10 @@ class StackedModel(BaseModel):
         return {f.name: f.contribution(values[f.name]) for f in self.features}
 
     def number(self, values: Mapping[str, float]) -> float:
-        """The log-odds of being wrong; NaN where a value that is read is not finite. Raises `ScoringError` as `contributions`."""
+        """The log-odds of being wrong; NaN where a value that is read is not finite.
+
+        Raises `ScoringError` as `contributions`.
+        """
         if not all(math.isfinite(values.get(f.name, 0.0)) for f in self.features):
             return math.nan
         return self.intercept + sum(self.contributions(values).values())

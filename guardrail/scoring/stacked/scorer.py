@@ -21,7 +21,7 @@ from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedModel
 from guardrail.scoring.stacked.words import asked_words, token_pieces, words_of
 from guardrail.scoring.suffix import Row
-from guardrail.types import Score, Trace
+from guardrail.types import Message, Score, Trace
 
 NAME = "stacked"
 
@@ -99,7 +99,7 @@ class StackedScorer:
         # entropies and log-probabilities between the claims, too: one short backward pass more for an answer
         so_far, *readouts = self._scorer.read_spans(row, [(0, until), *parts], self._offsets, self._first_layer)
         tokens = self._tokens(trace, so_far)
-        asked = asked_words(question_of(trace))
+        asked = asked_words(question_in(trace.messages))
         return [
             (readout, self._reading(readout, tokens.part(*span), asked, tokens.part(0, span[1])))
             for readout, span in zip(readouts, parts, strict=True)
@@ -112,7 +112,7 @@ class StackedScorer:
         return read.part(0, len(read.log_probs))
 
     def _whole(self, trace: Trace, readout: Readout) -> Reading:
-        return self._reading(readout, self._tokens(trace, readout), asked_words(question_of(trace)))
+        return self._reading(readout, self._tokens(trace, readout), asked_words(question_in(trace.messages)))
 
     def _reading(
         self, readout: Readout, tokens: Tokens, asked: frozenset[str], so_far: Tokens | None = None
@@ -134,6 +134,6 @@ class StackedScorer:
         )
 
 
-def question_of(trace: Trace) -> str:
-    """What the answer answers: the last user message, with whatever prompt stands around the question in it."""
-    return next((str(m["content"]) for m in reversed(trace.messages) if m["role"] == "user"), "")
+def question_in(messages: Sequence[Message]) -> str:
+    """What is answered: the last user message, with whatever prompt stands around the question in it."""
+    return next((str(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
