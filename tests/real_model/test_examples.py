@@ -53,6 +53,7 @@ EXPECTED = {
         "enforced: True",
         "first sentence after",
     ],
+    "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
 
