@@ -21,7 +21,7 @@ DIRECT = "Please directly answer the following question with one or few words:\n
 IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
 """The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
 
-HYBRIDGRAD = "hybridgrad"
+HYBRIDGRAD, STACKED = "hybridgrad", "stacked"
 
 LONGEST = {"answer": 64, "claim": 160}
 
@@ -41,7 +41,10 @@ def calibrate(
     unit: options.Unit = "answer",
     scorer: Annotated[
         str,
-        typer.Option(metavar="NAME", help="What scores whole answers: hybridgrad or another one, sar or g-nll say."),
+        typer.Option(
+            metavar="NAME",
+            help="hybridgrad; stacked, all numbers of its pass weighed; for whole answers another one, sar or g-nll say.",
+        ),
     ] = HYBRIDGRAD,
     samples: options.Samples = None,
     grader: Annotated[
@@ -78,7 +81,8 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
-    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md.
+    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md. `stacked` falls back
+    to the best single scorer where it is no better (docs/stacked.md).
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.errors import DataError
@@ -117,8 +121,10 @@ def calibrate(
     from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.collect import collect
     from guardrail.evaluation.collect_claims import collect_claims, identity_of
+    from guardrail.evaluation.fit_stacked import fit_stacked_calibrator
     from guardrail.evaluation.fitting import fit_calibrator, fit_scorer
     from guardrail.evaluation.scorer_pass import ScorerPass, scorer_for
+    from guardrail.evaluation.stacked_readings import claim_readings_of, readings_of
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {
@@ -144,10 +150,15 @@ def calibrate(
             "whole": _at(prior, claims.whole_sample) if len(claims.claims) else None,
         }
         runtime.say("choosing the profile by cross-validation and fitting")
-        fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **profiling, **fitting)
+        if scorer == STACKED:
+            del fitting["whole"]
+            readings = claim_readings_of(claims, asking)
+            fit = fit_stacked_calibrator(local, sample, readings, asking, left_out=left_out, **fitting)
+        else:
+            fit = fit_calibrator(local, _at(prior, sample), asking, left_out=left_out, **profiling, **fitting)
     else:
         other = None
-        if scorer != HYBRIDGRAD:
+        if scorer not in (HYBRIDGRAD, STACKED):
             other = scorer_for(local, scorer, max_new_tokens=asking.max_new_tokens, samples=samples)
         scorers = ScorerPass({scorer: other}) if other else None
         answers = collect(local, questions, chosen, asking, labels=by_hand, scorers=scorers, **running)
@@ -165,7 +176,13 @@ def calibrate(
         else:
             left_out = {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded}
             runtime.say("choosing the profile by cross-validation and fitting")
-            fit = fit_calibrator(local, _at(prior, answers.sample), asking, left_out=left_out, **profiling, **fitting)
+            if scorer == STACKED:
+                readings = readings_of(answers, asking)
+                fit = fit_stacked_calibrator(local, answers.sample, readings, asking, left_out=left_out, **fitting)
+            else:
+                fit = fit_calibrator(
+                    local, _at(prior, answers.sample), asking, left_out=left_out, **profiling, **fitting
+                )
     fit.calibrator.save(output)
     figures.fit(runtime.console(), fit, output)
 
@@ -194,10 +211,11 @@ def _check_scorer(scorer: str, unit: str, samples: int | None, profiling: str | 
     from guardrail.errors import DataError
     from guardrail.scoring.baselines.registry import check_names, keywords_of
 
-    check_names([scorer])
-    if scorer != HYBRIDGRAD and unit == "claim":
-        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD}")
+    if scorer != STACKED:
+        check_names([scorer])
+    if scorer not in (HYBRIDGRAD, STACKED) and unit == "claim":
+        raise DataError(f"--scorer {scorer} scores whole answers; claims are scored by {HYBRIDGRAD} or {STACKED}")
     if scorer != HYBRIDGRAD and profiling:
         raise DataError(f"{profiling} is about the profile of {HYBRIDGRAD}; {scorer} has none")
-    if samples is not None and "samples" not in keywords_of(scorer):
+    if samples is not None and (scorer == STACKED or "samples" not in keywords_of(scorer)):
         raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

@@ -13,6 +13,7 @@ from rich.table import Table
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
+from guardrail.calibration.stacking import Stacking
 from guardrail.evaluation.assess import Assessment
 from guardrail.evaluation.assess_claims import ClaimAssessment
 from guardrail.evaluation.fitting import Fit
@@ -56,7 +57,10 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     if value.selection is not None:
         _profile(console, value.selection)
     elif origin is not None:
-        console.print(f"scorer          {escape(origin.scorer)}{_options(origin.profile)}")
+        plain = "" if origin.scorer == "stacked" else _options(origin.profile)
+        console.print(f"scorer          {escape(origin.scorer)}{plain}")
+    if value.stacking is not None:
+        _stacking(console, value.stacking)
     if value.baseline is not None:
         console.print(
             f"whole answer    AUROC {estimate(value.baseline.auroc)} where each claim has its answer's score; "
@@ -80,6 +84,23 @@ def _profile(console: Console, s: Selection) -> None:
             f"                chosen by cross-validation: AUROC {s.auroc_chosen:.3f} against {s.auroc_prior:.3f} for the "
             f"paper's formula at the template's token; difference {estimate(s.difference)}: {verdict_}"
         )
+
+
+def _stacking(console: Console, s: Stacking) -> None:
+    """The evidence for the stacked scorer or against it, and what it weighs."""
+    singles = ", ".join(f"{escape(name)} {value:.3f}" for name, value in s.auroc_singles.items())
+    outcome = (
+        "adopted" if s.adopted else f"not adopted, no better than chance would make it: {escape(s.single)} is used"
+    )
+    console.print(f"stacked         AUROC {s.auroc_stacked:.3f}, cross-validated; single scorers: {singles}")
+    console.print(f"                stacked minus {escape(s.single)}: {estimate(s.difference)}: {outcome}")
+    table = Table(title="What the stacked scorer weighs, all higher = more uncertain", title_justify="left")
+    for heading in ("feature", "weight", "lowest", "median", "highest"):
+        table.add_column(heading, justify="left" if heading == "feature" else "right")
+    for f in sorted(s.model.features, key=lambda f: -f.weight):
+        q = f.quantiles
+        table.add_row(escape(f.name), f"{f.weight:.3f}", *(f"{x:.3g}" for x in (q[0], q[len(q) // 2], q[-1])))
+    console.print(table)
 
 
 def _options(options: Mapping[str, Any]) -> str:

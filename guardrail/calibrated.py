@@ -14,6 +14,8 @@ from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringE
 from guardrail.scoring.baselines.rebuild import scorer_from
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
+from guardrail.scoring.stacked.model import StackedModel
+from guardrail.scoring.stacked.scorer import StackedScorer
 from guardrail.types import Confidence, Score
 
 if TYPE_CHECKING:
@@ -100,6 +102,12 @@ def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> Scorer:
         except ValueError as error:
             raise CalibrationError(f"the profile in {name} is not one: {' '.join(str(error).split())[:200]}") from error
         return HybridGradScorer(model, profile=profile)
+    if origin.scorer == StackedScorer.name:
+        try:
+            return StackedScorer(model, StackedModel.model_validate(origin.profile))
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CalibrationError(f"the profile in {name} is no stacked model: {reason}") from error
     try:
         return scorer_from(origin.scorer, origin.profile, model)
     except ScoringError as error:

@@ -19,6 +19,7 @@ from guardrail.claims.align import token_spans
 from guardrail.errors import CalibrationError
 from guardrail.model.identity import text_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.stacked.scorer import StackedScorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
 
@@ -165,14 +166,17 @@ def claim_stage(
     identity = ExtractorIdentity(name=extractor.name, options=dict(extractor.options))
     fitted = calibrated(model, "claim", None, calibrator, name, identity)
     scorer = fitted.scorer
-    assert isinstance(scorer, HybridGradScorer)  # noqa: S101  (no other one was given)
+    if not isinstance(scorer, (HybridGradScorer, StackedScorer)):
+        raise CalibrationError(
+            f"{name} is fitted on scorer {scorer.name!r}, which cannot score the claims of an answer"
+        )
     if fitted.calibrator is None and policy.needs_claim_confidence:
         raise CalibrationError(
             f"policy {policy.name!r} looks at the confidence of claims, and there is no calibrator of claims for {model.name}; "
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        verifier = ModelVerifier(model, scorer)
+        verifier = ModelVerifier(model, scorer if isinstance(scorer, HybridGradScorer) else None)
     return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
 
 

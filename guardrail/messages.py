@@ -47,3 +47,14 @@ def check_text(text: object, what: str) -> str:
     except UnicodeEncodeError as error:
         raise DataError(f"{what} holds half a surrogate pair at character {error.start}; decode it as UTF-8") from error
     return text
+
+
+def question_at(messages: Sequence[Message]) -> int | None:
+    """Where the last user message stands; None where there is none."""
+    return next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), None)
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """The text of the last user message; "" where there is none."""
+    at = question_at(messages)
+    return "" if at is None else str(messages[at]["content"])

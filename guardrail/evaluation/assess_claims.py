@@ -23,10 +23,9 @@ from guardrail.calibration.metrics import (
     top_labels_share_and_accuracy,
 )
 from guardrail.calibration.metrics import aurc as aurc_of
-from guardrail.calibration.profiles import fit, scores
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.collect_claims import ClaimAnswers
-from guardrail.evaluation.scores import profile_of
+from guardrail.evaluation.scores import claim_scores_of
 from guardrail.policy import Policy
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 
@@ -48,9 +47,8 @@ class ClaimAssessment:
     """Metrics with 95 % intervals over the n graded and scored claims; every interval draws whole answers.
 
     answers: those that the claims come from. left_out: claims in no figure, by reason. whole_auroc, whole_aurc: of the
-    BASELINE, which gives every claim its whole answer's score (same token, band and reduction; a quantile scale is that of
-    these answers). difference: AUROC by claim minus the baseline's, paired. Only rankings are compared: the baseline has no
-    calibrator for claims.
+    BASELINE, which gives every claim its whole answer's score (`claim_scores_of`). difference: AUROC by claim minus the
+    baseline's, paired. Only rankings are compared: the baseline has no calibrator for claims.
     """
 
     n: int
@@ -98,14 +96,12 @@ def assess_claims(
     correct, groups = answers.correct, answers.groups
     if len(correct) == 0:
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")
-    profile = profile_of(calibrator)
-    confidences = [calibrator.predict(value) for value in scores(profile, answers.signals).tolist()]
+    values, whole = claim_scores_of(calibrator, answers)
+    confidences = [calibrator.predict(value) for value in values.tolist()]
     p: Floats = np.array([c.p_correct for c in confidences])
-    _, one_each = np.unique(groups, return_index=True)
-    whole = scores(fit(profile, answers.whole.take(one_each)), answers.whole)
     return ClaimAssessment(
         n=len(correct),
-        answers=len(one_each),
+        answers=len(np.unique(groups)),
         left_out=answers.left_out,
         out_of_range=sum(not c.in_range for c in confidences),
         metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups),

@@ -19,6 +19,7 @@ from guardrail.evaluation.graders.protocol import AnswerRow
 from guardrail.evaluation.grading import Grading, grade_answers
 from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.scoring.profile import band_start
+from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +150,9 @@ def _ask(
     )
     rows = scorer.rows_of(traces)
     records = [
-        record_of(trace) | scorers.record(question, trace, local.device)
+        record_of(trace)
+        | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
+        | scorers.record(question, trace, local.device)
         for question, trace in zip(questions, traces, strict=True)
     ]
     scorable: list[int] = []

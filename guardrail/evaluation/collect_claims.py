@@ -25,6 +25,7 @@ from guardrail.evaluation.readings import Sample, log_prob_of, numbers_of, offse
 from guardrail.model.recording import Keep
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
+from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,6 +163,7 @@ def _read(
         extractor.extract(trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
     record = record_of(trace) | {
+        "pieces": token_pieces(local.tokenizer, trace.response_ids),
         "claims": [
             {"text": c.text, "start": c.start, "end": c.end, "kind": c.kind, "token_start": a, "token_end": b}
             for c, (a, b) in zip(claims.claims, spans, strict=True)

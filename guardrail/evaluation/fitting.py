@@ -27,6 +27,7 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
+from guardrail.calibration.stacking import Stacking
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.asking import Asking
 from guardrail.evaluation.datasets import leak_digests
@@ -60,7 +61,7 @@ class Fit:
     metrics: accuracy of all scored answers (or claims); auroc, aurc, brier and ece of out-of-fold probabilities, the choice of
     the profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability. n: answers or
     claims used; answers: the answers that these claims come from; left_out: those that are not used, by reason. selection: None
-    for a scorer that has no profile.
+    for a scorer that has no profile. stacking: what was found about the stacked scorer, where that was asked for.
     """
 
     calibrator: IsotonicCalibrator
@@ -73,6 +74,7 @@ class Fit:
     answers: int
     left_out: Mapping[str, int] = field(default_factory=dict)
     baseline: Baseline | None = None
+    stacking: Stacking | None = None
 
 
 def fit_calibrator(
@@ -123,7 +125,7 @@ def fit_calibrator(
         unit=sample.unit,
         metrics=metrics,
         unscored=left_out.get("unscored"),
-        provenance=_provenance(
+        provenance=provenance_of(
             local,
             HybridGradScorer.name,
             selection.profile.model_dump(mode="json"),
@@ -194,7 +196,7 @@ def fit_scorer(
         train = np.setdiff1d(np.arange(len(values)), test)
         p[test] = fitted_probabilities(values[train], correct[train], values[test])
     metrics = calibration_metrics(1 - p, p, correct, seed=seed)
-    provenance = _provenance(
+    provenance = provenance_of(
         local,
         scorer.name,
         scorer.options,
@@ -222,7 +224,7 @@ def fit_scorer(
     )
 
 
-def _provenance(
+def provenance_of(
     local: LocalModel,
     scorer: str,
     options: Mapping[str, Any],
@@ -237,6 +239,7 @@ def _provenance(
     source: Mapping[str, JsonValue] | None = None,
     grading: Mapping[str, JsonValue] | None = None,
 ) -> Provenance:
+    """What a calibrator says of itself that is fitted today on `correct`, the grades of what was asked."""
     return Provenance(
         model=local.identity,
         scorer=scorer,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guardrail.calibration.profiles import scores
+from guardrail.calibration.profiles import fit, scores
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.stacked_readings import asking_of, claim_readings_of, readings_of, scores_by
 from guardrail.scoring.profile import Profile
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from guardrail.calibration.metrics import Floats
     from guardrail.calibration.provenance import Provenance
     from guardrail.evaluation.collect import Answers
+    from guardrail.evaluation.collect_claims import ClaimAnswers
 
-FROM_READINGS = frozenset({"hybridgrad"})
+FROM_READINGS = frozenset({"hybridgrad", "stacked"})
 """Scorers whose number follows from what every record holds of the one pass; the others' stands in the record itself."""
 
 
@@ -27,6 +29,8 @@ def scores_of(calibrator: IsotonicCalibrator, answers: Answers) -> Floats:
     say its scorer, or a score is missing.
     """
     origin = _origin(calibrator)
+    if origin.scorer == "stacked":
+        return scores_by(origin, readings_of(answers, asking_of(origin)))
     if origin.scorer in FROM_READINGS:
         return scores(profile_of(calibrator), answers.signals)
     found = [answers.records[i].get("scores", {}).get(origin.scorer) for i in answers.scored.tolist()]
@@ -35,6 +39,23 @@ def scores_of(calibrator: IsotonicCalibrator, answers: Answers) -> Floats:
             f"{missing} of {len(found)} answers have no score of {origin.scorer!r}, which the calibrator was fitted on"
         )
     return np.array(found, dtype=np.float64)
+
+
+def claim_scores_of(calibrator: IsotonicCalibrator, claims: ClaimAnswers) -> tuple[Floats, Floats]:
+    """The score of each claim, and what every claim would have if it took its whole answer's instead, (n,) each.
+
+    The latter ranks only: of the stacked scorer the score of the answer's last claim, of HybridGrad the same
+    profile, whose quantile scale is that of these answers. Raises `CalibrationError` as `scores_of`.
+    """
+    origin = _origin(calibrator)
+    if origin.scorer == "stacked":
+        readings = claim_readings_of(claims, asking_of(origin))
+        last = {group: i for i, group in enumerate(claims.groups.tolist())}
+        values = scores_by(origin, readings)
+        return values, values[[last[group] for group in claims.groups.tolist()]]
+    profile = profile_of(calibrator)
+    _, one_each = np.unique(claims.groups, return_index=True)
+    return scores(profile, claims.signals), scores(fit(profile, claims.whole.take(one_each)), claims.whole)
 
 
 def for_calibrator(calibrator: IsotonicCalibrator, answers: Answers) -> Answers:

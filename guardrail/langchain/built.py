@@ -12,6 +12,7 @@ from guardrail.guard import Guard
 from guardrail.langchain.turns import Turns
 from guardrail.model.identity import text_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.stacked.scorer import StackedScorer
 
 
 class Built:
@@ -34,7 +35,7 @@ class Built:
         equal but this very guard.
         """
         guard, calibrator = self.guard, self.guard.calibrator
-        foreign = guard.retriever is not None or type(guard.scorer) is not HybridGradScorer
+        foreign = guard.retriever is not None or type(guard.scorer) not in (HybridGradScorer, StackedScorer)
         return {
             "model_name": guard.model.name,
             "model_weights": guard.model.identity.weights,

@@ -89,4 +89,4 @@ def quantile_of(x: float, grid: Sequence[float]) -> float:
 def _beyond(x: float, end: float, side: int) -> float:
     if x <= 0 or end <= 0:
         return -1.0 if x < end else 0.0
-    return side * min(1.0, 0.1 * abs(math.log(x / end)))
+    return side * min(1.0, 0.1 * abs(math.log(x) - math.log(end)))  # x / end may be 0

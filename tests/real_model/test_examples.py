@@ -68,6 +68,7 @@ EXPECTED = {
         "drift: recalibrate",
         "scores: the model is less sure",
     ],
+    "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
 

@@ -100,14 +100,3 @@ class Compared(Sampled):
     @property
     def options(self) -> dict[str, Any]:
         return {**super().options, "equivalence": dict(self.equivalence.options)}
-
-
-def question_at(messages: Sequence[Message]) -> int | None:
-    """Where the last user message stands; None where there is none."""
-    return next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), None)
-
-
-def question_of(messages: Sequence[Message]) -> str:
-    """The text of the last user message, which the answers are compared in the light of; "" where there is none."""
-    at = question_at(messages)
-    return "" if at is None else str(messages[at]["content"])

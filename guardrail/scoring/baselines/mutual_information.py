@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, xlogy
 
+from guardrail.messages import question_at, question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.token_log_probs import token_log_probs
-from guardrail.scoring.baselines.base import Compared, question_at, question_of
+from guardrail.scoring.baselines.base import Compared
 from guardrail.scoring.baselines.clusters import clusters
 from guardrail.scoring.baselines.equivalence import Equivalence, Floats, TokenF1, compare_all
 from guardrail.scoring.baselines.samples import SampleSource, Sampling

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from guardrail.errors import ScoringError
+from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
-from guardrail.scoring.baselines.base import Compared, question_of
+from guardrail.scoring.baselines.base import Compared
 from guardrail.scoring.baselines.equivalence import Equivalence, Floats, compare_all
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace

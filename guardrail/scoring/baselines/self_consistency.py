@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
-from guardrail.scoring.baselines.base import Compared, question_of
+from guardrail.scoring.baselines.base import Compared
 from guardrail.scoring.baselines.equivalence import Equivalence
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace

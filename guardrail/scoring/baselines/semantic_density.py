@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
+from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
-from guardrail.scoring.baselines.base import Compared, question_of
+from guardrail.scoring.baselines.base import Compared
 from guardrail.scoring.baselines.equivalence import Equivalence
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax, xlogy
 
 from guardrail.errors import ScoringError
+from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
-from guardrail.scoring.baselines.base import Compared, question_of
+from guardrail.scoring.baselines.base import Compared
 from guardrail.scoring.baselines.clusters import clusters
 from guardrail.scoring.baselines.equivalence import Equivalence, compare_all
 from guardrail.scoring.baselines.samples import SampleSource, Sampling

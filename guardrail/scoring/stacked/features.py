@@ -1,0 +1,100 @@
+"""One pass's readout -> the named numbers that are stacked. Each is higher where the model is less sure, and never negative.
+
+| name | unit | what |
+| --- | --- | --- |
+| new_nll | nats | -log p, summed over the tokens of the new words |
+| new_entropy | nats | entropy, summed over the same tokens |
+| least_likely_word | nats | -log p of the new word that has most of it, summed over its tokens |
+| nll_mean, nll_max | nats | -log p of the tokens, all of them: mean, and the least likely one's |
+| paragrad | | eq. 5 of arXiv 2605.04638, J the mean over tokens |
+| semgrad[-6] | | eq. 4 at the token 6 from the prompt's end, band "code", J the sum over tokens; -1 is the last one |
+
+A new word is one that the question does not hold and the model does not use all the time. Where an answer has none (it only
+repeats the question), every token counts as new: an answer that says nothing is no sure one. A claim has the same numbers of
+its own tokens and, as "so_far.new_nll" and so on, the first five of the answer from its beginning to the end of the claim: what
+comes behind a claim takes no part, so a streamed answer's claims have the scores that they have in the end. Knows nothing about
+weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardrail.scoring.stacked.words import Word, within
+
+OF_TOKENS = ("new_nll", "new_entropy", "least_likely_word", "nll_mean", "nll_max")
+SO_FAR = "so_far."
+_SEMGRAD = re.compile(r"semgrad\[(-[1-9]\d*)\]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """T tokens of an answer: its words with their tokens; entropies and log_probs, nats, (T,)."""
+
+    words: tuple[Word, ...]
+    entropies: NDArray[np.float64]
+    log_probs: NDArray[np.float64]
+
+    def part(self, start: int, end: int) -> Tokens:
+        """Those of `response_ids[start:end]`."""
+        return Tokens(within(self.words, start, end), self.entropies[start:end], self.log_probs[start:end])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What one pass told about one answer, or about one claim of it.
+
+    asked: the words of what was asked, casefolded. paragrad, semgrad: J the mean over `tokens`; semgrad by prompt token, as an
+    offset from the prompt's end. so_far: for a claim, the answer up to its end.
+    """
+
+    tokens: Tokens
+    asked: Collection[str]
+    paragrad: float
+    semgrad: Mapping[int, float]
+    so_far: Tokens | None = None
+
+
+def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
+    """All features of a reading by name. common: the words that the model uses all the time, casefolded."""
+    length = len(reading.tokens.log_probs)
+    out = {
+        **_of_tokens(reading.tokens, reading.asked, common),
+        "paragrad": reading.paragrad,
+        **{f"semgrad[{token}]": value * length for token, value in reading.semgrad.items()},
+    }
+    if reading.so_far is not None:
+        so_far = _of_tokens(reading.so_far, reading.asked, common)
+        out |= {f"{SO_FAR}{name}": value for name, value in so_far.items()}
+    return out
+
+
+def _of_tokens(tokens: Tokens, asked: Collection[str], common: Collection[str]) -> dict[str, float]:
+    nll, length = -tokens.log_probs, len(tokens.log_probs)
+    new = [w for w in tokens.words if w.text not in asked and w.text not in common]
+    spans = [slice(w.start, w.end) for w in new] or [slice(t, t + 1) for t in range(length)]
+    at = np.zeros(length, dtype=np.bool_)
+    for span in spans:
+        at[span] = True  # once, where two words share a token
+    return {
+        "new_nll": float(nll[at].sum()),
+        "new_entropy": float(tokens.entropies[at].sum()),
+        "least_likely_word": max(float(nll[span].sum()) for span in spans),
+        "nll_mean": float(nll.mean()),
+        "nll_max": float(nll.max()),
+    }
+
+
+def prompt_tokens(names: Sequence[str]) -> list[int]:
+    """The prompt tokens whose SemGrad these features read, ascending."""
+    return sorted({int(match[1]) for match in map(_SEMGRAD.fullmatch, names) if match})
+
+
+def exists(name: str) -> bool:
+    """Whether a feature of that name can be read."""
+    return name.removeprefix(SO_FAR) in OF_TOKENS or name == "paragrad" or _SEMGRAD.fullmatch(name) is not None

@@ -1,0 +1,95 @@
+"""The weights that make one number of the features of a pass: what a calibrator records of the stacked scorer.
+
+Non-negative weights on quantiles: no feature can make an answer look surer by being higher, and no value, however far off,
+counts for more than a bounded amount. Knows nothing about how the weights were found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import pairwise
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from guardrail.errors import ScoringError
+from guardrail.scoring.profile import quantile_of
+from guardrail.scoring.stacked.features import SO_FAR, exists, prompt_tokens
+
+
+class StackedFeature(BaseModel):
+    """One feature: its weight, and its quantiles among the calibration data, from which its place in [0, 1] is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    quantiles: tuple[float, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if not exists(self.name):
+            raise ValueError(f"there is no feature {self.name!r}")
+        if any(not math.isfinite(x) for x in self.quantiles) or any(a > b for a, b in pairwise(self.quantiles)):
+            raise ValueError(f"the quantiles of {self.name} are not finite and ascending")
+        return self
+
+    def contribution(self, value: float) -> float:
+        """What a value adds to the number, nats: the weight times its quantile."""
+        return self.weight * quantile_of(value, self.quantiles)
+
+
+class StackedModel(BaseModel):
+    """Logistic regression: number = intercept + sum of weight x quantile, the log-odds of being wrong; higher = more uncertain.
+
+    common_words: those that the model uses all the time, casefolded and sorted; they are no new words.
+
+        model = StackedModel(intercept=-1, common_words=("is", "the"), features=(
+            StackedFeature(name="new_nll", weight=2, quantiles=(0.0, 5.0, 10.0)),))
+        model.number({"new_nll": 5.0})         # 0.0, since 5 is the median: -1 + 2 * 0.5
+        model.contributions({"new_nll": 5.0})  # {"new_nll": 1.0}
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intercept: float = Field(allow_inf_nan=False)
+    common_words: tuple[str, ...]
+    features: tuple[StackedFeature, ...]
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [feature.name for feature in self.features]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a feature stands twice in {names}")
+        return self
+
+    @cached_property
+    def common(self) -> frozenset[str]:
+        return frozenset(self.common_words)
+
+    @property
+    def prompt_tokens(self) -> list[int]:
+        """The prompt tokens whose SemGrad is read, ascending; empty where none is."""
+        return prompt_tokens([feature.name for feature in self.features])
+
+    @property
+    def of_claims(self) -> bool:
+        """Whether it reads the answer so far, which claims alone have."""
+        return any(feature.name.startswith(SO_FAR) for feature in self.features)
+
+    def contributions(self, values: Mapping[str, float]) -> dict[str, float]:
+        """What each feature adds, by name. values: from `features`. Raises `ScoringError` where one is missing."""
+        if missing := [f.name for f in self.features if f.name not in values]:
+            raise ScoringError(f"the stacked model reads {missing[0]!r}, which this pass does not have")
+        return {f.name: f.contribution(values[f.name]) for f in self.features}
+
+    def number(self, values: Mapping[str, float]) -> float:
+        """The log-odds of being wrong; NaN where a value that is read is not finite.
+
+        Raises `ScoringError` as `contributions`.
+        """
+        if not all(math.isfinite(values.get(f.name, 0.0)) for f in self.features):
+            return math.nan
+        return self.intercept + sum(self.contributions(values).values())
