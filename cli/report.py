@@ -34,6 +34,10 @@ def report(
         ),
     ] = None,
     bench: Annotated[Path | None, typer.Option(metavar="FILE", help="From guardrail bench: scorers compared.")] = None,
+    sps: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="From guardrail sps: where the model keeps a question's meaning."),
+    ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="The page's title. Default: it names the model.")] = "",
     as_json: options.Json = False,
@@ -43,6 +47,7 @@ def report(
 
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.shipped import shipped_calibrator
+    from guardrail.calibration.sps_profile import SpsProfile
     from guardrail.errors import CalibrationError, DataError
     from guardrail.evaluation.bench_file import load_bench
     from guardrail.evaluation.graders import get_grader
@@ -53,11 +58,12 @@ def report(
     from guardrail.policy import Policy, check_proof
 
     check_page(output)
-    inputs = [run, calibrator, bench, *(Path(name) for name in policy or [])]
+    inputs = [run, calibrator, bench, sps, *(Path(name) for name in policy or [])]
     if any(path is not None and path.resolve() == output.resolve() for path in inputs):
         raise DataError(f"the output {str(output)!r} is one of the inputs; give another file")
     policies = [Policy.load(name) for name in policy or []]
     compared = load_bench(bench) if bench else None
+    meaning = SpsProfile.load(sps) if sps else None
     name, fitted = str(calibrator), IsotonicCalibrator.load(calibrator) if calibrator else None
     if fitted is None:
         shipped = shipped_calibrator(header_of(run).identity("the model of the run"))
@@ -72,9 +78,17 @@ def report(
         check_proof(one.proof, one.name, fitted, name)
     if compared is not None:
         check_same_model(loaded, compared.model, str(bench))
+    if meaning is not None:
+        check_same_model(loaded, meaning.model.model_dump(), str(sps))
     found = measure(fitted, loaded.answers, policies, data=loaded.data)
     text = report_page(
-        found, loaded, calibrator=name, bench=compared, title=title, command=shlex.join(["guardrail", *sys.argv[1:]])
+        found,
+        loaded,
+        calibrator=name,
+        bench=compared,
+        sps=meaning,
+        title=title,
+        command=shlex.join(["guardrail", *sys.argv[1:]]),
     )
     write_whole(output, text, "the report", DataError)
     if as_json:

@@ -10,8 +10,8 @@ from guardrail.evaluation.graders import get_grader
 from guardrail.evaluation.scorer_pass import ScorerPass
 
 model = load_model("smollm2-135m")
-questions = [QuestionRow(q.question, q.answers) for q in load_questions("heldout")[::20]]
-asking = Asking("Please directly answer the following question with one or few words:\n{question}", max_new_tokens=12)
+questions = [QuestionRow(q.question, q.answers) for q in load_questions("heldout")[::45]]
+asking = Asking("Please directly answer the following question with one or few words:\n{question}", max_new_tokens=8)
 scorers = contenders(model, ["g-nll", "paragrad"], asking)  # and hybridgrad, which they are compared with
 answers = collect(model, questions, get_grader("alias"), asking, batch_size=1, scorers=ScorerPass(scorers))
 found = bench(answers, scorers)

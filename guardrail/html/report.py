@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.calibration.provenance import Provenance
+from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.claims.shown import probability
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.bench_file import Bench
@@ -16,7 +17,7 @@ from guardrail.evaluation.report_examples import EACH, Example, LabelExamples, e
 from guardrail.evaluation.run_answers import RunAnswers
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
-from guardrail.html.report_figures import Figure, bench_figure, reliability_figure, risk_figure, score_figure
+from guardrail.html.report_figures import bench_figure, reliability_figure, risk_figure, score_figure
 from guardrail.html.report_words import (
     cautions,
     count,
@@ -27,6 +28,7 @@ from guardrail.html.report_words import (
     summary,
     unlike,
 )
+from guardrail.html.sps import sentences, sps_map
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
@@ -41,14 +43,14 @@ def report_page(
     *,
     calibrator: str,
     bench: Bench | None = None,
-    sps: Figure | None = None,
+    sps: SpsProfile | None = None,
     title: str = "",
     command: str = "",
     made: datetime | None = None,
 ) -> str:
     """One self-contained HTML page, UTF-8, that loads nothing and has no script.
 
-    calibrator: its name. bench, sps: figures to show as well. title: of the page; without one, the model's name.
+    calibrator: its name. bench, sps: what to show as well. title: of the page; without one, the model's name.
     command: what made the page. made: its date; None is now. Raises `CalibrationError` for a calibrator that does not say
     what it was fitted on.
 
@@ -61,12 +63,10 @@ def report_page(
     figures = [reliability_figure(report), risk_figure(report), score_figure(report)]
     if bench is not None:
         figures.append(bench_figure(bench))
-    if sps is not None:
-        figures.append(sps)
     examples = examples_by_label(report.answers.records, report.confidences, report.answers.correct)
     return page(
         "report.html",
-        style="report.css",
+        style=["report.css", *(["heat_map.css"] if sps else [])],
         title=title or f"How far to trust {origin.model.name}",
         model=origin.model.name,
         data=run.path.name,
@@ -75,6 +75,9 @@ def report_page(
         policies=[_policy_words(report, i) for i in range(len(report.policies))],
         cautions=cautions(report, run, origin, unlike(run, bench)),
         figures=figures,
+        sps=sps,
+        sps_map=sps_map(sps) if sps else None,
+        sps_sure=sentences(sps) if sps else [],
         groups=[_group(group) for group in examples],
         each=EACH,
         longest=LONGEST,

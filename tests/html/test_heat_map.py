@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import sample_runs
 from test_claims_page import MADE, Tree
 from test_palette import contrast, lab, linear
 
@@ -144,3 +145,11 @@ def test_in_a_browser(found, tmp_path):
                 assert page.get_by_role("rowheader").count() == len(found.layers) + 1 + len(found.offsets)
         browser.close()
     assert complaints == []
+
+
+def test_a_report_shows_the_map(found, tmp_path):
+    html = sample_runs.page_of(tmp_path / "run.jsonl", sample_runs.records(60), sps=found)
+    tree = Tree(html)
+    assert tree.all(id="sps-map")[0]["class"] == "heat"
+    assert f"stands best at token {found.token} from the prompt" in html
+    assert "sps-map" not in sample_runs.page_of(tmp_path / "other.jsonl", sample_runs.records(60))

@@ -56,7 +56,7 @@ EXPECTED = {
     ],
     "15_grade_answers.py": [
         "agreement 0.80 (",
-        "for a person: ['It is located on the European continent.']",
+        "for a person: ['It is in Europe.']",
         "graded by alias; 1 of 5 by hand",
     ],
     "16_bench.py": ["hybridgrad   AUROC 0.", "g-nll        AUROC 0.", "paragrad     AUROC 0."],
