@@ -197,7 +197,10 @@ def verdict(found: Bench) -> list[str]:
         difference = best.difference
         assert difference is not None  # noqa: S101  (only the reference has none)
         if REFERENCE in alike:
-            said.append(f"{REFERENCE} is not separable from {best.name} on {found.n} answers.")
+            alone = "; this difference's own interval leaves out 0, which among so many pairs may be chance"
+            said.append(
+                f"{REFERENCE} is not separable from {best.name} on {found.n} answers{alone if difference.low > 0 else ''}."
+            )
         else:
             said.append(f"{best.name} is better than {REFERENCE}, by {difference.value:.3f} of AUROC.")
     return said

@@ -93,7 +93,7 @@ def test_the_verdict_names_the_best_and_says_what_cannot_be_told():
     close = bench(answered(correct, hybridgrad=good, near=near, bad=noise), named("hybridgrad", "near", "bad"))
     said = " ".join(verdict(close))
     assert "1 of the other 2 cannot be told from it" in said
-    assert ("hybridgrad is not separable from near on 400 answers." in said) == (close.best.name == "near")
+    assert ("hybridgrad is not separable from near on 400 answers" in said) == (close.best.name == "near")
 
     few = bench(answered(correct[:30], hybridgrad=good[:30], near=near[:30]), named("hybridgrad", "near"))
     assert verdict(few)[0].startswith("No two of the 2 scorers can be told apart on 30 answers")
