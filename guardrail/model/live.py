@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Live:
-    """The first `rows` positions of every row can have a gradient, all where None; set anew before each backward pass.
+    """How many positions from the first on can have a gradient, in each of the backward passes that run together.
 
-    In a causal model nothing that comes after a claim acts on it, so that of a gradient of a claim in the middle of an answer
-    the rest is zero, and products with zero need not be made.
+    All where `ends` is empty; set anew before the passes. In a causal model nothing that comes after a claim acts on it: of a
+    gradient of a claim in the middle of an answer the rest is zero, and products with zero need not be made.
     """
 
-    rows: int | None = None
+    ends: tuple[int, ...] = ()
 
     def of(self, positions: int) -> int:
-        return positions if self.rows is None else min(self.rows, positions)
+        """The furthest of them, at most `positions`."""
+        return min(max(self.ends, default=positions), positions)

@@ -9,22 +9,18 @@ about scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
+from guardrail.model.attention import PrefixAttention, StoredAttention
 from guardrail.model.live import Live
 
 _NAME = "guardrail_prefix"
-_CPU_BLOCK = 2**18  # entries of one block of attention scores: 1 MiB in float32, which stays in the cache
-_GPU_BLOCK = 2**22
 _STORED = 2**20  # attention weights of a layer that the backward pass gets rather than computes again: 4 MiB
 _SHORT = 256  # positions of a prefix up to which it does: beyond, memory would grow with the prompt
 
@@ -110,11 +106,11 @@ def _attend(
     weights = query.shape[:3].numel() * (prefix_keys.shape[2] + key.shape[2])
     out: Tensor
     if softcap is None and weights <= _STORED and prefix_keys.shape[2] <= _SHORT:
-        out = _StoredAttention.apply(  # type: ignore[no-untyped-call]
+        out = StoredAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, *prefix, attention_mask, scaling, s_aux, live
         )
     else:
-        out = _PrefixAttention.apply(  # type: ignore[no-untyped-call]
+        out = PrefixAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, *prefix, attention_mask, scaling, softcap, s_aux, live
         )
     return out.transpose(1, 2).contiguous(), None
@@ -122,171 +118,3 @@ def _attend(
 
 AttentionInterface.register(_NAME, _attend)
 AttentionMaskInterface.register(_NAME, _mask)
-
-
-class _StoredAttention(torch.autograd.Function):
-    """As `_PrefixAttention`, for few positions: one block, whose softmax weights are kept for the backward pass.
-
-    Of a backward pass through the first `live.rows` positions only those are computed: a causal model's others are zero.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        K: Tensor,
-        V: Tensor,
-        mask: Tensor | None,
-        scale: float,
-        sinks: Tensor | None,
-        live: Live,
-    ) -> Tensor:
-        B, heads, S, d = q.shape
-        groups = heads // k.shape[1]
-        Q = q.reshape(B, k.shape[1], groups * S, d)
-        keys, values = torch.cat([K, k], 2), torch.cat([V, v], 2)
-        s = _scores(Q, keys, mask, slice(None), scale, None, S)
-        peak = s.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).min)
-        sink = None
-        if sinks is not None:
-            sink = sinks.float().view(1, k.shape[1], groups, 1).expand(B, -1, -1, S).reshape(*Q.shape[:3], 1)
-            peak = torch.maximum(peak, sink)
-        p = s.sub_(peak).exp_()
-        total = p.sum(-1, keepdim=True)
-        total = total.clamp_(min=torch.finfo(torch.float32).tiny) if sink is None else total + (sink - peak).exp_()
-        p.div_(total)
-        out = p.to(values.dtype) @ values
-        ctx.save_for_backward(Q, keys, values, p, out)
-        ctx.scale, ctx.live, ctx.shape, ctx.own = scale, live, q.shape, k.shape[2]
-        return out.to(q.dtype).view(B, heads, S, -1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        Q, keys, values, p, out = ctx.saved_tensors
-        B, heads, S, d = ctx.shape
-        N = keys.shape[2] - ctx.own
-        n = ctx.live.of(S)
-        dO = grad.reshape(out.shape)
-        if n < S:
-            Q, p, out, dO = (_live_rows(x, S, n) for x in (Q, p, out, dO))
-            keys, values, p = keys[:, :, : N + n], values[:, :, : N + n], p[..., : N + n]
-        dS = (dO @ values.transpose(-1, -2)).float().sub_((dO.float() * out).sum(-1, keepdim=True))
-        dS = dS.mul_(p).mul_(ctx.scale).to(Q.dtype)
-        dq = (dS @ keys).view(B, heads, n, d)
-        dk = dS[..., N:].transpose(-1, -2) @ Q
-        dv = p[..., N:].to(dO.dtype).transpose(-1, -2) @ dO
-        return (*_padded((dq, dk, dv), S), *[None] * 6)
-
-
-class _PrefixAttention(torch.autograd.Function):
-    """softmax(scale q [K; k]^T) [V; v] with K and V constant, block by block with a running softmax.
-
-    q: (B, Hq, S, d); k, v: (B, Hkv, S, d), of the suffix; K, V: (B, Hkv, N, d), of the prefix. Queries of one group share
-    their keys, so they are treated as one longer row of queries. Softmax and sums are float32, whatever the inputs are.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        K: Tensor,
-        V: Tensor,
-        mask: Tensor | None,
-        scale: float,
-        softcap: float | None,
-        sinks: Tensor | None,
-        live: Live,
-    ) -> Tensor:
-        B, heads, S, d = q.shape
-        groups = heads // k.shape[1]
-        Q = q.reshape(B, k.shape[1], groups * S, d)
-        if sinks is None:
-            peak = Q.new_full((*Q.shape[:3], 1), torch.finfo(torch.float32).min, dtype=torch.float32)
-            total = torch.zeros_like(peak)
-        else:  # a learned logit that takes its share of the softmax and gives no value
-            peak = sinks.float().view(1, k.shape[1], groups, 1).expand(B, -1, -1, S).reshape(*Q.shape[:3], 1)
-            total = torch.ones_like(peak)
-        out: Tensor | float = 0.0
-        for keys, values, at in _blocks(K, V, k, v, Q):
-            s = _scores(Q, keys, mask, at, scale, softcap, S)
-            higher = torch.maximum(peak, s.amax(-1, keepdim=True))
-            p = s.sub_(higher).exp_()
-            shrink = (peak - higher).exp_()
-            total = total * shrink + p.sum(-1, keepdim=True)
-            out = out * shrink + (p.to(values.dtype) @ values).float()
-            peak = higher
-        assert isinstance(out, Tensor)  # noqa: S101  (the suffix is a block, so there is at least one)
-        total.clamp_(min=torch.finfo(torch.float32).tiny)  # a padding query may see nothing at all; 0 / 0 would spread
-        out = out / total
-        ctx.save_for_backward(q, k, v, out, peak + total.log())
-        ctx.prefix, ctx.mask, ctx.scale, ctx.softcap, ctx.live = (K, V), mask, scale, softcap, live
-        return out.to(q.dtype).view(B, heads, S, -1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, log_total = ctx.saved_tensors
-        K, V = ctx.prefix
-        whole, mask = q.shape[2], ctx.mask
-        S = ctx.live.of(whole)
-        dO = grad.reshape(out.shape)
-        if whole > S:
-            out, log_total, dO = (_live_rows(x, whole, S) for x in (out, log_total, dO))
-            q, k, v = q[:, :, :S], k[:, :, :S], v[:, :, :S]
-            mask = None if mask is None else mask[..., :S, : K.shape[2] + S]
-        Q = q.reshape(*out.shape[:3], q.shape[-1])
-        drain = (dO.float() * out).sum(-1, keepdim=True)
-        dQ: Tensor | float = 0.0
-        dS = p = Q
-        for keys, values, at in _blocks(K, V, k, v, Q):
-            s = _scores(Q, keys, mask, at, ctx.scale, ctx.softcap, S)
-            p = (s - log_total).exp_()
-            dS = (dO @ values.transpose(-1, -2)).float().sub_(drain).mul_(p).mul_(ctx.scale)
-            if ctx.softcap is not None:  # masked scores are -inf here, and p is 0
-                dS.mul_(1 - (s / ctx.softcap).clamp_(min=-1).square_())
-            dS = dS.to(Q.dtype)
-            dQ = dQ + (dS @ keys).float()
-        # the last block ends with the suffix
-        own = slice(dS.shape[-1] - k.shape[2], None)
-        dk = dS[..., own].transpose(-1, -2) @ Q
-        dv = p[..., own].to(dO.dtype).transpose(-1, -2) @ dO
-        assert isinstance(dQ, Tensor)  # noqa: S101
-        return (*_padded((dQ.to(q.dtype).view(q.shape), dk, dv), whole), *[None] * 7)
-
-
-def _live_rows(x: Tensor, S: int, n: int) -> Tensor:
-    """(B, Hkv, groups * S, d) -> (B, Hkv, groups * n, d): each group's first n."""
-    return x.reshape(*x.shape[:2], -1, S, x.shape[-1])[..., :n, :].flatten(2, 3)
-
-
-def _padded(grads: tuple[Tensor, Tensor, Tensor], S: int) -> tuple[Tensor, ...]:
-    """(B, heads, n, d) -> (B, heads, S, d): zero behind the live rows."""
-    return tuple(g if g.shape[2] == S else pad(g, (0, 0, 0, S - g.shape[2])) for g in grads)
-
-
-def _blocks(K: Tensor, V: Tensor, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """Keys, values and their columns of the mask: the prefix in blocks, the suffix in the last one."""
-    N, S = K.shape[2], k.shape[2]
-    entries = _CPU_BLOCK if Q.device.type == "cpu" else _GPU_BLOCK
-    step = max(64, entries // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
-    whole = N // step * step
-    for n in range(0, whole, step):
-        at = slice(n, n + step)
-        yield K[:, :, at], V[:, :, at], at
-    yield torch.cat([K[:, :, whole:], k], 2), torch.cat([V[:, :, whole:], v], 2), slice(whole, N + S)
-
-
-def _scores(
-    Q: Tensor, keys: Tensor, mask: Tensor | None, at: slice, scale: float, softcap: float | None, S: int
-) -> Tensor:
-    s = (Q @ keys.transpose(-1, -2)).float().mul_(scale)
-    if softcap is not None:
-        s = s.div_(softcap).tanh_().mul_(softcap)
-    if mask is None:
-        return s
-    seen = mask[..., at].unsqueeze(2)  # (B, 1, 1, S, block)
-    grouped = s.view(*s.shape[:2], -1, S, s.shape[-1])
-    return grouped.masked_fill_(~seen, float("-inf")).view(s.shape)

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from guardrail.model.live import Live
 from guardrail.model.untouched import replace_forward
@@ -48,7 +48,7 @@ def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor
     for name, output in outputs.items():
         module = layers.get_submodule(name)
         if _replayable(module):
-            replace_forward(stack, module, _replayed(module, output, live or Live()))
+            replace_forward(stack, module, _replayed(module, output, live or Live(), _is_last(name, layers)))
 
 
 def only_live_gradients(
@@ -58,8 +58,8 @@ def only_live_gradients(
 
     size: (B, S) of the suffix; layers that see something else are left as they are.
     """
-    for _, module in list(linears(layers, first_layer)):
-        replace_forward(stack, module, _with_live_gradients(module, size, live))
+    for name, module in list(linears(layers, first_layer)):
+        replace_forward(stack, module, _with_live_gradients(module, size, live, _is_last(name, layers)))
 
 
 def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.Linear]]:
@@ -77,6 +77,10 @@ def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
         return False  # a hook of somebody else's would act on what it has given already
     weight = module.weight.data  # quantised weights are tensors of their own kinds, or hold no floating-point numbers
     return type(weight) is Tensor and weight.is_floating_point()
+
+
+def _is_last(name: str, layers: nn.ModuleList) -> bool:
+    return int(name.partition(".")[0]) == len(layers) - 1
 
 
 def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:
@@ -110,22 +114,22 @@ class _Output:
         return None if self.odd or changed or not self.parts else torch.cat(self.parts, dim=1)
 
 
-def _replayed(module: nn.Linear, output: Tensor, live: Live) -> Any:
+def _replayed(module: nn.Linear, output: Tensor, live: Live, last: bool) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.shape[:-1] != output.shape[:-1]:
             raise RuntimeError(f"a layer was to be replayed for {tuple(output.shape[:-1])}, not {tuple(x.shape[:-1])}")
-        replayed: Tensor = _Replayed.apply(x, output, module.weight, live)  # type: ignore[no-untyped-call]
+        replayed: Tensor = _Replayed.apply(x, output, module.weight, live, last)  # type: ignore[no-untyped-call]
         return replayed
 
     return forward
 
 
-def _with_live_gradients(module: nn.Linear, size: tuple[int, int], live: Live) -> Any:
+def _with_live_gradients(module: nn.Linear, size: tuple[int, int], live: Live, last: bool) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.shape[:-1] != size:  # tokens flattened, as in front of experts: their order is not the positions'
             return linear(x, module.weight, module.bias)
         output = linear(x.detach(), module.weight, module.bias)
-        replayed: Tensor = _Replayed.apply(x, output, module.weight, live)  # type: ignore[no-untyped-call]
+        replayed: Tensor = _Replayed.apply(x, output, module.weight, live, last)  # type: ignore[no-untyped-call]
         return replayed
 
     return forward
@@ -135,13 +139,49 @@ class _Replayed(torch.autograd.Function):
     """y = x W^T + b with y known: nothing to compute forward, dJ/dx = dJ/dy W backward, of the live rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor, live: Live) -> Tensor:
-        ctx.weight, ctx.live = weight, live
+    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+        ctx.weight, ctx.live, ctx.last = weight, live, last
         return output.clone()  # the model may change it in place
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        S, n = grad.shape[1], ctx.live.of(grad.shape[1])
-        if n == S:
-            return grad @ ctx.weight, None, None, None
-        return pad(grad[:, :n] @ ctx.weight, (0, 0, 0, S - n)), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        dx = _LiveProduct.apply(grad, ctx.weight, ctx.live, ctx.last)  # type: ignore[no-untyped-call]
+        return dx, None, None, None, None
+
+
+class _LiveProduct(torch.autograd.Function):
+    """(B, S, out) (out, in) -> (B, S, in), a function of its own so that under `vmap` each pass runs its live rows only."""
+
+    @staticmethod
+    def forward(grad: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+        return _live_product(grad.unsqueeze(0), weight, live, last).squeeze(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, grad: Tensor, weight: Tensor, live: Live, last: bool) -> tuple[Tensor, int]:
+        return _live_product(grad.movedim(in_dims[0], 0), weight, live, last), 0
+
+
+def _live_product(grads: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+    """(passes, B, S, out) -> (passes, B, S, in). last: the last layer, where rows before a claim are zero, too."""
+    if not live.ends:
+        return grads @ weight
+    out = grads.new_empty(*grads.shape[:3], weight.shape[1])
+    for o, grad, end in zip(out, grads, live.ends, strict=True):
+        start = (
+            _first_row(grad) if last and grad.device.type == "cpu" else 0
+        )  # on a GPU a look costs more than it saves
+        for row, g in zip(o, grad, strict=True):  # nothing is packed or unpacked
+            torch.mm(g[start:end], weight, out=row[start:end])
+            row[:start] = 0
+            row[end:] = 0
+    return out
+
+
+def _first_row(grad: Tensor) -> int:
+    """(B, S, out) -> the first position that is not zero in every row; the last one where all are."""
+    rows = grad.any(-1).any(0)
+    return int(rows.byte().argmax()) if bool(rows.any()) else len(rows) - 1

@@ -6,8 +6,9 @@ response's positions only, and the LM head's part is `head.py`'s closed form. Kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from guardrail.errors import UnsupportedModelError
 from guardrail.model.anatomy import Anatomy
 from guardrail.model.live import Live
+from guardrail.model.memory import is_out_of_memory
 from guardrail.model.untouched import untouched
 from guardrail.scoring.head import HeadReadout, read_heads
-from guardrail.scoring.suffix import Row, Suffix, run_suffix
+from guardrail.scoring.suffix import Row, Suffix, resumes, run_suffix
 
 Span = tuple[int, int]
 """Tokens of a response: `response_ids[start:end]`."""
+
+_TOGETHER = 1024  # positions, over all backward passes that run together: beyond, they gain nothing more (measured)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +116,7 @@ def read_gradients(
         grads = torch.zeros(suffix.out.shape, dtype=torch.float32, device=suffix.out.device)
         for b, (at, head) in enumerate(zip(places, heads, strict=True)):
             grads[b, at] = head.hidden_grad.to(grads.device)
-        semgrad = _semgrad(suffix, grads, offsets)
+        semgrad = _semgrad(suffix, grads.unsqueeze(0), offsets, Live())[0]
     return [_readout(semgrad[b], head) for b, head in enumerate(heads)]
 
 
@@ -126,21 +130,53 @@ def read_spans(
     offsets: Sequence[int],
     exgrad: bool = False,
 ) -> list[Readout]:
-    """The readout of every span of one answer, J restricted to the span's tokens: one forward pass, a backward pass for each.
+    """The readout of every span of one answer, J restricted to the span's tokens: one backward pass for each.
 
     The entropies that weigh J and the rows of G that make ParaGrad are the span's own. A backward pass ends with the span:
-    in a causal model nothing behind it acts on it. Otherwise as `read_gradients`.
+    in a causal model nothing behind it acts on it. So does the forward pass of a group of spans that end near each other,
+    where it goes on from what generation kept and costs little; else one pass is for all. Otherwise as `read_gradients`.
     """
-    out, live = [], Live()
-    with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
-        suffix = run_suffix(stack, model, anatomy, [row], first_layer=first_layer, reach=-min(offsets), live=live)
-        first = suffix.predicting()[0].start
-        heads = _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
-        for (start, end), head in zip(spans, heads, strict=True):
-            live.rows = first + end
-            grads = torch.zeros(suffix.out.shape, dtype=torch.float32, device=suffix.out.device)
-            grads[0, first + start : first + end] = head.hidden_grad.to(grads.device)
-            out.append(_readout(_semgrad(suffix, grads, offsets, again=True)[0], head))
+    reach, live = -min(offsets), Live()
+    heads: list[HeadReadout] = []
+    semgrads: dict[int, Tensor] = {}
+    cheap = resumes(anatomy, row, first_layer=first_layer, reach=reach)
+    for group in _by_end(spans, cheap):
+        part = replace(row, response_ids=row.response_ids[: spans[group[0]][1]])
+        with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
+            suffix = run_suffix(stack, model, anatomy, [part], first_layer=first_layer, reach=reach, live=live)
+            if not heads:  # the first group ends last
+                heads = _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
+            semgrads |= _semgrads_of_spans(suffix, {i: (spans[i], heads[i].hidden_grad) for i in group}, offsets, live)
+    return [_readout(semgrads[i], head) for i, head in enumerate(heads)]
+
+
+def _by_end(spans: Sequence[Span], cheap: bool) -> list[list[int]]:
+    """Indices of `spans`, those that end last first, in groups that share a forward pass.
+
+    cheap: whether there may be more than one. With C claims of one length, sqrt(C) groups keep the positions that run for
+    nothing behind a claim, and those that run again in every forward pass, fewest.
+    """
+    order = sorted(range(len(spans)), key=lambda i: spans[i][1], reverse=True)
+    size = -(-len(order) // round(len(order) ** 0.5)) if cheap else len(order)
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def _semgrads_of_spans(
+    suffix: Suffix, parts: Mapping[int, tuple[Span, Tensor]], offsets: Sequence[int], live: Live
+) -> dict[int, Tensor]:
+    """(layers, tokens) for each part, a span and its dJ/dH, of the one row: several backward passes together."""
+    out: dict[int, Tensor] = {}
+    keys, first = list(parts), suffix.predicting()[0].start
+    step = max(1, _TOGETHER // suffix.out.shape[1])
+    for j in range(0, len(keys), step):
+        together = keys[j : j + step]
+        grads = torch.zeros((len(together), *suffix.out.shape), dtype=torch.float32, device=suffix.out.device)
+        for grad, key in zip(grads, together, strict=True):
+            (start, end), hidden_grad = parts[key]
+            grad[0, first + start : first + end] = hidden_grad.to(grad.device)
+        live.ends = tuple(first + parts[key][0][1] for key in together)
+        found = _semgrad(suffix, grads, offsets, live, again=together[-1] != keys[-1])[:, 0]
+        out |= zip(together, found, strict=True)
     return out
 
 
@@ -163,24 +199,46 @@ def _read_heads(anatomy: Anatomy, suffix: Suffix, parts: Sequence[tuple[int, Spa
     )
 
 
-def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], *, again: bool = False) -> Tensor:
-    """(B, layers, tokens), float64 on the CPU. grads: dJ/d(out), (B, S, D). again: more backward passes will follow."""
+def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], live: Live, *, again: bool = False) -> Tensor:
+    """(passes, B, layers, tokens), float64 on the CPU. grads: dJ/d(out), (passes, B, S, D). again: more passes will follow."""
     scale = _half_precision_scale(grads)
-    layers = torch.autograd.grad([suffix.out], suffix.band, [(grads * scale).to(suffix.out.dtype)], retain_graph=again)
+    layers = _backward(suffix, (grads * scale).to(suffix.out.dtype), live, again)
     columns = suffix.columns(offsets)
     sizes = [_mean_abs(g, columns).to(suffix.out.device) for g in layers]
     # moved at once, and only then doubled: MPS has no float64, and every copy from a GPU waits for it
-    return torch.stack(sizes, dim=1).cpu().double() / scale.cpu().double()
+    return torch.stack(sizes, dim=2).cpu().double() / scale.cpu().double()
+
+
+def _backward(suffix: Suffix, grads: Tensor, live: Live, again: bool) -> list[Tensor]:
+    """dJ/d(band), (passes, B, S, D) each; several passes run together."""
+
+    def run(grad: Tensor, again: bool = True) -> tuple[Tensor, ...]:
+        return torch.autograd.grad([suffix.out], suffix.band, [grad], retain_graph=again)
+
+    if len(grads) == 1:
+        return [g.unsqueeze(0) for g in run(grads[0], again)]
+    try:
+        with warnings.catch_warnings():  # an operator without a batching rule runs pass by pass: slower, and right
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            return list(torch.func.vmap(run)(grads))
+    except RuntimeError as error:
+        if is_out_of_memory(error) or "vmap" not in str(error):
+            raise
+    found = []
+    for grad, end in zip(grads, live.ends, strict=True):
+        live.ends = (end,)
+        found.append(run(grad))
+    return [torch.stack(layer) for layer in zip(*found, strict=True)]
 
 
 def _mean_abs(g: Tensor, columns: Tensor) -> Tensor:
-    """(B, S, D) -> (B, tokens): the mean of |g| over units at each row's `columns`, (B, tokens)."""
-    rows = torch.arange(len(g), device=g.device).unsqueeze(1)
-    return g[rows, columns.to(g.device)].float().abs().mean(-1)
+    """(passes, B, S, D) -> (passes, B, tokens): the mean of |g| over units at each row's `columns`, (B, tokens)."""
+    rows = torch.arange(g.shape[1], device=g.device).unsqueeze(1)
+    return g[:, rows, columns.to(g.device)].float().abs().mean(-1)
 
 
 def _half_precision_scale(grads: Tensor) -> Tensor:
-    """(B, 1, 1): brings each row's largest gradient to 1, since float16 cannot hold what is left of it lower down."""
-    peak = grads.abs().amax(dim=(1, 2), keepdim=True)
+    """(passes, B, 1, 1): brings each row's largest gradient to 1, since float16 cannot hold what is left of it lower down."""
+    peak = grads.abs().amax(dim=(-2, -1), keepdim=True)
     tiny = torch.finfo(peak.dtype).tiny
     return torch.where(peak.isfinite(), 1 / peak.clamp(min=tiny), torch.ones_like(peak))

@@ -72,14 +72,14 @@ def run_suffix(
 
     Inside `untouched` and with gradients enabled; the graph's hooks and patches are on `stack`.
     """
-    starts = [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
-    inject = _common_state_layer(rows, starts, first_layer) if anatomy.cached else None
+    starts = _starts(anatomy, rows, reach)
+    inject = _common_state_layer(anatomy, rows, starts, first_layer)
     band: list[Tensor] = []
     prefix = _Prefix(model, anatomy, rows, starts, inject or 0, live)
     if anatomy.cache == "in place":
         attend_in_place(stack, anatomy.decoder)
     if inject is not None:  # before the band's hooks: hooks run in the order of registration
-        _inject(stack, anatomy, rows, starts, inject, live)
+        _inject(stack, anatomy, rows, starts, inject, prefix.size[1], live)
     if live is not None:
         only_live_gradients(stack, anatomy.layers, first_layer, prefix.size, live)
     _record_band(stack, anatomy, band, first_layer)
@@ -175,8 +175,19 @@ def _record_band(stack: ExitStack, anatomy: Anatomy, band: list[Tensor], first_l
             on_input(stack, layer, start if index == first_layer else record)
 
 
-def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:
+def resumes(anatomy: Anatomy, row: Row, *, first_layer: int, reach: int) -> bool:
+    """Whether a forward pass of this row goes on from what generation kept, so that running it again costs little."""
+    return _common_state_layer(anatomy, [row], _starts(anatomy, [row], reach), first_layer) is not None
+
+
+def _starts(anatomy: Anatomy, rows: Sequence[Row], reach: int) -> list[int]:
+    return [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
+
+
+def _common_state_layer(anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:
     """The layer whose kept input can replace the lower layers' run: all rows kept it, from early enough on."""
+    if not anatomy.cached:
+        return None
     layers = {row.state.band_layer if row.state else None for row in rows}
     layer = layers.pop() if len(layers) == 1 else None
     if layer is None or layer > first_layer:
@@ -186,17 +197,27 @@ def _common_state_layer(rows: Sequence[Row], starts: Sequence[int], first_layer:
 
 
 def _inject(
-    stack: ExitStack, anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], layer: int, live: Live | None
+    stack: ExitStack,
+    anatomy: Anatomy,
+    rows: Sequence[Row],
+    starts: Sequence[int],
+    layer: int,
+    length: int,
+    live: Live | None,
 ) -> None:
-    """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave."""
+    """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave.
+
+    length: S. A row may end before the answer that its state is of.
+    """
     states = [row.state for row in rows if row.state]
     skips = [start - state.first for start, state in zip(starts, states, strict=True)]
-    length = max(len(s.band_states) - n for s, n in zip(states, skips, strict=True))
+    ends = [
+        n + len(row.prompt_ids) + len(row.response_ids) - 1 - s for n, row, s in zip(skips, rows, starts, strict=True)
+    ]
 
     def stacked(kept: Sequence[Tensor]) -> Tensor:  # (B, S, width)
-        if len(kept) == 1:
-            return kept[0][skips[0] :].unsqueeze(0)
-        return torch.stack([pad(x[n:], (0, 0, 0, length - len(x) + n)) for x, n in zip(kept, skips, strict=True)])
+        own = [x[n:end] for x, n, end in zip(kept, skips, ends, strict=True)]
+        return own[0].unsqueeze(0) if len(own) == 1 else torch.stack([pad(x, (0, 0, 0, length - len(x))) for x in own])
 
     for index in range(layer):
         pass_through(stack, anatomy.layers[index])

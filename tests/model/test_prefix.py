@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail.errors import UnsupportedModelError
-from guardrail.model import prefix
+from guardrail.model import attention
 from guardrail.model.anatomy import read_anatomy
+from guardrail.model.attention import PrefixAttention, StoredAttention
 from guardrail.model.live import Live
-from guardrail.model.prefix import _PrefixAttention, _StoredAttention
 from guardrail.testing import MORE_ARCHITECTURES, tiny_model
 
 
@@ -54,18 +54,18 @@ def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, stored, l
     mask = (torch.arange(N + S) <= at) & (torch.arange(N + S) > at - (window or N + S))
     mask = mask.expand(2, 1, S, N + S)
     inputs = [x.requires_grad_() for x in (q, k, v)]
-    before, prefix._CPU_BLOCK = prefix._CPU_BLOCK, 1  # blocks of 64 keys, the smallest
+    before, attention.CPU_BLOCK = attention.CPU_BLOCK, 1  # blocks of 64 keys, the smallest
     try:
         if stored:
             softcap = None
-            fast = _StoredAttention.apply(*inputs, K, V, mask, 0.5, sinks, Live(live))
+            fast = StoredAttention.apply(*inputs, K, V, mask, 0.5, sinks, Live((live,)))
         else:
-            fast = _PrefixAttention.apply(*inputs, K, V, mask, 0.5, softcap, sinks, Live(live))
+            fast = PrefixAttention.apply(*inputs, K, V, mask, 0.5, softcap, sinks, Live((live,)))
         upstream = random(*fast.shape)
         upstream[:, :, live:] = 0
         fast_grads = torch.autograd.grad(fast, inputs, upstream)
     finally:
-        prefix._CPU_BLOCK = before
+        attention.CPU_BLOCK = before
     slow = whole_attention(*inputs, K, V, mask, 0.5, softcap, sinks)
     assert torch.allclose(fast, slow, rtol=1e-4, atol=1e-5)
     for a, b in zip(fast_grads, torch.autograd.grad(slow, inputs, upstream), strict=True):
@@ -79,9 +79,9 @@ def test_a_query_that_sees_nothing_gives_zero(stored):
     K = V = torch.ones(1, 1, 3, 4)
     mask = torch.tensor([[True] * 4 + [False], [False] * 5]).view(1, 1, 2, 5)
     if stored:
-        out = _StoredAttention.apply(q, k, v, K, V, mask, 1.0, None, Live())
+        out = StoredAttention.apply(q, k, v, K, V, mask, 1.0, None, Live())
     else:
-        out = _PrefixAttention.apply(q, k, v, K, V, mask, 1.0, None, None, Live())
+        out = PrefixAttention.apply(q, k, v, K, V, mask, 1.0, None, None, Live())
     assert torch.equal(out[0, 0, 1], torch.zeros(4))
     assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(out.sum(), (q, k, v)))
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from guardrail.model import prefix
+from guardrail.model import attention
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_model, tiny_tokenizer
@@ -52,7 +52,7 @@ def extra_memory(local, prompt_tokens, answer_tokens):
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_a_long_prompt_costs_what_a_short_one_does(architecture, monkeypatch):
-    monkeypatch.setattr(prefix, "_CPU_BLOCK", 1)  # blocks as small against a tiny model as they are against a real one
+    monkeypatch.setattr(attention, "CPU_BLOCK", 1)  # blocks as small against a tiny model as they are against a real one
     local = LocalModel(tiny_model(architecture, max_position_embeddings=8200), tiny_tokenizer())
     local.eos_ids = [383]
     P = 2000
@@ -64,7 +64,7 @@ def test_a_long_prompt_costs_what_a_short_one_does(architecture, monkeypatch):
 
 
 def test_the_count_would_show_a_copied_prompt(monkeypatch):
-    monkeypatch.setattr(prefix, "_CPU_BLOCK", 1)
+    monkeypatch.setattr(attention, "CPU_BLOCK", 1)
     local = LocalModel(tiny_model(max_position_embeddings=8200), tiny_tokenizer())
     local.eos_ids = [383]
     in_place = extra_memory(local, 2000, 16)

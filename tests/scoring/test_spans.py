@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slow_reference import slow_hybridgrad
 
 from guardrail.errors import ScoringError
-from guardrail.model import prefix, replay
+from guardrail.model import attention, prefix, replay
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
@@ -69,7 +69,7 @@ def test_spans_after_generation(architecture):
 def test_both_forms_of_attention(architecture, stored, monkeypatch):
     """Weights kept for the backward pass, and block by block."""
     monkeypatch.setattr(prefix, "_STORED", stored)
-    monkeypatch.setattr(prefix, "_CPU_BLOCK", 1)  # blocks of 64 positions
+    monkeypatch.setattr(attention, "CPU_BLOCK", 1)  # blocks of 64 positions
     prompt = (PROMPT * 8)[:150]
     model = model_of(architecture)
     trace = replace(given_trace(), prompt_ids=tuple(prompt))
@@ -98,14 +98,45 @@ def test_what_comes_after_a_span_does_not_matter():
 
 
 def test_backward_products_end_with_the_span(monkeypatch):
-    """The saving is there: rows behind a span enter no matrix product, replayed or not."""
-    seen = []
-    pad = replay.pad
-    monkeypatch.setattr(replay, "pad", lambda x, size: seen.append(x.shape[1]) or pad(x, size))
-    model = model_of("llama")
-    scorer = HybridGradScorer(model, semantic_token=-4)
+    """The saving is there: rows behind a span enter no product; in the last layer, neither do those before it."""
+    seen, product = [], replay._live_product
+
+    def watched(grads, weight, live, last):
+        with monkeypatch.context() as patch:
+            mm = torch.mm
+            patch.setattr(torch, "mm", lambda a, b, out: seen.append(len(a)) or mm(a, b, out=out))
+            return product(grads, weight, live, last)
+
+    monkeypatch.setattr(replay, "_live_product", watched)
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
     scorer.read_spans(Row(PROMPT, RESPONSE), [(0, 2), (2, 6)], [-4], 2)
-    assert set(seen) == {3 + 2, 3 + 6}  # three prompt tokens lie between t* and the first response token
+    before = 3  # prompt tokens between t* and the first response token
+    assert set(seen) == {before + 2, before + 6, 2, 4}
+
+
+def test_passes_that_cannot_run_together_run_one_by_one(monkeypatch):
+    def refuse(run):
+        def refused(grads):
+            raise RuntimeError("vmap: this operator has no batching rule")
+
+        return refused
+
+    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
+    [together] = scorer.score_spans([given_trace()], [SPANS])
+    monkeypatch.setattr(torch.func, "vmap", refuse)
+    [alone] = scorer.score_spans([given_trace()], [SPANS])
+    for a, b in zip(together, alone, strict=True):
+        agree(a, {part: getattr(b, part) for part in PARTS}, rel=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
+def test_in_bfloat16_together_as_alone(architecture):
+    model = tiny_model(architecture).to(torch.bfloat16)
+    scorer = HybridGradScorer(model, semantic_token=-4)
+    [together] = scorer.score_spans([given_trace()], [SPANS])
+    for score, span in zip(together, SPANS, strict=True):
+        [[alone]] = scorer.score_spans([given_trace()], [[span]])
+        agree(score, {part: getattr(alone, part) for part in PARTS}, rel=0.02)
 
 
 def test_gradients_of_float16_do_not_vanish():
