@@ -93,11 +93,16 @@ class _StoredGradients(torch.autograd.Function):
         own: int,
         live: Live,
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        parts = [
-            _padded(_stored_gradients(g, Q, keys, values, p, out, scale, own, end), own)
-            for g, end in zip(grad.movedim(in_dims[0], 0), live.ends, strict=True)
-        ]
-        return tuple(map(torch.stack, zip(*parts, strict=True))), (0, 0, 0)
+        grads = grad.movedim(in_dims[0], 0)
+        B, heads, rows, d = Q.shape
+        shapes = ((B, heads * rows // own, own, d), keys[:, :, -own:].shape, values[:, :, -own:].shape)
+        out_grads = tuple(Q.new_zeros(len(grads), *shape) for shape in shapes)
+        for b, (g, end) in enumerate(zip(grads, live.ends, strict=True)):
+            for whole, part in zip(
+                out_grads, _stored_gradients(g, Q, keys, values, p, out, scale, own, end), strict=True
+            ):
+                whole[b, :, :, :end] = part
+        return out_grads, (0, 0, 0)
 
 
 def _stored_gradients(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.model.token_log_probs import states_behind
 from guardrail.model.untouched import untouched
 from guardrail.types import Message
 
@@ -46,21 +47,8 @@ def log_likelihoods(local: LocalModel, messages: str | Sequence[Message], answer
 
 
 def _together(local: LocalModel, prompt: list[int], answers: Sequence[Sequence[int]]) -> list[float]:
-    """The answers side by side behind one prompt, padded on the right, where a causal model does not see it."""
-    N, T = len(answers), max(map(len, answers))
-    rows = torch.full((N, T), local.pad_id, device=local.device)
-    for n, row in enumerate(answers):
-        rows[n, : len(row)] = torch.tensor(row, device=local.device)
-    head = torch.tensor([prompt], device=local.device)
-    decoder = local.anatomy.decoder
-    if local.anatomy.cached and len(prompt) > 1:
-        # the last token of the prompt runs with the answers: it predicts their first tokens
-        cache = decoder(input_ids=head[:, :-1], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(N)
-        out = decoder(input_ids=torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1), past_key_values=cache)[0]
-    else:
-        out = decoder(input_ids=torch.cat([head.expand(N, -1), rows[:, :-1]], 1), use_cache=False)[0][:, -T:]
-    return [float(_log_prob(local, states[: len(row)], row).sum()) for states, row in zip(out, answers, strict=True)]
+    states = states_behind(local, prompt, answers)
+    return [float(_log_prob(local, one, row).sum()) for one, row in zip(states, answers, strict=True)]
 
 
 def _log_prob(local: LocalModel, states: Tensor, row: Sequence[int]) -> Tensor:

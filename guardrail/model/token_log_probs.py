@@ -65,8 +65,9 @@ class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
 def token_log_probs(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
     """log p of every response token, nats: (T,) float64 on the CPU for each pair, in order; a response of none gives (0,).
 
-    One forward pass over prompt and response, padded on the right, which no causal model sees. Raises `ModelError` for an
-    empty prompt, a pair beyond the model's context, and a single pair that does not fit into memory.
+    Several pairs in one forward pass, padded on the right, which no causal model sees; where neighbours share a prompt, it runs
+    once. Raises `ModelError` for an empty prompt, a pair beyond the model's context, and a single pair that does not fit into
+    memory.
     """
 
     def work(group: Sequence[Pair]) -> list[Tensor]:
@@ -92,13 +93,10 @@ def next_token_log_probs(local: LocalModel, prompt: Sequence[int]) -> Tensor:
 @torch.inference_mode(False)
 @torch.no_grad()
 def _forward(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
-    rows = [[*prompt, *response[:-1]] for prompt, response in pairs]  # the last token predicts nothing here
     found = []
     with untouched(local.model):
-        states = _states(local, rows)
         step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
-        for hidden, (prompt, response) in zip(states, pairs, strict=True):
-            predicting = hidden[len(prompt) - 1 : len(prompt) - 1 + len(response)]
+        for predicting, (_, response) in zip(_predicting(local, pairs), pairs, strict=True):
             y = torch.tensor(list(response), dtype=torch.long)
             parts = [
                 _log_probs(local, predicting[t : t + step]).cpu().gather(1, y[t : t + step].unsqueeze(1)).squeeze(1)
@@ -106,6 +104,37 @@ def _forward(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
             ]
             found.append(torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64))
     return found
+
+
+def _predicting(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
+    """The final hidden states that predict each response, (T, D). One prompt that all of them share runs once."""
+    prompt, responses = list(pairs[0][0]), [list(response) for _, response in pairs]
+    if len(pairs) > 1 and all(list(p) == prompt for p, _ in pairs):
+        return states_behind(local, prompt, responses)
+    states = _states(local, [[*p, *response[:-1]] for p, response in pairs])  # the last token predicts nothing here
+    starts = [len(p) - 1 for p, _ in pairs]
+    return [hidden[n : n + len(r)] for hidden, n, r in zip(states, starts, responses, strict=True)]
+
+
+def states_behind(local: LocalModel, prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The final hidden states that predict each response, (T, D), side by side behind one prompt, which runs once.
+
+    Responses are padded on the right, which a causal model does not see. Inside `untouched`, without gradients.
+    """
+    N, T = len(responses), max(1, *map(len, responses))
+    rows = torch.full((N, T), local.pad_id, device=local.device)
+    for n, row in enumerate(responses):
+        rows[n, : len(row)] = torch.tensor(list(row), dtype=torch.long, device=local.device)
+    head = torch.tensor([list(prompt)], device=local.device)
+    decoder = local.anatomy.decoder
+    if local.anatomy.cached and len(prompt) > 1:
+        # the last token of the prompt runs with the responses: it predicts their first tokens
+        cache = decoder(input_ids=head[:, :-1], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(N)
+        out = decoder(input_ids=torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1), past_key_values=cache)[0]
+    else:
+        out = decoder(input_ids=torch.cat([head.expand(N, -1), rows[:, :-1]], 1), use_cache=False)[0][:, -T:]
+    return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
 
 def _states(local: LocalModel, rows: Sequence[list[int]]) -> Tensor:
@@ -127,11 +156,12 @@ def _log_probs(local: LocalModel, hidden: Tensor) -> Tensor:
 
 
 def _groups(pairs: Sequence[Pair], budget: int) -> list[Sequence[Pair]]:
-    """Neighbours together, up to `budget` padded tokens."""
+    """Neighbours together, up to `budget` padded tokens: those of one prompt, or else those of prompts that differ."""
     groups: list[list[Pair]] = []
     for pair in pairs:
         trial = [*groups[-1], pair] if groups else [pair]
-        if len(trial) > 1 and len(trial) * max(len(p) + len(r) for p, r in trial) <= budget:
+        alike = len({tuple(p) for p, _ in trial}) in (1, len(trial))
+        if len(trial) > 1 and alike and len(trial) * max(len(p) + len(r) for p, r in trial) <= budget:
             groups[-1] = trial
         else:
             groups.append([pair])
