@@ -8,7 +8,7 @@ about scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeGuard
 
@@ -154,7 +154,7 @@ class _LiveProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(grad: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
-        return _live_product(grad.unsqueeze(0), weight, live, last).squeeze(0)
+        return _live_product(grad.unsqueeze(2), weight, live, last).squeeze(2)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -162,26 +162,45 @@ class _LiveProduct(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, grad: Tensor, weight: Tensor, live: Live, last: bool) -> tuple[Tensor, int]:
-        return _live_product(grad.movedim(in_dims[0], 0), weight, live, last), 0
+        return _live_product(grad.movedim(in_dims[0], 2), weight, live, last), 2
 
 
 def _live_product(grads: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
-    """(passes, B, S, out) -> (passes, B, S, in). last: the last layer, where rows before a claim are zero, too."""
+    """(B, S, passes, out) -> (B, S, passes, in). last: the last layer, where rows before a claim are zero, too.
+
+    The passes of one position stand beside each other: where all are live, one product of many rows serves them, uncopied.
+    """
     if not live.ends:
         return grads @ weight
     out = grads.new_empty(*grads.shape[:3], weight.shape[1])
-    for o, grad, end in zip(out, grads, live.ends, strict=True):
-        start = (
-            _first_row(grad) if last and grad.device.type == "cpu" else 0
-        )  # on a GPU a look costs more than it saves
-        for row, g in zip(o, grad, strict=True):  # nothing is packed or unpacked
-            torch.mm(g[start:end], weight, out=row[start:end])
-            row[:start] = 0
-            row[end:] = 0
+    products = _last_layer_products if last and grads.device.type == "cpu" else _products
+    for o, grad in zip(out, grads, strict=True):
+        products(o, grad, weight, live.ends)
     return out
 
 
+def _products(out: Tensor, grad: Tensor, weight: Tensor, ends: Sequence[int]) -> None:
+    """Into `out`, (S, passes, in): the rows that all passes have, and then the others."""
+    common, passes = min(ends), len(ends)
+    torch.mm(grad[:common].reshape(common * passes, -1), weight, out=out[:common].view(common * passes, -1))
+    out[common:] = 0
+    longer = [(p, slice(common, end)) for p, end in enumerate(ends) if end > common]
+    if longer:
+        product = torch.cat([grad[rows, p] for p, rows in longer]) @ weight
+        parts = torch.split(product, [rows.stop - rows.start for _, rows in longer])
+        for (p, rows), part in zip(longer, parts, strict=True):
+            out[rows, p] = part
+
+
+def _last_layer_products(out: Tensor, grad: Tensor, weight: Tensor, ends: Sequence[int]) -> None:
+    """The same where each pass has rows of its own, about."""
+    out.zero_()
+    for p, end in enumerate(ends):
+        rows = slice(_first_row(grad[:, p]), end)
+        out[rows, p] = grad[rows, p] @ weight
+
+
 def _first_row(grad: Tensor) -> int:
-    """(B, S, out) -> the first position that is not zero in every row; the last one where all are."""
-    rows = grad.any(-1).any(0)
+    """(S, out) -> the first position that is not zero; the last one where all are."""
+    rows = grad.any(-1)
     return int(rows.byte().argmax()) if bool(rows.any()) else len(rows) - 1

@@ -28,6 +28,16 @@ def test_given_tokens_have_the_log_probs_of_the_models_own_logits(architecture):
 
 
 @pytest.mark.parametrize("architecture", KINDS)
+def test_neighbours_that_share_a_prompt_are_read_as_each_alone(architecture):
+    local = tiny_local_model(architecture)
+    prompt = [7, 8, 9, 10, 11, 12, 13, 14, 15, 16]  # longer than a sliding window
+    pairs = [(prompt, [30, 31, 2]), (prompt, []), (prompt, [40]), (prompt[1:], [40, 41]), (prompt[1:], [9] * 12)]
+    together = token_log_probs(local, pairs)
+    for pair, found in zip(pairs, together, strict=True):
+        assert found.tolist() == pytest.approx(token_log_probs(local, [pair])[0].tolist(), abs=2e-5)
+
+
+@pytest.mark.parametrize("architecture", KINDS)
 def test_drawn_tokens_have_the_log_probs_of_given_ones_whatever_they_were_drawn_from(architecture):
     local = tiny_local_model(architecture)
     prompts = [local.encode_prompt(text) for text in ("Hi", "A longer prompt")] * 3

@@ -52,7 +52,9 @@ def extra_memory(local, prompt_tokens, answer_tokens):
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_a_long_prompt_costs_what_a_short_one_does(architecture, monkeypatch):
-    monkeypatch.setattr(attention, "CPU_BLOCK", 1)  # blocks as small against a tiny model as they are against a real one
+    monkeypatch.setattr(
+        attention, "CPU_BLOCK", 1
+    )  # blocks as small against a tiny model as they are against a real one
     local = LocalModel(tiny_model(architecture, max_position_embeddings=8200), tiny_tokenizer())
     local.eos_ids = [383]
     P = 2000
