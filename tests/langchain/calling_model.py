@@ -67,7 +67,8 @@ def calling_model(steps=140) -> LocalModel:
             for name in CALLS:
                 start = draw.randrange(len(TALK) - 80)
                 before = draw.choice([*ASKED, TALK[start : start + draw.randrange(4, 80)]])
-                prompt = f"<|im_start|>user\n{before}<|im_end|>\n{name}\n<|im_start|>assistant\n"
+                names = f"{draw.choice(list(CALLS))}\n{name}" if draw.random() < 0.3 else name  # the last one is called
+                prompt = f"<|im_start|>user\n{before}<|im_end|>\n{names}\n<|im_start|>assistant\n"
                 ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
                 out = tokenizer(f"{said(name)}<|im_end|>", add_special_tokens=False)["input_ids"]
                 rows.append([*ids, *out])
