@@ -114,9 +114,9 @@ def _stored_gradients(
     keys, values = keys[:, :, : N + n], values[:, :, : N + n]
     dO = _grouped(grad[:, :, :n], keys.shape[1])
     dS = (dO @ values.transpose(-1, -2)).float().sub_((dO.float() * out).sum(-1, keepdim=True))
-    dS = dS.mul_(p).to(Q.dtype)
-    dq = _ungrouped((dS @ keys).mul_(scale), n)
-    dk = (dS[..., N:].transpose(-1, -2) @ Q).mul_(scale)
+    dS = dS.mul_(p).mul_(scale).to(Q.dtype)  # scaled before it is rounded: float16 would overflow
+    dq = _ungrouped(dS @ keys, n)
+    dk = dS[..., N:].transpose(-1, -2) @ Q
     dv = p[..., N:].to(dO.dtype).transpose(-1, -2) @ dO
     return dq, dk, dv
 

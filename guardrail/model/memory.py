@@ -1,9 +1,8 @@
-"""Work on rows together, on fewer when memory runs out; freed memory kept. Knows nothing about what the work is."""
+"""Work on rows together, on fewer when memory runs out. Knows nothing about what the work is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TypeVar
 
 import torch
@@ -46,14 +45,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     signs = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let the process keep some tens of MB that it frees, instead of giving every large tensor back and fetching it anew.
-
-    glibc maps blocks beyond a threshold on their own, and gives the heap's end back beyond twice that; each time the pages
-    have to be filled with zeros again. The largest block freed so far, up to 32 MiB, is the threshold (mallopt(3)), so one
-    block raises it. Elsewhere this does nothing. Scoring 20 claims takes 5 % less time so (measured).
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8).fill_(0)

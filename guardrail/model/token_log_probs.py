@@ -126,14 +126,17 @@ def states_behind(local: LocalModel, prompt: Sequence[int], responses: Sequence[
     for n, row in enumerate(responses):
         rows[n, : len(row)] = torch.tensor(list(row), dtype=torch.long, device=local.device)
     head = torch.tensor([list(prompt)], device=local.device)
+    seen = torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device)
     decoder = local.anatomy.decoder
     if local.anatomy.cached and len(prompt) > 1:
         # the last token of the prompt runs with the responses: it predicts their first tokens
         cache = decoder(input_ids=head[:, :-1], use_cache=True).past_key_values
         cache.batch_repeat_interleave(N)
-        out = decoder(input_ids=torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1), past_key_values=cache)[0]
+        ids = torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1)
+        out = decoder(input_ids=ids, attention_mask=seen, past_key_values=cache)[0]
     else:
-        out = decoder(input_ids=torch.cat([head.expand(N, -1), rows[:, :-1]], 1), use_cache=False)[0][:, -T:]
+        ids = torch.cat([head.expand(N, -1), rows[:, :-1]], 1)
+        out = decoder(input_ids=ids, attention_mask=seen, use_cache=False)[0][:, -T:]
     return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
 

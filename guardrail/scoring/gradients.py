@@ -6,7 +6,6 @@ response's positions only, and the LM head's part is `head.py`'s closed form. Kn
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -134,19 +133,21 @@ def read_spans(
 
     The entropies that weigh J and the rows of G that make ParaGrad are the span's own. A backward pass ends with the span:
     in a causal model nothing behind it acts on it. So does the forward pass of a group of spans that end near each other,
-    where it goes on from what generation kept and costs little; else one pass is for all. Otherwise as `read_gradients`.
+    where it goes on from what generation kept and costs little; else one pass, of the whole answer, is for all. Otherwise as
+    `read_gradients`.
     """
     reach, live = -min(offsets), Live()
     heads: list[HeadReadout] = []
     semgrads: dict[int, Tensor] = {}
     cheap = resumes(anatomy, row, first_layer=first_layer, reach=reach)
     for group in _by_end(spans, cheap):
-        part = replace(row, response_ids=row.response_ids[: spans[group[0]][1]])
+        part = replace(row, response_ids=row.response_ids[: spans[group[0]][1]]) if cheap else row
         with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
             suffix = run_suffix(stack, model, anatomy, [part], first_layer=first_layer, reach=reach, live=live)
             if not heads:  # the first group ends last
                 heads = _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
             semgrads |= _semgrads_of_spans(suffix, {i: (spans[i], heads[i].hidden_grad) for i in group}, offsets, live)
+            del suffix  # its graph, before the next one's
     return [_readout(semgrads[i], head) for i, head in enumerate(heads)]
 
 
@@ -157,7 +158,8 @@ def _by_end(spans: Sequence[Span], cheap: bool) -> list[list[int]]:
     positions in several forward passes; half of sqrt(C) was the cheapest for C claims of one length (measured).
     """
     order = sorted(range(len(spans)), key=lambda i: spans[i][1], reverse=True)
-    size = -(-len(order) // max(1, round(len(order) ** 0.5 / 2))) if cheap else len(order)
+    groups = max(1, round(len(order) ** 0.5 / 2)) if cheap else 1
+    size = max(1, -(-len(order) // groups))
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
@@ -218,11 +220,11 @@ def _backward(suffix: Suffix, grads: Tensor, live: Live, again: bool) -> list[Te
     if len(grads) == 1:
         return [g.unsqueeze(0) for g in run(grads[0], again)]
     try:
-        with warnings.catch_warnings():  # an operator without a batching rule runs pass by pass: slower, and right
-            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            return list(torch.func.vmap(run)(grads))
-    except RuntimeError as error:
-        if is_out_of_memory(error) or "vmap" not in str(error):
+        return list(torch.func.vmap(run)(grads))
+    except (
+        RuntimeError
+    ) as error:  # kernels that want the numbers themselves; what is really wrong is so for each pass alone
+        if is_out_of_memory(error):
             raise
     found = []
     for grad, end in zip(grads, live.ends, strict=True):

@@ -17,7 +17,7 @@ from guardrail.errors import ScoringError
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.local import LocalModel, end_ids
-from guardrail.model.memory import halve_on_out_of_memory, keep_freed_memory
+from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.recording import Keep
 from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
@@ -71,7 +71,6 @@ class HybridGradScorer:
         if tokens_per_pass < 1:
             raise ScoringError(f"tokens_per_pass is {tokens_per_pass}; it must be at least 1")
         self._budget = tokens_per_pass
-        keep_freed_memory()
         self._first_layer = band_start(profile.band, len(self.anatomy.layers))
 
     @property

@@ -138,3 +138,18 @@ def test_the_config_is_left_as_it_was():
     model = tiny_model("llama", attn_implementation="eager")
     read_anatomy(model)
     assert model.config._attn_implementation == "eager"
+
+
+def test_large_gradients_do_not_overflow_in_float16():
+    """They are scaled before they are rounded, in both forms."""
+    q, k, v = torch.zeros(1, 1, 2, 64), torch.full((1, 1, 2, 64), 300.0), torch.full((1, 1, 2, 64), 20.0)
+    k[:, :, 1], v[:, :, 1] = -300, -20
+    mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    found = []
+    for kind, softcap in ((StoredAttention, ()), (PrefixAttention, (None,))):
+        inputs = [x.half().requires_grad_() for x in (q, k, v)]
+        empty = torch.zeros(1, 1, 0, 64, dtype=torch.float16)
+        out = kind.apply(*inputs, empty, empty, mask, 0.125, *softcap, None, Live())
+        found.append(torch.autograd.grad(out, inputs, torch.ones_like(out))[0])
+    assert found[0].isfinite().all()
+    assert torch.allclose(found[0], found[1], rtol=1e-2)

@@ -131,19 +131,53 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_passes_that_cannot_run_together_run_one_by_one(monkeypatch):
-    def refuse(run):
-        def refused(grads):
-            raise RuntimeError("vmap: this operator has no batching rule")
+class Pointer(torch.autograd.Function):
+    """y = 2 x, as an extension that reads the numbers behind the tensor would have it."""
 
-        return refused
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
 
-    scorer = HybridGradScorer(model_of("llama"), semantic_token=-4)
-    [together] = scorer.score_spans([given_trace()], [SPANS])
-    monkeypatch.setattr(torch.func, "vmap", refuse)
-    [alone] = scorer.score_spans([given_trace()], [SPANS])
-    for a, b in zip(together, alone, strict=True):
-        agree(a, {part: getattr(b, part) for part in PARTS}, rel=1e-6)
+    @staticmethod
+    def backward(ctx, grad):
+        grad.data_ptr()
+        return 2 * grad
+
+
+def test_kernels_that_cannot_run_passes_together_run_them_one_by_one(monkeypatch):
+    model = tiny_model("llama")
+    act = model.model.layers[2].mlp.act_fn
+    monkeypatch.setattr(model.model.layers[2].mlp, "act_fn", torch.nn.Sequential(act))
+    model.model.layers[2].mlp.act_fn.forward = lambda x: Pointer.apply(act(x))
+    [scores] = HybridGradScorer(model, semantic_token=-4).score_spans([given_trace()], [SPANS])
+    for score, span in zip(scores, SPANS, strict=True):
+        agree(score, slow_hybridgrad(model, PROMPT, RESPONSE, token=-4, span=span))
+
+
+def test_a_score_does_not_hang_on_which_other_claims_are_asked_for():
+    """Where the rotation of positions depends on the length of the pass, the pass is always the whole answer's."""
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 26, **factors}
+    model = tiny_model("phi3", rope_parameters=rope, original_max_position_embeddings=26, max_position_embeddings=512)
+    scorer = HybridGradScorer(model, semantic_token=-4)
+    [[alone]] = scorer.score_spans([given_trace()], [[(0, 3)]])
+    [[beside, _]] = scorer.score_spans([given_trace()], [[(0, 3), (0, 10)]])
+    agree(alone, {part: getattr(beside, part) for part in PARTS}, rel=1e-6)
+    agree(alone, slow_hybridgrad(model, PROMPT, RESPONSE, token=-4, span=(0, 3)))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "mixtral", "gpt2", "lfm2"])
+def test_many_spans_after_generation(architecture):
+    """More than one group, each with a forward pass that ends with it."""
+    local = LocalModel(model_of(architecture), tiny_tokenizer())
+    local.eos_ids = [383]
+    scorer = HybridGradScorer(local)
+    trace = replace(local.generate("What is it?", max_new_tokens=12, keep=scorer.keep), text="said")
+    spans = [(5, 9), *((i, i + 1) for i in range(10)), (0, len(trace.response_ids))]
+    [scores] = scorer.score_spans([trace], [spans])
+    token = local.semantic_token.offset
+    for score, span in zip(scores, spans, strict=True):
+        agree(score, slow_hybridgrad(local.model, trace.prompt_ids, trace.response_ids, token=token, span=span))
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mixtral"])
