@@ -221,11 +221,10 @@ def _backward(suffix: Suffix, grads: Tensor, live: Live, again: bool) -> list[Te
         return [g.unsqueeze(0) for g in run(grads[0], again)]
     try:
         return list(torch.func.vmap(run)(grads))
-    except (
-        RuntimeError
-    ) as error:  # kernels that want the numbers themselves; what is really wrong is so for each pass alone
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise
+    # a kernel that wants the numbers themselves runs pass by pass; an error of another kind comes again, and is raised
     found = []
     for grad, end in zip(grads, live.ends, strict=True):
         live.ends = (end,)
