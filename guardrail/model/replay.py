@@ -71,11 +71,17 @@ def linears(layers: nn.ModuleList, first_layer: int) -> Iterator[tuple[str, nn.L
 
 
 def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
-    if type(module) is not nn.Linear or "forward" in module.__dict__:
+    if not plain_linear(module) or "forward" in module.__dict__:
         return False
-    if any(not isinstance(hook, _Output) for hook in module._forward_hooks.values()):
-        return False  # a hook of somebody else's would act on what it has given already
-    weight = module.weight.data  # quantised weights are tensors of their own kinds, or hold no floating-point numbers
+    # a hook of somebody else's would act on what it has given already
+    return all(isinstance(hook, _Output) for hook in module._forward_hooks.values())
+
+
+def plain_linear(module: object) -> TypeGuard[nn.Linear]:
+    """A linear layer of ordinary numbers: quantised ones hold tensors of other kinds, or no floating-point numbers."""
+    if type(module) is not nn.Linear:
+        return False
+    weight = module.weight.data
     return type(weight) is Tensor and weight.is_floating_point()
 
 
@@ -197,11 +203,11 @@ def _last_layer_products(out: Tensor, grad: Tensor, weight: Tensor, ends: Sequen
     """The same where each pass has rows of its own, about."""
     out.zero_()
     for p, end in enumerate(ends):
-        rows = slice(_first_row(grad[:, p]), end)
+        rows = slice(first_row(grad[:, p]), end)
         out[rows, p] = grad[rows, p] @ weight
 
 
-def _first_row(grad: Tensor) -> int:
+def first_row(grad: Tensor) -> int:
     """(S, out) -> the first position that is not zero; the last one where all are."""
     rows = grad.any(-1)
     return int(rows.byte().argmax()) if bool(rows.any()) else len(rows) - 1

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from guardrail.model.anatomy import Anatomy
+from guardrail.model.gated_mlp import fuse_gated_mlps
 from guardrail.model.live import Live
 from guardrail.model.prefix import attend_in_place, cache_of
 from guardrail.model.replay import only_live_gradients, replay
@@ -82,6 +83,7 @@ def run_suffix(
         _inject(stack, anatomy, rows, starts, inject, prefix.size[1], live)
     if live is not None:
         only_live_gradients(stack, anatomy.layers, first_layer, prefix.size, live)
+        fuse_gated_mlps(stack, anatomy.layers, first_layer, prefix.size, live)
     _record_band(stack, anatomy, band, first_layer)
     return Suffix(rows, starts, prefix.run_suffix(), band)
 

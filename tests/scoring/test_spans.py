@@ -13,13 +13,14 @@ from slow_reference import slow_hybridgrad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guardrail.errors import ScoringError
-from guardrail.model import attention, prefix, replay
+from guardrail.model import attention, gated_mlp, prefix, replay
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
 from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
 from guardrail.types import Trace
 
+PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.mm.out, torch.ops.aten.addmm_.default)
 PARTS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
 PROMPT = [1, 7, 30, 41, 5, 99, 200, 17, 64, 33, 8, 150, 42, 6, 77, 21, 12, 90, 55, 301]  # longer than the windows of 8
 RESPONSE = [140, 9, 260, 31, 88, 17, 203, 45, 61, 2]
@@ -118,6 +119,24 @@ def test_backward_products_end_with_the_span(monkeypatch):
     assert [2, 4] in [rows for last, rows in seen if last]
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "olmo2"])
+def test_gated_mlps_run_live_rows_only(architecture, monkeypatch):
+    seen, gradients = [], gated_mlp._gradients
+
+    def watched(grads, weights, live, last):
+        with Products() as products:
+            out = gradients(grads, weights, live, last)
+        seen.append((last, products.rows))
+        return out
+
+    monkeypatch.setattr(gated_mlp, "_gradients", watched)
+    scorer = HybridGradScorer(model_of(architecture), semantic_token=-4)
+    scorer.read_spans(Row(PROMPT, RESPONSE), [(0, 2), (2, 6)], [-4], 2)
+    common, more = 2 * 5, 4  # from t* to the first one's last token, for both; what only the second one has
+    assert (False, [common] * 3 + [more] * 3) in seen
+    assert (True, [6] * 3) in seen  # in the last layer the claims' own tokens
+
+
 class Products(TorchDispatchMode):
     """How many rows each matrix product inside has."""
 
@@ -126,8 +145,8 @@ class Products(TorchDispatchMode):
         self.rows = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in (torch.ops.aten.mm.default, torch.ops.aten.mm.out):
-            self.rows.append(len(args[0]))
+        if func in PRODUCTS:
+            self.rows.append(len(args[func is torch.ops.aten.addmm_.default]))
         return func(*args, **(kwargs or {}))
 
 

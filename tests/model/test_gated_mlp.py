@@ -1,0 +1,125 @@
+"""The backward pass of a gated MLP as one function gives autograd's gradient, and leaves other modules alone."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers.activations import ACT2CLS, ACT2FN
+
+from guardrail.model import gated_mlp
+from guardrail.model.gated_mlp import fuse_gated_mlps
+from guardrail.model.live import Live
+
+S, D, INNER = 9, 6, 10
+
+
+class GatedMLP(nn.Module):
+    def __init__(self, act: str = "silu") -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj = nn.Linear(D, INNER), nn.Linear(D, INNER, bias=False)
+        self.down_proj, self.act_fn = nn.Linear(INNER, D), ACT2FN[act]
+        self.requires_grad_(False)
+
+    def forward(self, x):
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Scaled(GatedMLP):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Swapped(GatedMLP):
+    def forward(self, x):
+        return self.down_proj(self.act_fn(self.up_proj(x)) * self.gate_proj(x))
+
+
+class Normed(GatedMLP):
+    def forward(self, x):
+        return super().forward(x / x.norm(dim=-1, keepdim=True))
+
+
+class Softmax(nn.Module):
+    def forward(self, x):
+        return x.softmax(-1)
+
+
+def gradients(module, x, grads, ends, *, index=0, fuse=True):
+    """Of each pass, all run together, beside the name of the function that ran."""
+    live = Live(tuple(ends))
+    layers = nn.ModuleList([nn.Identity() for _ in range(index)] + [module, nn.Identity()][: 2 - index])
+    with ExitStack() as stack:
+        if fuse:
+            fuse_gated_mlps(stack, layers, 0, x.shape[:-1], live)
+        leaf = x.clone().requires_grad_(True)
+        y = module(leaf)
+        name = type(y.grad_fn).__name__
+        found = torch.func.vmap(lambda g: torch.autograd.grad([y], [leaf], [g], retain_graph=True)[0])(grads)
+        [alone] = torch.autograd.grad([y], [leaf], [grads[0]]) if len(ends) == 1 else [found[0]]
+    assert torch.equal(alone, found[0])
+    assert "forward" not in module.__dict__
+    assert torch.equal(y.detach(), module(x))
+    return found, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    act=st.sampled_from(sorted(ACT2CLS)),
+    ends=st.lists(st.integers(1, S), min_size=1, max_size=5),
+    last=st.booleans(),
+    rows=st.sampled_from([1, 4, 512]),
+    seed=st.integers(0, 99),
+    batch=st.integers(1, 2),
+)
+def test_each_pass_has_autograds_gradient(act, ends, last, rows, seed, batch):
+    torch.manual_seed(seed)
+    module, x = GatedMLP(act).double(), torch.randn(batch, S, D, dtype=torch.float64)
+    grads = torch.zeros(len(ends), batch, S, D, dtype=torch.float64)
+    for grad, end in zip(grads, ends, strict=True):  # in the last layer a claim's own rows alone
+        grad[:, end // 2 if last else 0 : end] = 1
+    grads *= torch.randn_like(grads)
+    before, gated_mlp._ROWS = gated_mlp._ROWS, rows
+    try:
+        found, name = gradients(module, x, grads, ends, index=int(last))
+    finally:
+        gated_mlp._ROWS = before
+    expected, plain = gradients(module, x, grads, ends, fuse=False)
+    assert name == "_FusedBackward" != plain
+    assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Scaled, Swapped, Normed])
+def test_a_module_that_computes_something_else_runs_as_it_is(kind):
+    torch.manual_seed(0)
+    module, x, grads = kind(), torch.randn(1, S, D), torch.randn(2, 1, S, D)
+    found, name = gradients(module, x, grads, [S, S])
+    expected, own = gradients(module, x, grads, [S, S], fuse=False)
+    assert name == own
+    assert torch.equal(found, expected)
+
+
+def test_an_activation_that_mixes_units_is_left_alone():
+    module = GatedMLP()
+    module.act_fn = Softmax()
+    assert gradients(module, torch.randn(1, S, D), torch.randn(1, 1, S, D), [S])[1] != "_FusedBackward"
+
+
+def test_a_hook_on_one_of_the_layers_keeps_its_say():
+    module, x, grads = GatedMLP(), torch.randn(1, S, D), torch.randn(1, 1, S, D)
+    module.up_proj.register_forward_hook(lambda _, __, y: 3 * y)
+    found, name = gradients(module, x, grads, [S])
+    assert name != "_FusedBackward"
+    assert torch.equal(found, gradients(module, x, grads, [S], fuse=False)[0])
+
+
+def test_tokens_that_were_flattened_and_other_calls_run_as_they_are():
+    module = GatedMLP()
+    with ExitStack() as stack:
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        for y in (module(torch.randn(S, D, requires_grad=True)), module(x=torch.randn(1, S, D, requires_grad=True))):
+            assert type(y.grad_fn).__name__ != "_FusedBackward"
