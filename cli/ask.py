@@ -34,7 +34,9 @@ def ask(
     ] = None,
     claim_calibrator: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A calibrator of claims. Default: the one that comes with guardrail."),
+        typer.Option(
+            metavar="FILE|shipped:NAME", help="A calibrator of claims. Default: the one that comes with guardrail."
+        ),
     ] = None,
     extractor: Annotated[
         str, typer.Option(metavar="KIND", help="sentences, or atomic: facts that the model itself takes out.")
@@ -84,14 +86,14 @@ def ask(
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
     from guardrail.cli import runtime
 
-    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import load_calibrator
     from guardrail.claims import EXTRACTORS
     from guardrail.claims import extractor as extractor_by_name
 
     if extractor not in EXTRACTORS:
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
-    fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
-    fitted_on_claims = IsotonicCalibrator.load(claim_calibrator) if claim_calibrator else None
+    fitted = load_calibrator(calibrator) if calibrator else None
+    fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page

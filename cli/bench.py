@@ -35,7 +35,7 @@ def bench(
         typer.Option(
             "--calibrator",
             "-c",
-            metavar="FILE",
+            metavar="FILE|shipped:NAME",
             help="Its scorer, with the profile it was fitted with, gets a row of its own; its prompt is the default.",
         ),
     ] = None,
@@ -88,10 +88,10 @@ def bench(
     files = [Path(data), *(path for path in (calibrator, output, table, run) if path)]
     if len({path.resolve() for path in files}) < len(files):
         raise DataError("the data, the calibrator, the output, the table and the run must be different files")
-    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import load_calibrator
 
     questions = load_questions_from(data, "heldout", limit)
-    given = IsotonicCalibrator.load(calibrator) if calibrator else None
+    given = load_calibrator(calibrator) if calibrator else None
     if given is not None and given.provenance is not None:  # its row would flatter
         check_no_leak(given.provenance.questions, [q.question for q in questions])
     from guardrail.cli import runtime

@@ -27,7 +27,10 @@ def evaluate(
     calibrator: Annotated[
         Path | None,
         typer.Option(
-            "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the shipped one."
+            "--calibrator",
+            "-c",
+            metavar="FILE|shipped:NAME",
+            help="From `guardrail calibrate`. Default: the shipped one.",
         ),
     ] = None,
     unit: options.Unit = "answer",
@@ -53,7 +56,7 @@ def evaluate(
 
     With --unit claim, by claim, against one score for the whole answer.
     """
-    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import load_calibrator
     from guardrail.errors import CalibrationError, DataError
     from guardrail.evaluation.claim_rows import load_claim_rows_from
     from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
@@ -72,7 +75,7 @@ def evaluate(
     questions = loaded.rows if loaded else ()
     by_hand = hand_labels(questions, labels)
     rows = load_claim_rows_from(data, "heldout", limit) if unit == "claim" else []
-    given = IsotonicCalibrator.load(calibrator) if calibrator else None
+    given = load_calibrator(calibrator) if calibrator else None
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)

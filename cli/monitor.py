@@ -55,13 +55,12 @@ def monitor(
     from guardrail.cli import runtime
     from guardrail.cli.monitoring import show
 
-    from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.calibration.shipped import PREFIX, shipped_by_name
+    from guardrail.calibration.shipped import load_calibrator
     from guardrail.monitoring import monitor as compare
     from guardrail.monitoring.entries import moment
     from guardrail.policy import Policy
 
-    fitted = shipped_by_name(calibrator) if calibrator.startswith(PREFIX) else IsotonicCalibrator.load(calibrator)
+    fitted = load_calibrator(calibrator)
     found = compare(
         log,
         fitted,

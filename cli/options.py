@@ -22,7 +22,10 @@ Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. D
 Calibrator = Annotated[
     Path | None,
     typer.Option(
-        "--calibrator", "-c", metavar="FILE", help="From `guardrail calibrate`. Default: the one shipped for the model."
+        "--calibrator",
+        "-c",
+        metavar="FILE|shipped:NAME",
+        help="From `guardrail calibrate`. Default: the one shipped for the model.",
     ),
 ]
 GRADER_HELP = (

@@ -45,8 +45,7 @@ def report(
     """Reliability, risk and coverage, scores, examples and provenance on one page that loads nothing. No model is loaded."""
     from guardrail.cli.claims import check_page
 
-    from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.calibration.shipped import shipped_calibrator
+    from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
     from guardrail.calibration.sps_profile import SpsProfile
     from guardrail.errors import CalibrationError, DataError
     from guardrail.evaluation.bench_file import load_bench
@@ -64,7 +63,7 @@ def report(
     policies = [Policy.load(name) for name in policy or []]
     compared = load_bench(bench) if bench else None
     meaning = SpsProfile.load(sps) if sps else None
-    name, fitted = str(calibrator), IsotonicCalibrator.load(calibrator) if calibrator else None
+    name, fitted = str(calibrator), load_calibrator(calibrator) if calibrator else None
     if fitted is None:
         shipped = shipped_calibrator(header_of(run).identity("the model of the run"))
         if shipped is None:

@@ -37,7 +37,7 @@ def score(
     dtype: options.Dtype = None,
 ) -> None:
     """Add a HybridGrad score to each row. A bad row gets `error` and its line number, and the exit code is 1."""
-    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import load_calibrator
 
     if source != "-" and not Path(source).is_file():
         raise DataError(f"there is no file {source!r}")
@@ -45,7 +45,7 @@ def score(
         raise DataError(f"{output!r} is the input; give another output file")
     if output != "-" and (not Path(output).parent.is_dir() or Path(output).is_dir()):
         raise DataError(f"cannot write {output!r}: give a file in a folder that exists")
-    fitted = IsotonicCalibrator.load(calibrator) if calibrator else None
+    fitted = load_calibrator(calibrator) if calibrator else None
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)

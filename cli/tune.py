@@ -72,7 +72,7 @@ def tune(
     files = [Path(data), output, run, *([calibrator] if calibrator else [])]
     if len({path.resolve() for path in files}) < len(files):
         raise DataError("the data, the calibrator, the output and the run must be different files")
-    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.shipped import load_calibrator
     from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
     from guardrail.evaluation.graders import get_grader
     from guardrail.evaluation.hand_labels import hand_labels
@@ -81,7 +81,7 @@ def tune(
     questions, asked = loaded.rows, texts_of(loaded.rows)
     by_hand = hand_labels(questions, labels)
     wanted = get_grader(grader) if grader else None
-    given = IsotonicCalibrator.load(calibrator) if calibrator else None
+    given = load_calibrator(calibrator) if calibrator else None
     if given is not None and given.provenance is not None:  # before the slow part
         check_no_leak(given.provenance.questions, asked)
     from guardrail.cli import runtime

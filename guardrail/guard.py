@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from guardrail.actions import Retriever, query_of, render, with_evidence
 from guardrail.calibrated import Calibrated, calibrated
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.shipped import named_calibrator
 from guardrail.case import Case, PassOn, Searching, share
 from guardrail.claim_stage import claim_stage
 from guardrail.claim_stream import ClaimStream
@@ -115,10 +116,11 @@ class Guard:
         claim_calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
         verifier: Verifier | None = None,
     ) -> Self:
-        """Load everything by name: the model (see `load_model`), a policy's name or file, calibrators' files."""
+        """Load everything by name: the model (see `load_model`), a policy's name or file, calibrators' files or names such as
+        `shipped:smollm2-135m`."""
         loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
-        fitted, name = _loaded(calibrator)
-        fitted_on_claims, name_of_claims = _loaded(claim_calibrator)
+        fitted, name = named_calibrator(calibrator)
+        fitted_on_claims, name_of_claims = named_calibrator(claim_calibrator)
         model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
         return cls(
             model=model,
@@ -310,10 +312,3 @@ class Guard:
         for observer in self.observers:
             observer(Observation(case.messages, verdict, tuple(case.stages)))
         return verdict
-
-
-def _loaded(calibrator: IsotonicCalibrator | str | os.PathLike[str] | None) -> tuple[IsotonicCalibrator | None, str]:
-    """A calibrator and its name for messages."""
-    if calibrator is None or isinstance(calibrator, IsotonicCalibrator):
-        return calibrator, "given"
-    return IsotonicCalibrator.load(calibrator), os.fspath(calibrator)

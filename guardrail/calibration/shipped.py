@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,21 @@ PREFIX = "shipped:"
 """How the names of shipped calibrators begin."""
 
 
+def load_calibrator(source: str | os.PathLike[str]) -> IsotonicCalibrator:
+    """The calibrator of a file, or of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for neither."""
+    name = os.fspath(source)
+    return shipped_by_name(name) if name.startswith(PREFIX) else IsotonicCalibrator.load(name)
+
+
+def named_calibrator(
+    source: IsotonicCalibrator | str | os.PathLike[str] | None,
+) -> tuple[IsotonicCalibrator | None, str]:
+    """A calibrator and its name for messages. source: as in `load_calibrator`, or one that is there already, or none."""
+    if source is None or isinstance(source, IsotonicCalibrator):
+        return source, "given"
+    return load_calibrator(source), os.fspath(source)
+
+
 def shipped_by_name(name: str) -> IsotonicCalibrator:
     """The calibrator of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for a name that is none."""
     folder = resources.files("guardrail.data").joinpath("calibrators")
@@ -27,8 +43,12 @@ def shipped_by_name(name: str) -> IsotonicCalibrator:
 
 
 def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str, IsotonicCalibrator] | None:
-    """The name and the calibrator of that unit fitted on exactly these weights, dtype and template, or None."""
-    for file in resources.files("guardrail.data").joinpath("calibrators").iterdir():
+    """The name and the calibrator of that unit fitted on exactly these weights, dtype and template, or None.
+
+    Of several the first by name: the others are for those who ask for them.
+    """
+    files = resources.files("guardrail.data").joinpath("calibrators").iterdir()
+    for file in sorted(files, key=lambda f: f.name.removesuffix(".json")):
         if file.name.endswith(".json"):
             with resources.as_file(file) as path:
                 calibrator = IsotonicCalibrator.load(path)

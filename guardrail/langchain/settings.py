@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
-from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.shipped import named_calibrator
 from guardrail.claims import AtomicClaims, extractor
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
@@ -98,14 +98,12 @@ class GuardedSettings(BaseChatModel):
             self.model = load_model(
                 os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
             )
-        calibrator, name = self.calibrator, "given"
+        calibrator = self.calibrator
         if before is not None and calibrator is not None and calibrator is before.given["calibrator"]:
-            calibrator, name = before.guard.calibrator, before.guard.calibrator_name or name
-        elif calibrator is not None and not isinstance(calibrator, IsotonicCalibrator):
-            calibrator, name = IsotonicCalibrator.load(calibrator), str(calibrator)
-        of_claims, name_of_claims = self.claim_calibrator, "given"
-        if of_claims is not None and not isinstance(of_claims, IsotonicCalibrator):
-            of_claims, name_of_claims = IsotonicCalibrator.load(of_claims), str(of_claims)
+            calibrator, name = before.guard.calibrator, before.guard.calibrator_name or "given"
+        else:
+            calibrator, name = named_calibrator(calibrator)
+        of_claims, name_of_claims = named_calibrator(self.claim_calibrator)
         guard = Guard(
             model=self.model,
             scorer=self.scorer,

@@ -1,0 +1,34 @@
+"""Calibrators by file and by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from guardrail import IsotonicCalibrator
+from guardrail.calibration.shipped import load_calibrator, shipped_by_name, shipped_calibrator
+from guardrail.errors import CalibrationError
+
+NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_by_name(name):
+    assert load_calibrator(name).to_dict() == shipped_by_name(name).to_dict()
+
+
+def test_by_file(tmp_path):
+    IsotonicCalibrator().fit([i / 200 for i in range(200)], [i % 3 == 0 for i in range(200)]).save(tmp_path / "c.json")
+    assert load_calibrator(tmp_path / "c.json").n == 200
+
+
+def test_a_name_that_is_none_says_which_there_are():
+    with pytest.raises(
+        CalibrationError, match="no calibrator 'shipped:gpt-5' is shipped; there are: shipped:smollm2-135m, "
+    ):
+        load_calibrator("shipped:gpt-5")
+
+
+@pytest.mark.parametrize(("unit", "name"), [("answer", NAMES[0]), ("claim", NAMES[1])])
+def test_of_several_for_one_model_the_plain_name_is_taken(unit, name):
+    model = shipped_by_name(NAMES[0]).provenance.model
+    assert shipped_calibrator(model, unit)[0] == name
