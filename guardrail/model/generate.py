@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
@@ -165,7 +165,7 @@ def _run(
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            past_key_values=recording.cache if recording else None,
+            past_key_values=_prompt_cache(local, rows, recording),
             generation_config=config,
             stopping_criteria=criteria,
             logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
@@ -175,6 +175,19 @@ def _run(
         return responses
     found = drawn.of(out, [len(response.ids) for response in responses])
     return [replace(response, log_probs=row) for response, row in zip(responses, found, strict=True)]
+
+
+def _prompt_cache(local: LocalModel, rows: Sequence[list[int]], recording: Recording | None) -> Cache | None:
+    """What the generation fills. One prompt that all rows share has run once, up to where something is kept of it."""
+    cache = recording.cache if recording else None
+    shared = len(rows[0]) + (recording.keep.offset if recording else -1)
+    if len(rows) == 1 or shared < 1 or not local.anatomy.cached or any(row != rows[0] for row in rows):
+        return cache
+    ids = torch.tensor([rows[0][:shared]], device=local.device)
+    with recording.paused() if recording else nullcontext():
+        seen = local.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True).past_key_values
+    seen.batch_repeat_interleave(len(rows))
+    return cast(Cache, seen)
 
 
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:

@@ -7,7 +7,7 @@ import pytest
 from guardrail.errors import ModelError
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
+from guardrail.testing import ARCHITECTURES, tiny_local_model, tiny_model, tiny_tokenizer
 
 PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]
 
@@ -31,6 +31,37 @@ def test_keeping_states_changes_no_answer():
         assert trace.state.head_outputs.shape == (T, 384)
         assert trace.state.first == P - 3
         assert all(k.shape[2] == P + T - 1 for k in trace.state.cache_keys)
+
+
+@pytest.mark.parametrize("keep", [None, Keep(2, -3), Keep(1, -1)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_prompt_that_all_rows_share_runs_once(architecture, keep):
+    local = tiny_local_model(architecture)
+    alone = local.generate(PROMPTS[1], max_new_tokens=12, keep=keep)  # longer than the windows of 8
+    P, positions = len(alone.prompt_ids), []
+    hook = local.anatomy.layers[0].register_forward_hook(lambda _, __, out: positions.append(_tokens(out)))
+    together = local.generate_batch([PROMPTS[1]] * 3, max_new_tokens=12, keep=keep)
+    hook.remove()
+    assert {t.response_ids for t in together} == {alone.response_ids}
+    steps = 3 * (len(alone.response_ids) - 1)
+    again = -keep.offset if keep else 1  # of the prompt, where something is kept
+    assert sum(positions) == (P - again + 3 * again if local.anatomy.cached else 3 * P) + steps
+    for trace in together:
+        assert (trace.state is None) == (alone.state is None)
+        if alone.state is not None:
+            assert trace.state.linear_outputs.keys() == alone.state.linear_outputs.keys()
+            for one, other in zip(_numbers(trace.state), _numbers(alone.state), strict=True):
+                assert (one - other).abs().max() <= 1e-5 * (1 + other.abs().max())
+
+
+def _numbers(state):
+    linear = [state.linear_outputs[name] for name in sorted(state.linear_outputs)]
+    return [state.band_states, state.head_outputs, *state.cache_keys, *state.cache_values, *linear]
+
+
+def _tokens(out):
+    hidden = out[0] if isinstance(out, tuple) else out
+    return hidden.shape[0] * hidden.shape[1]
 
 
 def test_seed_makes_sampling_repeatable():
