@@ -8,12 +8,12 @@ from guardrail.actions import load_retriever
 from guardrail.data import passages_path
 from guardrail.html import claims_page
 
-QUESTION = "1. What is the capital of Japan?\n2. What is the currency of Japan?\n3. On which continent is Japan?"
+QUESTION = "1. What is the chemical symbol of helium?\n2. What is the atomic number of helium?\n3. Is helium a gas?"
 
 folder = Path(tempfile.mkdtemp())
 rows = passages_path().read_text(encoding="utf-8").splitlines()
 notes = folder / "notes.jsonl"  # few of the bundled passages, so that the index is made at once
-notes.write_text("\n".join(row for row in rows if "Japan" in row or "Egypt" in row), encoding="utf-8")
+notes.write_text("\n".join(row for row in rows if "helium" in row or "Egypt" in row), encoding="utf-8")
 
 guard = Guard.from_pretrained("smollm2-135m", policy="per_claim", retriever=load_retriever(notes))
 verdict = guard.answer(QUESTION)

@@ -8,7 +8,7 @@ from guardrail import IsotonicCalibrator
 from guardrail.calibration.shipped import load_calibrator, shipped_by_name, shipped_calibrator
 from guardrail.errors import CalibrationError
 
-NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims"]
+NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims", "shipped:smollm2-135m-stacked"]
 
 
 @pytest.mark.parametrize("name", NAMES)

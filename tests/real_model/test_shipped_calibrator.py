@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from guardrail import CalibrationError, Guard, HybridGradScorer, IsotonicCalibrator
-from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.data import load_questions
+from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
+from guardrail.data import load_claim_questions, load_questions
 from guardrail.evaluation.datasets import question_digest
 
 SHIPPED = Path(__file__).parents[2] / "guardrail" / "data" / "calibrators" / "smollm2-135m.json"
@@ -33,6 +33,35 @@ def test_no_held_out_question_was_used():
     used = set(IsotonicCalibrator.load(SHIPPED).provenance.questions)
     assert len(used) == len(load_questions("calibration"))
     assert not used & {question_digest(q.question) for q in load_questions("heldout")}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("smollm2-135m-stacked", "--scorer stacked"), ("smollm2-135m-claims", "--unit claim --scorer stacked")],
+)
+def test_the_others_belong_to_it_too(embedded_model, name, options):
+    calibrator = load_calibrator(f"shipped:{name}")
+    origin = calibrator.provenance
+    assert origin.command == f"guardrail calibrate bundled {options} -o guardrail/data/calibrators/{name}.json"
+    assert (origin.scorer, origin.model.weights) == ("stacked", embedded_model.identity.weights)
+    heldout = load_questions("heldout") if calibrator.unit == "answer" else load_claim_questions("heldout")
+    assert not set(origin.questions) & {question_digest(q.question) for q in heldout}
+
+
+def test_the_stacked_one_is_for_those_who_ask_for_it(embedded_model):
+    asked = Guard(model=embedded_model, calibrator=load_calibrator("shipped:smollm2-135m-stacked"))
+    tokyo, guess = asked.answer_batch(["What is the capital of Japan?", "Who wrote the novel The Radetzky March?"])
+    assert (
+        tokyo.confidence.p_correct
+        > Guard(model=embedded_model).answer("What is the capital of Japan?").confidence.p_correct
+    )
+    assert tokyo.confidence.p_correct > 0.5 > guess.confidence.p_correct
+    assert asked.scorer.name == "stacked"
+
+
+def test_claims_are_judged_by_the_stacked_one(embedded_model):
+    stage = Guard(model=embedded_model, policy="per_claim").claim_stage
+    assert (stage.calibrated.name, stage.calibrated.scorer.name) == ("shipped:smollm2-135m-claims", "stacked")
 
 
 def test_it_is_not_taken_for_another_profile(embedded_model):
