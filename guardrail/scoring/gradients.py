@@ -6,7 +6,7 @@ response's positions only, and the LM head's part is `head.py`'s closed form. Kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -128,39 +128,41 @@ def read_spans(
     first_layer: int,
     offsets: Sequence[int],
     exgrad: bool = False,
+    silent: Collection[Span] = (),
 ) -> list[Readout]:
     """The readout of every span of one answer, J restricted to the span's tokens: one backward pass for each.
 
     The entropies that weigh J and the rows of G that make ParaGrad are the span's own. A backward pass ends with the span:
     in a causal model nothing behind it acts on it. So does the forward pass of a group of spans that end near each other,
-    where it goes on from what generation kept and costs little; else one pass, of the whole answer, is for all. Otherwise as
-    `read_gradients`.
+    where it goes on from what generation kept and costs little; else one pass, of the whole answer, is for all. silent: those
+    that have no backward pass, and an empty semgrad, (0, 0). Otherwise as `read_gradients`.
     """
     reach, live = -min(offsets), Live()
     heads: list[HeadReadout] = []
     semgrads: dict[int, Tensor] = {}
     cheap = resumes(anatomy, row, first_layer=first_layer, reach=reach)
-    for group in _by_end(spans, cheap):
-        part = replace(row, response_ids=row.response_ids[: spans[group[0]][1]]) if cheap else row
+    for group in _by_end({i: end for i, (start, end) in enumerate(spans) if (start, end) not in silent}, cheap):
+        # the first pass is for all heads, too
+        end = max(spans[i][1] for i in (group if heads else range(len(spans))))
+        part = replace(row, response_ids=row.response_ids[:end]) if cheap else row
         with torch.inference_mode(False), torch.enable_grad(), untouched(model) as stack:
             suffix = run_suffix(stack, model, anatomy, [part], first_layer=first_layer, reach=reach, live=live)
-            if not heads:  # the first group ends last
-                heads = _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
+            heads = heads or _read_heads(anatomy, suffix, [(0, span) for span in spans], exgrad)
             semgrads |= _semgrads_of_spans(suffix, {i: (spans[i], heads[i].hidden_grad) for i in group}, offsets, live)
             del suffix  # its graph, before the next one's
-    return [_readout(semgrads[i], head) for i, head in enumerate(heads)]
+    return [_readout(semgrads.get(i, torch.empty(0, 0)), head) for i, head in enumerate(heads)]
 
 
-def _by_end(spans: Sequence[Span], cheap: bool) -> list[list[int]]:
-    """Indices of `spans`, those that end last first, in groups that share a forward pass.
+def _by_end(ends: Mapping[int, int], cheap: bool) -> list[list[int]]:
+    """The keys of spans' ends, those that end last first, in groups that share a forward pass; one group at least.
 
     cheap: whether there may be more than one. Fewer groups carry along more positions behind a claim, more groups run more
     positions in several forward passes; half of sqrt(C) was the cheapest for C claims of one length (measured).
     """
-    order = sorted(range(len(spans)), key=lambda i: spans[i][1], reverse=True)
+    order = sorted(ends, key=lambda i: ends[i], reverse=True)
     groups = max(1, round(len(order) ** 0.5 / 2)) if cheap else 1
     size = max(1, -(-len(order) // groups))
-    return [order[i : i + size] for i in range(0, len(order), size)]
+    return [order[i : i + size] for i in range(0, len(order), size)] or [[]]
 
 
 def _semgrads_of_spans(

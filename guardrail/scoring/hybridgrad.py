@@ -6,7 +6,7 @@ Knows nothing about calibration; what cannot be scored comes back as an unscored
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from operator import index
 from typing import Any
@@ -153,11 +153,19 @@ class HybridGradScorer:
         return scores
 
     def read_spans(
-        self, row: Row, spans: Sequence[Span], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
+        self,
+        row: Row,
+        spans: Sequence[Span],
+        offsets: Sequence[int],
+        first_layer: int,
+        *,
+        exgrad: bool = False,
+        silent: Collection[Span] = (),
     ) -> list[Readout]:
         """The raw readouts of spans of one answer, in order, from one forward pass. The row must be scorable.
 
-        Raises `ScoringError` for a span that is not within the response.
+        silent: those of which only what the head tells is wanted; their semgrad is empty. Raises `ScoringError` for a span
+        that is not within the response.
         """
         T = len(row.response_ids)
         for start, end in spans:
@@ -168,7 +176,14 @@ class HybridGradScorer:
 
         def work(group: Sequence[Span]) -> list[Readout]:
             return read_spans(
-                self.model, self.anatomy, row, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+                self.model,
+                self.anatomy,
+                row,
+                group,
+                first_layer=first_layer,
+                offsets=offsets,
+                exgrad=exgrad,
+                silent=silent,
             )
 
         with self._lock:

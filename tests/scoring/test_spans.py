@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from guardrail.errors import ScoringError
 from guardrail.model import attention, gated_mlp, prefix, replay
 from guardrail.model.local import LocalModel
+from guardrail.scoring import gradients
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
 from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
@@ -117,6 +118,28 @@ def test_backward_products_end_with_the_span(monkeypatch):
     assert below
     assert all(rows == [4, 2 * (before + 2)] for rows in below)  # those that only one has, and those that both have
     assert [2, 4] in [rows for last, rows in seen if last]
+
+
+@pytest.mark.parametrize("spans", [[(2, 5), (0, 2), (5, 9)], [(5, 9)]])
+@pytest.mark.parametrize("kept", [False, True])
+def test_silent_spans_have_what_the_head_tells_and_no_backward_pass(spans, kept, monkeypatch):
+    local = LocalModel(model_of("llama"), tiny_tokenizer())
+    scorer = HybridGradScorer(local)
+    trace = local.generate("What is it?", max_new_tokens=12, keep=scorer.keep if kept else None)
+    row = scorer.rows_of([trace])[0]
+    assert len(trace.response_ids) >= 9
+    loud = scorer.read_spans(row, spans, [-4], 2)
+    passes, backward = [], gradients._backward
+    monkeypatch.setattr(gradients, "_backward", lambda *a: passes.append(len(a[1])) or backward(*a))
+    silent = [span for span in spans if span != (0, 2)]
+    found = scorer.read_spans(row, spans, [-4], 2, silent=silent)
+    assert sum(passes) == len(spans) - len(silent)
+    for span, one, other in zip(spans, found, loud, strict=True):
+        assert torch.allclose(one.entropies, other.entropies)
+        assert torch.allclose(one.log_probs, other.log_probs)
+        assert one.paragrad == pytest.approx(other.paragrad)
+        assert one.semgrad.shape == ((0, 0) if span in silent else other.semgrad.shape)
+        assert one.finite()
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "olmo2"])

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
@@ -96,24 +98,28 @@ class StackedScorer:
     def _parts(self, row: Row, trace: Trace, parts: Sequence[Span]) -> list[tuple[Readout, Reading]]:
         if not parts:
             return []
-        until = max(end for _, end in parts)
-        # entropies and log-probabilities between the claims, too: one short backward pass more for an answer
-        so_far, *readouts = self._scorer.read_spans(row, [(0, until), *parts], self._offsets, self._first_layer)
-        tokens = self._tokens(trace, so_far)
+        # what the head tells between the claims, too, for the answer so far
+        between = _between(parts)
+        spans = [*parts, *between]
+        readouts = self._scorer.read_spans(row, spans, self._offsets, self._first_layer, silent=between)
+        tokens = self._tokens(trace, spans, readouts)
         asked = asked_words(question_of(trace.messages))
         return [
             (readout, self._reading(readout, tokens.part(*span), asked, tokens.part(0, span[1])))
-            for readout, span in zip(readouts, parts, strict=True)
+            for readout, span in zip(readouts[: len(parts)], parts, strict=True)
         ]
 
-    def _tokens(self, trace: Trace, readout: Readout) -> Tokens:
-        """Those that were read, from the answer's first one on."""
+    def _tokens(self, trace: Trace, spans: Sequence[Span], readouts: Sequence[Readout]) -> Tokens:
+        """From the answer's first one to the last that was read; the spans cover them all."""
+        entropies, log_probs = np.zeros((2, max(end for _, end in spans)))
+        for (start, end), readout in zip(spans, readouts, strict=True):
+            entropies[start:end], log_probs[start:end] = readout.entropies.double(), readout.log_probs.double()
         words = words_of(token_pieces(self.model.tokenizer, trace.response_ids))
-        read = Tokens(words, readout.entropies.double().numpy(), readout.log_probs.double().numpy())
-        return read.part(0, len(read.log_probs))
+        return Tokens(words, entropies, log_probs).part(0, len(log_probs))
 
     def _whole(self, trace: Trace, readout: Readout) -> Reading:
-        return self._reading(readout, self._tokens(trace, readout), asked_words(question_of(trace.messages)))
+        tokens = self._tokens(trace, [(0, len(trace.response_ids))], [readout])
+        return self._reading(readout, tokens, asked_words(question_of(trace.messages)))
 
     def _reading(
         self, readout: Readout, tokens: Tokens, asked: frozenset[str], so_far: Tokens | None = None
@@ -133,3 +139,13 @@ class StackedScorer:
             entropy=float(reading.tokens.entropies.mean()),
             nll=-float(reading.tokens.log_probs.sum()),
         )
+
+
+def _between(parts: Sequence[Span]) -> list[Span]:
+    """The spans before the last end that none of `parts` covers."""
+    gaps, at = [], 0
+    for start, end in sorted(parts):
+        if start > at:
+            gaps.append((at, start))
+        at = max(at, end)
+    return gaps
