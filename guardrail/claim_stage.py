@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from guardrail.claims.protocol import ClaimExtractor
     from guardrail.model.local import LocalModel
     from guardrail.policy import Policy
-    from guardrail.scoring.protocol import SpanScorer
+    from guardrail.scoring.protocol import Scorer, SpanScorer
     from guardrail.verification.protocol import Verifier
 
 Searching = Callable[[], AbstractContextManager[object]]
@@ -154,10 +154,12 @@ def claim_stage(
     *,
     name: str,
     verifier: Verifier | None,
+    answers: Scorer,
 ) -> ClaimStage | None:
     """What is given, completed; None where neither the policy speaks of claims nor anything for claims is given.
 
-    Raises `CalibrationError` where the policy looks at the confidence of claims and there is no calibrator of claims.
+    answers: the scorer of whole answers, with whose profile the default verifier judges. Raises `CalibrationError` where the
+    policy looks at the confidence of claims and there is no calibrator of claims.
     """
     given = any(x is not None for x in (extractor, calibrator, verifier))
     if not (given or policy.judges_claims or policy.looks_at_claims):
@@ -176,7 +178,8 @@ def claim_stage(
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        verifier = ModelVerifier(model, scorer if isinstance(scorer, HybridGradScorer) else None)
+        hybridgrad = isinstance(answers, HybridGradScorer)
+        verifier = ModelVerifier(model, answers if hybridgrad else calibrated(model, "answer", None, None, "").scorer)
     return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
 
 

@@ -82,7 +82,14 @@ class Guard:
             )
         check_proof(self.policy.proof, self.policy.name, self.calibrator, self.calibrator_name)
         self.claim_stage = claim_stage(
-            model, self.policy, retriever, claims, claim_calibrator, name=claim_calibrator_name, verifier=verifier
+            model,
+            self.policy,
+            retriever,
+            claims,
+            claim_calibrator,
+            name=claim_calibrator_name,
+            verifier=verifier,
+            answers=self.calibrated.scorer,
         )
 
     @property
@@ -116,8 +123,7 @@ class Guard:
         claim_calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
         verifier: Verifier | None = None,
     ) -> Self:
-        """Load everything by name: the model (see `load_model`), a policy's name or file, calibrators' files or names such as
-        `shipped:smollm2-135m`."""
+        """Load by name: the model (see `load_model`), the policy (name or file), calibrators (file or `shipped:NAME`)."""
         loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
         fitted, name = named_calibrator(calibrator)
         fitted_on_claims, name_of_claims = named_calibrator(claim_calibrator)

@@ -42,23 +42,40 @@ def _looks_gated(module: nn.Module) -> bool:
 
 
 def _fused(module: nn.Module, size: tuple[int, int], live: Live, last: bool) -> Any:
-    own = module.forward
+    own, odd = module.forward, False
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        nonlocal odd
         x = args[0] if len(args) == 1 and not kwargs else None
-        if x is None or x.shape[:-1] != size:  # flattened, as in front of experts: their order is not the positions'
+        if odd or x is None or x.shape[:-1] != size:  # flattened, before experts: their order is not the positions'
             return own(*args, **kwargs)
         with torch.no_grad(), ExitStack() as stack:
-            gate, up, down = (_Call(stack, getattr(module, name)) for name in _LINEARS)
+            calls = [_Call(stack, getattr(module, name)) for name in _LINEARS]
             y = own(x)
-            ones = torch.ones_like(gate.output)  # unit by unit, so that its product with ones is the derivative
-            act, slope, *_ = torch.func.jvp(module.get_submodule("act_fn"), (gate.output,), (ones,))
-        if not (gate.input is x and up.input is x and down.output is y and torch.equal(act * up.output, down.input)):
-            return own(x)
-        weights = _Weights(slope * up.output, act, *(getattr(module, name).weight for name in _LINEARS))
-        return _Fused.apply(x, y, weights, live, last)  # type: ignore[no-untyped-call]
+        weights = _seen(module, x, y, *calls)
+        odd = weights is None
+        return own(x) if odd else _Fused.apply(x, y, weights, live, last)  # type: ignore[no-untyped-call]
 
     return forward
+
+
+def _seen(module: nn.Module, x: Tensor, y: Any, gate: _Call, up: _Call, down: _Call) -> _Weights | None:
+    """None where y is anything else than down(act(gate(x)) * up(x)), or where float16 would overflow on the way."""
+    if not (gate.input is x and up.input is x and down.output is y):
+        return None
+    matrices = [getattr(module, name).weight for name in _LINEARS]
+    numbers = [x, gate.output, up.output, down.input, y, *matrices]
+    if len({n.dtype for n in numbers}) > 1 or x.dtype == torch.float16:
+        return None
+    if not gate.output.shape == up.output.shape == down.input.shape:
+        return None
+    ones = torch.ones_like(gate.output)  # unit by unit, so that its product with ones is the derivative
+    try:
+        with torch.no_grad():
+            act, slope, *_ = torch.func.jvp(module.get_submodule("act_fn"), (gate.output,), (ones,))
+    except (RuntimeError, NotImplementedError):  # no forward derivative
+        return None
+    return _Weights(slope * up.output, act, *matrices) if torch.equal(act * up.output, down.input) else None
 
 
 class _Call:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from torch import nn
+from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
 from guardrail.model.memory import halve_on_out_of_memory
@@ -181,13 +182,21 @@ def _prompt_cache(local: LocalModel, rows: Sequence[list[int]], recording: Recor
     """What the generation fills. One prompt that all rows share has run once, up to where something is kept of it."""
     cache = recording.cache if recording else None
     shared = len(rows[0]) + (recording.keep.offset if recording else -1)
-    if len(rows) == 1 or shared < 1 or not local.anatomy.cached or any(row != rows[0] for row in rows):
+    alike = len(rows) > 1 and all(row == rows[0] for row in rows)
+    if not alike or shared < 1 or not local.anatomy.cached or not _counts_plainly(local.model):
         return cache
     ids = torch.tensor([rows[0][:shared]], device=local.device)
     with recording.paused() if recording else nullcontext():
         seen = local.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True).past_key_values
     seen.batch_repeat_interleave(len(rows))
     return cast(Cache, seen)
+
+
+def _counts_plainly(model: nn.Module) -> bool:
+    """Whether positions are counted as usual: some models remember an offset between calls, for images, and would add it."""
+    model = getattr(model, "get_base_model", lambda: model)()  # inside PEFT's wrapper
+    own = "_prepare_position_ids_for_generation"
+    return getattr(type(model), own, None) is getattr(GenerationMixin, own, None)
 
 
 def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:

@@ -44,6 +44,51 @@ class Normed(GatedMLP):
         return super().forward(x / x.norm(dim=-1, keepdim=True))
 
 
+class ScalarGate(GatedMLP):
+    def __init__(self):
+        super().__init__()
+        self.gate_proj = nn.Linear(D, 1).requires_grad_(False)
+
+
+class NarrowGate(GatedMLP):
+    def __init__(self):
+        super().__init__()
+        self.gate_proj = nn.Linear(D, INNER // 2).requires_grad_(False)
+
+    def forward(self, x):
+        return self.down_proj(self.act_fn(self.gate_proj(x)).repeat_interleave(2, -1) * self.up_proj(x))
+
+
+class WideDown(GatedMLP):
+    def __init__(self):
+        super().__init__()
+        self.gate_proj.bfloat16()
+        self.up_proj.bfloat16()
+
+    def forward(self, x):
+        x = x.bfloat16()
+        return self.down_proj((self.act_fn(self.gate_proj(x)) * self.up_proj(x)).float())
+
+
+class HalfAsWide(WideDown):
+    """Entered in bfloat16."""
+
+    def forward(self, x):
+        return self.down_proj((self.act_fn(self.gate_proj(x)) * self.up_proj(x)).float()).bfloat16()
+
+
+class Step(torch.autograd.Function):
+    """No forward derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
 class Softmax(nn.Module):
     def forward(self, x):
         return x.softmax(-1)
@@ -93,14 +138,48 @@ def test_each_pass_has_autograds_gradient(act, ends, last, rows, seed, batch):
     assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Scaled, Swapped, Normed])
+@pytest.mark.parametrize("kind", [Scaled, Swapped, Normed, ScalarGate, NarrowGate, WideDown, HalfAsWide])
 def test_a_module_that_computes_something_else_runs_as_it_is(kind):
     torch.manual_seed(0)
-    module, x, grads = kind(), torch.randn(1, S, D), torch.randn(2, 1, S, D)
+    dtype = torch.bfloat16 if kind is HalfAsWide else torch.float32
+    module, x, grads = kind(), torch.randn(1, S, D).to(dtype), torch.randn(2, 1, S, D).to(dtype)
     found, name = gradients(module, x, grads, [S, S])
     expected, own = gradients(module, x, grads, [S, S], fuse=False)
     assert name == own
     assert torch.equal(found, expected)
+
+
+def test_once_seen_to_be_something_else_it_is_not_tried_again():
+    module, calls = Scaled(), []
+    module.up_proj.register_forward_hook(lambda *_: calls.append(1))
+    with ExitStack() as stack:
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        for _ in range(3):
+            module(torch.randn(1, S, D))
+    assert len(calls) == 4
+
+
+def test_float16_is_left_to_autograd_whose_order_does_not_overflow():
+    module, x, grads = GatedMLP().half(), torch.randn(1, S, D).half(), torch.randn(1, 1, S, D).half()
+    found, name = gradients(module, x, grads, [S])
+    assert name != "_FusedBackward"
+    assert torch.equal(found, gradients(module, x, grads, [S], fuse=False)[0])
+
+
+def test_bfloat16_is_as_near_as_autograd():
+    torch.manual_seed(0)
+    module, x, grads = GatedMLP(), torch.randn(1, S, D), torch.randn(3, 1, S, D)
+    exact, _ = gradients(module, x, grads, [S] * 3, fuse=False)
+    module = module.bfloat16()
+    found, name = gradients(module, x.bfloat16(), grads.bfloat16(), [S] * 3)
+    assert name == "_FusedBackward"
+    assert (found.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_an_activation_without_a_forward_derivative_is_left_alone(monkeypatch):
+    module = GatedMLP()
+    monkeypatch.setattr(type(module.act_fn), "forward", lambda _, x: Step.apply(x))
+    assert gradients(module, torch.randn(1, S, D), torch.randn(1, 1, S, D), [S])[1] != "_FusedBackward"
 
 
 def test_an_activation_that_mixes_units_is_left_alone():

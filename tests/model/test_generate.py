@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from guardrail.errors import ModelError
+from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
+from guardrail.model.token_log_probs import token_log_probs
 from guardrail.testing import ARCHITECTURES, tiny_local_model, tiny_model, tiny_tokenizer
 
 PROMPTS = ["Hi", "A much longer prompt than the first one", "Why?"]
@@ -52,6 +54,29 @@ def test_a_prompt_that_all_rows_share_runs_once(architecture, keep):
             assert trace.state.linear_outputs.keys() == alone.state.linear_outputs.keys()
             for one, other in zip(_numbers(trace.state), _numbers(alone.state), strict=True):
                 assert (one - other).abs().max() <= 1e-5 * (1 + other.abs().max())
+
+
+def test_a_model_that_counts_positions_in_its_own_way_reads_every_row(monkeypatch):
+    """Such as those of images, which remember an offset from call to call and add it wherever a cache is given."""
+    local = tiny_local_model()
+    kind, positions = type(local.model), []
+    own = kind._prepare_position_ids_for_generation
+    monkeypatch.setattr(kind, "_prepare_position_ids_for_generation", lambda *a: own(*a))
+    hook = local.anatomy.layers[0].register_forward_hook(lambda _, __, out: positions.append(_tokens(out)))
+    traces = local.generate_batch(["Why?"] * 3, max_new_tokens=1)
+    hook.remove()
+    assert positions == [3 * len(traces[0].prompt_ids)]
+
+
+def test_samples_behind_one_prompt_differ_and_have_their_own_log_probs():
+    local = tiny_local_model()
+    ids = local.encode_prompt(PROMPTS[1])
+    decoding = Decoding(12, temperature=1.0, seed=3, log_probs=True)
+    traces = generate(local, [()] * 4, [ids] * 4, decoding, None, [False] * 4)
+    assert len({t.response_ids for t in traces}) == 4
+    pairs = [(t.prompt_ids, t.response_ids) for t in traces]
+    for trace, log_probs in zip(traces, token_log_probs(local, pairs), strict=True):
+        assert trace.log_probs == pytest.approx(log_probs.tolist(), abs=1e-4)
 
 
 def _numbers(state):

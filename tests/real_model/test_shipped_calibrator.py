@@ -8,14 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from langchain_core.retrievers import BaseRetriever
 
 from guardrail import CalibrationError, Guard, HybridGradScorer, IsotonicCalibrator
-from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
+from guardrail.calibration.shipped import load_calibrator, named_calibrator, shipped_calibrator
 from guardrail.data import load_claim_questions, load_questions
 from guardrail.evaluation.datasets import question_digest
+from guardrail.scoring.profile import Profile
 
 SHIPPED = Path(__file__).parents[2] / "guardrail" / "data" / "calibrators" / "smollm2-135m.json"
 pytestmark = pytest.mark.real_model
+
+
+class Nothing(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return []
 
 
 def test_it_belongs_to_the_embedded_model(embedded_model):
@@ -62,6 +69,16 @@ def test_the_stacked_one_is_for_those_who_ask_for_it(embedded_model):
 def test_claims_are_judged_by_the_stacked_one(embedded_model):
     stage = Guard(model=embedded_model, policy="per_claim").claim_stage
     assert (stage.calibrated.name, stage.calibrated.scorer.name) == ("shipped:smollm2-135m-claims", "stacked")
+
+
+@pytest.mark.parametrize("calibrator", [None, "shipped:smollm2-135m-stacked"])
+def test_claims_are_verified_with_the_profile_that_was_measured(embedded_model, calibrator):
+    """Whatever scores the answers and the claims: docs/verification.md."""
+    asked = Guard(
+        model=embedded_model, policy="per_claim", retriever=Nothing(), calibrator=named_calibrator(calibrator)[0]
+    )
+    profile = shipped_calibrator(embedded_model.identity)[1].provenance.profile
+    assert asked.claim_stage.verifier.scorer.profile == Profile.model_validate(profile)
 
 
 def test_it_is_not_taken_for_another_profile(embedded_model):
