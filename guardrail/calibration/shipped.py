@@ -26,7 +26,7 @@ def load_calibrator(source: str | os.PathLike[str]) -> IsotonicCalibrator:
 def named_calibrator(
     source: IsotonicCalibrator | str | os.PathLike[str] | None,
 ) -> tuple[IsotonicCalibrator | None, str]:
-    """A calibrator and its name for messages. source: as in `load_calibrator`, or one that is there already, or none."""
+    """A calibrator, or none, and its name for messages. source: as in `load_calibrator`, or one that is there already."""
     if source is None or isinstance(source, IsotonicCalibrator):
         return source, "given"
     return load_calibrator(source), os.fspath(source)

@@ -54,8 +54,8 @@ class ChatGuarded(TellingStreams, SharedPasses):
 
     model: a spec (see `load_model`; device, dtype and chat_template go with it) or a `LocalModel`. policy: a name, a file or a
     `Policy`. calibrator: a file, `shipped:NAME` or a fitted one; None takes the one that comes with guardrail for this model.
-    retriever: any LangChain retriever, asked when the policy says so. scorer, observers, claim_calibrator, verifier: as in
-    `Guard`. claims: an extractor, or the name of one.
+    retriever: any LangChain retriever, asked when the policy says so. scorer, observers, verifier: as in `Guard`.
+    claim_calibrator: as calibrator. claims: an extractor, or the name of one.
 
     max_tokens: None takes the limit of the calibration. temperature: 0 is greedy, as the calibration was; any other makes
     confidences `extrapolated`. seed: makes sampling repeatable, also in a batch (which then runs one by one). stop: strings

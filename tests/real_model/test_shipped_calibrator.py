@@ -17,6 +17,7 @@ from guardrail.evaluation.datasets import question_digest
 from guardrail.scoring.profile import Profile
 
 SHIPPED = Path(__file__).parents[2] / "guardrail" / "data" / "calibrators" / "smollm2-135m.json"
+OTHERS = [("smollm2-135m-stacked", "--scorer stacked"), ("smollm2-135m-claims", "--unit claim --scorer stacked")]
 pytestmark = pytest.mark.real_model
 
 
@@ -42,10 +43,7 @@ def test_no_held_out_question_was_used():
     assert not used & {question_digest(q.question) for q in load_questions("heldout")}
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("smollm2-135m-stacked", "--scorer stacked"), ("smollm2-135m-claims", "--unit claim --scorer stacked")],
-)
+@pytest.mark.parametrize(("name", "options"), OTHERS)
 def test_the_others_belong_to_it_too(embedded_model, name, options):
     calibrator = load_calibrator(f"shipped:{name}")
     origin = calibrator.provenance
@@ -105,3 +103,18 @@ def test_refit_gives_the_same_and_held_out_meets_the_bar(tmp_path):
     assert result["ece"]["value"] <= 0.08
     strict = next(p for p in result["policies"] if p["policy"] == "strict")
     assert strict["error"]["value"] < result["error_unguarded"]["value"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("name", "options"), OTHERS)
+def test_refit_gives_the_same_weights(name, options, tmp_path):
+    made = tmp_path / "made.json"
+    subprocess.run(
+        [sys.executable, "-m", "guardrail.cli", "calibrate", "bundled", *options.split(), "-o", made], check=True
+    )
+    again, shipped = json.loads(made.read_text()), load_calibrator(f"shipped:{name}").to_dict()
+    assert again["n"] == pytest.approx(shipped["n"], abs=5)  # another CPU rounds otherwise
+    assert again["n_correct"] == pytest.approx(shipped["n_correct"], abs=5)
+    weights = [{f["name"]: f["weight"] for f in c["provenance"]["profile"]["features"]} for c in (again, shipped)]
+    assert weights[0] == pytest.approx(weights[1], abs=0.1)
