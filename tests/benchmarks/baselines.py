@@ -44,8 +44,7 @@ def semantic_entropy(local: LocalModel, embedder: Embeddings, prompt: str, lengt
     """Discrete semantic entropy, nats: -sum_c f_c log f_c over the clusters c of equivalent answers among 10 samples at
     temperature 1, f_c a cluster's share of the samples; equivalent: the cosine of the answers' embeddings is 0.8 or more.
 
-    batch: samples that are generated together. Each reads the prompt itself, as transformers' own `num_return_sequences`
-    has it.
+    batch: samples that are generated together. For them the prompt runs once, as `LocalModel.generate_batch` has it.
     """
     texts: list[str] = []
     for start in range(0, SAMPLES, batch):
