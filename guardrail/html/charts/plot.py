@@ -35,7 +35,7 @@ def x_axis(scale: Scale, bottom: float, title: str, *, top: float, unit: str = "
         x = scale(t)
         half = 3.2 * len(text)  # about half of its width; kept inside the drawing
         out.append(words("tick", min(max(x, half), WIDTH - half), bottom + 14, text, "middle"))
-    half = 3.5 * len(title)
+    half = 3.8 * len(title)  # of a wide font, such as DejaVu Sans
     middle = min(max((scale.start + scale.stop) / 2, half), WIDTH - half)
     return [*out, words("axis-title", middle, bottom + 30, title, "middle")]
 
