@@ -73,7 +73,7 @@ def _seen(module: nn.Module, x: Tensor, y: Any, gate: _Call, up: _Call, down: _C
     try:
         with torch.no_grad():
             act, slope, *_ = torch.func.jvp(module.get_submodule("act_fn"), (gate.output,), (ones,))
-    except (RuntimeError, NotImplementedError):  # no forward derivative
+    except RuntimeError:  # no forward derivative
         return None
     return _Weights(slope * up.output, act, *matrices) if torch.equal(act * up.output, down.input) else None
 
@@ -141,7 +141,7 @@ def _gradients(grads: Tensor, weights: _Weights, live: Live, last: bool) -> Tens
     """(B, S, passes, D) -> (B, S, passes, D). last: the last layer, where rows before a claim are zero, too."""
     out = torch.zeros_like(grads)
     passes = grads.shape[2]
-    ends = live.ends if len(live.ends) == passes else (live.of(grads.shape[1]),) * passes
+    ends = live.each(passes, grads.shape[1])
     for o, grad, by_gate, by_up in zip(out, grads, weights.by_gate, weights.by_up, strict=True):
         common = 0 if last else min(ends)
         for rows in _blocks(common, max(1, _ROWS // passes)):  # rows that all passes have, uncopied

@@ -18,3 +18,7 @@ class Live:
     def of(self, positions: int) -> int:
         """The furthest of them, at most `positions`."""
         return min(max(self.ends, default=positions), positions)
+
+    def each(self, passes: int, positions: int) -> tuple[int, ...]:
+        """Of each pass; the furthest for all where the passes are others than `ends` speaks of."""
+        return self.ends if len(self.ends) == passes else (self.of(positions),) * passes

@@ -180,7 +180,7 @@ def _live_product(grads: Tensor, weight: Tensor, live: Live, last: bool) -> Tens
         return grads @ weight
     out = grads.new_empty(*grads.shape[:3], weight.shape[1])
     products = _last_layer_products if last and grads.device.type == "cpu" else _products
-    ends = live.ends if len(live.ends) == grads.shape[2] else (live.of(grads.shape[1]),) * grads.shape[2]
+    ends = live.each(grads.shape[2], grads.shape[1])
     for o, grad in zip(out, grads, strict=True):
         products(o, grad, weight, ends)
     return out
