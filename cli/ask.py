@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from guardrail.cli import options
 
+from guardrail.cli import options
 from guardrail.errors import DataError
 
 
@@ -61,9 +61,8 @@ def ask(
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
     from guardrail.cli.claims import check_page
-
+    from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
-    from guardrail.verdict_log import VerdictLog
 
     if question == "-":
         try:
@@ -84,11 +83,10 @@ def ask(
     observers = [VerdictLog(log, text=log_text)] if log is not None else []  # a file that cannot be written shows now
     if retriever is not None and not retriever.exists():
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
-    from guardrail.cli import runtime
-
     from guardrail.calibration.shipped import load_calibrator
     from guardrail.claims import EXTRACTORS
     from guardrail.claims import extractor as extractor_by_name
+    from guardrail.cli import runtime
 
     if extractor not in EXTRACTORS:
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
@@ -97,9 +95,8 @@ def ask(
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page
-
-    from guardrail.actions import load_retriever
     from guardrail.guard import Guard
+    from guardrail.retrieval import load_retriever
 
     index = None
     if retriever is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from guardrail.cli import options
 from guardrail.cli.calibrate import DIRECT, LONGEST
 
@@ -67,9 +68,9 @@ def bench(
 
     One answer at a time, so that the times are those of a scorer alone. Stopped at any moment, `--resume` goes on where it was.
     """
+    from guardrail.datasets.questions import check_no_leak, data_hash, load_questions_from
     from guardrail.errors import DataError
-    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_questions_from
-    from guardrail.evaluation.graders import get_grader
+    from guardrail.grading import get_grader
     from guardrail.scoring.baselines.registry import SCORERS, check_names
 
     names = list(SCORERS) if scorers == "all" else [name.strip() for name in scorers.split(",") if name.strip()]
@@ -98,14 +99,13 @@ def bench(
 
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import bench_table
-
-    from guardrail.calibrated import calibrated
-    from guardrail.evaluation.asking import Asking
     from guardrail.evaluation.bench import MEMORY_ANSWERS, contenders
     from guardrail.evaluation.bench import bench as compare
-    from guardrail.evaluation.collect import collect
-    from guardrail.evaluation.scorer_pass import ScorerPass, spread_out
     from guardrail.files import write_whole
+    from guardrail.pipeline.calibrated import calibrated
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.collect import collect
+    from guardrail.runs.scorer_pass import ScorerPass, spread_out
 
     in_use = calibrated(local, "answer", None, given, str(calibrator)) if given else None
     origin = in_use.origin if in_use else None

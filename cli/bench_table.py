@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from guardrail.cli.figures import estimate
-from guardrail.cli.render import escape
 from rich.console import Console
 from rich.table import Table
 
+from guardrail.cli.figures import estimate
+from guardrail.cli.render import escape
 from guardrail.evaluation.bench import REFERENCE, Bench, Row, Seconds, verdict
 
 _HEADINGS = ("scorer", "AUROC", "AURC", "PRR", f"AUROC minus {REFERENCE}'s", "added s", "MB")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from guardrail.cli import options
 
 if TYPE_CHECKING:
     from guardrail.calibration.sps_profile import SpsProfile
-    from guardrail.evaluation.readings import Sample
+    from guardrail.runs.readings import Sample
     from guardrail.scoring.profile import Profile
 
 DIRECT = "Please directly answer the following question with one or few words:\n{question}"
@@ -85,11 +86,11 @@ def calibrate(
     to the best single scorer where it is no better (docs/stacked.md).
     Stopped at any moment, `--resume` goes on where it was.
     """
+    from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
+    from guardrail.datasets.questions import data_hash, load_data, texts_of
     from guardrail.errors import DataError
-    from guardrail.evaluation.claim_rows import claim_data_hash, load_claim_rows_from
-    from guardrail.evaluation.datasets import data_hash, load_data, texts_of
-    from guardrail.evaluation.graders import get_grader
-    from guardrail.evaluation.hand_labels import hand_labels
+    from guardrail.grading import get_grader
+    from guardrail.grading.hand_labels import hand_labels
 
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
@@ -117,14 +118,13 @@ def calibrate(
     prior = measured.profile_for(local.identity) if measured else None
     chosen.load()
     from guardrail.cli import figures
-
-    from guardrail.evaluation.asking import Asking
-    from guardrail.evaluation.collect import collect
-    from guardrail.evaluation.collect_claims import collect_claims, identity_of
+    from guardrail.evaluation.fit import fit_calibrator, fit_scorer
     from guardrail.evaluation.fit_stacked import fit_stacked_calibrator
-    from guardrail.evaluation.fitting import fit_calibrator, fit_scorer
-    from guardrail.evaluation.scorer_pass import ScorerPass, scorer_for
-    from guardrail.evaluation.stacked_readings import claim_readings_of, readings_of
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.collect import collect
+    from guardrail.runs.collect_claims import collect_claims, identity_of
+    from guardrail.runs.scorer_pass import ScorerPass, scorer_for
+    from guardrail.runs.stacked_readings import claim_readings_of, readings_of
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     running: dict[str, Any] = {

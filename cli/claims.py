@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from guardrail.cli import render
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from guardrail.claims.segments import segments
 from guardrail.claims.shown import interval, least_certain, probability, remarks, shown_label, support
+from guardrail.cli import render
 from guardrail.errors import DataError
 from guardrail.types import LABELS, JudgedClaim, Label, Verdict
 

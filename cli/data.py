@@ -42,9 +42,9 @@ def split(
 
     Questions that are equal but for their form, that share a paraphrase or have the same `group`, go to one part.
     """
-    from guardrail.evaluation.datasets import data_hash, load_data
-    from guardrail.evaluation.splitting import groups_of, parse_parts
-    from guardrail.evaluation.splitting import split as split_rows
+    from guardrail.datasets.questions import data_hash, load_data
+    from guardrail.datasets.splitting import groups_of, parse_parts
+    from guardrail.datasets.splitting import split as split_rows
     from guardrail.files import write_whole
 
     shares = parse_parts(parts)

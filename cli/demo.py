@@ -33,10 +33,9 @@ def demo(
     started = time.perf_counter()
     local = runtime.load(options.DEFAULT_MODEL, "cpu", None, None)
     from guardrail.cli import render
-
-    from guardrail.actions import load_retriever
     from guardrail.data import passages_path
     from guardrail.guard import Guard
+    from guardrail.retrieval import load_retriever
 
     retriever = None
     if not no_retrieval:

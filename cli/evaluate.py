@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
 from guardrail.cli import options
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def evaluate(
     With --unit claim, by claim, against one score for the whole answer.
     """
     from guardrail.calibration.shipped import load_calibrator
+    from guardrail.datasets.claims import load_claim_rows_from
+    from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
     from guardrail.errors import CalibrationError, DataError
-    from guardrail.evaluation.claim_rows import load_claim_rows_from
-    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
-    from guardrail.evaluation.graders import get_grader
-    from guardrail.evaluation.hand_labels import hand_labels
+    from guardrail.grading import get_grader
+    from guardrail.grading.hand_labels import hand_labels
     from guardrail.policy import Policy, check_proof
 
     if resume and run is None:
@@ -79,16 +80,15 @@ def evaluate(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.cli import figures
-
-    from guardrail.calibrated import calibrated
     from guardrail.claims.sentences import SentenceClaims
-    from guardrail.evaluation.asking import Asking
+    from guardrail.cli import figures
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
-    from guardrail.evaluation.collect import collect
-    from guardrail.evaluation.collect_claims import collect_claims, identity_of
-    from guardrail.evaluation.scorer_pass import pass_for
+    from guardrail.pipeline.calibrated import calibrated
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.collect import collect
+    from guardrail.runs.collect_claims import collect_claims, identity_of
+    from guardrail.runs.scorer_pass import pass_for
 
     extractor = SentenceClaims()
     in_use = calibrated(local, unit, None, given, str(calibrator), identity_of(extractor) if unit == "claim" else None)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guardrail.cli.render import escape
 from rich.console import Console
 from rich.table import Table
 
@@ -14,9 +13,10 @@ from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
+from guardrail.cli.render import escape
 from guardrail.evaluation.assess import Assessment
 from guardrail.evaluation.assess_claims import ClaimAssessment
-from guardrail.evaluation.fitting import Fit
+from guardrail.evaluation.fit import Fit
 from guardrail.evaluation.tuning import Tuning
 from guardrail.types import CLAIM_ACTIONS
 

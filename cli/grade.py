@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from guardrail.cli import options
 
 
@@ -38,11 +39,11 @@ def grade(
     calibrate, tune and evaluate: a person's label wins over every grader.
     """
     from guardrail.errors import DataError
-    from guardrail.evaluation.agreement import agreement, rates
-    from guardrail.evaluation.answer_files import disagreements, load_answers, to_label
-    from guardrail.evaluation.graders import get_grader
-    from guardrail.evaluation.hand_labels import HandLabels, load_hand_labels
     from guardrail.files import write_whole
+    from guardrail.grading import get_grader
+    from guardrail.grading.agreement import agreement, rates
+    from guardrail.grading.answer_files import disagreements, load_answers, to_label
+    from guardrail.grading.hand_labels import HandLabels, load_hand_labels
 
     chosen = {g.name: g for g in map(get_grader, grader or ["alias"])}
     if output is not None and (output.exists() or not output.parent.is_dir()):

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.cli.figures import estimate
-from guardrail.cli.render import escape, printable, shorten
 from rich.console import Console
 from rich.table import Table
 
-from guardrail.evaluation.agreement import Agreement, Rates
-from guardrail.evaluation.graders import AnswerRow, Grade
+from guardrail.cli.figures import estimate
+from guardrail.cli.render import escape, printable, shorten
+from guardrail.grading import AnswerRow, Grade
+from guardrail.grading.agreement import Agreement, Rates
 
 _WORDS = {True: "right", False: "wrong", None: "ungraded"}
 PICKED = (

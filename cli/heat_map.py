@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guardrail.cli.claims import INK, coloured
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guardrail.cli.claims import INK, coloured
 from guardrail.html.heat_map import short, step
 from guardrail.html.palette import HEAT_STEPS
 

@@ -11,6 +11,8 @@ import sys
 from typing import Annotated
 
 import typer
+
+from guardrail import __version__
 from guardrail.cli import (
     ask,
     bench,
@@ -27,8 +29,6 @@ from guardrail.cli import (
     sps,
     tune,
 )
-
-from guardrail import __version__
 from guardrail.errors import GuardrailError
 
 app = typer.Typer(

@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 import typer
+
 from guardrail.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Look at models.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from guardrail.cli import options
 
 DRIFT = 4
@@ -52,10 +53,9 @@ def monitor(
 
     Loads no model. Without labels only the scores can be compared.
     """
+    from guardrail.calibration.shipped import load_calibrator
     from guardrail.cli import runtime
     from guardrail.cli.monitoring import show
-
-    from guardrail.calibration.shipped import load_calibrator
     from guardrail.monitoring import monitor as compare
     from guardrail.monitoring.entries import moment
     from guardrail.policy import Policy

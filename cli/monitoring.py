@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from guardrail.cli.figures import estimate, reliability
-from guardrail.cli.render import escape
 from rich.console import Console
 from rich.table import Table
 
 from guardrail.calibration.metrics import Estimate
+from guardrail.cli.figures import estimate, reliability
+from guardrail.cli.render import escape
 from guardrail.monitoring import Monitoring
 from guardrail.monitoring.findings import Period
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from guardrail.cli import options
 
 if TYPE_CHECKING:
     from guardrail.evaluation.bench_file import Bench
     from guardrail.evaluation.report import Report
-    from guardrail.evaluation.run_answers import RunAnswers
+    from guardrail.runs.run_answers import RunAnswers
 
 
 def report(
@@ -43,18 +44,17 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Reliability, risk and coverage, scores, examples and provenance on one page that loads nothing. No model is loaded."""
-    from guardrail.cli.claims import check_page
-
     from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
     from guardrail.calibration.sps_profile import SpsProfile
+    from guardrail.cli.claims import check_page
     from guardrail.errors import CalibrationError, DataError
     from guardrail.evaluation.bench_file import load_bench
-    from guardrail.evaluation.graders import get_grader
     from guardrail.evaluation.report import report as measure
-    from guardrail.evaluation.run_answers import check_fits, check_same_model, header_of, load_run
     from guardrail.files import write_whole
+    from guardrail.grading import get_grader
     from guardrail.html.report import report_page
     from guardrail.policy import Policy, check_proof
+    from guardrail.runs.run_answers import check_fits, check_same_model, header_of, load_run
 
     check_page(output)
     inputs = [run, calibrator, bench, sps, *(Path(name) for name in policy or [])]
@@ -100,7 +100,6 @@ def _show(value: Report, run: RunAnswers, bench: Bench | None, output: Path) -> 
     """The page in short, on the terminal."""
     from guardrail.cli.render import escape
     from guardrail.cli.runtime import console
-
     from guardrail.html.report_words import cautions, policy, promise, summary, unlike
 
     out = console()

@@ -15,10 +15,10 @@ from guardrail.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from guardrail.evaluation.cache import RecordCache
-    from guardrail.evaluation.datasets import QuestionData
-    from guardrail.evaluation.grading import Grading
+    from guardrail.datasets.questions import QuestionData
+    from guardrail.grading.grade_answers import Grading
     from guardrail.model.local import LocalModel
+    from guardrail.runs.cache import RecordCache
 
 
 def say(line: str) -> None:
@@ -68,7 +68,7 @@ def read_text(path: Path) -> str:
 
 def record_cache() -> RecordCache:
     """The answers that this machine has already made; open until the process ends."""
-    from guardrail.evaluation.cache import RecordCache
+    from guardrail.runs.cache import RecordCache
 
     return RecordCache()
 

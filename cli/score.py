@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
-from guardrail.cli import options
 
+from guardrail.cli import options
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def score(
 
 def _rows(source: str) -> Iterator[Numbered]:
     """Parsed rows; a line that cannot be parsed comes as its error, so that the others go on."""
-    from guardrail.evaluation.datasets import numbered_lines, parse_object
+    from guardrail.datasets.questions import numbered_lines, parse_object
 
     for number, line, where in numbered_lines(source):
         try:

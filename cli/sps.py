@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from guardrail.cli import options
 from guardrail.cli.calibrate import DIRECT, IN_SENTENCES
-
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from guardrail.calibration.sps_profile import SpsProfile
-    from guardrail.evaluation.paraphrasing import Ask
+    from guardrail.datasets.paraphrasing import Ask
     from guardrail.model.local import LocalModel
 
 
@@ -70,8 +70,7 @@ def sps(
     Nothing is generated and no answers are needed. `guardrail calibrate --profile FILE` uses the proposed token.
     """
     from guardrail.cli.claims import check_page
-
-    from guardrail.evaluation.paraphrases import load_paraphrase_rows
+    from guardrail.datasets.paraphrases import load_paraphrase_rows
 
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
@@ -96,9 +95,9 @@ def sps(
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.evaluation.asking import Asking
-    from guardrail.evaluation.paraphrasing import paraphrase
+    from guardrail.datasets.paraphrasing import paraphrase
     from guardrail.evaluation.sps import measure_sps
+    from guardrail.runs.asking import Asking
 
     if made is not None and paraphrase_with is not None:
         ask = _asks(paraphrase_with, local, model, device, dtype)
@@ -134,10 +133,10 @@ def sps(
 
 def show(console: Console, found: SpsProfile) -> None:
     """The map, each token's mean with its interval, and how sure the proposed token is."""
-    from guardrail.cli.heat_map import heat_map
-    from guardrail.cli.render import escape
     from rich.table import Table
 
+    from guardrail.cli.heat_map import heat_map
+    from guardrail.cli.render import escape
     from guardrail.html.sps import sentences, with_interval
 
     layers = list(reversed(found.layers))
@@ -178,7 +177,7 @@ def show(console: Console, found: SpsProfile) -> None:
 def _asks(spec: str, local: LocalModel, model: str, device: str | None, dtype: str | None) -> Ask:
     """What asks the model that writes paraphrases: a local one, or LangChain's where `spec` has the form provider:model."""
     if ":" in spec and not Path(spec).exists():
-        from guardrail.evaluation.paraphrasing import asks_langchain
+        from guardrail.datasets.paraphrasing import asks_langchain
 
         return asks_langchain(spec)
     from guardrail.cli import runtime

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from guardrail.cli import options
 
 UNREACHABLE = 3
@@ -73,9 +74,9 @@ def tune(
     if len({path.resolve() for path in files}) < len(files):
         raise DataError("the data, the calibrator, the output and the run must be different files")
     from guardrail.calibration.shipped import load_calibrator
-    from guardrail.evaluation.datasets import check_no_leak, data_hash, load_data, texts_of
-    from guardrail.evaluation.graders import get_grader
-    from guardrail.evaluation.hand_labels import hand_labels
+    from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
+    from guardrail.grading import get_grader
+    from guardrail.grading.hand_labels import hand_labels
 
     loaded = load_data(data, "heldout", limit)
     questions, asked = loaded.rows, texts_of(loaded.rows)
@@ -88,17 +89,16 @@ def tune(
 
     local = runtime.load(model, device, dtype, chat_template)
     from guardrail.cli import figures
-
-    from guardrail.calibrated import calibrated
     from guardrail.errors import PolicyError
-    from guardrail.evaluation.asking import Asking
-    from guardrail.evaluation.collect import collect
-    from guardrail.evaluation.scorer_pass import pass_for
     from guardrail.evaluation.tuning import proof_of
     from guardrail.evaluation.tuning import tune as tune_on
     from guardrail.files import write_whole
+    from guardrail.pipeline.calibrated import calibrated
     from guardrail.policy import Policy
     from guardrail.policy.tuned import policy_text
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.collect import collect
+    from guardrail.runs.scorer_pass import pass_for
 
     in_use = calibrated(local, "answer", None, given, str(calibrator))
     fitted, origin, name = in_use.calibrator, in_use.origin, in_use.name

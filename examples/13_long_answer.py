@@ -4,9 +4,9 @@ import tempfile
 from pathlib import Path
 
 from guardrail import Guard
-from guardrail.actions import load_retriever
 from guardrail.data import passages_path
 from guardrail.html import claims_page
+from guardrail.retrieval import load_retriever
 
 QUESTION = "1. What is the chemical symbol of helium?\n2. What is the atomic number of helium?\n3. Is helium a gas?"
 

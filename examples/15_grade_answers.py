@@ -4,11 +4,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from guardrail.evaluation.agreement import agreement
-from guardrail.evaluation.answer_files import disagreements, to_label
-from guardrail.evaluation.graders import AnswerRow, get_grader
-from guardrail.evaluation.grading import grade_answers
-from guardrail.evaluation.hand_labels import HandLabels, load_hand_labels
+from guardrail.grading import AnswerRow, get_grader
+from guardrail.grading.agreement import agreement
+from guardrail.grading.answer_files import disagreements, to_label
+from guardrail.grading.grade_answers import grade_answers
+from guardrail.grading.hand_labels import HandLabels, load_hand_labels
 
 QUESTION = "On which continent is the United Kingdom?"
 answers = ["Europe", "It is located on the European continent.", "It is in Europe.", "Asia", "Africa or Asia"]

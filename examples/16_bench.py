@@ -2,12 +2,12 @@
 
 from guardrail import load_model
 from guardrail.data import load_questions
-from guardrail.evaluation.asking import Asking
+from guardrail.datasets.questions import QuestionRow
 from guardrail.evaluation.bench import bench, contenders, verdict
-from guardrail.evaluation.collect import collect
-from guardrail.evaluation.datasets import QuestionRow
-from guardrail.evaluation.graders import get_grader
-from guardrail.evaluation.scorer_pass import ScorerPass
+from guardrail.grading import get_grader
+from guardrail.runs.asking import Asking
+from guardrail.runs.collect import collect
+from guardrail.runs.scorer_pass import ScorerPass
 
 model = load_model("smollm2-135m")
 questions = [QuestionRow(q.question, q.answers) for q in load_questions("heldout")[::45]]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from guardrail import Guard, HybridGradScorer, load_model
 from guardrail.calibration.sps_profile import SpsProfile
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.paraphrases import load_paraphrase_rows
+from guardrail.datasets.paraphrases import load_paraphrase_rows
 from guardrail.evaluation.sps import measure_sps
 from guardrail.html import sps_page
+from guardrail.runs.asking import Asking
 
 model = load_model("smollm2-135m")
 rows = load_paraphrase_rows("bundled", limit=10, most=1)  # few, to be quick: use 100 questions or more

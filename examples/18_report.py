@@ -5,14 +5,14 @@ from pathlib import Path
 
 from guardrail import load_model
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.collect import collect
-from guardrail.evaluation.datasets import load_questions_from
-from guardrail.evaluation.graders import get_grader
+from guardrail.datasets.questions import load_questions_from
 from guardrail.evaluation.report import report
-from guardrail.evaluation.run_answers import check_fits, load_run
+from guardrail.grading import get_grader
 from guardrail.html import report_page
 from guardrail.policy import Policy
+from guardrail.runs.asking import Asking
+from guardrail.runs.collect import collect
+from guardrail.runs.run_answers import check_fits, load_run
 
 folder = Path(tempfile.mkdtemp())
 model = load_model("smollm2-135m")

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from guardrail import moved
 from guardrail.errors import (
     CalibrationError,
     CalibratorMismatchError,
@@ -46,16 +47,16 @@ from guardrail.types import (
 )
 
 if TYPE_CHECKING:
-    from guardrail.actions import load_retriever
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.claims import SentenceClaims
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
+    from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
+    from guardrail.retrieval import load_retriever
     from guardrail.scoring.hybridgrad import HybridGradScorer
     from guardrail.scoring.profile import Profile
-    from guardrail.verdict_log import VerdictLog
 
 _LAZY = {
     "Guard": "guardrail.guard",
@@ -65,9 +66,9 @@ _LAZY = {
     "Policy": "guardrail.policy",
     "Profile": "guardrail.scoring.profile",
     "SentenceClaims": "guardrail.claims",
-    "VerdictLog": "guardrail.verdict_log",
+    "VerdictLog": "guardrail.observers.verdict_log",
     "load_model": "guardrail.model.loading",
-    "load_retriever": "guardrail.actions",
+    "load_retriever": "guardrail.retrieval",
 }
 
 __all__ = [
@@ -112,6 +113,9 @@ try:
     __version__ = version("hybridgrad-guardrail")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
+
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

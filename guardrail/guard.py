@@ -1,4 +1,4 @@
-"""The whole pipeline: messages -> Trace -> Score -> Confidence -> Decision -> Verdict. Knows nothing about files or screens."""
+"""The whole pipeline: messages -> Trace -> Score -> Confidence -> Decision -> Verdict."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from guardrail.actions import Retriever, query_of, render, with_evidence
-from guardrail.calibrated import Calibrated, calibrated
+from guardrail.actions import render
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.shipped import named_calibrator
-from guardrail.case import Case, PassOn, Searching, share
-from guardrail.claim_stage import claim_stage
-from guardrail.claim_stream import ClaimStream
 from guardrail.claims import AtomicClaims, ClaimExtractor
 from guardrail.errors import CalibrationError, ModelError
-from guardrail.judge import Judge
 from guardrail.messages import as_messages
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import OnStep, Snapshot, check_stops
-from guardrail.observation import Observation, Observer
+from guardrail.observers.protocol import Observation, Observer
+from guardrail.observers.telemetry import with_telemetry
+from guardrail.pipeline.answer_pass import Judge
+from guardrail.pipeline.calibrated import Calibrated, calibrated
+from guardrail.pipeline.claims import claim_stage
+from guardrail.pipeline.conversation import Case, PassOn, Searching, share
+from guardrail.pipeline.streaming import ClaimStream
 from guardrail.policy import Policy, check_proof
+from guardrail.retrieval import Retriever, query_of, with_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.telemetry import with_telemetry
 from guardrail.types import Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Guard:
     calibrator: fitted on this model (anything else is refused). None takes the one that comes with guardrail for this model; a
     policy that looks at confidence cannot do without. scorer: None makes the HybridGrad scorer with the profile that the
     calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over. observers:
-    called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.telemetry`).
+    called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.observers.telemetry`).
 
     claims: what takes an answer apart; None is `SentenceClaims` where the policy speaks of claims, and nothing elsewhere.
     claim_calibrator: as `calibrator`, for claims. verifier: what decides whether evidence supports a claim.
@@ -99,7 +100,6 @@ class Guard:
 
     @property
     def calibrator(self) -> IsotonicCalibrator | None:
-        """Of whole answers."""
         return self.calibrated.calibrator
 
     @property

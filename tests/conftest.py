@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from guardrail.cli.main import main
 from hypothesis import settings
 from typer.testing import CliRunner
 
+from guardrail.cli.main import main
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -61,9 +61,8 @@ def tiny_heldout(tiny_folder, tmp_path_factory) -> Path:
 
 
 def _questions(folder, numbers, path) -> Path:
-    from guardrail.cli.calibrate import DIRECT
-
     from guardrail import load_model
+    from guardrail.cli.calibrate import DIRECT
 
     local = load_model(str(folder), device="cpu")
     rows = []

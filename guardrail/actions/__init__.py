@@ -1,4 +1,4 @@
-"""What is done about a decision: answer, hedge, abstain, retrieve; and the answer rewritten from its claims.
+"""What is done about a decision: answer, hedge or abstain; and the answer rewritten from its claims.
 
 Knows nothing about how it was decided.
 Importing this package imports neither torch nor LangChain.
@@ -6,20 +6,13 @@ Importing this package imports neither torch nor LangChain.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from guardrail.actions.abstain import DEFAULT_ABSTAIN, abstain
-from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.actions.hedge import DEFAULT_HEDGE, hedge
 from guardrail.actions.prose import DEFAULT_CLAIM_HEDGE
-from guardrail.actions.retrieve import (
-    MIN_SIMILARITY,
-    Retriever,
-    find_evidence,
-    load_retriever,
-    query_of,
-    with_evidence,
-)
 from guardrail.actions.rewrite import Rewritten, rewrite
 
 if TYPE_CHECKING:
@@ -28,19 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_ABSTAIN",
     "DEFAULT_CLAIM_HEDGE",
-    "DEFAULT_EMBEDDING",
     "DEFAULT_HEDGE",
-    "MIN_SIMILARITY",
-    "Retriever",
     "Rewritten",
     "abstain",
-    "find_evidence",
     "hedge",
-    "load_retriever",
-    "query_of",
     "render",
     "rewrite",
-    "with_evidence",
 ]
 
 
@@ -58,3 +44,22 @@ def render(decision: Decision, answer: str, confidence: Confidence) -> str:
             return abstain(decision, answer, confidence)
         case "retrieve":
             raise ValueError(f"rule {decision.rule!r} says retrieve, which cannot be shown; retrieve and decide again")
+
+
+_MOVED = {
+    "DEFAULT_EMBEDDING",
+    "MIN_SIMILARITY",
+    "Retriever",
+    "find_evidence",
+    "load_retriever",
+    "query_of",
+    "with_evidence",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that stand in guardrail.retrieval now; they go with guardrail/moved.py."""
+    if name not in _MOVED:
+        raise AttributeError(f"module 'guardrail.actions' has no attribute {name!r}")
+    warnings.warn(f"guardrail.actions.{name} is guardrail.retrieval.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(import_module("guardrail.retrieval"), name)

@@ -20,9 +20,9 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.collect import Answers
-from guardrail.evaluation.scores import for_calibrator, scores_of
 from guardrail.policy import Policy
+from guardrail.runs.answers import Answers
+from guardrail.runs.scores import for_calibrator, scores_of
 from guardrail.types import ACTIONS, Action, Confidence, Score
 
 

@@ -24,9 +24,9 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.collect_claims import ClaimAnswers
-from guardrail.evaluation.scores import claim_scores_of
 from guardrail.policy import Policy
+from guardrail.runs.collect_claims import ClaimAnswers
+from guardrail.runs.scores import claim_scores_of
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 
 

@@ -17,14 +17,14 @@ from guardrail.calibration.provenance import same_options
 from guardrail.calibration.record import MIN_OF_EACH
 from guardrail.calibration.resampling import Comparison, compare
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.collect import Answers
-from guardrail.evaluation.fitting import versions
-from guardrail.evaluation.scorer_pass import GENERATION, scorer_for
+from guardrail.evaluation.fit import versions
+from guardrail.runs.answers import Answers
+from guardrail.runs.scorer_pass import GENERATION, scorer_for
 from guardrail.scoring.baselines.samples import SampleSource
 
 if TYPE_CHECKING:
-    from guardrail.evaluation.asking import Asking
     from guardrail.model.local import LocalModel
+    from guardrail.runs.asking import Asking
     from guardrail.scoring.protocol import Scorer
 
 REFERENCE = "hybridgrad"

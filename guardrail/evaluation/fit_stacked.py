@@ -19,10 +19,10 @@ from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.calibration.stacking import select_stacked, stacked_scores
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.fitting import Fit, fit_calibrator, provenance_of
-from guardrail.evaluation.readings import Sample
+from guardrail.evaluation.fit import Fit, fit_calibrator, provenance_of
 from guardrail.model.local import LocalModel
+from guardrail.runs.asking import Asking
+from guardrail.runs.readings import Sample
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.stacked.features import Reading
 from guardrail.scoring.stacked.scorer import NAME

@@ -27,11 +27,11 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.risk import exact_interval
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import PolicyOutcome, outcome, predictions
-from guardrail.evaluation.collect import Answers
-from guardrail.evaluation.readings import log_prob_of
-from guardrail.evaluation.scores import for_calibrator, scores_of
 from guardrail.policy import Policy
 from guardrail.policy.proof import Promise
+from guardrail.runs.answers import Answers
+from guardrail.runs.readings import log_prob_of
+from guardrail.runs.scores import for_calibrator, scores_of
 from guardrail.types import Confidence
 
 Verdict = Literal["kept", "exceeded within chance", "broken", "nothing to judge"]

@@ -15,14 +15,14 @@ import numpy as np
 from guardrail.calibration.bootstrap import tail_of
 from guardrail.calibration.record import MetricRecord
 from guardrail.calibration.sps_profile import Evidence, Rival, SpsData, SpsProfile, TokenSeen
+from guardrail.datasets.paraphrases import ParaphraseRow, paraphrases_hash
 from guardrail.errors import DataError, ModelError
-from guardrail.evaluation.asking import Asking, Progress
-from guardrail.evaluation.fitting import versions
-from guardrail.evaluation.paraphrases import ParaphraseRow, paraphrases_hash
-from guardrail.evaluation.readings import offsets_of
+from guardrail.evaluation.fit import versions
+from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model.local import LocalModel
-from guardrail.model.memory import halve_on_out_of_memory
 from guardrail.model.prompt_states import prompt_states
+from guardrail.runs.asking import Asking, Progress
+from guardrail.runs.readings import offsets_of
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.sps import Floats, Sps, SpsSums, unit_sum
 

@@ -13,10 +13,10 @@ from guardrail.calibration.metrics import Estimate, wilson_interval
 from guardrail.calibration.risk import RiskControl, ThresholdTest, plan_from, risk_controlled_threshold
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import predictions
-from guardrail.evaluation.collect import Answers
-from guardrail.evaluation.fitting import versions
+from guardrail.evaluation.fit import versions
 from guardrail.model.identity import ModelIdentity
 from guardrail.policy.proof import Promise, Proof, ProofModel
+from guardrail.runs.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from guardrail.errors import CalibrationError
 from guardrail.evaluation.bench_file import Bench
 from guardrail.evaluation.report import Report
 from guardrail.evaluation.report_examples import EACH, Example, LabelExamples, examples_by_label
-from guardrail.evaluation.run_answers import RunAnswers
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
 from guardrail.html.report_figures import bench_figure, reliability_figure, risk_figure, score_figure
@@ -29,6 +28,7 @@ from guardrail.html.report_words import (
     unlike,
 )
 from guardrail.html.sps import sentences, sps_map
+from guardrail.runs.run_answers import RunAnswers
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""

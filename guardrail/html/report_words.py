@@ -8,7 +8,7 @@ from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.provenance import Provenance
 from guardrail.evaluation.bench_file import Bench
 from guardrail.evaluation.report import PolicyCheck, PromiseCheck, Report
-from guardrail.evaluation.run_answers import RunAnswers
+from guardrail.runs.run_answers import RunAnswers
 from guardrail.types import Action
 
 SMALL = 100

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from guardrail.case import Searching
 from guardrail.errors import DataError, ModelError
 from guardrail.langchain.convert import text_of, to_chat_messages
 from guardrail.langchain.metadata import is_judged, read_metadata
 from guardrail.model.stopping import check_stops
+from guardrail.pipeline.conversation import Searching
 from guardrail.types import Message, Tool
 
 AsQuestion = Literal["string", "single", "never"]

@@ -12,10 +12,10 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Self
 
-from guardrail.claim_stream import ClaimStream
 from guardrail.langchain.call import Call
 from guardrail.langchain.streaming import AbandonedError, TextStream, Watch
 from guardrail.model.local import LocalModel
+from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Verdict
 
 Run = Callable[[Sequence[Call], Watch], Sequence[Verdict]]

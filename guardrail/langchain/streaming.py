@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from guardrail.claim_stream import ClaimStream
 from guardrail.errors import GuardrailError
 from guardrail.model.stopping import Snapshot
+from guardrail.pipeline.streaming import ClaimStream
 
 
 class AbandonedError(GuardrailError):

@@ -15,8 +15,8 @@ from torch.nn.functional import linear
 from transformers import DynamicCache
 
 from guardrail.errors import UnsupportedModelError
-from guardrail.model.prefix import attend_in_place, cache_of
-from guardrail.model.untouched import on_input, pass_through, untouched
+from guardrail.kernels.frozen import on_input, pass_through, untouched
+from guardrail.kernels.prefix import attend_in_place, cache_of
 
 Way = Literal["in place", "copied", "none"]
 """How scoring uses the prefix's keys and values.

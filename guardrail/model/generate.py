@@ -16,15 +16,15 @@ from torch import nn
 from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 
 from guardrail.errors import ModelError
-from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.kernels.frozen import untouched
+from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import Beside, OnStep, Steps, cut, until_end
 from guardrail.model.token_log_probs import DrawnLogProbs
-from guardrail.model.untouched import untouched
 from guardrail.types import FinishReason, GenerationState, Message, Trace
 
 if TYPE_CHECKING:
-    from guardrail.model.local import LocalModel
+    from guardrail.model.loaded import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Response:
 
 
 def generate(
-    local: LocalModel,
+    local: LoadedModel,
     conversations: Sequence[Sequence[Message]],
     prompts: Sequence[list[int]],
     decoding: Decoding,
@@ -90,7 +90,7 @@ def generate(
     return [traces[i] for i in range(len(prompts))]
 
 
-def _trace(local: LocalModel, prompt: list[int], response: _Response) -> Trace:
+def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
     at_stop, text = response.text is not None, response.text
     ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
     if text is None:
@@ -130,7 +130,7 @@ def _same_draws(device: torch.device) -> AbstractContextManager[None]:
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
 @torch.no_grad()
 def _run(
-    local: LocalModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
+    local: LoadedModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
 ) -> list[_Response]:
     device = local.device
     width = max(map(len, rows))
@@ -178,7 +178,7 @@ def _run(
     return [replace(response, log_probs=row) for response, row in zip(responses, found, strict=True)]
 
 
-def _prompt_cache(local: LocalModel, rows: Sequence[list[int]], recording: Recording | None) -> Cache | None:
+def _prompt_cache(local: LoadedModel, rows: Sequence[list[int]], recording: Recording | None) -> Cache | None:
     """What the generation fills. One prompt that all rows share has run once, up to where something is kept of it."""
     cache = recording.cache if recording else None
     shared = len(rows[0]) + (recording.keep.offset if recording else -1)
@@ -199,7 +199,7 @@ def _counts_plainly(model: nn.Module) -> bool:
     return getattr(type(model), own, None) is getattr(GenerationMixin, own, None)
 
 
-def _config(local: LocalModel, decoding: Decoding, room: int) -> GenerationConfig:
+def _config(local: LoadedModel, decoding: Decoding, room: int) -> GenerationConfig:
     options: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": local.eos_ids, "pad_token_id": local.pad_id}
     if decoding.temperature > 0:
         return GenerationConfig(
@@ -215,7 +215,9 @@ def _too_big(prompt: list[int]) -> ModelError:
     )
 
 
-def _criteria(local: LocalModel, decoding: Decoding, width: int, snapshot: Any, beside: Beside) -> StoppingCriteriaList:
+def _criteria(
+    local: LoadedModel, decoding: Decoding, width: int, snapshot: Any, beside: Beside
+) -> StoppingCriteriaList:
     if not decoding.stop and decoding.on_step is None:
         return StoppingCriteriaList()
     steps = Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot, beside)

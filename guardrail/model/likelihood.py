@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from guardrail.errors import ModelError
-from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.kernels.frozen import untouched
+from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model.token_log_probs import states_behind
-from guardrail.model.untouched import untouched
 from guardrail.types import Message
 
 if TYPE_CHECKING:
-    from guardrail.model.local import LocalModel
+    from guardrail.model.loaded import LoadedModel
 
 
-def log_likelihoods(local: LocalModel, messages: str | Sequence[Message], answers: Sequence[str]) -> list[float]:
+def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answers: Sequence[str]) -> list[float]:
     """log P(answer | messages) of each answer, in order: summed over its tokens without the end-of-turn token, in nats.
 
         log_likelihoods(model, "What is the capital of Japan?", ["Tokyo", "Kyoto"])  # [-1.9, -6.3], say
@@ -46,12 +46,12 @@ def log_likelihoods(local: LocalModel, messages: str | Sequence[Message], answer
     return sums
 
 
-def _together(local: LocalModel, prompt: list[int], answers: Sequence[Sequence[int]]) -> list[float]:
+def _together(local: LoadedModel, prompt: list[int], answers: Sequence[Sequence[int]]) -> list[float]:
     states = states_behind(local, prompt, answers)
     return [float(_log_prob(local, one, row).sum()) for one, row in zip(states, answers, strict=True)]
 
 
-def _log_prob(local: LocalModel, states: Tensor, row: Sequence[int]) -> Tensor:
+def _log_prob(local: LoadedModel, states: Tensor, row: Sequence[int]) -> Tensor:
     head = local.anatomy.head.weight.device
     log_probs = local.anatomy.logits(states.to(head)).log_softmax(-1)
     return log_probs.gather(1, torch.tensor(row, device=head).unsqueeze(1)).double()

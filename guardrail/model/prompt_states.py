@@ -10,13 +10,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from guardrail.errors import ModelError
-from guardrail.model.untouched import on_input, on_output, untouched
+from guardrail.kernels.frozen import on_input, on_output, untouched
 
 if TYPE_CHECKING:
-    from guardrail.model.local import LocalModel
+    from guardrail.model.loaded import LoadedModel
 
 
-def prompt_states(local: LocalModel, prompts: Sequence[Sequence[int]], offsets: Sequence[int]) -> Tensor:
+def prompt_states(local: LoadedModel, prompts: Sequence[Sequence[int]], offsets: Sequence[int]) -> Tensor:
     """h^(0) .. h^(L) at `offsets`, negative, from each prompt's end: (prompts, L + 1, offsets, D), float32, on the CPU.
 
     h^(0) is what enters the first layer, h^(L) what leaves the last one, before the final norm. Each row is what the
@@ -65,7 +65,7 @@ def _shared(prompts: Sequence[Sequence[int]], reach: int) -> int:
     return next((i for i in range(most) if len({prompt[i] for prompt in prompts}) > 1), most)
 
 
-def _prefix(local: LocalModel, ids: Sequence[int], rows: int) -> DynamicCache:
+def _prefix(local: LoadedModel, ids: Sequence[int], rows: int) -> DynamicCache:
     cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
     local.anatomy.decoder(input_ids=torch.tensor([ids], device=local.device), past_key_values=cache, use_cache=True)
     cache.batch_repeat_interleave(rows)

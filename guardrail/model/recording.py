@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from guardrail.model.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
-from guardrail.model.untouched import on_input, weights_version
+from guardrail.kernels.frozen import on_input, weights_version
+from guardrail.kernels.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
 from guardrail.types import GenerationState
 
 if TYPE_CHECKING:
-    from guardrail.model.local import LocalModel
+    from guardrail.model.loaded import LoadedModel
 
 _MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
 
@@ -41,7 +41,7 @@ class Recording:
     position, also in sliding-window layers, and only then can scoring go back to t*.
     """
 
-    def __init__(self, stack: ExitStack, local: LocalModel, rows: Sequence[list[int]], room: int, keep: Keep) -> None:
+    def __init__(self, stack: ExitStack, local: LoadedModel, rows: Sequence[list[int]], room: int, keep: Keep) -> None:
         anatomy = local.anatomy
         self.local, self.rows, self.keep = local, rows, keep
         self.cache = DynamicCache()

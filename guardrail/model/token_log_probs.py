@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from guardrail.errors import ModelError
-from guardrail.model.memory import halve_on_out_of_memory
-from guardrail.model.untouched import untouched
+from guardrail.kernels.frozen import untouched
+from guardrail.kernels.memory import halve_on_out_of_memory
 
 if TYPE_CHECKING:
-    from guardrail.model.local import LocalModel
+    from guardrail.model.loaded import LoadedModel
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
@@ -62,7 +62,7 @@ class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
             self._waiting = None
 
 
-def token_log_probs(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
+def token_log_probs(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     """log p of every response token, nats: (T,) float64 on the CPU for each pair, in order; a response of none gives (0,).
 
     Several pairs in one forward pass, padded on the right, which no causal model sees; where neighbours share a prompt, it runs
@@ -82,7 +82,7 @@ def token_log_probs(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
     return found
 
 
-def next_token_log_probs(local: LocalModel, prompt: Sequence[int]) -> Tensor:
+def next_token_log_probs(local: LoadedModel, prompt: Sequence[int]) -> Tensor:
     """The distribution of the token that follows a prompt: log p, nats, (V,) float64 on the CPU."""
     _check(local, (prompt, ()))
     with local.lock, torch.inference_mode(False), torch.no_grad(), untouched(local.model):
@@ -92,7 +92,7 @@ def next_token_log_probs(local: LocalModel, prompt: Sequence[int]) -> Tensor:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _forward(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
+def _forward(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     found = []
     with untouched(local.model):
         step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
@@ -106,7 +106,7 @@ def _forward(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
     return found
 
 
-def _predicting(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
+def _predicting(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     """The final hidden states that predict each response, (T, D). One prompt that all of them share runs once."""
     prompt, responses = list(pairs[0][0]), [list(response) for _, response in pairs]
     if len(pairs) > 1 and all(list(p) == prompt for p, _ in pairs):
@@ -116,7 +116,7 @@ def _predicting(local: LocalModel, pairs: Sequence[Pair]) -> list[Tensor]:
     return [hidden[n : n + len(r)] for hidden, n, r in zip(states, starts, responses, strict=True)]
 
 
-def states_behind(local: LocalModel, prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> list[Tensor]:
+def states_behind(local: LoadedModel, prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> list[Tensor]:
     """The final hidden states that predict each response, (T, D), side by side behind one prompt, which runs once.
 
     Responses are padded on the right, which a causal model does not see. Inside `untouched`, without gradients.
@@ -140,7 +140,7 @@ def states_behind(local: LocalModel, prompt: Sequence[int], responses: Sequence[
     return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
 
-def _states(local: LocalModel, rows: Sequence[list[int]]) -> Tensor:
+def _states(local: LoadedModel, rows: Sequence[list[int]]) -> Tensor:
     """The final hidden states, (B, S, D), of rows padded on the right."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
@@ -153,7 +153,7 @@ def _states(local: LocalModel, rows: Sequence[list[int]]) -> Tensor:
     return cast(Tensor, out.last_hidden_state)
 
 
-def _log_probs(local: LocalModel, hidden: Tensor) -> Tensor:
+def _log_probs(local: LoadedModel, hidden: Tensor) -> Tensor:
     """(T, D) -> (T, V), float32."""
     return local.anatomy.logits(hidden.to(local.anatomy.head.weight.device)).float().log_softmax(-1)
 
@@ -171,7 +171,7 @@ def _groups(pairs: Sequence[Pair], budget: int) -> list[Sequence[Pair]]:
     return list(groups)
 
 
-def _check(local: LocalModel, pair: Pair) -> None:
+def _check(local: LoadedModel, pair: Pair) -> None:
     prompt, response = pair
     context = local.anatomy.context
     if not prompt:

@@ -19,8 +19,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from guardrail.calibration.provenance import Unit
+from guardrail.datasets.questions import numbered_lines, parse_object
 from guardrail.errors import DataError
-from guardrail.evaluation.datasets import numbered_lines, parse_object
 
 _NEEDED = {"action", "confidence", "score", "policy", "evidence"}
 _NAN = math.nan

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guardrail.policy.proof import first_unproven
+from guardrail.policy.tuned import first_unproven
 
 if TYPE_CHECKING:
     from guardrail.policy.conditions import AnyWhen

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from guardrail.errors import CalibratorMismatchError
 from guardrail.policy.bounds import Mapping, Probability, wrong
-from guardrail.policy.conditions import When
-
-if TYPE_CHECKING:
-    from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.policy.schema import AnyRule
 
 _Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(min_length=1)]
+
+
+class Digested(Protocol):
+    """What a proof asks of a calibrator: the SHA-256 that tells it from every other one."""
+
+    @property
+    def digest(self) -> str: ...
 
 
 class Promise(Mapping):
@@ -149,64 +151,19 @@ def binomial_tail(errors: int, n: int, rate: float) -> float:
     )
 
 
-def rules_of(answered: float, shown: float | None = None) -> list[dict[str, Any]]:
-    """The rules under which exactly the answers that were counted are shown, as a policy file has them.
-
-    answered, shown: thresholds on p_correct; without the second nothing is hedged.
-    """
-    rules: list[dict[str, Any]] = [
-        {
-            "name": "unscored",
-            "when": {"unscored": True},
-            "then": "abstain",
-            "because": "how sure the model is could not be measured",
-        },
-        {"name": "proven", "when": {"confidence": {"at_least": answered}, "in_range": True}, "then": "answer"},
-    ]
-    if shown is not None:
-        rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, "in_range": True}, "then": "hedge"})
-    rules.append({"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"})
-    return rules
-
-
-def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
-    """The first rule that is not the one that the proof is about, by its index, and what should stand there; None: all are.
-
-    Names, reasons and wording are free. Even a stricter rule is refused: answering fewer may leave the wrong ones.
-    """
-    proven = rules_of(proof.answered.threshold, proof.shown.threshold if proof.shown else None)
-    for index, wanted in enumerate(proven):
-        when = When.model_validate(wanted.get("when", {}))
-        if index == len(rules) or (rules[index].for_, rules[index].when, rules[index].then) != (
-            "answer",
-            when,
-            wanted["then"],
-        ):
-            conditions = f"when: {_flow(wanted['when'])}, " if "when" in wanted else ""
-            return index, f"'{conditions}then: {wanted['then']}'"
-    return (len(proven), "no further rule") if len(rules) > len(proven) else None
-
-
-def check_proof(proof: Proof | None, policy: str, calibrator: IsotonicCalibrator | None, name: str | None) -> None:
+def check_proof(proof: Proof | None, policy: str, calibrator: Digested | None, name: str | None) -> None:
     """Raise `CalibratorMismatchError` when a policy has a proof and it is about another calibrator than the one in use.
 
     policy, name: the policy's and the calibrator's, for the message.
     """
     if proof is None:
         return
-    here = calibrator.digest if calibrator else None
-    if here != proof.calibrator_sha256:
-        used = f"{name} ({here[:12]}…) is" if here else "none is"
+    digest = calibrator.digest if calibrator else None
+    if digest != proof.calibrator_sha256:
+        used = f"{name} ({digest[:12]}…) is" if digest else "none is"
         raise CalibratorMismatchError(
             f"policy {policy!r} was tuned with the calibrator {proof.calibrator} ({proof.calibrator_sha256[:12]}…), and {used} "
             "in use: its threshold means nothing for another one. Give that calibrator, or make the policy again: "
             "guardrail tune DATA.jsonl --calibrator FILE --max-error "
             f"{proof.answered.max_error:g} -o policy.yaml"
         )
-
-
-def _flow(value: Any) -> str:
-    """A condition as YAML has it on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(part)}" for key, part in value.items()) + "}"
-    return "true" if value is True else f"{value}"

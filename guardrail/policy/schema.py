@@ -16,11 +16,11 @@ from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, Action, ClaimAction, Label
+from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
 NO_RULE = "no rule matched"
 NO_CLAIM_RULES = "no claim rules"
-MAX_PASSAGES = 20
 MAX_PASSES = 5
 MAX_CLAIMS = 100
 

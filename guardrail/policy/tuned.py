@@ -1,4 +1,4 @@
-"""A proof -> the policy file that carries it. Knows nothing about how the proof was found."""
+"""A proof -> the rules it is about, and the policy file that carries both. Knows nothing about how the proof was found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
-from guardrail.policy.proof import Proof, rules_of
+from guardrail.policy.conditions import When
+from guardrail.policy.proof import Proof
+from guardrail.policy.schema import AnyRule
 
 _HEAD = """\
 # Written by guardrail tune. The rules show exactly the answers that the proof below has counted. Wording is yours (`because`,
@@ -31,5 +33,50 @@ def policy_text(proof: Proof, name: str = "tuned") -> str:
     return _HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
 
 
+def rules_of(answered: float, shown: float | None = None) -> list[dict[str, Any]]:
+    """The rules under which exactly the answers that were counted are shown, as a policy file has them.
+
+    answered, shown: thresholds on p_correct; without the second nothing is hedged.
+    """
+    rules: list[dict[str, Any]] = [
+        {
+            "name": "unscored",
+            "when": {"unscored": True},
+            "then": "abstain",
+            "because": "how sure the model is could not be measured",
+        },
+        {"name": "proven", "when": {"confidence": {"at_least": answered}, "in_range": True}, "then": "answer"},
+    ]
+    if shown is not None:
+        rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, "in_range": True}, "then": "hedge"})
+    rules.append({"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"})
+    return rules
+
+
+def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
+    """The first rule that is not the one that the proof is about, by its index, and what should stand there; None: all are.
+
+    Names, reasons and wording are free. Even a stricter rule is refused: answering fewer may leave the wrong ones.
+    """
+    proven = rules_of(proof.answered.threshold, proof.shown.threshold if proof.shown else None)
+    for index, wanted in enumerate(proven):
+        when = When.model_validate(wanted.get("when", {}))
+        if index == len(rules) or (rules[index].for_, rules[index].when, rules[index].then) != (
+            "answer",
+            when,
+            wanted["then"],
+        ):
+            conditions = f"when: {_flow(wanted['when'])}, " if "when" in wanted else ""
+            return index, f"'{conditions}then: {wanted['then']}'"
+    return (len(proven), "no further rule") if len(rules) > len(proven) else None
+
+
 def _percent(share: float) -> str:
     return f"{share * 100:.4g} %"
+
+
+def _flow(value: Any) -> str:
+    """A condition as YAML has it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(part)}" for key, part in value.items()) + "}"
+    return "true" if value is True else f"{value}"

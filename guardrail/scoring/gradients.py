@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from guardrail.errors import UnsupportedModelError
+from guardrail.kernels.frozen import untouched
+from guardrail.kernels.live_rows import Live
+from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.anatomy import Anatomy
-from guardrail.model.live import Live
-from guardrail.model.memory import is_out_of_memory
-from guardrail.model.untouched import untouched
 from guardrail.scoring.head import HeadReadout, read_heads
 from guardrail.scoring.suffix import Row, Suffix, resumes, run_suffix
 

@@ -14,12 +14,13 @@ from typing import Any
 from torch import nn
 
 from guardrail.errors import ScoringError
+from guardrail.kernels.frozen import lock_of, weights_version
+from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
-from guardrail.model.local import LocalModel, end_ids
-from guardrail.model.memory import halve_on_out_of_memory
+from guardrail.model.loaded import end_ids
+from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.model.untouched import lock_of, weights_version
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start

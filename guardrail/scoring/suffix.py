@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from guardrail.kernels.frozen import on_input, pass_through
+from guardrail.kernels.gated_mlp import fuse_gated_mlps
+from guardrail.kernels.live_rows import Live
+from guardrail.kernels.prefix import attend_in_place, cache_of
+from guardrail.kernels.replay import only_live_gradients, replay
 from guardrail.model.anatomy import Anatomy
-from guardrail.model.gated_mlp import fuse_gated_mlps
-from guardrail.model.live import Live
-from guardrail.model.prefix import attend_in_place, cache_of
-from guardrail.model.replay import only_live_gradients, replay
-from guardrail.model.untouched import on_input, pass_through
 from guardrail.types import GenerationState
 
 

@@ -70,3 +70,6 @@ Message = Mapping[str, Any]
 
 Tool = Mapping[str, Any]
 """`{"type": "function", "function": {"name": ..., "description": ..., "parameters": JSON schema}}`, as templates take it."""
+
+MAX_PASSAGES = 20
+"""The most passages that one search for evidence hands on."""

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guardrail.actions import with_evidence
 from guardrail.errors import ModelError
 from guardrail.model.likelihood import log_likelihoods
+from guardrail.retrieval import with_evidence
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Evidence
 from guardrail.verification.details import backed, denies, missing, rivals

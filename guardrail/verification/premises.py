@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sentencex import segment
 
-from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
-from guardrail.actions.passages import split
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
+from guardrail.retrieval.passages import split
 from guardrail.verification.search import query_for
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class PremiseFinder:
 
     def _embed(self, texts: Sequence[str]) -> dict[str, list[float]]:
         if isinstance(self._embeddings, str):
-            from guardrail.actions.embedding import SentenceEmbeddings
+            from guardrail.retrieval.embedding import SentenceEmbeddings
 
             self._embeddings = SentenceEmbeddings(self._embeddings)
         different = list(dict.fromkeys(texts))

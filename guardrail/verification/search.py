@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from guardrail.actions import Retriever, find_evidence
+from guardrail.retrieval import Retriever, find_evidence
 
 if TYPE_CHECKING:
     from guardrail.types import Claim, Evidence

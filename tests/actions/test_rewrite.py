@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from marked import judged, marked
 
 from guardrail.actions import rewrite
 from guardrail.types import Confidence
+from tests.helpers.marked_claims import judged, marked
 
 MEDIUM = "(unsure, 41% chance of being right)"
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marked import judged
 
 from guardrail.actions import rewrite
 from guardrail.actions.blocks import parse
 from guardrail.types import ClaimDecision, JudgedClaim
+from tests.helpers.marked_claims import judged
 
 _CLAIM = re.compile(r"[A-Z]\w* fact \d+[^\n|.]*\.?")
 _actions = st.sampled_from(["keep", "drop", "keep", "drop", "hedge"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 
-from guardrail.actions.embedding import SentenceEmbeddings
-from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
+from guardrail.retrieval.embedding import SentenceEmbeddings
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from tests.benchmarks.bars import ADDED, AGREEMENT, FASTER, Bar
 from tests.benchmarks.baselines import SAMPLES
 from tests.benchmarks.cell import Cell

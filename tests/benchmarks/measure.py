@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from guardrail.evaluation.cost import peak_extra, seconds, status
-from guardrail.model.memory import is_out_of_memory
+from guardrail.kernels.memory import is_out_of_memory
+from guardrail.runs.cost import peak_extra, seconds, status
 
 __all__ = ["Budget", "Column", "bounded_memory", "megabytes", "milliseconds", "number", "peak_extra", "room", "spread"]
 

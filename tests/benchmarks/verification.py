@@ -16,7 +16,7 @@ import torch
 from guardrail import load_model
 from guardrail.calibration.metrics import wilson_interval
 from guardrail.calibration.shipped import shipped_calibrator
-from guardrail.data.choices import stable_hash
+from guardrail.data.build.choices import stable_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.types import Claim, Evidence

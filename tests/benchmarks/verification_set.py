@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from guardrail.actions.passages import Passage, read_passages
 from guardrail.data import passages_path
-from guardrail.data.choices import stable_hash
-from guardrail.data.tables import first, forms, in_text, river, table
-from guardrail.data.wording import ordinal, reveals, sentence
+from guardrail.data.build.choices import stable_hash
+from guardrail.data.build.tables import first, forms, in_text, river, table
+from guardrail.data.build.wording import ordinal, reveals, sentence
+from guardrail.retrieval.passages import Passage, read_passages
 from guardrail.types import Support
 
 Sort = Literal["stated", "negated", "changed", "swapped", "foreign", "borrowed", "silent"]

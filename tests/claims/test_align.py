@@ -10,7 +10,6 @@ from functools import cache
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from kinds_of_tokenizer import KINDS, byte_fallback, byte_level, crossing, word_piece
 
 from guardrail.claims import SentenceClaims
 from guardrail.claims.align import token_spans, with_tokens
@@ -18,6 +17,7 @@ from guardrail.errors import ScoringError
 from guardrail.model.stopping import cut
 from guardrail.testing import tiny_local_model
 from guardrail.types import Aside, Claim, Claims
+from tests.helpers.tokenizer_kinds import KINDS, byte_fallback, byte_level, crossing, word_piece
 
 TEXTS = [
     "Tokyo is the capital of Japan. It isn't small. 14 million people live there!",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import sample_verdicts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from guardrail.claims.segments import segments
 from guardrail.claims.shown import least_certain, probability, remarks, shown_label
 from guardrail.errors import DataError
 from guardrail.types import Aside, Claim, ClaimDecision, Confidence, JudgedClaim
+from tests.helpers import sample_verdicts
 
 
 def at(start, end, p=0.5):

@@ -11,14 +11,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from guardrail.cli import runtime
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
 from guardrail import Guard, load_model
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.cli import runtime
+from guardrail.cli.main import app
+from guardrail.datasets.questions import data_hash, load_question_rows
 from guardrail.errors import CalibratorMismatchError
-from guardrail.evaluation.datasets import data_hash, load_question_rows
 
 pytestmark = pytest.mark.xdist_group("bench")
 QUICK = ("--max-new-tokens", 6, "--grader", "exact")

@@ -7,11 +7,11 @@ import os
 import time
 
 import pytest
-import sample_verdicts
-from guardrail.cli import claims
 from rich.console import Console
 
+from guardrail.cli import claims
 from guardrail.errors import DataError
+from tests.helpers import sample_verdicts
 
 
 def shown(verdict, width=100, **options):

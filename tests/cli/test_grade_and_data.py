@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from guardrail.cli import runtime
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
 from guardrail import load_model
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.evaluation.datasets import question_digest
-from guardrail.evaluation.graders.protocol import says_something
+from guardrail.cli import runtime
+from guardrail.cli.main import app
+from guardrail.datasets.questions import question_digest
+from guardrail.grading.protocol import says_something
 
 ANSWERS = ["Paris", "It is Paris.", "Paris or Lyon", "Lyon", "the city of Paris, France", ""]
 

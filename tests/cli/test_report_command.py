@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "html"))
-import sample_runs as s
-
+from guardrail.cli.main import app
 from guardrail.errors import CalibratorMismatchError, DataError, PolicyError
+from tests.helpers import sample_runs as s
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import re
 import sys
 
 import pytest
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
 from guardrail.calibration.sps_profile import SpsProfile
+from guardrail.cli.main import app
 from guardrail.errors import GuardrailError
 
 
@@ -130,8 +130,9 @@ def test_a_calibration_refuses_what_is_no_profile(here, rows):
 def test_the_map_in_colour_and_without(monkeypatch):
     from io import StringIO
 
-    from guardrail.cli.heat_map import heat_map
     from rich.console import Console
+
+    from guardrail.cli.heat_map import heat_map
 
     def drawn(**options):
         console = Console(file=StringIO(), width=60, legacy_windows=False, **options)

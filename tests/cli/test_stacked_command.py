@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from guardrail.cli.calibrate import DIRECT
 
 from guardrail import Guard, IsotonicCalibrator, load_model
 from guardrail.calibration.provenance import Provenance
+from guardrail.cli.calibrate import DIRECT
 from guardrail.errors import CalibrationError
 from guardrail.scoring.stacked.model import StackedFeature, StackedModel
 from guardrail.scoring.stacked.scorer import StackedScorer
@@ -68,9 +68,9 @@ def test_the_guard_makes_the_scorer_again_and_evaluate_gives_its_scores(cli, tin
     out = cli("evaluate", tiny_heldout, "-c", path, "-m", tiny_folder, "--json", "--run", "e.run")
     assert out.returncode == 0, out.stderr
 
-    from guardrail.evaluation.graders import get_grader
-    from guardrail.evaluation.run_answers import load_run
-    from guardrail.evaluation.scores import scores_of
+    from guardrail.grading import get_grader
+    from guardrail.runs.run_answers import load_run
+    from guardrail.runs.scores import scores_of
 
     answers = load_run(tmp_path / "e.run", get_grader("exact")).answers
     found = scores_of(guard.calibrator, answers)

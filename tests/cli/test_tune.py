@@ -7,15 +7,15 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from guardrail.cli import runtime
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
 from guardrail import Guard, load_model
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.risk import plan_from, upper_bound
+from guardrail.cli import runtime
+from guardrail.cli.main import app
+from guardrail.datasets.questions import data_hash, load_question_rows
 from guardrail.errors import CalibratorMismatchError
-from guardrail.evaluation.datasets import data_hash, load_question_rows
 from guardrail.policy import Policy
 from guardrail.types import Score
 
@@ -144,7 +144,7 @@ def test_mistakes_are_found_before_a_model_is_loaded(tmp_path, monkeypatch, argu
 
 def test_a_policy_abstains_on_nothing_known():
     """A guard's abstention does not hang on the proof: an answer without a score is withheld first."""
-    from guardrail.policy.proof import rules_of
+    from guardrail.policy.tuned import rules_of
     from guardrail.types import Confidence
 
     assert rules_of(0.5)[0]["when"] == {"unscored": True}

@@ -8,9 +8,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from guardrail.data import build, load_questions, passages_path, questions_path
-from guardrail.data.tables import table
-from guardrail.data.wording import number_words, roman_numeral, slug
+from guardrail.data import load_questions, passages_path, questions_path
+from guardrail.data.build import bundled
+from guardrail.data.build.tables import table
+from guardrail.data.build.wording import number_words, roman_numeral, slug
 
 QUESTIONS = load_questions()
 BY_ID = {question.id: question for question in QUESTIONS}
@@ -86,8 +87,8 @@ def test_inverse_questions_share_a_group() -> None:
 
 
 def test_files_are_what_the_builder_makes() -> None:
-    assert questions_path().read_text(encoding="utf-8") == build.to_jsonl(build.question_rows())
-    assert passages_path().read_text(encoding="utf-8") == build.to_jsonl(build.passage_rows())
+    assert questions_path().read_text(encoding="utf-8") == bundled.to_jsonl(bundled.question_rows())
+    assert passages_path().read_text(encoding="utf-8") == bundled.to_jsonl(bundled.passage_rows())
 
 
 def test_passages_are_sound() -> None:

@@ -12,12 +12,12 @@ import torch
 from guardrail.calibration.metrics import aurc, auroc, prr
 from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.asking import Asking
 from guardrail.evaluation.bench import bench, contenders, verdict
-from guardrail.evaluation.collect import Answers
-from guardrail.evaluation.cost import peak_extra
-from guardrail.evaluation.scorer_pass import GENERATION, ScorerPass, spread_out
 from guardrail.model.recording import Keep
+from guardrail.runs.answers import Answers
+from guardrail.runs.asking import Asking
+from guardrail.runs.cost import peak_extra
+from guardrail.runs.scorer_pass import GENERATION, ScorerPass, spread_out
 from guardrail.scoring.baselines.equivalence import TokenF1
 from guardrail.scoring.baselines.registry import scorer
 from guardrail.scoring.baselines.samples import SampleSource

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from guardrail.calibration.sps_profile import SpsProfile
+from guardrail.datasets.paraphrases import ParaphraseRow
 from guardrail.errors import CalibratorMismatchError, DataError, ModelError, ScoringError
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.paraphrases import ParaphraseRow
 from guardrail.evaluation.sps import measure_sps
+from guardrail.runs.asking import Asking
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,21 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "html"))
-import sample_runs as s
-
 from guardrail.calibration.metrics import aurc, wilson_interval
 from guardrail.calibration.risk import exact_interval
 from guardrail.errors import CalibrationError, CalibratorMismatchError, DataError
 from guardrail.evaluation.assess import assess
 from guardrail.evaluation.bench_file import load_bench
-from guardrail.evaluation.graders import get_grader
 from guardrail.evaluation.report import check_promise, risk_curve
 from guardrail.evaluation.report_examples import examples_by_label
-from guardrail.evaluation.run_answers import check_fits, check_same_model, load_run
+from guardrail.grading import get_grader
 from guardrail.policy import Policy
 from guardrail.policy.proof import Promise
+from guardrail.runs.run_answers import check_fits, check_same_model, load_run
 from guardrail.types import Confidence
+from tests.helpers import sample_runs as s
 
 
 @pytest.fixture
@@ -221,7 +218,7 @@ def test_a_finished_run_is_read_without_torch():
     import subprocess
 
     code = (
-        "import sys, guardrail.cli.report, guardrail.evaluation.report, guardrail.evaluation.run_answers, "
+        "import sys, guardrail.cli.report, guardrail.evaluation.report, guardrail.runs.run_answers, "
         "guardrail.html.report; "
         "print('torch' in sys.modules)"
     )

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-import sample_verdicts
 
 from guardrail.errors import DataError
 from guardrail.html import claims_page
 from guardrail.html.page import visible
 from guardrail.types import Evidence
+from tests.helpers import sample_verdicts
 
 MADE = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -9,9 +9,9 @@ import os
 import shutil
 
 import pytest
-import sample_verdicts
 
 from guardrail.html import claims_page
+from tests.helpers import sample_verdicts
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")

@@ -9,19 +9,19 @@ import sys
 
 import numpy as np
 import pytest
-import sample_runs
 from test_claims_page import MADE, Tree
 from test_palette import contrast, lab, linear
 
+from guardrail.datasets.paraphrases import ParaphraseRow
 from guardrail.errors import DataError, MissingExtraError
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.paraphrases import ParaphraseRow
 from guardrail.evaluation.sps import measure_sps
 from guardrail.html import sps_page
 from guardrail.html.heat_map import heat_map, short, step
 from guardrail.html.palette import BELOW_ZERO, HEAT_STEPS, INK, PAGE, heat
 from guardrail.html.sps import sps_map
+from guardrail.runs.asking import Asking
 from guardrail.testing import tiny_local_model
+from tests.helpers import sample_runs
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
 BROWSER = os.environ.get("CHROME_BIN") or next(filter(None, map(shutil.which, NAMES)), None)

@@ -6,9 +6,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from guardrail.cli import claims as terminal
 from rich.color import Color
 
+from guardrail.cli import claims as terminal
 from guardrail.html.palette import INK, LINK, LOOKS, MUTED, PAGE, PANEL
 from guardrail.types import LABELS
 

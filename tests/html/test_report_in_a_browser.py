@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 
 import pytest
-import sample_runs as s
 from test_claims_page_in_a_browser import BROWSER, chromium, playwright  # noqa: F401
 
 from guardrail.evaluation.bench_file import load_bench
 from guardrail.html.palette import FIRST
 from guardrail.policy import Policy
+from tests.helpers import sample_runs as s
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: set CHROME_BIN")
 

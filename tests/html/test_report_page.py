@@ -7,7 +7,6 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import sample_runs as s
 import test_claims_page
 from test_palette import VISION, contrast, lab, linear
 
@@ -17,6 +16,7 @@ from guardrail.html.palette import FIRST, PAGE, SECOND
 from guardrail.html.report_figures import bench_figure, risk_figure
 from guardrail.html.report_words import cautions, percent, percent_estimate, promise, ranking
 from guardrail.policy import Policy
+from tests.helpers import sample_runs as s
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import asyncio
 import warnings
 
 import pytest
-from doubles import UNSURE, Foreign, judging
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
@@ -18,6 +17,7 @@ from langchain_core.tools import tool
 from guardrail import Policy
 from guardrail.langchain import ChatGuarded, GuardrailMiddleware
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import UNSURE, Foreign, judging
 
 SECRET = "Atlantis"
 ANSWER = f"It lies beside {SECRET} , they say"

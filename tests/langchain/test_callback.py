@@ -6,7 +6,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, judging, let_through
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListLLM
@@ -18,6 +17,7 @@ from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
 from guardrail import DataError, LowConfidenceError, ModelError
 from guardrail.langchain import GuardrailCallbackHandler, GuardRunnable, read_metadata
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import SURE, UNSURE, Foreign, judging, let_through
 
 ABSTAINED = "I do not know this well enough"
 PROMPT = ChatPromptTemplate.from_messages([("system", "Be short."), ("human", "{question}")])

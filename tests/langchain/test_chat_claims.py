@@ -8,13 +8,13 @@ import json
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
-from scripted_claims import ANSWER, QUESTION, france, guarded, half_sure, ruled
 
 from guardrail.errors import ModelError
 from guardrail.langchain import ChatGuarded
 from guardrail.langchain.metadata import is_judged, read_metadata
 from guardrail.langchain.reply import reply_to
 from guardrail.langchain.tool_calls import parse_tool_calls
+from tests.helpers.scripted_claims import ANSWER, QUESTION, france, guarded, half_sure, ruled
 
 
 def chat(stream_policy="claim", guard=None, **options):

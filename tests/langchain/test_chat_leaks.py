@@ -7,7 +7,6 @@ import json
 import warnings
 
 import pytest
-from calling_model import BESIDE, CALLS, calling_model, said
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -15,6 +14,7 @@ from langchain_core.output_parsers import StrOutputParser
 from guardrail import Policy
 from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.testing import tiny_local_model
+from tests.helpers.calling_model import BESIDE, CALLS, calling_model, said
 
 calls_tools = pytest.mark.xdist_group("calling_model")
 LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=1024)

@@ -7,7 +7,6 @@ import copy
 
 import numpy as np
 import pytest
-from doubles import UNSURE, Fixed, Passages, judging
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import HumanMessage
@@ -23,6 +22,7 @@ from guardrail.langchain import (
     read_metadata,
 )
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import UNSURE, Fixed, Passages, judging
 
 LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=1024)
 NEVER = Policy.from_text(

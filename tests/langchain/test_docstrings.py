@@ -9,7 +9,6 @@ import re
 from importlib import import_module
 
 import pytest
-from doubles import Passages
 from langchain.agents import create_agent
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -19,9 +18,10 @@ from langchain_core.runnables import RunnablePassthrough
 import guardrail.langchain
 from guardrail import Guard
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import Passages
 
 MODULES = [
-    *("langchain.callback", "langchain.gate", "langchain.middleware", "langchain.runnable", "telemetry"),
+    *("langchain.callback", "langchain.gate", "langchain.middleware", "langchain.runnable", "observers.telemetry"),
     *("langchain.chat", "langchain.convert", "langchain.metadata", "langchain.tool_calls", "langchain.turns"),
 ]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from calling_model import BESIDE, CALLS, calling_model, said
-from doubles import SURE, UNSURE, Foreign, judging, let_through
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
@@ -19,6 +17,8 @@ from guardrail.langchain import ChatGuarded, GuardrailMiddleware, GuardRunnable,
 from guardrail.langchain.reply import reply_to
 from guardrail.langchain.tool_calls import parse_tool_calls
 from guardrail.testing import tiny_local_model
+from tests.helpers.calling_model import BESIDE, CALLS, calling_model, said
+from tests.helpers.langchain_doubles import SURE, UNSURE, Foreign, judging, let_through
 
 calls_tools = pytest.mark.xdist_group("calling_model")
 NEVER, HEDGE = (

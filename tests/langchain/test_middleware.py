@@ -7,7 +7,6 @@ import json
 import sys
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
@@ -22,6 +21,7 @@ from guardrail import DataError, MissingExtraError, Policy
 from guardrail.langchain import read_metadata
 from guardrail.langchain.middleware import GuardrailMiddleware
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 
 ABSTAINED = "I do not know this well enough"
 HEDGE = Policy.from_text(

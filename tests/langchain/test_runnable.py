@@ -7,7 +7,6 @@ import operator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -19,6 +18,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from guardrail import DataError, PolicyError
 from guardrail.langchain import GuardRunnable, as_retriever_gate, read_metadata
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import SURE, UNSURE, Foreign, Passages, judging, let_through
 
 ABSTAINED = "I do not know this well enough"
 PROMPT = ChatPromptTemplate.from_messages([("system", "Be short."), ("human", "{question}")])

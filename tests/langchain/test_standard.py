@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
-from calling_model import calling_model
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from guardrail import Policy
 from guardrail.langchain import ChatGuarded
+from tests.helpers.calling_model import calling_model
 
 pytestmark = pytest.mark.xdist_group("calling_model")
 ABSTAIN = Policy.from_text(

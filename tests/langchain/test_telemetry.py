@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-from doubles import UNSURE, Foreign, judging
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,10 +19,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from guardrail import Guard, MissingExtraError, Policy
 from guardrail.langchain import ChatGuarded, GuardRunnable
-from guardrail.observation import Observation, Stage
-from guardrail.telemetry import CONTENT_VARIABLE, Telemetry, with_telemetry
+from guardrail.observers.protocol import Observation, Stage
+from guardrail.observers.telemetry import CONTENT_VARIABLE, Telemetry, with_telemetry
 from guardrail.testing import tiny_local_model
 from guardrail.types import Attempt, Confidence, Decision, Score, Verdict
+from tests.helpers.langchain_doubles import UNSURE, Foreign, judging
 
 LOOK_UP_THEN_ABSTAIN = Policy.from_text(
     "version: 1\nname: look up\nretrieval: {max_passes: 1}\nrules:\n"
@@ -188,8 +188,8 @@ def test_without_the_package_a_guard_answers_and_the_error_names_the_extra(monke
 
 def test_an_sdk_that_is_set_up_later_is_found():
     code = """
-from guardrail.observation import Observation, Stage
-from guardrail.telemetry import Telemetry
+from guardrail.observers.protocol import Observation, Stage
+from guardrail.observers.telemetry import Telemetry
 from guardrail.types import Attempt, Confidence, Decision, Score, Verdict
 telemetry = Telemetry()
 from opentelemetry import trace

@@ -6,7 +6,6 @@ import asyncio
 import threading
 
 import pytest
-from doubles import UNSURE, Fixed, Passages, calibrator, judging
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
@@ -14,6 +13,7 @@ from langchain_core.retrievers import BaseRetriever
 from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.langchain.turns import Turns
 from guardrail.testing import tiny_local_model
+from tests.helpers.langchain_doubles import UNSURE, Fixed, Passages, calibrator, judging
 
 LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=2048)
 

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
 from guardrail import Attempt, Claim, Confidence, Decision, Evidence, JudgedClaim, Score, Verdict, VerdictLog
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.risk import upper_bound
+from guardrail.cli.main import app
 from guardrail.errors import CalibratorMismatchError, DataError
 from guardrail.langchain.metadata import verdict_metadata
 from guardrail.monitoring import monitor
-from guardrail.observation import Observation
+from guardrail.observers.protocol import Observation
 from guardrail.policy import Policy
 from guardrail.policy.proof import Proof
 from guardrail.policy.tuned import policy_text
@@ -95,7 +95,7 @@ def test_a_line_holds_numbers_and_names_unless_texts_are_asked_for(calibrator, t
 
 
 def test_a_key_that_is_new_in_a_verdict_is_left_out_of_a_bare_line(calibrator):
-    from guardrail.verdict_log import without_text
+    from guardrail.observers.verdict_log import without_text
 
     record = verdict(calibrator, attempt(calibrator, 0.1)).to_dict()
     bare = without_text(record | {"new": SECRET})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from answers import SCORED, UNKNOWN, UNSCORED, confidences, policy, probabilities, scores, shipped, sure, unscored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,18 @@ from guardrail.policy.conditions import ClaimWhen
 from guardrail.policy.facts import ClaimFacts
 from guardrail.policy.matching import judge
 from guardrail.types import CLAIM_ACTIONS, LABELS, SUPPORTS, Confidence, Score, Verification
+from tests.helpers.policy_answers import (
+    SCORED,
+    UNKNOWN,
+    UNSCORED,
+    confidences,
+    policy,
+    probabilities,
+    scores,
+    shipped,
+    sure,
+    unscored,
+)
 
 HALF = sure(0.5)
 HEAD = "version: 1\nname: p\nrules:\n"

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from answers import (  # fmt: skip
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail.policy.checks import covers
+from guardrail.policy.conditions import When
+from guardrail.policy.facts import AnswerFacts
+from guardrail.policy.matching import judge, number
+from guardrail.types import FINISH_REASONS, LABELS, UNSCORED_REASONS, Confidence, Score
+from tests.helpers.policy_answers import (  # fmt: skip
     PASSAGE,
     SCORED,
     UNKNOWN,
@@ -18,14 +26,6 @@ from answers import (  # fmt: skip
     situations,
     sure,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from guardrail.policy.checks import covers
-from guardrail.policy.conditions import When
-from guardrail.policy.facts import AnswerFacts
-from guardrail.policy.matching import judge, number
-from guardrail.types import FINISH_REASONS, LABELS, UNSCORED_REASONS, Confidence, Score
 
 
 @pytest.mark.parametrize(

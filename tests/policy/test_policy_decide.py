@@ -5,12 +5,22 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from answers import PASSAGE, SCORED, UNKNOWN, UNSCORED, confidences, policy, scores, situations, sure
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.policy import Policy
 from guardrail.types import ACTIONS, Confidence, Score
+from tests.helpers.policy_answers import (
+    PASSAGE,
+    SCORED,
+    UNKNOWN,
+    UNSCORED,
+    confidences,
+    policy,
+    scores,
+    situations,
+    sure,
+)
 
 SURE = "{name: sure, when: {confidence: {at_least: 0.8}}, then: answer}"
 LOOK = "{name: look, when: {evidence: absent}, then: retrieve}"

@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from answers import SCORED, sure
-from guardrail.cli.main import app
 from typer.testing import CliRunner
 
+from guardrail.cli.main import app
 from guardrail.policy import Policy
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
+from tests.helpers.policy_answers import SCORED, sure
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 FILES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

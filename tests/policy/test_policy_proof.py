@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
-from answers import SCORED, UNKNOWN, UNSCORED, sure
-from guardrail.cli.main import app
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -14,10 +12,12 @@ from typer.testing import CliRunner
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.risk import upper_bound
+from guardrail.cli.main import app
 from guardrail.errors import CalibratorMismatchError, PolicyError
 from guardrail.policy import Policy, check_proof
 from guardrail.policy.proof import Proof, binomial_tail
 from guardrail.policy.tuned import policy_text
+from tests.helpers.policy_answers import SCORED, UNKNOWN, UNSCORED, sure
 
 HASH = "0123456789abcdef" * 4
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from answers import (
+from hypothesis import given
+
+from guardrail.policy import NO_RULE, Policy
+from guardrail.types import ACTIONS, Confidence, Score
+from tests.helpers.policy_answers import (
     GUARDED,
     PASSAGE,
     SCORED,
@@ -16,10 +20,6 @@ from answers import (
     sure,
     unscored,
 )
-from hypothesis import given
-
-from guardrail.policy import NO_RULE, Policy
-from guardrail.types import ACTIONS, Confidence, Score
 
 CAUTION = {"answer": 0, "hedge": 1, "retrieve": 2, "abstain": 3}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from guardrail.cli.calibrate import IN_SENTENCES
 
 from guardrail.claims.sentences import SentenceClaims
-from guardrail.evaluation.asking import Asking
-from guardrail.evaluation.claim_rows import ClaimRow, load_claim_rows_from
-from guardrail.evaluation.collect_claims import collect_claims
+from guardrail.cli.calibrate import IN_SENTENCES
+from guardrail.datasets.claims import ClaimRow, load_claim_rows_from
+from guardrail.runs.asking import Asking
+from guardrail.runs.collect_claims import collect_claims
 from guardrail.scoring.hybridgrad import HybridGradScorer
 
 pytestmark = pytest.mark.real_model

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from guardrail.cli.calibrate import DIRECT
-from slow_reference import slow_hybridgrad
 
+from guardrail.cli.calibrate import DIRECT
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
+from tests.helpers.slow_reference import slow_hybridgrad
 
 pytestmark = pytest.mark.real_model
 QUESTION = DIRECT.replace("{question}", "What is the capital of Burkina Faso?")

@@ -13,7 +13,7 @@ from langchain_core.retrievers import BaseRetriever
 from guardrail import CalibrationError, Guard, HybridGradScorer, IsotonicCalibrator
 from guardrail.calibration.shipped import load_calibrator, named_calibrator, shipped_calibrator
 from guardrail.data import load_claim_questions, load_questions
-from guardrail.evaluation.datasets import question_digest
+from guardrail.datasets.questions import question_digest
 from guardrail.scoring.profile import Profile
 
 SHIPPED = Path(__file__).parents[2] / "guardrail" / "data" / "calibrators" / "smollm2-135m.json"

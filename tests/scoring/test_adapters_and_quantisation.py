@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from slow_reference import slow_hybridgrad
 from test_against_reference import PROMPT, RESPONSE, agree
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_model
+from tests.helpers.slow_reference import slow_hybridgrad
 
 
 def lora(**options):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from slow_reference import slow_hybridgrad
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
+from tests.helpers.slow_reference import slow_hybridgrad
 
 PARTS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
 PROMPT = [1, 7, 30, 41, 5, 99, 200, 17, 64, 33, 8, 150, 42, 6, 77, 21, 12, 90, 55, 301]  # longer than the windows of 8

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from guardrail.model import attention
+from guardrail.kernels import attention
 from guardrail.model.local import LocalModel
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_model, tiny_tokenizer

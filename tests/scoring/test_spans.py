@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_reference import slow_hybridgrad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guardrail.errors import ScoringError
-from guardrail.model import attention, gated_mlp, prefix, replay
+from guardrail.kernels import attention, gated_mlp, prefix, replay
 from guardrail.model.local import LocalModel
 from guardrail.scoring import gradients
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
 from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_model, tiny_tokenizer
 from guardrail.types import Trace
+from tests.helpers.slow_reference import slow_hybridgrad
 
 PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.mm.out, torch.ops.aten.addmm_.default)
 PARTS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from worded import claim, finder, passage
 
 from guardrail.errors import ModelError
 from guardrail.model.likelihood import log_likelihoods
@@ -15,6 +14,7 @@ from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 from guardrail.verification import Bounds, ModelVerifier, PremiseFinder
 from guardrail.verification.judge import Reading
+from tests.helpers.worded_verifications import claim, finder, passage
 
 ANY = Bounds(near=0, share=0, unsure=math.inf, near_otherwise=0, share_otherwise=-1)
 TEXT = "Lima is the capital."

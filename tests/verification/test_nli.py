@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-from worded import claim, finder, passage
 
 from guardrail.errors import ModelError
 from guardrail.verification import NliVerifier
+from tests.helpers.worded_verifications import claim, finder, passage
 
 NLI = {0: "CONTRADICTION", 1: "entailment", 2: "Neutral"}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from worded import WordEmbeddings, claim, finder, passage
 
 from guardrail.errors import RetrievalError
 from guardrail.verification import PremiseFinder, evidence_for
 from guardrail.verification.search import query_for
+from tests.helpers.worded_verifications import WordEmbeddings, claim, finder, passage
 
 TEXT = "Peru lies in South America. The capital of Peru is Lima. People pay with the sol."
 

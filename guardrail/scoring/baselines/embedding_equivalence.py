@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.errors import ScoringError
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.scoring.baselines.equivalence import Comparison
 
 _WORD = re.compile(r"\w+")
@@ -59,6 +59,6 @@ def without_question(question: str, left: str, right: str) -> tuple[str, str]:
 @lru_cache(maxsize=1)
 def default_equivalence() -> EmbeddingEquivalence:
     """all-MiniLM-L6-v2, loaded once a process. Raises `RetrievalError` where it cannot be loaded."""
-    from guardrail.actions.embedding import SentenceEmbeddings  # imports sentence-transformers
+    from guardrail.retrieval.embedding import SentenceEmbeddings  # imports sentence-transformers
 
     return EmbeddingEquivalence(SentenceEmbeddings(DEFAULT_EMBEDDING), name=DEFAULT_EMBEDDING)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from guardrail.kernels.frozen import weights_version
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.token_log_probs import token_log_probs
-from guardrail.model.untouched import weights_version
 from guardrail.scoring.baselines.base import Baseline
 from guardrail.types import Trace
 

@@ -87,8 +87,8 @@ def _made(name: str, options: dict[str, Any], model: LocalModel, takes: frozense
 
 
 def _embedding(options: Mapping[str, Any]) -> Equivalence:
-    from guardrail.actions.embedding import SentenceEmbeddings  # imports sentence-transformers
-    from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
+    from guardrail.retrieval.embedding import SentenceEmbeddings  # imports sentence-transformers
+    from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
     from guardrail.scoring.baselines.embedding_equivalence import (
         GIVEN,
         EmbeddingEquivalence,

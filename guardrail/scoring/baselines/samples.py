@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guardrail.errors import ScoringError
+from guardrail.kernels.frozen import on_input, untouched, weights_version
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.model.untouched import on_input, untouched, weights_version
 from guardrail.types import Trace
 
 Floats = NDArray[np.float64]

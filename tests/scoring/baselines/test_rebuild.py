@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from guardrail.actions.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.errors import ScoringError
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.scoring.baselines.equivalence import TokenF1
 from guardrail.scoring.baselines.rebuild import equivalence_from, scorer_from
 from guardrail.scoring.baselines.registry import SCORERS, scorer

@@ -1,0 +1,292 @@
+"""Files and data sets -> questions with accepted answers; hashes of them; which were seen before.
+
+Knows nothing about models or calibration. Every error about a row is a `DataError` that opens with `file:line:`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import JsonValue
+
+from guardrail.data import Split, load_questions
+from guardrail.datasets.hub import HUB_PREFIX, read_hub
+from guardrail.datasets.tables import TABLES, read_table
+from guardrail.errors import DataError
+from guardrail.plain_text import normalise, says_something
+
+_BOM = b"\xef\xbb\xbf"
+_SIGNS = re.compile(r"[^\w\s.,;:!?'\"()\[\]{}…–—‘’“”«»*`&%-]|(?<=\s)[-*](?=\s)|(?<=\d)[-*](?=\d)")
+_DIGEST = 16  # hex digits: 64 bits, no collision in any file that a person could grade
+_EXAMPLE = '{"question": "What is the capital of France?", "answers": ["Paris"]}'
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRow:
+    """A question and the answers that count as right.
+
+    extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes. Two of
+    them mean something: `paraphrases`, other wordings of the question, and `labels`, answers that a person judged.
+    """
+
+    question: str
+    answers: tuple[str, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+def numbered_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, str]]:
+    """Line number from 1, content and place (`file:line`) of every line that is not blank; `-` is standard input.
+
+    A byte-order mark is dropped. Raises `DataError` for a file that cannot be read.
+    """
+    name = os.fspath(path)
+    source = "<stdin>" if name == "-" else name
+    try:
+        # nullcontext: standard input is not ours to close
+        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                line = raw.removeprefix(_BOM) if number == 1 else raw
+                if line.strip():
+                    yield number, line, f"{source}:{number}"
+    except OSError as e:
+        raise DataError(f"{source}: cannot read it: {e.strerror}") from e
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file, one a line, with their line numbers from 1; `-` is standard input.
+
+    Blank lines, a byte-order mark and CRLF are accepted. Raises `DataError` for a file that cannot be read and, when
+    its line is reached, for what `parse_object` refuses.
+    """
+    for number, line, where in numbered_lines(path):
+        yield number, parse_object(line, where)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionData:
+    """Questions from one place. source: which place, as JSON, for whoever asks later. repeated: rows that were left out because
+    their question came before.
+    """
+
+    rows: tuple[QuestionRow, ...]
+    source: dict[str, JsonValue]
+    repeated: int = 0
+
+
+def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData:
+    """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
+    (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
+
+    A question that comes again (`question_digest`) is left out and counted; its labels stay. limit: stop after so many.
+
+    Raises `DataError` for a bad row, or when there is none.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"a limit must be at least 1, not {limit}")
+    if data == "bundled":
+        bundled = load_questions(split)
+        rows = tuple(
+            QuestionRow(q.question, q.answers, {"id": q.id, "kind": q.kind, "group": q.group}) for q in bundled[:limit]
+        )
+        return QuestionData(rows, {"kind": "bundled", "split": split})
+    if data.startswith(HUB_PREFIX):
+        found, source = read_hub(data)
+        return _distinct(found, source, data, limit)
+    if Path(data).suffix.lower() in TABLES:
+        return _distinct(read_table(data), {"kind": "file", "name": Path(data).name}, data, limit)
+    name = "<stdin>" if data == "-" else data
+    numbered = ((f"{name}:{number}", row) for number, row in read_jsonl(data))
+    return _distinct(numbered, {"kind": "file", "name": Path(name).name}, name, limit)
+
+
+def _distinct(
+    placed: Iterable[tuple[str, dict[str, Any]]], source: dict[str, JsonValue], name: str, limit: int | None
+) -> QuestionData:
+    rows: dict[str, QuestionRow] = {}
+    repeated = 0
+    for where, row in placed:
+        parsed = _question_row(row, where)
+        digest = question_digest(parsed.question)
+        before = rows.get(digest)
+        if before is None:
+            rows[digest] = parsed
+        else:
+            repeated += 1
+            if labels := [*before.extra.get("labels", ()), *parsed.extra.get("labels", ())]:
+                rows[digest] = replace(before, extra={**before.extra, "labels": labels})
+        if len(rows) == limit:
+            break
+    if not rows:
+        raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
+    return QuestionData(tuple(rows.values()), source, repeated)
+
+
+def load_questions_from(data: str, split: Split, limit: int | None = None) -> list[QuestionRow]:
+    """The rows of `load_data`."""
+    return list(load_data(data, split, limit).rows)
+
+
+def load_question_rows(path: str | os.PathLike[str], limit: int | None = None) -> list[QuestionRow]:
+    """The rows of `load_data` for a file."""
+    return load_questions_from(os.fspath(path), "calibration", limit)
+
+
+def question_digest(question: str) -> str:
+    """16 hex digits of SHA-256 that name a question; case, white space and end punctuation do not matter."""
+    plain = " ".join(unicodedata.normalize("NFKC", question).casefold().split()).rstrip(" ?!.")
+    return hashlib.sha256(plain.encode()).hexdigest()[:_DIGEST]
+
+
+def data_hash(rows: Iterable[QuestionRow]) -> str:
+    """SHA-256, hex, of questions and accepted answers; other keys and the order of rows and answers do not matter."""
+    lines = sorted(json.dumps([row.question, sorted(row.answers)]) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def texts_of(rows: Iterable[QuestionRow]) -> list[str]:
+    """Every wording of every question: itself and its `paraphrases`."""
+    return [text for row in rows for text in (row.question, *row.extra.get("paraphrases", ()))]
+
+
+def leak_digests(questions: Iterable[str]) -> tuple[str, ...]:
+    """What a calibrator keeps of its questions, so that `check_no_leak` knows them again: of each its `question_digest` and
+    that of its plain form, in which articles, accents, punctuation and number words do not matter either.
+    """
+    return tuple(dict.fromkeys(digest for question in questions for digest in _digests(question)))
+
+
+def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]) -> None:
+    """Raise `DataError` when a question, or one that differs from it in form alone, is one that a calibrator was fitted on.
+
+    calibration_digests: of `leak_digests`. questions: of `texts_of`, so that paraphrases are found too.
+    """
+    seen = frozenset(calibration_digests)
+    leaked = [question for question in questions if not seen.isdisjoint(_digests(question))]
+    if leaked:
+        raise DataError(
+            f"{len(leaked)} of these questions were used for calibration, the first is {leaked[0]!r}; "
+            "remove them, since an evaluation on fitted questions flatters"
+        )
+
+
+def near_digest(question: str) -> str:
+    """The digest of a question's plain form (`words.normalise`), with the signs that change what is asked ("7 + 2", "7 - 2"):
+    near-duplicates have the same.
+    """
+    signs = _SIGNS.findall(unicodedata.normalize("NFKC", question).replace("−", "-"))
+    return question_digest(" ".join([normalise(question), *signs]))
+
+
+def _digests(question: str) -> tuple[str, str]:
+    return question_digest(question), near_digest(question)
+
+
+def parse_object(line: bytes, where: str) -> dict[str, Any]:
+    """One line's JSON object; `where` opens every message.
+
+    Raises `DataError` for invalid UTF-8 or JSON, NaN, infinities, half a surrogate pair, and anything but an object.
+    """
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise DataError(f"{where}: not UTF-8 (byte {e.start + 1} of the line); save the file as UTF-8") from e
+    try:
+        row = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
+        if "\\ud" in text.lower():
+            json.dumps(
+                row, ensure_ascii=False
+            ).encode()  # half a surrogate pair has no UTF-8 form: fail here, not at output
+    except json.JSONDecodeError as e:
+        raise DataError(f"{where}: not JSON: {e.msg} at column {e.colno}; write one object a line") from e
+    except UnicodeEncodeError as e:
+        raise DataError(f"{where}: a \\ud... escape is half of a surrogate pair; write the character itself") from e
+    except (ValueError, RecursionError) as e:  # our own refusals, an integer of thousands of digits, or endless nesting
+        raise DataError(f"{where}: not JSON that can be used: {e}") from e
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a row must be an object in braces, not {kind_of(row)}")
+    return row
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number; write null or leave the key out")
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits} is too large")
+    return value
+
+
+def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
+    for key in ("question", "answers"):
+        if key not in row:
+            raise DataError(f"{where}: no `{key}`; a row looks like {_EXAMPLE}")
+    question, answers = checked_text(row["question"], "question", where), row["answers"]
+    if not isinstance(answers, list):
+        raise DataError(f'{where}: `answers` must be a list of strings, such as ["Paris"], not {kind_of(answers)}')
+    if not answers:
+        raise DataError(f"{where}: `answers` is empty; list at least one accepted answer, or remove the row")
+    for answer in answers:
+        if not isinstance(answer, str):
+            raise DataError(f"{where}: `answers` holds {kind_of(answer)}; put it in quotes")
+        if not any(c.isalnum() for c in answer):
+            raise DataError(f"{where}: the accepted answer {answer!r} has no letter or digit, so nothing can match it")
+    for paraphrase in _list(row, "paraphrases", "strings", where):
+        checked_text(paraphrase, "paraphrases", where)
+    for label in _list(row, "labels", "labelled answers", where):
+        if not isinstance(label, dict) or label.keys() != {"answer", "correct"}:
+            raise DataError(f'{where}: a label in `labels` looks like {{"answer": "It is Paris.", "correct": true}}')
+        checked_label(label["answer"], label["correct"], where)
+    extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
+    return QuestionRow(question, tuple(answers), extra)
+
+
+def _list(row: Mapping[str, Any], key: str, of: str, where: str) -> list[Any]:
+    value = row.get(key, [])
+    if not isinstance(value, list):
+        raise DataError(f"{where}: `{key}` must be a list of {of}, not {kind_of(value)}")
+    return value
+
+
+def checked_label(answer: object, correct: object, where: str) -> tuple[str, bool]:
+    """An answer and what a person says of it. Raises `DataError`."""
+    if not isinstance(answer, str):
+        raise DataError(f"{where}: the `answer` of a label must be a string, not {kind_of(answer)}")
+    if correct is None:
+        raise DataError(
+            f"{where}: `correct` is null: nobody has judged this answer yet; write true or false, or remove the row"
+        )
+    if not isinstance(correct, bool):
+        raise DataError(f"{where}: `correct` of a label must be true or false, not {kind_of(correct)}")
+    if correct and not says_something(answer):
+        raise DataError(
+            f"{where}: the answer {answer!r} says nothing, so it cannot be right; write false, or remove the row"
+        )
+    return answer, correct
+
+
+def checked_text(value: object, key: str, where: str) -> str:
+    """A string that is not blank; `key` names it in the message."""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{key}` must be a string, not {kind_of(value)}")
+    if not value.strip():
+        raise DataError(f"{where}: `{key}` is empty; write it, or remove the row")
+    return value
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return names[type(value)]

@@ -1,0 +1,121 @@
+"""Verdicts -> a file of JSON lines, one a verdict, for `guardrail monitor`. An observer of the Guard.
+
+A line is `Verdict.to_dict()` with an `id` and a `time`. Whether the answer was right is for a person to say: `"correct": true`
+in the line, or `{"id": ..., "correct": true}` in a file of labels. Questions, answers and passages are left out unless asked
+for. Knows nothing about what is done with the lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guardrail.errors import DataError
+from guardrail.observers.protocol import Observation
+from guardrail.types import Verdict
+
+_PASS = ("action", "rule", "confidence", "confidence_interval", "label", "in_range", "basis", "finish_reason")
+_WHOLE = ("actions", "timing_ms", "model", "calibrator", "claim_calibrator", "policy")
+_CLAIM = ("kind", "start", "end", "token_start", "token_end", "confidence", "confidence_interval", "label", "in_range",
+          "basis", "action", "rule", "support")  # fmt: skip
+_NO_NUMBER = ("detail",)
+
+
+class VerdictLog:
+    """Appends each verdict of a Guard to a file, whole lines only.
+
+        log = VerdictLog("verdicts.jsonl")
+        guard = Guard(model=local, observers=[log])
+        verdict = guard.answer("Who wrote Faust?")
+        log.id_of(verdict)          # what a label refers to
+
+    path: made if it is not there; an existing file goes on. text: also write the conversation (`messages`), the answers, the
+    evidence and the claims; without it a line holds numbers and names only. Threads and processes may share a file: a line is
+    appended under a lock (not on Windows, where one process writes). After a crash in the middle of a line, the next line
+    starts on its own.
+
+    Raises `DataError` when the file cannot be opened, and from the answer's call when a line cannot be written: an answer
+    that is not in the log would make the log say something else than what happened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, text: bool = False) -> None:
+        self.path = Path(path)
+        self.text = text
+        os.close(self._open())
+
+    def __call__(self, observation: Observation) -> None:
+        """Write one line."""
+        verdict = observation.verdict
+        record = verdict.to_dict()
+        record = {"messages": [dict(m) for m in observation.messages], **record} if self.text else without_text(record)
+        line = {"id": self.id_of(verdict), "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **record}
+        self._append(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str).encode() + b"\n")
+
+    @staticmethod
+    def id_of(verdict: Verdict) -> str:
+        """The `id` of a verdict's line: 16 hex digits of a hash over all of it, its timings to the last digit included.
+
+        Whoever holds the verdict can compute it again. The same question asked twice has two ids.
+        """
+        told = json.dumps([verdict.to_dict(), dict(verdict.timing_ms)], sort_keys=True, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
+
+    def _append(self, line: bytes) -> None:
+        """Opened for each line, so that a log that was rotated away is not written to."""
+        file = self._open()
+        try:
+            _lock(file)
+            if os.fstat(file).st_size:
+                os.lseek(file, -1, os.SEEK_END)
+                if os.read(file, 1) != b"\n":
+                    line = b"\n" + line  # a writer was killed in the middle of its line
+            while line:
+                line = line[os.write(file, line) :]
+        except OSError as error:
+            raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
+        finally:
+            os.close(file)
+
+
+def without_text(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`Verdict.to_dict()` with its numbers and names alone: nothing of question, answers, passages or explanations.
+
+    A list of what stays, not of what goes, so that a key that is added later is left out until someone thinks of it.
+    """
+    last = _of_pass(record)
+    last["attempts"] = [_of_pass(attempt) for attempt in record["attempts"]]
+    last["claims"] = [{**_chosen(claim, _CLAIM), "score": _score(claim["score"])} for claim in record["claims"]]
+    return last | _chosen(record, _WHOLE)
+
+
+def _of_pass(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    evidence = [{"similarity": passage["similarity"]} for passage in attempt["evidence"]]
+    return {**_chosen(attempt, _PASS), "score": _score(attempt["score"]), "evidence": evidence}
+
+
+def _score(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in score.items() if key not in _NO_NUMBER}
+
+
+def _chosen(record: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: record[key] for key in keys}
+
+
+def _lock(file: int) -> None:
+    """Wait for the turn; closing the file ends it."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,0 +1,199 @@
+"""Trace -> judged claims: extract, score, calibrate, decide, and look up where the policy says so.
+
+Knows nothing about the answer as a whole, nor about what becomes of its text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from guardrail.calibration.labels import label_for
+from guardrail.calibration.provenance import ExtractorIdentity
+from guardrail.claims import SentenceClaims
+from guardrail.claims.align import token_spans
+from guardrail.errors import CalibrationError
+from guardrail.model.identity import text_hash
+from guardrail.pipeline.calibrated import Calibrated, calibrated
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
+from guardrail.verification import ModelVerifier, evidence_for
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.claims.protocol import ClaimExtractor
+    from guardrail.model.local import LocalModel
+    from guardrail.policy import Policy
+    from guardrail.retrieval import Retriever
+    from guardrail.scoring.protocol import Scorer, SpanScorer
+    from guardrail.verification.protocol import Verifier
+
+Searching = Callable[[], AbstractContextManager[object]]
+"""As in `case.py`: a context in which evidence is searched."""
+
+Clock = Callable[[str], None]
+"""Called with a stage's name when the stage ends."""
+
+
+_LOST = Score.none("no_response_tokens", "the claim's tokens cannot be found in the response")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStage:
+    """calibrated: of the unit "claim". verifier: asked only where the policy looks claims up and there is a retriever."""
+
+    model: LocalModel
+    extractor: ClaimExtractor
+    scorer: SpanScorer
+    calibrated: Calibrated
+    policy: Policy
+    retriever: Retriever | None
+    verifier: Verifier | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What changes the claims and their confidences, JSON-ready."""
+        calibrator = self.calibrated.calibrator
+        return {
+            "extractor": self.extractor.name,
+            "options": dict(self.extractor.options),
+            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
+        }
+
+    def judge(
+        self,
+        trace: Trace,
+        *,
+        question: str,
+        unlike: str = "",
+        searching: Searching | None = None,
+        clock: Clock = lambda _: None,
+        taken: Claims | None = None,
+        known: Mapping[Claim, JudgedClaim] | None = None,
+    ) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
+        """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
+
+        unlike: how the conversation differs from the calibration's. searching: the context for searches; None looks nothing
+        up. taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `unlike` may be
+        new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked one.
+        An empty answer has no claims.
+        """
+        known = {
+            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, unlike))
+            for claim, judged in (known or {}).items()
+        }
+        if taken is None:
+            taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
+        fresh = [claim for claim in taken.claims if claim not in known]
+        places = token_spans(
+            trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
+        )
+        clock("claims")
+        scored = iter(self.scorer.score_spans([trace], [[place for place in places if place]])[0])
+        scores = [next(scored) if place else _LOST for place in places]
+        clock("score claims")
+        confidences = [self.calibrated.confidence(score, unlike) for score in scores]
+        searched = sum(claim.verification is not None for claim in known.values())
+        verifications = self._verified(fresh, scores, confidences, question, searching, searched, clock)
+        judged = dict(known)
+        for claim, place, score, confidence, verification in zip(
+            fresh, places, scores, confidences, verifications, strict=True
+        ):
+            decision = self.policy.decide_claim(
+                confidence, score, kind=claim.kind, verification=verification, retriever=False
+            )
+            judged[claim] = JudgedClaim(claim, *(place or (0, 0)), score, confidence, decision, verification)
+        clock("decide")
+        return tuple(judged[claim] for claim in taken.claims), taken.asides
+
+    def _verified(
+        self,
+        claims: Sequence[Claim],
+        scores: Sequence[Score],
+        confidences: Sequence[Confidence],
+        question: str,
+        searching: Searching | None,
+        searched: int,
+        clock: Clock,
+    ) -> list[Verification | None]:
+        """What evidence says about the claims that the policy wants looked up; None for the others."""
+        found: list[Verification | None] = [None] * len(claims)
+        if self.retriever is None or self.verifier is None or searching is None:
+            return found
+        wanted: list[int] = []
+        for i, (claim, score, confidence) in enumerate(zip(claims, scores, confidences, strict=True)):
+            decision = self.policy.decide_claim(confidence, score, kind=claim.kind, searched=searched + len(wanted))
+            wanted += [i] if decision.action == "retrieve" else []
+        if not wanted:
+            return found
+        looked_up = [claims[i] for i in wanted]
+        with searching():
+            evidence = evidence_for(self.retriever, looked_up, question, self.policy.retrieval.passages)
+        clock("retrieve")
+        for i, verification in zip(wanted, self.verifier.verify(looked_up, evidence, question=question), strict=True):
+            found[i] = verification
+        clock("verify")
+        return found
+
+
+def without_text(claims: Sequence[JudgedClaim]) -> tuple[JudgedClaim, ...]:
+    """The claims of an answer that is not shown: nothing stands for any of them."""
+    return tuple(replace(claim, shown="") for claim in claims)
+
+
+def claim_stage(
+    model: LocalModel,
+    policy: Policy,
+    retriever: Retriever | None,
+    extractor: ClaimExtractor | None,
+    calibrator: IsotonicCalibrator | None,
+    *,
+    name: str,
+    verifier: Verifier | None,
+    answers: Scorer,
+) -> ClaimStage | None:
+    """What is given, completed; None where neither the policy speaks of claims nor anything for claims is given.
+
+    answers: the scorer of whole answers, with whose profile the default verifier judges. Raises `CalibrationError` where the
+    policy looks at the confidence of claims and there is no calibrator of claims.
+    """
+    given = any(x is not None for x in (extractor, calibrator, verifier))
+    if not (given or policy.judges_claims or policy.looks_at_claims):
+        return None
+    extractor = extractor or SentenceClaims()
+    identity = ExtractorIdentity(name=extractor.name, options=dict(extractor.options))
+    fitted = calibrated(model, "claim", None, calibrator, name, identity)
+    scorer = fitted.scorer
+    if not isinstance(scorer, (HybridGradScorer, StackedScorer)):
+        raise CalibrationError(
+            f"{name} is fitted on scorer {scorer.name!r}, which cannot score the claims of an answer"
+        )
+    if fitted.calibrator is None and policy.needs_claim_confidence:
+        raise CalibrationError(
+            f"policy {policy.name!r} looks at the confidence of claims, and there is no calibrator of claims for {model.name}; "
+            f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
+        )
+    if verifier is None and retriever is not None and policy.verifies_claims:
+        hybridgrad = isinstance(answers, HybridGradScorer)
+        verifier = ModelVerifier(model, answers if hybridgrad else calibrated(model, "answer", None, None, "").scorer)
+    return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
+
+
+def settled(claims: Sequence[JudgedClaim]) -> list[Confidence]:
+    """The claims' confidences for rules on the whole answer: what evidence settled is no matter of the model's any more.
+
+    A supported claim counts as sure, a contradicted one as wrong; the others keep what the calibrator says.
+    """
+    certain = {"supported": 1.0, "contradicted": 0.0}
+    out = []
+    for claim in claims:
+        p = certain.get(claim.verification.support) if claim.verification else None
+        known = (
+            claim.confidence if p is None else replace(claim.confidence, p_correct=p, low=p, high=p, label=label_for(p))
+        )
+        out.append(known)
+    return out

@@ -1,0 +1,127 @@
+"""Judges each claim of an answer while the answer is being generated, and hands on what may be shown of it so far.
+
+A claim is judged once the text behind it shows that it is complete, on the states that generation has kept until then; its
+score is the one it has in the finished answer, since nothing behind a claim acts on it. What has been handed on is never
+changed: rules on the whole answer come too late for it. Knows nothing about LangChain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from guardrail.actions.rewrite import rewrite
+from guardrail.errors import ModelError
+from guardrail.types import Claim, Claims, JudgedClaim, Verdict
+
+if TYPE_CHECKING:
+    from guardrail.model.stopping import Snapshot
+    from guardrail.pipeline.claims import ClaimStage
+    from guardrail.pipeline.conversation import Case
+
+LOOKAHEAD = 12
+"""Characters that must follow a claim: "Dr." may end a sentence, until " Who" follows."""
+
+_CLOSING = re.compile(r"[.!?;:,…。！？；，\"'”’»)\]*_~`]*(?:[ \t]?\[\^?\d+\])*")
+_PAIRS = (("(", ")"), ("[", "]"), ("“", "”"), ("«", "»"))
+
+
+class ClaimStream:
+    """An `on_step` of one generation, for one case of a Guard. emit: called with every piece that may be shown.
+
+    Joined, the pieces and `rest(verdict)` are `verdict.text`, unless a rule on the whole answer changed it (`verdict.action`
+    is not "answer"), or the answer's end made an earlier claim another one.
+    """
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
+        self._stage: ClaimStage | None = None
+        self._case: Case | None = None
+        self._stops: Sequence[str] = ()
+        self._judged: dict[Claim, JudgedClaim] = {}
+        self._handed_on: set[Claim] = set()  # their wording, nothing for what was dropped, is in `sent`
+        self._length = 0
+        self.sent = ""
+
+    def begin(self, stage: ClaimStage, case: Case, stops: Sequence[str] = ()) -> None:
+        """What the claims are judged by; called by the Guard before the generation starts. stops: its stop strings.
+
+        Raises `ModelError` for a stream that has begun already.
+        """
+        if self._stage is not None:
+            raise ModelError("a ClaimStream is for one generation, and this one has had it; make another")
+        self._stage, self._case, self._stops = stage, case, stops
+        case.known = self._judged
+
+    def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
+        stage, case = self._stage, self._case
+        if stage is None or case is None:
+            return
+        text = self._text(stage.model.tokenizer.decode(rows[0], skip_special_tokens=True))
+        if len(text) < self._length + LOOKAHEAD:  # nothing can have become complete
+            return
+        taken = stage.extractor.extract(text, question=case.query)
+        complete = list(self._complete(taken.claims, text))
+        if all(claim in self._judged for claim, _ in complete):
+            return
+        claims, self._length = tuple(claim for claim, _ in complete), complete[-1][1]
+        asides = tuple(a for a in taken.asides if a.end is not None and a.end <= self._length)
+        judged, _ = stage.judge(
+            snapshot()[0],
+            question=case.query,
+            unlike=case.unlike_claims,
+            searching=case.searching if case.query.strip() else None,
+            taken=Claims(claims, asides),
+            known=self._judged,
+        )
+        self._judged.update((claim.claim, claim) for claim in judged)
+        self._send(rewrite(text[: self._length], judged, asides).text, claims)
+
+    def rest(self, verdict: Verdict) -> str:
+        """What is left to show once the verdict is there: nothing of an answer that the policy holds back."""
+        if not self.sent:
+            return verdict.text
+        if verdict.action == "abstain":
+            return ""
+        whole = rewrite(verdict.answer, verdict.claims, verdict.asides)
+        if whole.text.startswith(self.sent):
+            return whole.text[len(self.sent) :]
+        # the end made another claim of an earlier one: what was not shown yet follows, claim by claim
+        later = [claim for claim in whole.claims if claim.claim not in self._handed_on and claim.shown]
+        return "".join((" " if claim.claim.kind == "sentence" else "\n") + claim.shown for claim in later)
+
+    def kept_its_word(self, verdict: Verdict) -> bool:
+        """Whether what was shown is what the policy made of the answer, so that nothing came too late."""
+        return self.sent + self.rest(verdict) == verdict.text
+
+    def _text(self, decoded: str) -> str:
+        """As the Trace has it so far."""
+        return decoded[: min((at for s in self._stops if (at := decoded.find(s)) >= 0), default=None)].strip()
+
+    def _complete(self, claims: Sequence[Claim], text: str) -> Iterator[tuple[Claim, int]]:
+        """The first claims of the text, up to one that the text to come may change, or whose end a stop string may take.
+
+        With each the end of the marks that close it: a hedge stands before them, and they go with it.
+        """
+        lookahead = max([LOOKAHEAD, *map(len, self._stops)])
+        for claim, following in zip(claims, [*(c.start for c in claims[1:]), len(text)], strict=False):
+            closing = _CLOSING.match(text, claim.end, max(claim.end, following))
+            end = closing.end() if closing else claim.end
+            if end + lookahead > len(text) or (_is_open(text, claim.start, end) and "\n\n" not in text[end:]):
+                return
+            yield claim, end
+
+    def _send(self, text: str, claims: Sequence[Claim]) -> None:
+        if not text.startswith(self.sent):
+            return
+        self._handed_on.update(claims)
+        new, self.sent = text[len(self.sent) :], text
+        if new:
+            self._emit(new)
+
+
+def _is_open(text: str, start: int, end: int) -> bool:
+    """Whether a bracket or a quotation is open at the end: a sentence may go on behind its full stop there."""
+    paragraph = text[text.rfind("\n\n", 0, start) + 1 : end]
+    return paragraph.count('"') % 2 > 0 or any(paragraph.count(a) > paragraph.count(b) for a, b in _PAIRS)

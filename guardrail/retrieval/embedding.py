@@ -1,0 +1,52 @@
+"""One string names the embedding model; a LangChain `Embeddings` over sentence-transformers computes the vectors.
+
+Importing this file imports torch; only `load_retriever` does, when it is called. Knows nothing about passages.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from langchain_core.embeddings import Embeddings
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+
+from guardrail.errors import RetrievalError
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class SentenceEmbeddings(Embeddings):
+    """Unit vectors, so that a dot product is the cosine. Raises `RetrievalError` when the model cannot be loaded."""
+
+    def __init__(self, spec: str, device: str = "cpu") -> None:
+        try:
+            with _no_progress_bar():
+                self._model = SentenceTransformer(resolve(spec), device=device)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise RetrievalError(
+                f"cannot load the embedding model {spec!r} (a folder, a hub id or {DEFAULT_EMBEDDING!r}): {reason}"
+            ) from error
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        vectors = self._model.encode(texts, normalize_embeddings=True, show_progress_bar=False)  # (N, D)
+        return [[float(x) for x in vector] for vector in vectors]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws a bar for the 0.1 s in which the weights are read; the caller's setting is put back."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

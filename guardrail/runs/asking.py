@@ -1,0 +1,111 @@
+"""How questions are put, and the loop that puts them batch by batch, resumable. Knows nothing about what is made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import DataError
+from guardrail.messages import as_messages
+from guardrail.runs.cache import RecordCache, content_key
+from guardrail.runs.readings import offsets_of
+from guardrail.runs.run_file import RunFile
+from guardrail.types import Message
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from guardrail.model.local import LocalModel
+
+KIND, VERSION = "guardrail run", 2
+"""What opens the header of a run file."""
+
+Progress = Callable[[int, int, float], None]
+"""Called with the rows done, the rows in all, and rows a second."""
+
+Work = Callable[[list[int]], list[dict[str, Any]]]
+"""Indices of rows -> what is found out about each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How questions are put: the prompt's text with `{question}`, a system message, and the token limit (greedy)."""
+
+    prompt: str
+    system: str | None = None
+    max_new_tokens: int = 64
+
+    def messages(self, question: str) -> tuple[Message, ...]:
+        return as_messages(self.prompt.replace("{question}", question), self.system)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, "system": self.system, "max_new_tokens": self.max_new_tokens}
+
+
+def run_header(local: LocalModel, asking: Asking, data: str, **more: Any) -> dict[str, Any]:
+    """What a run is about: its file is refused for another one."""
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "model": local.identity.model_dump(exclude={"name"}),
+        "asking": asking.to_dict(),
+        "data": data,
+        "offsets": list(offsets_of(local)),
+        "layers": len(local.anatomy.layers),
+        "device": local.device.type,
+        **more,
+    }
+
+
+def records_of(
+    own: Sequence[Mapping[str, Any]],
+    contents: Sequence[str],
+    work: Work,
+    header: Mapping[str, Any],
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    cache: RecordCache | None = None,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], ...]:
+    """The records of all rows, in order; those that the run file or the cache has are not made again.
+
+    own: what the record of each row holds without any work, its `key` (of which no two are the same) above all. contents: what
+    the work on a row depends on (its question, say); together with the header it names a record in the cache. Rows of like
+    length go together, which means less padding. run: None keeps everything in memory.
+    """
+    if batch_size < 1:
+        raise DataError(f"the batch size is {batch_size}; it must be at least 1")
+    keys = [row["key"] for row in own]
+    with RunFile(run, header, resume=resume) if run else nullcontext() as file:
+        rows: dict[str, dict[str, Any]] = dict(file.rows) if file else {}
+        todo = [i for i, key in enumerate(keys) if key not in rows]
+        places = {i: content_key(header, contents[i]) for i in todo} if cache else {}
+        cached = cache.get(list(places.values())) if cache else {}
+
+        def finish(batch: Sequence[int], made: Sequence[Mapping[str, Any]]) -> None:
+            records = [{**own[i], **record} for i, record in zip(batch, made, strict=True)]
+            if file:
+                file.add(records)
+            rows.update((record["key"], record) for record in records)
+
+        known = [i for i in todo if places.get(i) in cached]
+        finish(known, [cached[places[i]] for i in known])
+        todo = sorted((i for i in todo if keys[i] not in rows), key=lambda i: len(contents[i]))
+        done, start = len(keys) - len(todo), time.perf_counter()
+        if progress and done:
+            progress(done, len(keys), 0.0)
+        for at in range(0, len(todo), batch_size):
+            batch = todo[at : at + batch_size]
+            fresh = work(batch)
+            finish(batch, fresh)
+            if cache:
+                cache.put({places[i]: record for i, record in zip(batch, fresh, strict=True)})
+            if progress:
+                finished = at + len(batch)
+                progress(done + finished, len(keys), finished / (time.perf_counter() - start))
+    return tuple(rows[key] for key in keys)

@@ -1,0 +1,102 @@
+"""Questions -> graded answers with every number that a pass gives, in batches, resumable.
+
+Knows nothing about profiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
+from guardrail.model.recording import Keep
+from guardrail.runs.answers import Answers, graded
+from guardrail.runs.asking import Asking, Progress, records_of, run_header
+from guardrail.runs.readings import numbers_of, offsets_of, record_of
+from guardrail.runs.scorer_pass import ScorerPass
+from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.profile import band_start
+from guardrail.scoring.stacked.words import token_pieces
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from guardrail.grading import Grader
+    from guardrail.grading.hand_labels import HandLabels
+    from guardrail.model.local import LocalModel
+    from guardrail.runs.cache import RecordCache
+
+
+def collect(
+    local: LocalModel,
+    questions: Sequence[QuestionRow],
+    grader: Grader,
+    asking: Asking,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    cache: RecordCache | None = None,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+    scorers: ScorerPass | None = None,
+    labels: HandLabels | None = None,
+    ungraded_is_wrong: bool = False,
+) -> Answers:
+    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
+
+    cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
+    record holds. labels, ungraded_is_wrong: see `graded`.
+    """
+
+    scorers = scorers or ScorerPass()
+    offsets = offsets_of(local)
+    records = records_of(
+        [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
+        [q.question for q in questions],
+        lambda batch: _ask(local, [questions[i].question for i in batch], asking, offsets, scorers),
+        run_header(local, asking, data_hash(questions), **scorers.header),
+        run=run,
+        resume=resume,
+        cache=cache,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return graded(
+        records, grader, offsets, len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong
+    )
+
+
+def _ask(
+    local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
+) -> list[dict[str, Any]]:
+    first = band_start("code", len(local.anatomy.layers))
+    scorer = HybridGradScorer(local, semantic_token=-1)
+    traces = local.generate_batch(
+        [asking.messages(question) for question in questions],
+        max_new_tokens=asking.max_new_tokens,
+        keep=scorers.keep(Keep(first, offsets[0])),
+    )
+    rows = scorer.rows_of(traces)
+    records = [
+        record_of(trace)
+        | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
+        | scorers.record(question, trace, local.device)
+        for question, trace in zip(questions, traces, strict=True)
+    ]
+    scorable: list[int] = []
+    for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
+        refused = scorer.unscorable(row, trace, [-1])
+        if refused is None:
+            scorable.append(i)
+        else:
+            records[i]["unscored"] = refused.unscored
+    if not scorable:
+        return records
+    shortest = min(len(rows[i].prompt_ids) for i in scorable)
+    reached = [o for o in offsets if -o <= shortest]
+    for group in by_token_budget([rows[i] for i in scorable]):
+        readouts = scorer.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
+        for j, readout in zip(group, readouts, strict=True):
+            records[scorable[j]].update(numbers_of(readout))
+    return records
