@@ -20,6 +20,7 @@ def test_the_old_name_gives_the_module(old, new):
     assert module.__spec__ is spec
 
 
+@pytest.mark.filterwarnings("default")
 def test_old_paths_of_names():
     for name in [name for name in sys.modules if name.startswith("guardrail.evaluation.graders")]:
         del sys.modules[name]
