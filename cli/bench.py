@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
-from guardrail.cli.calibrate import DIRECT, LONGEST
+from guardrail.runs.prompts import DIRECT, LONGEST
 
 
 def bench(
@@ -71,7 +71,7 @@ def bench(
     from guardrail.datasets.questions import check_no_leak, data_hash, load_questions_from
     from guardrail.errors import DataError
     from guardrail.grading import get_grader
-    from guardrail.scoring.baselines.registry import SCORERS, check_names
+    from guardrail.scoring.registry import SCORERS, check_names
 
     names = list(SCORERS) if scorers == "all" else [name.strip() for name in scorers.split(",") if name.strip()]
     check_names(names)

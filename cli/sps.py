@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guardrail.cli import options
-from guardrail.cli.calibrate import DIRECT, IN_SENTENCES
 from guardrail.errors import DataError
+from guardrail.runs.prompts import DIRECT, IN_SENTENCES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -49,6 +49,7 @@ from guardrail.types import (
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.claims import SentenceClaims
+    from guardrail.evaluation.calibrate import calibrate
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Guard": "guardrail.guard",
     "HybridGradScorer": "guardrail.scoring.hybridgrad",
+    "calibrate": "guardrail.evaluation.calibrate",
     "IsotonicCalibrator": "guardrail.calibration.isotonic",
     "LocalModel": "guardrail.model.local",
     "Policy": "guardrail.policy",
@@ -105,6 +107,7 @@ __all__ = [
     "UnsupportedModelError",
     "Verdict",
     "VerdictLog",
+    "calibrate",
     "load_model",
     "load_retriever",
 ]

@@ -55,7 +55,7 @@ MOVED = {
     "evaluation.scorer_pass": "runs.scorer_pass",
     "evaluation.scores": "runs.scores",
     "evaluation.splitting": "datasets.splitting",
-    "evaluation.stacked_readings": "runs.stacked_readings",
+    "evaluation.stacked_readings": "runs.scores",
     "evaluation.tables": "datasets.tables",
     "evaluation.words": "plain_text",
     "judge": "pipeline.answer_pass",
@@ -67,6 +67,8 @@ MOVED = {
     "model.replay": "kernels.replay",
     "model.untouched": "kernels.frozen",
     "observation": "observers.protocol",
+    "scoring.baselines.rebuild": "scoring.registry",
+    "scoring.baselines.registry": "scoring.registry",
     "telemetry": "observers.telemetry",
     "verdict_log": "observers.verdict_log",
 }

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
-from guardrail.calibration.folds import stratified_folds
+from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
@@ -247,12 +247,10 @@ def cross_validated_predictions(
     Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
     """
     s, c = _points(scores, correct)
-    out = np.empty(len(c))
-    for held_out in stratified_folds(c, folds, seed, None if groups is None else np.asarray(groups)):
-        fitted_on = np.ones(len(c), dtype=np.bool_)
-        fitted_on[held_out] = False
-        out[held_out] = fitted_probabilities(s[fitted_on], c[fitted_on], s[held_out])
-    return out
+    grouped = None if groups is None else np.asarray(groups)
+    return out_of_fold(
+        c, lambda train, test: fitted_probabilities(s[train], c[train], s[test]), folds=folds, seed=seed, groups=grouped
+    )
 
 
 def _points(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:

@@ -26,7 +26,7 @@ from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
-from guardrail.runs.scores import claim_scores_of
+from guardrail.runs.scores import claim_scores_of, for_calibrator
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 
 
@@ -93,6 +93,7 @@ def assess_claims(
 
     Raises `CalibrationError` when no claim is scored and graded, or all are right or all wrong.
     """
+    answers = for_calibrator(calibrator, answers)
     correct, groups = answers.correct, answers.groups
     if len(correct) == 0:
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")

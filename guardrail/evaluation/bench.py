@@ -118,7 +118,7 @@ def contenders(
     samples: for those that draw some, in place of the paper's number. fitted_on: a calibrator's scorer, which gets a row of its
     own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
     """
-    from guardrail.scoring.baselines.registry import keywords_of
+    from guardrail.scoring.registry import keywords_of
 
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {

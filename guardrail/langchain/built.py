@@ -11,8 +11,7 @@ from uuid import uuid4
 from guardrail.guard import Guard
 from guardrail.langchain.turns import Turns
 from guardrail.model.identity import text_hash
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.scoring.registry import follows_from_pass
 
 
 class Built:
@@ -35,7 +34,7 @@ class Built:
         equal but this very guard.
         """
         guard, calibrator = self.guard, self.guard.calibrator
-        foreign = guard.retriever is not None or type(guard.scorer) not in (HybridGradScorer, StackedScorer)
+        foreign = guard.retriever is not None or not follows_from_pass(guard.scorer)
         return {
             "model_name": guard.model.name,
             "model_weights": guard.model.identity.weights,

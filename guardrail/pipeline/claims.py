@@ -18,8 +18,8 @@ from guardrail.claims.align import token_spans
 from guardrail.errors import CalibrationError
 from guardrail.model.identity import text_hash
 from guardrail.pipeline.calibrated import Calibrated, calibrated
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.scoring.protocol import scores_spans
+from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
 
@@ -168,7 +168,7 @@ def claim_stage(
     identity = ExtractorIdentity(name=extractor.name, options=dict(extractor.options))
     fitted = calibrated(model, "claim", None, calibrator, name, identity)
     scorer = fitted.scorer
-    if not isinstance(scorer, (HybridGradScorer, StackedScorer)):
+    if not scores_spans(scorer):
         raise CalibrationError(
             f"{name} is fitted on scorer {scorer.name!r}, which cannot score the claims of an answer"
         )
@@ -178,8 +178,8 @@ def claim_stage(
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        hybridgrad = isinstance(answers, HybridGradScorer)
-        verifier = ModelVerifier(model, answers if hybridgrad else calibrated(model, "answer", None, None, "").scorer)
+        usual = answers if answers.name == DEFAULT else calibrated(model, "answer", None, None, "").scorer
+        verifier = ModelVerifier(model, usual if usual.name == DEFAULT else default_scorer(model))
     return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from guardrail.errors import ModelError
 from guardrail.model.likelihood import log_likelihoods
 from guardrail.retrieval import with_evidence
-from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.registry import default_scorer
 from guardrail.types import Evidence
 from guardrail.verification.details import backed, denies, missing, rivals
 from guardrail.verification.premises import PremiseFinder
@@ -114,7 +114,7 @@ class ModelVerifier:
         if rivals < 1:
             raise ModelError(f"rivals is {rivals}; a claim is compared with at least 1")
         self.model = model
-        self.scorer = scorer or HybridGradScorer(model)
+        self.scorer = scorer or default_scorer(model)
         self.premises = premises or PremiseFinder()
         self.bounds = bounds or Bounds()
         self.rivals = rivals
