@@ -21,13 +21,14 @@ from guardrail.evaluation.fit import versions
 from guardrail.runs.answers import Answers
 from guardrail.runs.scorer_pass import GENERATION, scorer_for
 from guardrail.scoring.baselines.samples import SampleSource
+from guardrail.scoring.registry import DEFAULT, keywords_of
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
     from guardrail.scoring.protocol import Scorer
 
-REFERENCE = "hybridgrad"
+REFERENCE = DEFAULT
 """The scorer that the others are compared with, with the paper's profile: eq. 6 at the chat template's token."""
 
 MEMORY_ANSWERS = 5
@@ -118,8 +119,6 @@ def contenders(
     samples: for those that draw some, in place of the paper's number. fitted_on: a calibrator's scorer, which gets a row of its
     own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
     """
-    from guardrail.scoring.registry import keywords_of
-
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {
         name: scorer_for(
