@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,14 +17,13 @@ from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcess
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
-from guardrail.kernels.memory import halve_on_out_of_memory
+from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.model.loaded import LoadedModel
+from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import Beside, OnStep, Steps, cut, until_end
 from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.types import FinishReason, GenerationState, Message, Trace
-
-if TYPE_CHECKING:
-    from guardrail.model.loaded import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,8 @@ def _run(
     local: LoadedModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
 ) -> list[_Response]:
     device = local.device
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, width - len(row) :] = torch.tensor(row)
-        mask[r, width - len(row) :] = 1
+    ids, mask = pad(rows, local.pad_id, left=True)
+    width = ids.shape[1]
     start = time.perf_counter()
     with untouched(local.model) as stack:
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
@@ -185,11 +180,8 @@ def _prompt_cache(local: LoadedModel, rows: Sequence[list[int]], recording: Reco
     alike = len(rows) > 1 and all(row == rows[0] for row in rows)
     if not alike or shared < 1 or not local.anatomy.cached or not _counts_plainly(local.model):
         return cache
-    ids = torch.tensor([rows[0][:shared]], device=local.device)
     with recording.paused() if recording else nullcontext():
-        seen = local.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True).past_key_values
-    seen.batch_repeat_interleave(len(rows))
-    return cast(Cache, seen)
+        return shared_prefix(local, rows[0][:shared], len(rows), cache)
 
 
 def _counts_plainly(model: nn.Module) -> bool:
@@ -209,9 +201,9 @@ def _config(local: LoadedModel, decoding: Decoding, room: int) -> GenerationConf
 
 
 def _too_big(prompt: list[int]) -> ModelError:
-    return ModelError(
-        f"answering one prompt of {len(prompt)} tokens ran out of memory; shorten it, lower max_new_tokens, or use a smaller "
-        "model, a lower precision (dtype) or a device with more memory"
+    return too_large(
+        f"answering one prompt of {len(prompt)} tokens",
+        "shorten it, lower max_new_tokens, or use a smaller model, a lower precision (dtype) or a device with more memory",
     )
 
 
