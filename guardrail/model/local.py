@@ -10,7 +10,7 @@ from guardrail.model.generate import Decoding, generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
 from guardrail.model.stopping import OnStep, check_stops
-from guardrail.types import Message, Tool, Trace
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 
 
 class LocalModel(LoadedModel):
@@ -23,7 +23,7 @@ class LocalModel(LoadedModel):
         self,
         messages: str | Sequence[Message],
         *,
-        max_new_tokens: int = 150,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         temperature: float = 0.0,
         seed: int | None = None,
         truncate: bool = False,
@@ -38,7 +38,7 @@ class LocalModel(LoadedModel):
         self,
         conversations: Sequence[str | Sequence[Message]],
         *,
-        max_new_tokens: int = 150,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         temperature: float = 0.0,
         seed: int | None = None,
         truncate: bool = False,
