@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2CLS
 
 from guardrail.kernels.frozen import replace_forward
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.replay import first_row, plain_linear
 
 _ROWS = 512  # rows of one product: the inner width of 135M to 1B models then stays in the cache
@@ -26,7 +26,7 @@ _LINEARS = ("gate_proj", "up_proj", "down_proj")
 
 
 def fuse_gated_mlps(
-    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: Live
+    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: LiveRows
 ) -> None:
     """Until `stack` is left, gated MLPs on the CPU that see hidden states of `size`, (B, S), have this backward pass."""
     for index in range(first_layer, len(layers)):
@@ -41,7 +41,7 @@ def _looks_gated(module: nn.Module) -> bool:
     return plain and type(getattr(module, "act_fn", None)) in _ELEMENTWISE and "forward" not in module.__dict__
 
 
-def _fused(module: nn.Module, size: tuple[int, int], live: Live, last: bool) -> Any:
+def _fused(module: nn.Module, size: tuple[int, int], live: LiveRows, last: bool) -> Any:
     own, odd = module.forward, False
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -112,7 +112,7 @@ class _Weights:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, weights: _Weights, live: LiveRows, last: bool) -> Tensor:
         ctx.others = weights, live, last
         return y.clone()
 
@@ -125,7 +125,7 @@ class _Gradient(torch.autograd.Function):
     """(B, S, D) -> (B, S, D), a function of its own so that under `vmap` each pass runs its live rows only."""
 
     @staticmethod
-    def forward(grad: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
+    def forward(grad: Tensor, weights: _Weights, live: LiveRows, last: bool) -> Tensor:
         return _gradients(grad.unsqueeze(2), weights, live, last).squeeze(2)
 
     @staticmethod
@@ -133,11 +133,13 @@ class _Gradient(torch.autograd.Function):
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, grad: Tensor, weights: _Weights, live: Live, last: bool) -> tuple[Tensor, int]:
+    def vmap(
+        info: Any, in_dims: Any, grad: Tensor, weights: _Weights, live: LiveRows, last: bool
+    ) -> tuple[Tensor, int]:
         return _gradients(grad.movedim(in_dims[0], 2), weights, live, last), 2
 
 
-def _gradients(grads: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
+def _gradients(grads: Tensor, weights: _Weights, live: LiveRows, last: bool) -> Tensor:
     """(B, S, passes, D) -> (B, S, passes, D). last: the last layer, where rows before a claim are zero, too."""
     out = torch.zeros_like(grads)
     passes = grads.shape[2]

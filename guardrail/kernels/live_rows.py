@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Live:
+class LiveRows:
     """How many positions from the first on can have a gradient, in each of the backward passes that run together.
 
     All where `ends` is empty; set anew before the passes. In a causal model nothing that comes after a claim acts on it: of a

@@ -18,7 +18,7 @@ from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import on_input, pass_through, untouched
 from guardrail.kernels.prefix import attend_in_place, cache_of
 
-Way = Literal["in place", "copied", "none"]
+PrefixMode = Literal["in place", "copied", "none"]
 """How scoring uses the prefix's keys and values.
 
 in place: attention reads them where generation left them. copied: they go through the model's own cache, which copies them
@@ -44,7 +44,7 @@ class Anatomy:
     scale: float
     softcap: float | None
     tied: bool
-    cache: Way
+    cache: PrefixMode
     context: int | None
 
     @property
@@ -87,7 +87,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     layers = _layers(decoder, int(text_config.num_hidden_layers), name)
     types = getattr(text_config, "layer_types", None)
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    cache = _way(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none"
+    cache = _find_prefix_mode(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none"
     anatomy = Anatomy(
         architecture=name,
         decoder=decoder,
@@ -100,7 +100,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
         context=getattr(text_config, "max_position_embeddings", None),
     )
     for scale in _logit_scales(text_config):
-        if _holds(model, proved := replace(anatomy, scale=scale)):
+        if _logits_match(model, proved := replace(anatomy, scale=scale)):
             return proved
     raise UnsupportedModelError(
         f"{name} cannot be scored: its logits are not its LM head applied to its last hidden state "
@@ -108,9 +108,9 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     )
 
 
-def _way(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> Way:
+def _find_prefix_mode(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> PrefixMode:
     """The first of the ways whose suffix states equal those of a full pass."""
-    ways: tuple[Way, ...] = ("in place", "copied")
+    ways: tuple[PrefixMode, ...] = ("in place", "copied")
     for way in ways:
         try:
             if _suffix_runs_on_prefix(model, decoder, layers, in_place=way == "in place"):
@@ -207,7 +207,7 @@ def _rotation_depends_on_length(config: Any) -> bool:
 
 
 @torch.no_grad()
-def _holds(model: nn.Module, anatomy: Anatomy) -> bool:
+def _logits_match(model: nn.Module, anatomy: Anatomy) -> bool:
     """Whether the model's logits are what the anatomy says. Raises `UnsupportedModelError` for layers of another kind."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.arange(1, 5, device=device).unsqueeze(0) % anatomy.head.out_features

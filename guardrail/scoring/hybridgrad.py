@@ -21,7 +21,7 @@ from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.loaded import end_ids
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.batching import by_token_budget, waste_on
 from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.scoring.scorable import unscorable
@@ -110,7 +110,7 @@ class HybridGradScorer:
             for row, trace in zip(rows, traces or [None] * len(rows), strict=True)
         ]
         todo = [i for i, score in enumerate(scores) if score is None]
-        waste = 1.3 if self.anatomy.head.weight.device.type == "cpu" else 3.0
+        waste = waste_on(self.anatomy.head.weight.device)
         for chunk in by_token_budget([rows[i] for i in todo], self._budget, waste):
             readouts = self.read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
             for j, readout in zip(chunk, readouts, strict=True):

@@ -13,7 +13,7 @@ from transformers.activations import ACT2CLS, ACT2FN
 
 from guardrail.kernels import gated_mlp
 from guardrail.kernels.gated_mlp import fuse_gated_mlps
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 
 S, D, INNER = 9, 6, 10
 
@@ -96,7 +96,7 @@ class Softmax(nn.Module):
 
 def gradients(module, x, grads, ends, *, index=0, fuse=True):
     """Of each pass, all run together, beside the name of the function that ran."""
-    live = Live(tuple(ends))
+    live = LiveRows(tuple(ends))
     layers = nn.ModuleList([nn.Identity() for _ in range(index)] + [module, nn.Identity()][: 2 - index])
     with ExitStack() as stack:
         if fuse:
@@ -153,7 +153,7 @@ def test_once_seen_to_be_something_else_it_is_not_tried_again():
     module, calls = Scaled(), []
     module.up_proj.register_forward_hook(lambda *_: calls.append(1))
     with ExitStack() as stack:
-        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), LiveRows())
         for _ in range(3):
             module(torch.randn(1, S, D))
     assert len(calls) == 4
@@ -199,6 +199,6 @@ def test_a_hook_on_one_of_the_layers_keeps_its_say():
 def test_tokens_that_were_flattened_and_other_calls_run_as_they_are():
     module = GatedMLP()
     with ExitStack() as stack:
-        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), LiveRows())
         for y in (module(torch.randn(S, D, requires_grad=True)), module(x=torch.randn(1, S, D, requires_grad=True))):
             assert type(y.grad_fn).__name__ != "_FusedBackward"

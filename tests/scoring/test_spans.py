@@ -71,7 +71,7 @@ def test_spans_after_generation(architecture):
 @pytest.mark.parametrize("architecture", ["llama", "gpt_oss", "gemma2"])
 def test_both_forms_of_attention(architecture, stored, monkeypatch):
     """Weights kept for the backward pass, and block by block."""
-    monkeypatch.setattr(prefix, "_STORED", stored)
+    monkeypatch.setattr(prefix, "MOST_STORED", stored)
     monkeypatch.setattr(attention, "CPU_BLOCK", 1)  # blocks of 64 positions
     prompt = (PROMPT * 8)[:150]
     model = model_of(architecture)

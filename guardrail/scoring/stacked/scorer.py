@@ -16,7 +16,7 @@ import numpy as np
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.batching import by_token_budget, waste_on
 from guardrail.scoring.gradients import Readout, Span
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
@@ -61,7 +61,7 @@ class StackedScorer:
         rows = self._scorer.rows_of(traces)
         scores = [self._refused(row, trace) for row, trace in zip(rows, traces, strict=True)]
         todo = [i for i, score in enumerate(scores) if score is None]
-        waste = 1.3 if self.model.device.type == "cpu" else 3.0
+        waste = waste_on(self.model.device)
         for chunk in by_token_budget([rows[i] for i in todo], self._budget, waste):
             readouts = self._scorer.read([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
