@@ -2,8 +2,7 @@
 
 Scoring needs a graph of the layers, not their numbers, which generation has computed. A replayed layer returns what it
 returned then and has the gradient of a linear layer; what lies between (norms, rotations, attention, activations) is cheap
-and runs again. Only plain `nn.Linear` modules are replayed, so quantised or patched ones run as they are. Knows nothing
-about scores.
+and runs again. Only plain `nn.Linear` modules are replayed, so quantised or patched ones run as they are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the parts of a decoder are, and what its head does: the facts that exact scoring needs.
 
 Read from the module tree and the config, then proved on a small forward pass: an architecture whose logits are not what
-these facts predict is refused by name. Knows nothing about scores.
+these facts predict is refused by name.
 """
 
 from __future__ import annotations
@@ -109,12 +109,12 @@ def read_anatomy(model: nn.Module) -> Anatomy:
 
 
 def _find_prefix_mode(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> PrefixMode:
-    """The first of the ways whose suffix states equal those of a full pass."""
-    ways: tuple[PrefixMode, ...] = ("in place", "copied")
-    for way in ways:
+    """The first mode whose suffix states equal those of a full pass."""
+    modes: tuple[PrefixMode, ...] = ("in place", "copied")
+    for mode in modes:
         try:
-            if _suffix_runs_on_prefix(model, decoder, layers, in_place=way == "in place"):
-                return way
+            if _suffix_runs_on_prefix(model, decoder, layers, in_place=mode == "in place"):
+                return mode
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError):
             continue  # a cache or an attention of another kind
     return "none"

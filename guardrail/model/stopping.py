@@ -1,4 +1,4 @@
-"""What ends a response before its end token: stop strings, and whoever watches its steps. Knows nothing about scores.
+"""What ends a response before its end token: stop strings, and whoever watches its steps.
 
 The text is cut before the first stop string. The tokens that stay are the shortest prefix that spells the text before it,
 so every character that is shown is scored; where a token holds the end of the text and the beginning of the stop string,
