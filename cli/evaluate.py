@@ -89,6 +89,7 @@ def evaluate(
     from guardrail.runs.collect import collect
     from guardrail.runs.collect_claims import collect_claims, identity_of
     from guardrail.runs.scorer_pass import pass_for
+    from guardrail.types import DEFAULT_MAX_NEW_TOKENS
 
     extractor = SentenceClaims()
     in_use = calibrated(local, unit, None, given, str(calibrator), identity_of(extractor) if unit == "claim" else None)
@@ -101,7 +102,7 @@ def evaluate(
     seen = data_hash(questions)
     tuned_here = [one.name for one in policies if one.proof and one.proof.data == seen]
     length = origin.generation.get("max_new_tokens")
-    asking = Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150)
+    asking = Asking(origin.prompt, origin.system, length if isinstance(length, int) else DEFAULT_MAX_NEW_TOKENS)
     running: dict[str, Any] = {
         "run": run,
         "resume": resume,

@@ -99,6 +99,7 @@ def tune(
     from guardrail.runs.asking import Asking
     from guardrail.runs.collect import collect
     from guardrail.runs.scorer_pass import pass_for
+    from guardrail.types import DEFAULT_MAX_NEW_TOKENS
 
     in_use = calibrated(local, "answer", None, given, str(calibrator))
     fitted, origin, name = in_use.calibrator, in_use.origin, in_use.name
@@ -117,7 +118,7 @@ def tune(
         local,
         questions,
         chosen,
-        Asking(origin.prompt, origin.system, length if isinstance(length, int) else 150),
+        Asking(origin.prompt, origin.system, length if isinstance(length, int) else DEFAULT_MAX_NEW_TOKENS),
         run=run,
         resume=resume,
         cache=runtime.record_cache() if cache else None,

@@ -30,7 +30,7 @@ from guardrail.pipeline.streaming import ClaimStream
 from guardrail.policy import Policy, check_proof
 from guardrail.retrieval import Retriever, query_of, with_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Message, Tool, Trace, Verdict
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
@@ -246,7 +246,7 @@ class Guard:
     def usual_length(self) -> int:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
         length = self._asked_as.usual("max_new_tokens")
-        return length if isinstance(length, int) else 150
+        return length if isinstance(length, int) else DEFAULT_MAX_NEW_TOKENS
 
     def _judge(self, cases: Sequence[Case], traces: Sequence[Trace], **options: Any) -> None:
         """One pass, with the retriever that the guard has now."""

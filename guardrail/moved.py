@@ -61,6 +61,7 @@ MOVED = {
     "judge": "pipeline.answer_pass",
     "model.attention": "kernels.attention",
     "model.gated_mlp": "kernels.gated_mlp",
+    "model.likelihood": "model.token_log_probs",
     "model.live": "kernels.live_rows",
     "model.memory": "kernels.memory",
     "model.prefix": "kernels.prefix",

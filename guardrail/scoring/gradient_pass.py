@@ -13,7 +13,7 @@ from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.loaded import end_ids
 from guardrail.model.local import LocalModel
-from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.batching import by_token_budget, waste_on
 from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
 from guardrail.scoring.scorable import unscorable
 from guardrail.scoring.suffix import Row
@@ -48,8 +48,7 @@ class GradientPass:
 
     def groups(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of the rows that go through one pass together."""
-        waste = 1.3 if self.anatomy.head.weight.device.type == "cpu" else 3.0
-        return by_token_budget(rows, self._budget, waste)
+        return by_token_budget(rows, self._budget, waste_on(self.anatomy.head.weight.device))
 
     def unscorable(self, row: Row, trace: Trace | None, offsets: Sequence[int]) -> Score | None:
         """See `unscorable`; offsets: the prompt tokens that scoring will look at."""

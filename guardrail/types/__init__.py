@@ -11,6 +11,7 @@ from guardrail.types.judgement import Confidence, Decision, Evidence, Score
 from guardrail.types.names import (
     ACTIONS,
     CLAIM_ACTIONS,
+    DEFAULT_MAX_NEW_TOKENS,
     FINISH_REASONS,
     LABELS,
     SUPPORTS,
@@ -32,6 +33,7 @@ from guardrail.types.verdict import Attempt, Verdict
 __all__ = [
     "ACTIONS",
     "CLAIM_ACTIONS",
+    "DEFAULT_MAX_NEW_TOKENS",
     "FINISH_REASONS",
     "LABELS",
     "SUPPORTS",

@@ -71,5 +71,8 @@ Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 """`{"type": "function", "function": {"name": ..., "description": ..., "parameters": JSON schema}}`, as templates take it."""
 
+DEFAULT_MAX_NEW_TOKENS = 150
+"""The longest answer, in tokens, where nobody says another length."""
+
 MAX_PASSAGES = 20
 """The most passages that one search for evidence hands on."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guardrail.errors import ModelError
-from guardrail.model.likelihood import log_likelihoods
+from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.retrieval import with_evidence
 from guardrail.scoring.registry import default_scorer
 from guardrail.types import Evidence

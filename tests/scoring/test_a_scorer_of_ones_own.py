@@ -201,7 +201,7 @@ def test_a_package_that_takes_a_name_of_ours_is_refused(site, monkeypatch):
 
 
 def test_no_file_outside_scoring_names_a_scorer():
-    """`registry.DEFAULT` names the usual one. The number that a Score has under its own name in Python and JSON is a contract."""
+    """`registry.DEFAULT` names the usual one; that a Score has its number under that name in JSON is a contract."""
     names = {*registry.SCORERS, "stacked"}
     found = set()
     for folder in ("guardrail", "cli"):

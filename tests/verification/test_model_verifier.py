@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guardrail.errors import ModelError
-from guardrail.model.likelihood import log_likelihoods
+from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
