@@ -9,12 +9,12 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from guardrail.actions.prose import ended
+from guardrail.actions.rewriting.prose import ended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from guardrail.actions.pieces import Passage
+    from guardrail.actions.rewriting.pieces import Passage
     from guardrail.claims.markdown import Block, Page
 
 _TITLE = re.compile(r"\*\*[^*\n]+\*\*:?|__[^_\n]+__:?")
