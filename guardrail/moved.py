@@ -75,6 +75,7 @@ MOVED = {
     "observation": "observers.protocol",
     "telemetry": "observers.telemetry",
     "verdict_log": "observers.verdict_log",
+    "verification.judge": "verification.model",
 }
 """Old name -> new name, both within the package."""
 
