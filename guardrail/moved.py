@@ -14,15 +14,21 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
+    "actions.blocks": "claims.markdown",
     "actions.embedding": "retrieval.embedding",
     "actions.embedding_spec": "retrieval.embedding_spec",
+    "actions.layout": "actions.rewriting.layout",
     "actions.passage_index": "retrieval.passage_index",
     "actions.passages": "retrieval.passages",
+    "actions.pieces": "actions.rewriting.pieces",
+    "actions.prose": "actions.rewriting.prose",
+    "actions.pruning": "actions.rewriting.pruning",
     "actions.retrieve": "retrieval.evidence",
     "calibrated": "pipeline.calibrated",
     "case": "pipeline.conversation",
     "claim_stage": "pipeline.claims",
     "claim_stream": "pipeline.streaming",
+    "claims.blocks": "claims.markdown",
     "evaluation.agreement": "grading.agreement",
     "evaluation.alias": "grading.alias",
     "evaluation.answer_files": "grading.answer_files",
@@ -72,6 +78,7 @@ MOVED = {
     "scoring.baselines.registry": "scoring.registry",
     "telemetry": "observers.telemetry",
     "verdict_log": "observers.verdict_log",
+    "verification.judge": "verification.model",
 }
 """Old name -> new name, both within the package."""
 

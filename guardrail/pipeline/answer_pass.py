@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guardrail.actions.rewrite import rewrite
+from guardrail.actions import rewrite
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimStage, settled, without_text
 from guardrail.pipeline.conversation import Case, PassOn, share, unlike_in_length

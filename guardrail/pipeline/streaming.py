@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from guardrail.actions.rewrite import rewrite
+from guardrail.actions import rewrite
 from guardrail.errors import ModelError
 from guardrail.types import Claim, Claims, JudgedClaim, Verdict
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from guardrail.errors import PolicyError
 from guardrail.policy.checks import check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
-from guardrail.policy.matching import Facts, Finding, judge
+from guardrail.policy.matching import Facts, Finding, evaluate
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import Proof
 from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AnyRule, ClaimRule, PolicyFile, Retrieval, Rule, Wording
@@ -236,7 +236,7 @@ def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str
     """The first rule that matches and may act, and the explanation; None when there is none."""
     notes = ""
     for rule in rules:
-        finding = judge(rule.when, facts)
+        finding = evaluate(rule.when, facts)
         if finding.truth is not True:
             continue
         if rule.then == "retrieve" and (why_not := obstacle(rule)):

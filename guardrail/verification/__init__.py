@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardrail.verification.judge import Bounds, ModelVerifier
+from guardrail.verification.model import Bounds, ModelVerifier
 from guardrail.verification.nli import NliVerifier
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.protocol import Verifier

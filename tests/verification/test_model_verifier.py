@@ -13,7 +13,7 @@ from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 from guardrail.verification import Bounds, ModelVerifier, PremiseFinder
-from guardrail.verification.judge import Reading
+from guardrail.verification.model import Reading
 from tests.helpers.worded_verifications import claim, finder, passage
 
 ANY = Bounds(near=0, share=0, unsure=math.inf, near_otherwise=0, share_otherwise=-1)
