@@ -41,7 +41,7 @@ def bench(
         ),
     ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's, else alias.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N questions.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     run: Annotated[
         Path | None,

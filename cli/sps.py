@@ -38,7 +38,7 @@ def sps(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write the heat map as a picture (extra `plots`).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="Take only so many questions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="Use at most N questions.")] = None,
     paraphrases: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Take at most so many of each question; how many to make (default 5)."),

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from guardrail.scoring.profile import Profile
 
 _LAZY = {
+    "evaluate": "guardrail.evaluation.evaluate",
+    "tune": "guardrail.evaluation.tune",
     "Guard": "guardrail.guard",
     "HybridGradScorer": "guardrail.scoring.hybridgrad",
     "IsotonicCalibrator": "guardrail.calibration.isotonic",
