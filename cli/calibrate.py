@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guardrail.cli import options
+from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
 
 if TYPE_CHECKING:
     from guardrail.calibration.sps_profile import SpsProfile
     from guardrail.runs.readings import Sample
     from guardrail.scoring.profile import Profile
 
-DIRECT = "Please directly answer the following question with one or few words:\n{question}"
-"""The prompt of arXiv 2605.04638."""
-
-IN_SENTENCES = "Answer in a few short, complete sentences, one fact in each.\n{question}"
-"""The prompt for claims: of five that were tried on the embedded model, the one with most claims that facts can judge."""
-
 HYBRIDGRAD, STACKED = "hybridgrad", "stacked"
-
-LONGEST = {"answer": 64, "claim": 160}
 
 
 def calibrate(

@@ -93,6 +93,11 @@ def paraphrase(
     return done
 
 
+def names_langchain(spec: str) -> bool:
+    """Whether a spec has the form `provider:model` of LangChain, and is no file either."""
+    return ":" in spec and not Path(spec).exists()
+
+
 def asks_langchain(spec: str) -> Ask:
     """`provider:model`, as LangChain's `init_chat_model` takes it -> what asks that model. Raises `MissingExtraError`
     without langchain, and `ModelError` for a spec that it does not know or a call that fails."""

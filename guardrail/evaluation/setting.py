@@ -60,13 +60,25 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibrator in use: its scorer, what it was fitted on, its name, and how it had questions asked."""
+    """A calibrator in use, with its scorer, what it was fitted on, and its name."""
 
     scorer: Scorer
     calibrator: IsotonicCalibrator
     origin: Provenance
     name: str
-    asking: Asking
+
+    @property
+    def length(self) -> int | None:
+        """Longest answer of the calibration, in tokens; None where it does not say."""
+        length = self.origin.generation.get("max_new_tokens")
+        return length if isinstance(length, int) else None
+
+    @property
+    def asking(self) -> Asking:
+        """As the calibration asked."""
+        from guardrail.runs.asking import Asking
+
+        return Asking(self.origin.prompt, self.origin.system, self.length or USUAL_LENGTH)
 
 
 def silent(line: str) -> None:
@@ -114,15 +126,12 @@ def fitted(
     Raises `CalibrationError`, and `CalibratorMismatchError` for a calibrator of another set-up.
     """
     from guardrail.pipeline.calibrated import calibrated
-    from guardrail.runs.asking import Asking
 
     name = name_of(calibrator) if calibrator else ""
     found = calibrated(local, unit, None, calibrator, name, extractor)
     if found.calibrator is None or found.origin is None or found.name is None:
         raise CalibrationError(f"{missing} for {local.name}; give one with --calibrator FILE")
-    length = found.usual("max_new_tokens")
-    asking = Asking(found.origin.prompt, found.origin.system, length if isinstance(length, int) else USUAL_LENGTH)
-    return Fitted(found.scorer, found.calibrator, found.origin, found.name, asking)
+    return Fitted(found.scorer, found.calibrator, found.origin, found.name)
 
 
 def say_data(say: Say, data: QuestionData | None, grading: Grading | None) -> None:

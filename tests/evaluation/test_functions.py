@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,62 @@ def test_a_mistake_shows_before_a_model_is_loaded(tiny_heldout):
     ):
         with pytest.raises(DataError):
             call()
+
+
+def test_bench(cli, local, tiny_folder, tiny_heldout):
+    done = cli(
+        "bench", tiny_heldout, "-m", tiny_folder, "--scorers", "g-nll", "--max-new-tokens", 6, "-o", "b.json", "--json"
+    )  # fmt: skip
+    printed = json.loads(done.stdout)
+    found = guardrail.bench(local, tiny_heldout, ["g-nll"], max_new_tokens=6, output="p.json", table="p.md")
+    told = found.to_dict()
+    assert json.loads(Path("p.json").read_text()) == told
+    assert told["command"] == "guardrail.bench"
+    assert Path("p.md").read_text().startswith("    guardrail.bench\n")
+    for key in ("kind", "version", "model", "data", "grader", "asking", "n", "accuracy", "versions"):
+        assert told[key] == printed[key]
+    for ours, theirs in zip(told["scorers"], printed["scorers"], strict=True):
+        measured = ("seconds", "memory_mb")
+        assert {k: v for k, v in ours.items() if k not in measured} == {
+            k: v for k, v in theirs.items() if k not in measured
+        }
+
+
+def test_score(cli, local, tiny_folder, tmp_path):
+    rows = [{"prompt": f"What is number {i}?", "response": f"a lake {i}"} for i in range(3)] + [
+        {"prompt": "no response"}
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = cli("score", "in.jsonl", "-m", tiny_folder, "--paper")
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    kept = guardrail.score(local, rows, paper=True)
+    assert list(kept.rows) == printed
+    assert (kept.scored, kept.unscored, kept.failed, kept.total, done.returncode) == (3, 0, 1, 4, 1)
+    written = guardrail.score(local, "in.jsonl", "out.jsonl", paper=True)
+    assert (written.rows, written.failed) == ((), 1)
+    assert Path("out.jsonl").read_text() == done.stdout
+
+
+def test_report(cli, local, tiny_heldout, calibrator):
+    guardrail.evaluate(local, tiny_heldout, calibrator, (), run="run.jsonl")
+    printed = cli("report", "run.jsonl", "-o", "cli.html", "-c", calibrator, "-p", "default", "--json")
+    found = guardrail.report("run.jsonl", "python.html", calibrator=calibrator, policies=["default"])
+    assert found.to_dict() == json.loads(printed.stdout)
+    assert Path("python.html").read_text().count("<svg") == Path("cli.html").read_text().count("<svg")
+    assert guardrail.report("run.jsonl", calibrator=calibrator, policies=["default"]).to_dict() == found.to_dict()
+
+
+def test_sps(cli, local, tiny_folder, tmp_path):
+    rows = [{"question": f"What is number {i}?", "paraphrases": [f"Which one is number {i}?"]} for i in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = json.loads(cli("sps", "p.jsonl", "-o", "cli.json", "-m", tiny_folder, "--json").stdout)
+    found = guardrail.sps(local, "p.jsonl", "python.json", html="python.html")
+    assert {**found.model_dump(mode="json"), "command": printed["command"]} == printed
+    assert json.loads(Path("python.json").read_text()) == found.model_dump(mode="json")
+    assert "<html" in Path("python.html").read_text()
+
+
+def test_paraphrases_are_made_by_the_model_itself(local, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"question": "What is one?"}\n{"question": "What is two?"}\n')
+    with pytest.raises(DataError, match="--paraphrases-out FILE or --output FILE"):
+        guardrail.sps(local, tmp_path / "q.jsonl", paraphrase_with=local)
