@@ -1,4 +1,4 @@
-"""Claims -> text on a terminal, and a page in a file. Knows nothing about how they were judged."""
+"""Claims -> text on a terminal, and a page in a file."""
 
 from __future__ import annotations
 

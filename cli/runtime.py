@@ -1,4 +1,4 @@
-"""What every command that runs a model does first: quiet libraries, progress on stderr. Knows nothing about commands."""
+"""What every command that runs a model does first: quiet libraries, progress on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paraphrases by a chat model: asks for a numbered list and reads it. Knows nothing about SPS.
+"""Paraphrases by a chat model: asks for a numbered list and reads it.
 
 Not covered: whether a paraphrase means the same. A weak model changes the question or answers it; read the file.
 """
