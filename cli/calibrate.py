@@ -78,10 +78,10 @@ def calibrate(
     to the best single scorer where it is no better (docs/stacked.md).
     Stopped at any moment, `--resume` goes on where it was.
     """
-    from guardrail.cli import runtime
-    from guardrail.evaluation.calibrate import calibrate as fit_calibrator
+    from guardrail.cli import figures, runtime
+    from guardrail.evaluation.calibrate import calibrate as run_calibrate
 
-    fit = fit_calibrator(
+    fit = run_calibrate(
         lambda: runtime.load(model, device, dtype, chat_template),
         data,
         output=output,
@@ -100,11 +100,8 @@ def calibrate(
         system=system,
         paper=keep_paper_profile,
         profile=profile,
-        cache=runtime.record_cache() if cache else None,
+        cache=cache,
         command=shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
-        progress=runtime.counter("questions answered"),
-        say=runtime.say,
+        progress=runtime.say,
     )
-    from guardrail.cli import figures
-
     figures.fit(runtime.console(), fit, output)

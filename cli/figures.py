@@ -1,4 +1,4 @@
-"""What fitting and evaluating found -> text on a terminal. Knows nothing about how it was measured."""
+"""What fitting and evaluating found -> text on a terminal."""
 
 from __future__ import annotations
 

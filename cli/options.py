@@ -1,4 +1,4 @@
-"""Options that several commands share. Knows nothing about commands."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 

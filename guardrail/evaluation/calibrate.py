@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
-from guardrail.datasets.questions import QuestionData, data_hash, load_data, texts_of
+from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
+from guardrail.evaluation.setting import ModelSource, StrPath, grader_from, model_from, say_data, silent
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
@@ -18,48 +21,47 @@ from guardrail.scoring.registry import DEFAULT, check_names, entry_of, keywords_
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import Unit
     from guardrail.evaluation.fit import Fit
-    from guardrail.grading.grade_answers import Grading
+    from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
-    from guardrail.runs.asking import Asking, Progress
-    from guardrail.runs.cache import RecordCache
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.progress import Say
     from guardrail.runs.readings import Sample
     from guardrail.scoring.profile import Profile
     from guardrail.scoring.protocol import Scorer
 
 
 def calibrate(
-    model: LocalModel | str | Callable[[], LocalModel],
-    data: str | Path,
+    model: ModelSource,
+    data: StrPath,
+    output: StrPath | None = None,
     *,
-    output: Path | None = None,
     unit: Unit = "answer",
     scorer: str = DEFAULT,
     weigh: Sequence[str] = (),
     samples: int | None = None,
-    grader: str | None = None,
-    labels: Path | None = None,
+    grader: Grader | str | None = None,
+    labels: StrPath | None = None,
     limit: int | None = None,
     resume: bool = False,
-    run: Path | None = None,
+    run: StrPath | None = None,
     batch_size: int = 16,
     max_new_tokens: int | None = None,
     prompt: str | None = None,
     system: str | None = None,
     paper: bool = False,
-    profile: Path | None = None,
-    cache: RecordCache | None = None,
-    command: str = "guardrail.calibrate(...)",
-    progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    profile: StrPath | None = None,
+    cache: bool = True,
+    command: str = "guardrail.calibrate",
+    progress: Say | None = None,
 ) -> Fit:
     """Ask every question, grade the answers, choose what the scorer leaves to choose, and fit the isotonic calibrator.
 
-        fit = calibrate("smollm2-135m", "questions.jsonl", output=Path("calibrator.json"))
+        fit = guardrail.calibrate("smollm2-135m", "questions.jsonl", "calibrator.json")
         fit.metrics["auroc"].value, fit.calibrator.predict(0.3).p_correct
 
     Args:
-        model: A `LocalModel`, a spec that `load_model` takes, or what returns a model; it is loaded once everything else is
-            known to be in order.
+        model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
+            was checked.
         data: Rows of `question` and `answers`, .jsonl, .csv or .tsv, or `hub:NAME@SPLIT`; for claims, of `question` and
             `facts`, or labelled `claims` of an `answer`, .jsonl. "bundled" are the bundled calibration questions.
         output: Where the calibrator is written; None writes nothing.
@@ -68,7 +70,7 @@ def calibrate(
             it is no better.
         weigh: Other scorers whose numbers a "stacked" one weighs too.
         samples: For scorers that draw samples, how many; None is the paper's number.
-        grader: As `get_grader` takes it; None is "alias". Claims are graded by their facts.
+        grader: What says whether an answer is right; None is "alias". Claims are graded by their facts.
         labels: A file of answers that people graded; they win over the grader.
         limit: Use at most so many questions.
         resume: Go on with a run that was stopped.
@@ -79,10 +81,9 @@ def calibrate(
         system: System message.
         paper: Keep eq. 6 at the template's (or the profile's) token; choose no other profile.
         profile: A file of `guardrail sps`, whose token is used; only the rest of the profile is chosen.
-        cache: Where answers are looked up first, and kept.
+        cache: Keep answers in the user's cache folder, and never make the same one twice.
         command: What the calibrator says it was made by.
-        progress: Called with the rows done, the rows in all, and rows a second.
-        say: Called with a line before each slow step.
+        progress: Called with one line before each slow step.
 
     Returns:
         The calibrator with the evidence for it, all of it cross-validated.
@@ -92,6 +93,7 @@ def calibrate(
         CalibrationError: For too few answers, or too few right or wrong ones.
         ScoringError: For a scorer that does not exist.
     """
+    say = progress or silent
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
@@ -99,35 +101,42 @@ def calibrate(
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
-    chosen = get_grader(grader or "alias")
-    loaded = load_data(str(data), "calibration", limit) if unit == "answer" else None
+    chosen = grader_from(grader) or get_grader("alias")
+    source = os.fspath(data)
+    loaded = load_data(source, "calibration", limit) if unit == "answer" else None
     by_hand = hand_labels(loaded.rows if loaded else (), labels)
-    rows = load_claim_rows_from(str(data), "calibration", limit) if unit == "claim" else []
-    measured = _measured(profile, prompt, system) if profile else None
-    if output is not None:
-        run = _check_files(data, output, run)
-    local = _loaded(model, say)
+    rows = load_claim_rows_from(source, "calibration", limit) if unit == "claim" else []
+    measured = _measured(Path(profile), prompt, system) if profile else None
+    written, file = (None if path is None else Path(path) for path in (output, run))
+    if written is not None:
+        file = _check_files(source, written, file)
+    if resume and file is None:
+        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+    local = model_from(model, say)
     prior = measured.profile_for(local.identity) if measured else None
 
     # torch comes with these, and a mistake in the data need not wait for it
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
     from guardrail.runs.asking import Asking
+    from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
+    from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass
     from guardrail.runs.scores import claim_readings_of, readings_of
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     others = _others(local, scorer, weigh, asking, samples)
-    scorers = ScorerPass(others)
+    scorers, count = ScorerPass(others), counter("questions answered", say)
     if loaded is None:
         from guardrail.claims.sentences import SentenceClaims
         from guardrail.runs.collect_claims import collect_claims, identity_of
 
         extractor = SentenceClaims()
-        claims = collect_claims(
-            local, rows, extractor, asking, scorers=scorers,
-            run=run, resume=resume, cache=cache, batch_size=batch_size, progress=progress,
-        )  # fmt: skip
+        with RecordCache() if cache else nullcontext() as records:
+            claims = collect_claims(
+                local, rows, extractor, asking, scorers=scorers,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
+            )  # fmt: skip
         for name in others:
             claims = claims.scored_by(name)
         study = Study(
@@ -138,12 +147,13 @@ def calibrate(
         whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
     else:
         chosen.load()
-        answers = collect(
-            local, loaded.rows, chosen, asking, scorers=scorers, labels=by_hand,
-            run=run, resume=resume, cache=cache, batch_size=batch_size, progress=progress,
-        )  # fmt: skip
+        with RecordCache() if cache else nullcontext() as records:
+            answers = collect(
+                local, loaded.rows, chosen, asking, scorers=scorers, labels=by_hand,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
+            )  # fmt: skip
         grading, ungraded = answers.grading, len(loaded.rows) - len(answers.records)
-        _tell(say, loaded, grading)
+        say_data(say, loaded, grading)
         for name in others:
             answers = answers.scored_by(name)
         study = Study(
@@ -152,8 +162,7 @@ def calibrate(
             source=loaded.source, grading=grading.to_dict() if grading else None,
         )  # fmt: skip
         sample, readings, whole = answers.sample, readings_of(answers, asking), None
-    if say:
-        say("choosing the profile by cross-validation and fitting")
+    say("choosing the profile by cross-validation and fitting")
     fitting = entry_of(scorer).fitting
     if fitting == "profile":
         fitted = fit_profile(study, _at(prior, sample), prior=prior, choosing=not paper, whole=whole)
@@ -161,8 +170,8 @@ def calibrate(
         fitted = fit_stacked(study, sample, readings, scorer, weighed={n: dict(s.options) for n, s in others.items()})
     else:
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
-    if output is not None:
-        fitted.calibrator.save(output)
+    if written is not None:
+        fitted.calibrator.save(written)
     return fitted
 
 
@@ -176,23 +185,7 @@ def _others(
     return {name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples) for name in asked}
 
 
-def _loaded(model: LocalModel | str | Callable[[], LocalModel], say: Callable[[str], None] | None) -> LocalModel:
-    if isinstance(model, str):
-        from guardrail.model.loading import load_model
-
-        return load_model(model, progress=say)
-    return model() if callable(model) else model
-
-
-def _tell(say: Callable[[str], None] | None, data: QuestionData, grading: Grading | None) -> None:
-    """What is worth knowing about questions and grades before a figure is read."""
-    if say and data.repeated:
-        say(f"{data.repeated} rows left out: their question came before")
-    if say and grading is not None:
-        say(f"graded by {grading.in_words()}")
-
-
-def _check_files(data: str | Path, output: Path, run: Path | None) -> Path:
+def _check_files(data: str, output: Path, run: Path | None) -> Path:
     """The run's file. Raises `DataError` for an output that cannot be written, or that is one of the other files."""
     if not output.parent.is_dir():
         raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")

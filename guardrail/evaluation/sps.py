@@ -1,7 +1,4 @@
-"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Nothing is generated.
-
-Knows nothing about files or screens.
-"""
+"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Nothing is generated."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ A line is an object of one of these forms, each with an optional `id`, `time` (I
 - `response_metadata["guardrail"]` of a LangChain message (contract version 1), bare, under `guardrail`, or the whole message
   as JSON. It holds the last pass only, so of an answer given with evidence the first score is not known.
 
-Labels: `"correct": true`, in a claim of `claims` for claims. Knows nothing about calibrators.
+Labels: `"correct": true`, in a claim of `claims` for claims.
 """
 
 from __future__ import annotations
