@@ -44,7 +44,7 @@ class Built:
             "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
             "scorer": guard.scorer.name,
             "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
-            "claims": None if guard.claim_stage is None else guard.claim_stage.identity,
+            "claims": None if guard.claim_pipeline is None else guard.claim_pipeline.identity,
             "retriever": None if guard.retriever is None else type(guard.retriever).__name__,
             "guard": uuid4().hex if foreign else None,
         }

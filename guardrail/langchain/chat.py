@@ -37,6 +37,7 @@ from guardrail.langchain.runs import TellingStreams, atell, tell, under
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
+from guardrail.pipeline.hooks import Hooks
 from guardrail.types import Trace, Verdict
 
 T = TypeVar("T")
@@ -216,11 +217,11 @@ class ChatGuarded(TellingStreams, SharedPasses):
         """What a Guard is asked, and how; `given` are the options of one call. Raises what these raise, see `invoke`."""
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
-        searching = partial(self._searching, run_manager)
-        return Call(conversation_of(messages, self.as_question, options), options, searching)
+        search_context = partial(self._search_context, run_manager)
+        return Call(conversation_of(messages, self.as_question, options), options, search_context)
 
     @contextmanager
-    def _searching(self, run_manager: BaseRunManager | None) -> Iterator[None]:
+    def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
         """A retriever is traced, and may ask this very model: others take their turns meanwhile."""
         with self._turns.aside(), under(run_manager):
             yield
@@ -262,22 +263,21 @@ class ChatGuarded(TellingStreams, SharedPasses):
             seed=options.seed,
             stop=options.stop,
             tools=options.tools,
-            pass_on=self._pass_on(options),
             retrieve=watch is None or watch.stream is None,
-            on_step=watch,
-            claim_stream=watch.claims if watch else None,
-            searching=[call.searching for call in calls],
+            hooks=Hooks(
+                is_tool_call=partial(self._is_tool_call, options),
+                on_step=watch,
+                search_contexts=[call.search_context for call in calls],
+                claim_stream=watch.claims if watch else None,
+            ),
         )
 
-    def _pass_on(self, options: Options) -> Callable[[Trace], bool] | None:
+    def _is_tool_call(self, options: Options, trace: Trace) -> bool:
+        """Whether a response goes out unscored: it calls tools, and none whose call is to be judged."""
         if not options.tools or options.score_tool_calls is True:
-            return None
-
-        def calls_no_form(trace: Trace) -> bool:
-            calls = self._parsed(trace, options).calls
-            return bool(calls) and not any(call["name"] in options.forms for call in calls)
-
-        return calls_no_form
+            return False
+        calls = self._parsed(trace, options).calls
+        return bool(calls) and not any(call["name"] in options.forms for call in calls)
 
     def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
         """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""

@@ -14,8 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
-from guardrail.calibration.shipped import named_calibrator
-from guardrail.claims import AtomicClaims, extractor
+from guardrail.claims import AtomicClaims
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
@@ -98,35 +97,29 @@ class GuardedSettings(BaseChatModel):
             self.model = load_model(
                 os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
             )
-        calibrator = self.calibrator
-        if before is not None and calibrator is not None and calibrator is before.given["calibrator"]:
-            calibrator, name = before.guard.calibrator, before.guard.calibrator_name or "given"
-        else:
-            calibrator, name = named_calibrator(calibrator)
-        of_claims, name_of_claims = named_calibrator(self.claim_calibrator)
+        unchanged = before is not None and self.calibrator is not None and self.calibrator is before.given["calibrator"]
         guard = Guard(
             model=self.model,
             scorer=self.scorer,
-            calibrator=calibrator,
+            calibrator=before.guard.calibrator if before and unchanged else self.calibrator,
             policy=self.policy,
             retriever=self.retriever,
-            calibrator_name=name,
             observers=self.observers,
-            claims=extractor(self.claims, self.model) if isinstance(self.claims, str) else self.claims,
-            claim_calibrator=of_claims,
-            claim_calibrator_name=name_of_claims,
+            claims=self.claims,
+            claim_calibrator=self.claim_calibrator,
             verifier=self.verifier,
+            calibrator_name=before.guard.calibrator_name if before and unchanged else None,
         )
         return Built(guard, {name: getattr(self, name) for name in _MADE_OF})
 
     def _check_claims(self, stream_policy: str) -> None:
-        stage = self._guard.claim_stage
-        if stream_policy == "claim" and stage is None:
+        claims = self._guard.claim_pipeline
+        if stream_policy == "claim" and claims is None:
             raise ModelError(
                 f"stream_policy 'claim' needs a guard that looks at claims, and policy {self._guard.policy.name!r} does not; "
                 "take policy='per_claim', or claims='sentences'"
             )
-        if stream_policy == "claim" and isinstance(getattr(stage, "extractor", None), AtomicClaims):
+        if stream_policy == "claim" and isinstance(getattr(claims, "extractor", None), AtomicClaims):
             raise ModelError(
                 "stream_policy 'claim' needs claims as they come; the extractor 'atomic' reads whole answers"
             )

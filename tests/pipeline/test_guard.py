@@ -314,9 +314,9 @@ def test_observers_get_frozen_values_and_what_they_raise_is_not_swallowed(local)
     ],
 )
 def test_answers_of_another_length_than_calibrated(tokens, finish, stop, expected):
-    from guardrail.pipeline.conversation import unlike_in_length
+    from guardrail.pipeline.conversation import length_differs
     from guardrail.types import Trace
 
     trace = Trace((), (1,), (5,) * tokens, "x", finish, stop_string=stop)
-    assert unlike_in_length(trace, 6) == expected
-    assert unlike_in_length(trace, None) in ("", "ended by a stop string")
+    assert length_differs(trace, 6) == expected
+    assert length_differs(trace, None) in ("", "ended by a stop string")
