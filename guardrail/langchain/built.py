@@ -9,20 +9,20 @@ from typing import Any
 from uuid import uuid4
 
 from guardrail.guard import Guard
-from guardrail.langchain.turns import Turns
+from guardrail.langchain.turns import ModelQueue
 from guardrail.model.identity import text_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.stacked.scorer import StackedScorer
 
 
-class Built:
+class SharedGuard:
     """A Guard, the threads in which its async calls take turns, and what caches know it by.
 
     given: the fields that the guard was made of, by name. A chat model with equal ones shares all of this.
     """
 
     def __init__(self, guard: Guard, given: Mapping[str, Any]) -> None:
-        self.guard, self.given, self.turns = guard, dict(given), Turns()
+        self.guard, self.given, self.turns = guard, dict(given), ModelQueue()
 
     def is_made_of(self, given: Mapping[str, Any]) -> bool:
         return all(_same(given[name], self.given[name]) for name in self.given)

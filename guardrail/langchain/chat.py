@@ -31,9 +31,9 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain.batches import SharedPasses
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
-from guardrail.langchain.live import Live
+from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import TellingStreams, atell, tell, under
+from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, send_verdict_event, within_run
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
@@ -43,7 +43,7 @@ from guardrail.types import Trace, Verdict
 T = TypeVar("T")
 
 
-class ChatGuarded(TellingStreams, SharedPasses):
+class ChatGuarded(VerdictEvents, SharedPasses):
     """A local model with a guard, as a LangChain chat model: what the policy holds back leaves on no surface.
 
         >>> from guardrail.langchain import ChatGuarded
@@ -88,7 +88,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
     ) -> ChatResult:
         call = self.call(messages, stop, kwargs, run_manager)
         reply = self._reply(call, self._verdict(call))
-        tell(reply.metadata, run_manager)
+        send_verdict_event(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     async def _agenerate(
@@ -100,7 +100,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
     ) -> ChatResult:
         call = self.call(messages, stop, kwargs, run_manager)
         reply = self._reply(call, await self._averdict(call))
-        await atell(reply.metadata, run_manager)
+        await asend_verdict_event(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     def _stream(
@@ -121,7 +121,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        tell(reply.metadata, run_manager)
+        send_verdict_event(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     async def _astream(
@@ -143,7 +143,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        await atell(reply.metadata, run_manager)
+        await asend_verdict_event(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     # --- tools and structured output ---
@@ -223,11 +223,11 @@ class ChatGuarded(TellingStreams, SharedPasses):
     @contextmanager
     def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
         """A retriever is traced, and may ask this very model: others take their turns meanwhile."""
-        with self._turns.aside(), under(run_manager):
+        with self._turns.yield_turn(), within_run(run_manager):
             yield
 
-    def _live(self, call: Call) -> Live:
-        return Live(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
+    def _live(self, call: Call) -> StreamingRun:
+        return StreamingRun(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
 
     def _held(self, call: Call) -> bool:
         return self.stream_policy == "answer" or bool(call.options.tools)

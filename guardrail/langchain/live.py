@@ -21,7 +21,7 @@ from guardrail.types import Verdict
 Run = Callable[[Sequence[Call], Watch], Sequence[Verdict]]
 
 
-class Live:
+class StreamingRun:
     """Iterate it, sync or async, for the pieces; then `verdict`, and `rest`, the text that no piece held. by_claim: a piece is
     what the policy made of the next claim, in place of tokens as they come.
 
