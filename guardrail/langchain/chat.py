@@ -53,28 +53,32 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         >>> message.response_metadata["guardrail"]["action"]
         'answer'
 
-    model: a spec (see `load_model`; device, dtype and chat_template go with it) or a `LocalModel`. policy: a name, a file or a
-    `Policy`. calibrator: a file, `shipped:NAME` or a fitted one; None takes the one that comes with guardrail for this model.
-    retriever: any LangChain retriever, asked when the policy says so. scorer, observers, verifier: as in `Guard`.
-    claim_calibrator: as calibrator. claims: an extractor, or the name of one.
+    Nothing of it is pickled: a model has a lock and weights; build one in each process.
 
-    max_tokens: None takes the limit of the calibration. temperature: 0 is greedy, as the calibration was; any other makes
-    confidences `extrapolated`. seed: makes sampling repeatable, also in a batch (which then runs one by one). stop: strings
-    that end an answer. All four can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+    Args:
+        model: A spec for `load_model`, which device, dtype and chat_template go to, or a `LocalModel`.
+        policy: As in `Guard`, and so calibrator, retriever, scorer, observers, claims, claim_calibrator and verifier.
+        max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
+            and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+        temperature: 0 is greedy, as the calibration was; any other makes confidences `extrapolated`.
+        seed: Makes sampling repeatable, also in a batch (which then runs one by one).
+        stop: Strings that end an answer.
+        stream_policy: "answer": nothing leaves before the verdict. "claim": each sentence leaves as soon as its own claim has
+            passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have
+            acted; the last chunk has the verdict). "passthrough": tokens leave as they come, the verdict is in the last chunk
+            with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
+        streaming: `invoke` streams, too, for callbacks that want tokens.
+        as_question: What goes into the prompt of the calibration. "string": what is given as a plain string (as in `Guard`);
+            "single": also a single human message; "never". Everything else is used as it is, and its confidence is
+            `extrapolated`.
+        score_tool_calls: Judge turns that call tools like answers. By default they pass unscored, without the text beside
+            them, unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the
+            answer.
+        include_original: Put what the model said into the metadata, held back or not.
+        batch_size: Rows in one pass.
 
-    stream_policy: "answer", nothing leaves before the verdict; "claim", each sentence leaves as soon as its own claim has
-    passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have acted; the
-    last chunk has the verdict); "passthrough", tokens leave as they come, the verdict is in the
-    last chunk with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
-    streaming: `invoke` streams, too, for callbacks that want tokens.
-    as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
-    "single", also a single human message; "never". Everything else is used as it is, and its confidence is `extrapolated`.
-    score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them,
-    unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the answer.
-    include_original: put what the model said into the metadata, held back or not. batch_size: rows in one pass.
-
-    Raises the errors of `Guard` when it is built: a wrong policy, a missing or foreign calibrator. Not pickled: a model has
-    a lock and weights; build one in each process.
+    Raises:
+        GuardrailError: Those of `Guard`, when it is built: a wrong policy, a missing or foreign calibrator.
     """
 
     # --- LangChain's surfaces ---
