@@ -17,6 +17,7 @@ from guardrail.errors import DataError
 
 if TYPE_CHECKING:
     from guardrail.evaluation.score_rows import Numbered, Status
+    from guardrail.scoring.protocol import Scorer
 
 
 def score(
@@ -53,6 +54,7 @@ def score(
     from guardrail.guard import Guard
     from guardrail.scoring.hybridgrad import HybridGradScorer
 
+    scorer: Scorer
     if paper:
         scorer = HybridGradScorer(local)
     else:
