@@ -12,7 +12,7 @@ CALIBRATION=bundled  # questions with answers that count as right
 TUNING=bundled       # others of the same kind (of 'bundled', the held-out half)
 TEST=questions.jsonl # others again
 LIMIT=100            # questions to use of the first two: enough for a trial of a few minutes; use all of your own
-MAX_ERROR=0.8        # share of wrong answers among those shown; the embedded model is often wrong, so a better one takes 0.1
+MAX_ERROR=0.9        # share of wrong answers among those shown: much, since the embedded model is mostly wrong; yours takes 0.1
 
 # 1. Is everything here, and is the policy in order?
 guardrail doctor
