@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -103,6 +104,21 @@ def test_init_writes_a_starter_that_loads(cli):
     assert not bundled & {question_digest(row.question) for row in rows}
     assert cli("data", "split", folder / "questions.jsonl", "-o", "parts").returncode == 0
     subprocess.run(["sh", "-n", folder / "commands.sh"], check=True)
+
+
+def test_the_commands_of_the_starter_run_one_after_another(cli, tiny_folder, tiny_data, tiny_heldout):
+    """On a tiny model in this process; tests/real_model/test_starter.py runs them as they stand."""
+    cli("init", ".")
+    values = {"MODEL": tiny_folder, "CALIBRATION": tiny_data, "TUNING": tiny_heldout, "TEST": tiny_heldout}
+    values |= {"LIMIT": 90, "MAX_ERROR": 0.9999}
+    commands = [
+        shlex.split(line) for line in Path("commands.sh").read_text().splitlines() if line.startswith("guardrail ")
+    ]
+    assert [c[1] for c in commands] == ["doctor", "policy", "calibrate", "evaluate", "tune", "ask", "ask"]
+    for _, *arguments in commands:
+        out = cli(*(values[a[1:]] if a.startswith("$") else a for a in arguments))
+        assert out.returncode == 0, (arguments, out.stderr)
+    assert Policy.load("tuned.yaml").proof is not None
 
 
 @pytest.mark.parametrize("name", ["policy.yaml", "questions.jsonl", "commands.sh"])
