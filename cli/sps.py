@@ -98,9 +98,9 @@ def sps(
         typer.echo(found.model_dump_json())
         return
     show(runtime.console(), found)
-    for path in (output, html, png):
-        if path is not None:
-            typer.echo(f"written to {path}")
+    for written in (output, html, png):
+        if written is not None:
+            typer.echo(f"written to {written}")
 
 
 def show(console: Console, found: SpsProfile) -> None:
