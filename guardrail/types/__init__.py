@@ -1,7 +1,6 @@
 """The values on the arrows: Trace -> Score -> Confidence -> Decision -> Verdict.
 
-Each stage takes the value on its left and returns the one on its right; all are frozen. Knows nothing about how a
-value is made.
+Each stage takes the value on its left and returns the one on its right; all are frozen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The closed sets of names that the values use, each explained. Knows nothing else."""
+"""The closed sets of names that the values use, each explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims held against passages: supported, contradicted, or not found. Knows nothing about what is done with the result."""
+"""Claims compared with passages: supported, contradicted, or not found."""
 
 from __future__ import annotations
 
