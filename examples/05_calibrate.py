@@ -1,21 +1,20 @@
-"""A calibrator of your own, from scores and grades: fit, save, load, predict."""
+"""A calibrator of your own for a model: ask questions, grade the answers, fit, save, and answer with it."""
 
-import random
 import tempfile
 from pathlib import Path
 
-from guardrail import IsotonicCalibrator
+import guardrail
 
-random.seed(0)
-scores = [random.random() for _ in range(400)]  # higher = more uncertain, as every score here
-right = [random.random() > 0.2 + 0.6 * score for score in scores]
-calibrator = IsotonicCalibrator().fit(scores, right)
-with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "calibrator.json"
-    calibrator.save(path)
-    loaded = IsotonicCalibrator.load(path)
-for score in (0.05, 0.5, 0.95, 7.0):
-    c = loaded.predict(score)
-    print(f"score {score:4}: p {c.p_correct:.2f} ({c.low:.2f} to {c.high:.2f}), {c.label}, in range: {c.in_range}")
-ece = loaded.metrics["ece"]
-print(f"ECE, cross-validated: {ece.value:.3f} ({ece.low:.3f} to {ece.high:.3f})")
+model = guardrail.load_model("smollm2-135m")
+path = Path(tempfile.mkdtemp()) / "calibrator.json"
+fit = guardrail.calibrate(model, "bundled", path, limit=120, max_new_tokens=16)  # few, to be quick: take 400 or more
+print(f"{fit.n} answers, {fit.metrics['accuracy'].value:.0%} right, by {fit.calibrator.provenance.scorer}")
+for name in ("auroc", "ece"):
+    value = fit.metrics[name]
+    print(f"{name.upper()}, cross-validated: {value.value:.3f} ({value.low:.3f} to {value.high:.3f})")
+
+guard = guardrail.Guard(model=model, calibrator=path)  # refuses the calibrator of another model, template or dtype
+verdict = guard.answer("What is the capital of Japan?")
+print(f"{verdict.text} {verdict.confidence.p_correct:.2f}, {verdict.label}, {verdict.confidence.basis}")
+beyond = guardrail.IsotonicCalibrator.load(path).predict(1e6)  # a score as none of the calibration's
+print(f"p {beyond.p_correct:.2f}, in range: {beyond.in_range}")

@@ -5,9 +5,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from guardrail import Guard, IsotonicCalibrator, VerdictLog
-from guardrail.calibration.shipped import shipped_by_name
-from guardrail.monitoring import monitor
+from guardrail import Guard, IsotonicCalibrator, VerdictLog, monitor
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "verdicts.jsonl"
@@ -16,7 +14,7 @@ with tempfile.TemporaryDirectory() as folder:
         guard.answer(f"What is the capital of {country}?")
     lines = path.read_text().splitlines()
     print(f"{len(lines)} lines, {'no text' if not any('Tokyo' in line for line in lines) else 'text'} in them")
-    found = monitor(path, shipped_by_name("shipped:smollm2-135m"))
+    found = monitor(path, "shipped:smollm2-135m")
     print(found.verdict, *found.notes, sep="\n  ")
 
     # A month later the questions are harder. Here the scores are drawn; in life they come from the Guard.

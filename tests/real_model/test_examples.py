@@ -20,7 +20,7 @@ EXPECTED = {
     "03_your_own_policy.py": ["sure ", "say how sure", "Let me connect you with a colleague"],
     "04_score_any_model.py": ["Paris", "hybridgrad"],
     "06_check_and_batch.py": ["Kyoto", "Sicily belongs to Italy", "Vitamin D"],
-    "05_calibrate.py": ["in range: False", "ECE, cross-validated"],
+    "05_calibrate.py": ["in range: False", "ECE, cross-validated", "120 answers"],
     "07_chat_model.py": [
         "answer, medium, 0.57, calibrated",
         "extrapolated: messages of your own",
