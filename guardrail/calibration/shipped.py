@@ -1,4 +1,4 @@
-"""The fitted calibrators that come with guardrail. Knows nothing about how they were made (see docs/calibrators.md)."""
+"""The fitted calibrators that come with guardrail. Knows nothing about how they were made (see docs/results/calibrators.md)."""
 
 from __future__ import annotations
 
