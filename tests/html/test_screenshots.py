@@ -1,6 +1,6 @@
 """The pictures of docs/images/, taken of real pages of the embedded model where GUARDRAIL_SCREENSHOTS names that folder:
 
-GUARDRAIL_SCREENSHOTS=docs/images python -m pytest -m 'slow' tests/html/test_screenshots.py
+GUARDRAIL_SCREENSHOTS=docs/images python -m pytest -m slow tests/html/test_screenshots.py
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_claims_page_in_a_browser import BROWSER, chromium, playwright  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,7 @@ def take(chromium):  # noqa: F811
         file = folder / f"{name}.png"
         shown.screenshot(path=file, full_page=True, clip={"x": 0, "y": 0, "width": 900, "height": height})
         context.close()
+        Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
         assert file.stat().st_size < LARGEST
 
     return run
