@@ -8,7 +8,7 @@ ADAPTERS := langchain-huggingface==1.2.3
 # The package as it is installed, cli/ inside: mypy alone would not find guardrail.cli.
 TREE := .mypy_cache/source/guardrail
 
-.PHONY: demo test test-slow check format bench install install-dev wheel clean
+.PHONY: demo test test-slow check format bench docs install install-dev wheel clean
 
 demo: install
 	$(BIN)/guardrail demo
@@ -33,6 +33,10 @@ format: install-dev
 bench: install-dev
 	$(BIN)/python -m tests.benchmarks
 
+docs: install
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: install-dev
 	$(BIN)/python -m build --wheel
 
@@ -53,4 +57,4 @@ install-dev: .venv/.installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

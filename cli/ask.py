@@ -106,12 +106,10 @@ def ask(
         model=local,
         policy=chosen,
         calibrator=fitted,
-        calibrator_name=str(calibrator),
         retriever=index,
         observers=observers,
         claims=extractor_by_name(extractor, local) if claims else None,
         claim_calibrator=fitted_on_claims,
-        claim_calibrator_name=str(claim_calibrator),
     )
     runtime.say("answering")
     verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens)

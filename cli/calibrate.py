@@ -74,8 +74,8 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
-    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/scorers.md. `stacked` falls back
-    to the best single scorer where it is no better (docs/stacked.md).
+    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/how-to/scorers.md. `stacked`
+    falls back to the best single scorer where it is no better (docs/explanation/stacked.md).
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import figures, runtime

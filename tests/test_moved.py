@@ -22,10 +22,10 @@ def test_the_old_name_gives_the_module(old, new):
 
 @pytest.mark.filterwarnings("default")
 def test_old_paths_of_names():
-    for name in [name for name in sys.modules if name.startswith("guardrail.evaluation.graders")]:
+    for name in [name for name in sys.modules if name.startswith("guardrail.grading")]:
         del sys.modules[name]
     with pytest.warns(DeprecationWarning, match="guardrail.grading.rules"):
-        from guardrail.evaluation.graders.rules import AliasGrader
+        from guardrail.grading.rules import AliasGrader
     with pytest.warns(DeprecationWarning, match=r"guardrail.retrieval.load_retriever"):
         from guardrail.actions import load_retriever
     import guardrail

@@ -1,4 +1,4 @@
-"""The fitted calibrators that come with guardrail; docs/calibrators.md says how they were made."""
+"""The fitted calibrators that come with guardrail; docs/results/calibrators.md says how they were made."""
 
 from __future__ import annotations
 

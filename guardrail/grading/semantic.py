@@ -41,7 +41,7 @@ class SemanticGrader(Grader):
     California" 0.82); several candidates ("Paris or Lyon"). Calls wrong what is right: long answers, whose one right word is
     diluted; names that the model has never seen, in two spellings ("Erevan" for "Yerevan" 0.18). For short names and numbers
     `alias` errs less; this grader is for accepted answers that are sentences. A cosine that is not finite: ungraded.
-    docs/graders.md has rates.
+    docs/results/graders.md has rates.
 
     Raises `DataError` for a threshold outside (0, 1], and `RetrievalError` for an embedding model that cannot be loaded.
     """

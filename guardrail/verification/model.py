@@ -1,4 +1,4 @@
-"""Claims compared with passages by the local chat model itself. The method and its figures: docs/verification.md.
+"""Claims compared with passages by the local chat model itself. The method and its figures: docs/results/verification.md.
 
 Asking a small model whether a passage supports a claim is close to tossing a coin. What it does well is to repeat what it
 reads, so its judgement is taken from that: the claim as an answer given the passage, against its rivals, the same claim with
@@ -32,7 +32,7 @@ _OPEN_QUESTION = "What does the text say?"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When a claim is settled; the defaults were chosen on one half of the check set of docs/verification.md.
+    """When a claim is settled; the defaults were chosen on one half of the check set of docs/results/verification.md.
 
     near, near_otherwise: cosine of claim and nearest sentence, at which it may be supported, and may be contradicted. share,
     share_otherwise: of the claim's likelihood among its rivals, at least and at most. unsure, unsure_otherwise: HybridGrad of

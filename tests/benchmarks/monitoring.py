@@ -1,7 +1,7 @@
 """False alarms and power of `guardrail monitor`, by simulation: python -m tests.benchmarks.monitoring
 
-Prints the tables of docs/monitor.md. A calibration of n answers is drawn and a calibrator fitted; a log is drawn from the same
-population or from a shifted one; every test is made as `monitor` makes it.
+Prints the tables of docs/results/monitor.md. A calibration of n answers is drawn and a calibrator fitted; a log is drawn from
+the same population or from a shifted one; every test is made as `monitor` makes it.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def traced(agent):
 
 
 def test_what_the_middleware_cannot_hide_a_tracer_sees(local):
-    """Documented in docs/langchain_agents.md: callbacks that do not stream, tracers say, see what a foreign model said."""
+    """Documented in docs/how-to/agents.md: callbacks that do not stream, tracers say, see what a foreign model said."""
     said, out = traced(guarded_agent(local))
     assert said[-1] == ANSWER
     assert SECRET not in repr(out)

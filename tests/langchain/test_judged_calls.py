@@ -203,7 +203,7 @@ class TestTextBesideAForeignModelsCalls:
 
 @pytest.mark.parametrize(("mode", "there"), [("values", True), ("updates", True), ("tasks", True), ("messages", False)])
 def test_what_waits_for_a_person_is_in_the_interrupt_on_ordinary_streams(local, mode, there):
-    """Documented in docs/langchain_agents.md, with the checkpointer."""
+    """Documented in docs/how-to/agents.md, with the checkpointer."""
     saver = InMemorySaver()
     middleware = [GuardrailMiddleware(judging(local, UNSURE), escalate={"abstain"})]
     agent = create_agent(Foreign(script=[f"It is {SECRET}"], calls=[]), [], middleware=middleware, checkpointer=saver)

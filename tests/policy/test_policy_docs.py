@@ -1,4 +1,4 @@
-"""The examples of docs/policies.md, run."""
+"""The examples of docs/reference/policy.md, run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from guardrail.policy import Policy
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from tests.helpers.policy_answers import SCORED, sure
 
-TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 FILES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"^\$ guardrail (.*)\n(.*)$", TEXT, re.MULTILINE)
 
 
 def test_every_file_loads_without_a_warning() -> None:
-    mine, claims = (Policy.from_text(text, "docs/policies.md") for text in FILES)
+    mine, claims = (Policy.from_text(text, "docs/reference/policy.md") for text in FILES)
     assert mine.warnings == claims.warnings == ()
     assert mine.decide_claim(sure(0.5), SCORED).template == "{answer} (check this, {confidence})"
     assert mine.decide(sure(0.6), SCORED).rule == "sure"

@@ -29,7 +29,7 @@ def test_wordings_of_one_answer_are_the_same_and_other_answers_are_not():
 
 @pytest.mark.slow
 def test_the_published_rates():
-    """The rates in docs/scorers.md: answers to 300 bundled questions in one word and in sentences, right and exchanged."""
+    """The rates in docs/explanation/scorers.md: answers to 300 questions in one word and in sentences, right and exchanged."""
     rng = random.Random(0)
     asked = [q for q in load_questions() if q.question.startswith("What is ") and re.search("[^\\W\\d]", q.answers[0])]
     kinds: dict[str, list[str]] = {}

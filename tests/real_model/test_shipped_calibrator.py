@@ -71,7 +71,7 @@ def test_claims_are_judged_by_the_stacked_one(embedded_model):
 
 @pytest.mark.parametrize("calibrator", [None, "shipped:smollm2-135m-stacked"])
 def test_claims_are_verified_with_the_profile_that_was_measured(embedded_model, calibrator):
-    """Whatever scores the answers and the claims: docs/verification.md."""
+    """Whatever scores the answers and the claims: docs/results/verification.md."""
     asked = Guard(
         model=embedded_model, policy="per_claim", retriever=Nothing(), calibrator=named_calibrator(calibrator)[0]
     )

@@ -19,7 +19,7 @@ PARTS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
 PROMPT = [1, 7, 30, 41, 5, 99, 200, 17, 64, 33, 8, 150, 42, 6, 77, 21, 12, 90, 55, 301]  # longer than the windows of 8
 RESPONSE = [140, 9, 260, 31, 2]
 
-TABLE = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")
+TABLE = (Path(__file__).parents[2] / "docs" / "results" / "architectures.md").read_text(encoding="utf-8")
 WAYS = {"in place": "exact, in place", "copied": "exact, copied", "none": "exact, whole prompt"}
 
 model_of = cache(tiny_model)  # scoring leaves a model as it was

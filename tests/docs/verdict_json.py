@@ -1,0 +1,104 @@
+"""The JSON of a verdict, `Verdict.to_dict()` and `guardrail ask --json`, as types: the source of its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from guardrail.types import Action, Label
+from guardrail.types.names import AsideReason, ClaimAction, ClaimKind, FinishReason, Support, UnscoredReason
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+_CLOSED = with_config(ConfigDict(extra="forbid"))
+
+
+@_CLOSED
+class ScoreJson(TypedDict):
+    """Higher = more uncertain. Numbers are null, with `unscored` and `detail`, where there is no score."""
+
+    hybridgrad: NotRequired[float | None]
+    semgrad: NotRequired[float | None]
+    paragrad: NotRequired[float | None]
+    entropy: NotRequired[float | None]
+    nll: NotRequired[float | None]
+    length: int
+    name: NotRequired[str]
+    number: NotRequired[float | None]
+    unscored: NotRequired[UnscoredReason | None]
+    detail: NotRequired[str]
+
+
+@_CLOSED
+class EvidenceJson(TypedDict):
+    """A passage; `similarity` is its cosine to the query."""
+
+    text: str
+    source: str
+    similarity: float | None
+
+
+class JudgedJson(TypedDict):
+    """What an answer and a claim have in common. `confidence` is the calibrated probability of being right."""
+
+    rule: str
+    explanation: str
+    confidence: Probability | None
+    confidence_interval: tuple[Probability, Probability] | None
+    label: Label | None
+    in_range: bool
+    basis: Literal["calibrated", "extrapolated", "none"]
+    score: ScoreJson
+    evidence: list[EvidenceJson]
+
+
+@_CLOSED
+class AttemptJson(JudgedJson):
+    """One pass: what the model said and what the policy decided."""
+
+    answer: str
+    action: Action
+    finish_reason: FinishReason
+
+
+@_CLOSED
+class ClaimJson(JudgedJson):
+    """One claim: `answer[start:end]` is where it stands, `shown` what stands for it in `text`."""
+
+    text: str
+    start: int
+    end: int
+    kind: ClaimKind
+    token_start: int
+    token_end: int
+    action: ClaimAction
+    support: Support | None
+    shown: str
+
+
+@_CLOSED
+class AsideJson(TypedDict):
+    """A part of the answer that is not checked, and why."""
+
+    text: str
+    start: int | None
+    end: int | None
+    reason: AsideReason
+
+
+@_CLOSED
+class VerdictJson(AttemptJson):
+    """`text` is what the user is shown; the keys of the last attempt stand at the top."""
+
+    text: str
+    original: str
+    actions: list[Action]
+    attempts: list[AttemptJson]
+    claims: list[ClaimJson]
+    asides: list[AsideJson]
+    timing_ms: dict[str, float]
+    model: str
+    calibrator: str | None
+    claim_calibrator: str | None
+    policy: str
