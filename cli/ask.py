@@ -60,7 +60,7 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
-    from guardrail.cli.claims import check_page
+    from guardrail.files import check_page
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
 

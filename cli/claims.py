@@ -1,8 +1,7 @@
-"""Claims -> text on a terminal, and a page in a file. Knows nothing about how they were judged."""
+"""Claims -> text on a terminal, and a page in a file."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from guardrail.claims.segments import segments
 from guardrail.claims.shown import interval, least_certain, probability, remarks, shown_label, support
 from guardrail.cli import render
 from guardrail.errors import DataError
+from guardrail.files import check_page
 from guardrail.types import LABELS, JudgedClaim, Label, Verdict
 
 COLOURS: dict[Label | None, str] = {
@@ -153,16 +153,6 @@ def notes(verdict: Verdict) -> list[Text]:
     ]
     unplaced = [aside for aside in verdict.asides if aside.start is None]
     return lines + [Text(f"not checked, its place in the answer was not found: {_short(a.text)}") for a in unplaced]
-
-
-def check_page(path: Path) -> None:
-    """Fail before a model is loaded, not after. Raises `DataError` where no page can be written to `path`."""
-    if not path.name or path.is_dir():
-        raise DataError(f"cannot write {str(path)!r}: it is a folder; give a file in it, for example claims.html")
-    if not path.parent.is_dir():
-        raise DataError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise DataError(f"cannot write {str(path)!r}: permission denied")
 
 
 def write_page(path: Path, verdict: Verdict, *, question: str, made: datetime | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from guardrail.cli import options
 from guardrail.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, help="Cut questions into disjoint parts.")
@@ -36,7 +37,7 @@ def split(
     bundled: Annotated[
         Literal["calibration", "heldout"], typer.Option(help="Which half of the bundled questions.")
     ] = "calibration",
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many questions.")] = None,
+    limit: options.Limit = None,
 ) -> None:
     """Write PART.jsonl for each part, and split.json, which tells where they come from.
 

@@ -23,11 +23,21 @@ QUESTIONS = (
     "What is the next prime number after 23?",
 )
 
+WIDTH = 100  # also in a wider terminal, and in a file: lines that are read side by side
+NEXT = """
+[bold]What to try next[/]
+  guardrail ask "Who wrote Faust?"                                  a question of your own
+  guardrail ask "Who was Marie Curie?" --claims --html claims.html  each claim by itself, as a page
+  guardrail init start                                              calibrate a model of your own
+Docs: README.md and docs/; guardrail COMMAND --help; guardrail doctor says what is installed."""
+
 
 def demo(
     no_retrieval: Annotated[bool, typer.Option("--no-retrieval", help="Without the bundled passages.")] = False,
 ) -> None:
     """Answer a handful of questions with the embedded model, each with its confidence and the policy's action."""
+    from rich.console import Console
+
     from guardrail.cli import options, runtime
 
     started = time.perf_counter()
@@ -47,4 +57,6 @@ def demo(
     for number, question in enumerate(QUESTIONS, start=1):
         runtime.say(f"question {number} of {len(QUESTIONS)}: {question}")
         verdicts.append((question, guard.answer(question)))
-    render.demo(runtime.console(), verdicts, time.perf_counter() - started)
+    console = Console(highlight=False, width=min(runtime.console().width, WIDTH))
+    render.demo(console, verdicts, time.perf_counter() - started)
+    console.print(NEXT)

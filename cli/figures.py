@@ -1,4 +1,4 @@
-"""What fitting and evaluating found -> text on a terminal. Knows nothing about how it was measured."""
+"""What fitting and evaluating found -> text on a terminal."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     if value.selection is not None:
         _profile(console, value.selection)
     elif origin is not None:
-        plain = "" if origin.scorer == "stacked" else _options(origin.profile)
+        plain = "" if value.stacking and value.stacking.adopted else _options(origin.scorer_options)
         console.print(f"scorer          {escape(origin.scorer)}{plain}")
     if value.stacking is not None:
         _stacking(console, value.stacking)

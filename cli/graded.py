@@ -1,4 +1,4 @@
-"""What graders said of answers -> text on a terminal. Knows nothing about how they were graded."""
+"""What graders said of answers -> text on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A matrix of numbers -> a coloured table on a terminal, readable without colour. Knows nothing about the numbers."""
+"""A matrix of numbers -> a coloured table on a terminal, readable without colour."""
 
 from __future__ import annotations
 

@@ -19,8 +19,10 @@ from guardrail.cli import (
     calibrate,
     data,
     demo,
+    doctor,
     evaluate,
     grade,
+    init,
     model,
     monitor,
     policy,
@@ -39,6 +41,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.command("init")(init.init)
 app.command("ask")(ask.ask)
 app.command("score")(score.score)
 app.command("calibrate")(calibrate.calibrate)
@@ -81,7 +85,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its number
     try:
-        app()
+        app(prog_name="guardrail")  # also as python -m guardrail.cli, so that completion finds the command
     except GuardrailError as error:
         if _debug:
             raise

@@ -36,9 +36,9 @@ def monitor(
         str | None,
         typer.Option("--policy", "-p", metavar="NAME|FILE", help="Count this policy's decisions, against its promise."),
     ] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="Take only so many lines, the last ones.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Use at most N lines, the last ones.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Take only lines from then on; without an offset in UTC.")
+        str | None, typer.Option(metavar="DATE", help="Use only lines from then on; without an offset in UTC.")
     ] = None,
     calibrated_only: Annotated[
         bool, typer.Option("--calibrated-only", help="Leave out answers asked otherwise than in the calibration.")
@@ -53,27 +53,23 @@ def monitor(
 
     Loads no model. Without labels only the scores can be compared.
     """
-    from guardrail.calibration.shipped import load_calibrator
     from guardrail.cli import runtime
     from guardrail.cli.monitoring import show
     from guardrail.monitoring import monitor as compare
-    from guardrail.monitoring.entries import moment
-    from guardrail.policy import Policy
 
-    fitted = load_calibrator(calibrator)
     found = compare(
         log,
-        fitted,
-        policy=Policy.load(policy) if policy else None,
-        labelled=labels,
+        calibrator,
+        labels=labels,
+        policy=policy,
         last=last,
-        since=moment(since, "--since") if since else None,
+        since=since or None,
         calibrated_only=calibrated_only,
         false_alarms=false_alarms,
         seed=seed,
     )
     if as_json:
-        typer.echo(json.dumps({"log": log, "calibrator": calibrator, **found.to_dict()}, allow_nan=False))
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
         show(runtime.console(), found)
     if found.drift:

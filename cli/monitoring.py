@@ -1,4 +1,4 @@
-"""What monitoring found -> text on a terminal. Knows nothing about how it was found."""
+"""What monitoring found -> text on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share. Knows nothing about commands."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ Labels = Annotated[
         help="Answers that a person judged: rows of `question`, `answer`, `correct`. They win over the grader.",
     ),
 ]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most N questions.", metavar="N")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 Samples = Annotated[
@@ -70,6 +71,7 @@ __all__ = [
     "Grader",
     "Json",
     "Labels",
+    "Limit",
     "Model",
     "Samples",
     "Unit",

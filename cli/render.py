@@ -1,4 +1,4 @@
-"""Values -> text on a terminal. Knows nothing about how they were made."""
+"""Values -> text on a terminal."""
 
 from __future__ import annotations
 

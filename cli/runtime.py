@@ -1,9 +1,10 @@
-"""What every command that runs a model does first: quiet libraries, progress on stderr. Knows nothing about commands."""
+"""What every command that runs a model does first: quiet libraries, progress on stderr."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -27,11 +28,10 @@ def say(line: str) -> None:
 
 
 def say_data(data: QuestionData | None, grading: Grading | None) -> None:
-    """What is worth knowing about questions and grades before a figure is read."""
-    if data is not None and data.repeated:
-        say(f"{data.repeated} rows left out: their question came before")
-    if grading is not None:
-        say(f"graded by {grading.in_words()}")
+    """`guardrail.evaluation.setting.say_data`, on stderr."""
+    from guardrail.evaluation import setting
+
+    setting.say_data(say, data, grading)
 
 
 def quiet_libraries() -> None:
@@ -66,6 +66,11 @@ def read_text(path: Path) -> str:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def command() -> str:
+    """The command line as it was given, for records; `--resume` is no part of it."""
+    return shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")])
+
+
 def record_cache() -> RecordCache:
     """The answers that this machine has already made; open until the process ends."""
     from guardrail.runs.cache import RecordCache
@@ -74,18 +79,10 @@ def record_cache() -> RecordCache:
 
 
 def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:
-    """Progress for long work: done of all, rate and time left, a line at most every `every` seconds."""
-    last = time.perf_counter()
+    """`guardrail.runs.progress.counter`, on stderr."""
+    from guardrail.runs.progress import counter
 
-    def report(done: int, total: int, rate: float) -> None:
-        nonlocal last
-        if done < total and time.perf_counter() - last < every:
-            return
-        last = time.perf_counter()
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        say(f"{what}: {done} of {total}, {rate:.1f}/s{left}")
-
-    return report
+    return counter(what, say, every)
 
 
 def passage_counter() -> Callable[[int, int], None]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail.cli import options
-from guardrail.cli.calibrate import DIRECT, IN_SENTENCES
-from guardrail.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from guardrail.calibration.sps_profile import SpsProfile
-    from guardrail.datasets.paraphrasing import Ask
     from guardrail.model.local import LocalModel
 
 
@@ -38,7 +35,7 @@ def sps(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write the heat map as a picture (extra `plots`).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="Take only so many questions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="Use at most N questions.")] = None,
     paraphrases: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Take at most so many of each question; how many to make (default 5)."),
@@ -69,66 +66,41 @@ def sps(
 
     Nothing is generated and no answers are needed. `guardrail calibrate --profile FILE` uses the proposed token.
     """
-    from guardrail.cli.claims import check_page
-    from guardrail.datasets.paraphrases import load_paraphrase_rows
-
-    prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
-    if "{question}" not in prompt:
-        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
-    if paraphrases_out is not None and paraphrase_with is None:
-        raise DataError("--paraphrases-out is for paraphrases that are made; add --paraphrase-with SPEC")
-    rows = load_paraphrase_rows(data, limit, most=paraphrases, complete=paraphrase_with is None)
-    made = None
-    if paraphrase_with is not None and not all(row.paraphrases for row in rows):
-        made = paraphrases_out or output.with_name(output.name + ".paraphrases.jsonl")
-        if made.exists():
-            raise DataError(f"{str(made)!r} is there already; give it as the data to go on with it, or another name")
-    outputs = [path for path in (output, html, png, made) if path is not None]
-    for path in outputs:
-        check_page(path)
-    if len({path.resolve() for path in (Path(data), *outputs)}) <= len(outputs):
-        raise DataError("the data and the outputs must be different files")
-    if png is not None:
-        from guardrail.plots import require_matplotlib
-
-        require_matplotlib()
     from guardrail.cli import runtime
+    from guardrail.datasets.paraphrasing import names_langchain
+    from guardrail.pages import sps as measure
 
-    local = runtime.load(model, device, dtype, chat_template)
-    from guardrail.datasets.paraphrasing import paraphrase
-    from guardrail.evaluation.sps import measure_sps
-    from guardrail.runs.asking import Asking
+    @cache
+    def load(spec: str) -> LocalModel:
+        return runtime.load(spec, device, dtype, chat_template if spec == model else None)
 
-    if made is not None and paraphrase_with is not None:
-        ask = _asks(paraphrase_with, local, model, device, dtype)
-        counter = runtime.counter("questions paraphrased")
-        rows = paraphrase(rows, ask, paraphrases or 5, made, progress=lambda n, total: counter(n, total, 0.0))
-        runtime.say(f"{made} holds the paraphrases: read them, a model may change a question's meaning")
-    found = measure_sps(
-        local,
-        rows,
-        Asking(prompt, system),
-        name=Path(data).name,
-        command=shlex.join(["guardrail", *sys.argv[1:]]),
+    writer: str | Callable[[], LocalModel] | None = paraphrase_with
+    if paraphrase_with is not None and not names_langchain(paraphrase_with):
+        writer = partial(load, paraphrase_with)
+    found = measure(
+        partial(load, model),
+        data,
+        output,
+        html=html,
+        png=png,
+        limit=limit,
+        paraphrases=paraphrases,
+        paraphrase_with=writer,
+        paraphrases_out=paraphrases_out,
+        unit=unit,
+        prompt=prompt,
+        system=system,
         tokens_per_pass=tokens_per_pass,
-        progress=runtime.counter("prompts read"),
+        command=runtime.command(),
+        progress=runtime.say,
     )
-    found.save(output)
-    if html is not None:
-        from guardrail.html import sps_page
-
-        html.write_text(sps_page(found), encoding="utf-8", newline="\n")
-    if png is not None:
-        from guardrail.plots import sps_png
-
-        sps_png(found, png)
     if as_json:
         typer.echo(found.model_dump_json())
         return
     show(runtime.console(), found)
-    for path in (output, html, png):
-        if path is not None:
-            typer.echo(f"written to {path}")
+    for written in (output, html, png):
+        if written is not None:
+            typer.echo(f"written to {written}")
 
 
 def show(console: Console, found: SpsProfile) -> None:
@@ -172,15 +144,3 @@ def show(console: Console, found: SpsProfile) -> None:
     console.print(f"[bold]proposed token {found.token}[/]")
     for sentence in sentences(found):
         console.print(f"  {sentence}")
-
-
-def _asks(spec: str, local: LocalModel, model: str, device: str | None, dtype: str | None) -> Ask:
-    """What asks the model that writes paraphrases: a local one, or LangChain's where `spec` has the form provider:model."""
-    if ":" in spec and not Path(spec).exists():
-        from guardrail.datasets.paraphrasing import asks_langchain
-
-        return asks_langchain(spec)
-    from guardrail.cli import runtime
-
-    writer = local if spec == model else runtime.load(spec, device, dtype, None)
-    return lambda text: writer.generate(text, max_new_tokens=400).text

@@ -49,10 +49,17 @@ from guardrail.types import (
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.claims import SentenceClaims
+    from guardrail.evaluation.calibrate import calibrate
+    from guardrail.evaluation.compare import bench
+    from guardrail.evaluation.evaluate import evaluate
+    from guardrail.evaluation.score import score
+    from guardrail.evaluation.tune import tune
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
+    from guardrail.monitoring import monitor
     from guardrail.observers.verdict_log import VerdictLog
+    from guardrail.pages import report, sps
     from guardrail.policy import Policy
     from guardrail.retrieval import load_retriever
     from guardrail.scoring.hybridgrad import HybridGradScorer
@@ -61,14 +68,22 @@ if TYPE_CHECKING:
 _LAZY = {
     "Guard": "guardrail.guard",
     "HybridGradScorer": "guardrail.scoring.hybridgrad",
+    "calibrate": "guardrail.evaluation.calibrate",
     "IsotonicCalibrator": "guardrail.calibration.isotonic",
     "LocalModel": "guardrail.model.local",
     "Policy": "guardrail.policy",
     "Profile": "guardrail.scoring.profile",
     "SentenceClaims": "guardrail.claims",
     "VerdictLog": "guardrail.observers.verdict_log",
+    "bench": "guardrail.evaluation.compare",
+    "evaluate": "guardrail.evaluation.evaluate",
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.retrieval",
+    "monitor": "guardrail.monitoring",
+    "report": "guardrail.pages",
+    "score": "guardrail.evaluation.score",
+    "sps": "guardrail.pages",
+    "tune": "guardrail.evaluation.tune",
 }
 
 __all__ = [
@@ -105,8 +120,16 @@ __all__ = [
     "UnsupportedModelError",
     "Verdict",
     "VerdictLog",
+    "bench",
+    "calibrate",
+    "evaluate",
     "load_model",
     "load_retriever",
+    "monitor",
+    "report",
+    "score",
+    "sps",
+    "tune",
 ]
 
 try:

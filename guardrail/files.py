@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Knows nothing about what is in them."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from guardrail.errors import GuardrailError
+from guardrail.errors import DataError, GuardrailError
 
 
 def write_whole(path: str | os.PathLike[str], text: str, what: str, error: type[GuardrailError]) -> None:
@@ -30,3 +30,13 @@ def write_whole(path: str | os.PathLike[str], text: str, what: str, error: type[
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_page(path: Path) -> None:
+    """Fail before a model is loaded, not after. Raises `DataError` where no page can be written to `path`."""
+    if not path.name or path.is_dir():
+        raise DataError(f"cannot write {str(path)!r}: it is a folder; give a file in it, for example claims.html")
+    if not path.parent.is_dir():
+        raise DataError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise DataError(f"cannot write {str(path)!r}: permission denied")

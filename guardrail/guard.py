@@ -3,57 +3,64 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from guardrail.actions import render
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.shipped import named_calibrator
-from guardrail.claims import AtomicClaims, ClaimExtractor
-from guardrail.errors import CalibrationError, ModelError
-from guardrail.messages import as_messages
+from guardrail.claims import ClaimExtractor
+from guardrail.errors import ModelError
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
-from guardrail.model.recording import Keep
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.model.stopping import OnStep, Snapshot, check_stops
+from guardrail.model.stopping import check_stops
 from guardrail.observers.protocol import Observation, Observer
 from guardrail.observers.telemetry import with_telemetry
-from guardrail.pipeline.answer_pass import Judge
-from guardrail.pipeline.calibrated import Calibrated, calibrated
-from guardrail.pipeline.claims import claim_stage
-from guardrail.pipeline.conversation import Case, PassOn, Searching, share
-from guardrail.pipeline.streaming import ClaimStream
-from guardrail.policy import Policy, check_proof
-from guardrail.retrieval import Retriever, query_of, with_evidence
+from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
+from guardrail.pipeline.calibrated import Calibrated
+from guardrail.pipeline.claims import claim_pipeline
+from guardrail.pipeline.conversation import Conversation, decoding_differs, opened, timed
+from guardrail.pipeline.hooks import NO_HOOKS, Hooks
+from guardrail.policy import Policy
+from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Message, Tool, Trace, Verdict
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
 
-Conversation = str | Sequence[Message]
+Prompt = str | Sequence[Message]
+"""A question as a string, which goes into the calibration's prompt, or messages, which are used as they are."""
 
 
 class Guard:
     """Answers with a calibrated confidence, and does what a policy says about it.
 
-    calibrator: fitted on this model (anything else is refused). None takes the one that comes with guardrail for this model; a
-    policy that looks at confidence cannot do without. scorer: None makes the HybridGrad scorer with the profile that the
-    calibrator was fitted with. retriever: any LangChain retriever; without one, retrieve rules are passed over. observers:
-    called with each verdict; OpenTelemetry is one of them where it is installed (`guardrail.observers.telemetry`).
-
-    claims: what takes an answer apart; None is `SentenceClaims` where the policy speaks of claims, and nothing elsewhere.
-    claim_calibrator: as `calibrator`, for claims. verifier: what decides whether evidence supports a claim.
-
-    A policy with a proof (`guardrail tune`) works with the calibrator that it was tuned with and no other.
-
     A string is a question: it goes into the prompt that the calibrator was fitted with (the claims' one, where there are
-    claims). Messages are used as they are. Raises `CalibrationError` and `CalibratorMismatchError` at once, not at the first
-    answer.
+    claims). Messages are used as they are. A policy with a proof (`guardrail tune`) works with the calibrator that it was
+    tuned with and no other.
+
+    Args:
+        model: The model that answers.
+        scorer: None makes the scorer that the calibrator was fitted with, or HybridGrad.
+        calibrator: A fitted one, a file, or `shipped:NAME`; it must be fitted on this model. None takes the one that comes
+            with guardrail for this model; a policy that looks at confidence cannot do without.
+        policy: A `Policy`, the name of one, or its file.
+        retriever: Any LangChain retriever; without one, retrieve rules are passed over.
+        observers: Called with an `Observation` of each verdict. OpenTelemetry is one of them where it is installed
+            (`guardrail.observers.telemetry`).
+        claims: What takes an answer apart, or its name ("sentences", "atomic"). None is "sentences" where the policy speaks
+            of claims, and nothing elsewhere.
+        claim_calibrator: As `calibrator`, for claims.
+        verifier: Decides whether evidence supports a claim. None asks the model itself.
+        calibrator_name: Deprecated, a calibrator knows its own; what messages and verdicts call it.
+        claim_calibrator_name: Deprecated, as `calibrator_name`.
+
+    Raises:
+        CalibrationError: A calibrator cannot be read, or the policy needs one and there is none.
+        CalibratorMismatchError: A calibrator was fitted on something else than it would be used for.
+        PolicyError: The policy cannot be read.
     """
 
     def __init__(
@@ -61,28 +68,22 @@ class Guard:
         *,
         model: LocalModel,
         scorer: Scorer | None = None,
-        calibrator: IsotonicCalibrator | None = None,
+        calibrator: CalibratorSource | None = None,
         policy: Policy | str | os.PathLike[str] = "default",
         retriever: Retriever | None = None,
-        calibrator_name: str = "given",
         observers: Sequence[Observer] = (),
-        claims: ClaimExtractor | None = None,
-        claim_calibrator: IsotonicCalibrator | None = None,
-        claim_calibrator_name: str = "given",
+        claims: ClaimExtractor | str | None = None,
+        claim_calibrator: CalibratorSource | None = None,
         verifier: Verifier | None = None,
+        calibrator_name: str | None = None,
+        claim_calibrator_name: str | None = None,
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
         self.observers = with_telemetry(observers)
-        self.calibrated = calibrated(model, "answer", scorer, calibrator, calibrator_name)
-        if self.calibrator is None and self.policy.needs_confidence:
-            raise CalibrationError(
-                f"policy {self.policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
-                f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
-            )
-        check_proof(self.policy.proof, self.policy.name, self.calibrator, self.calibrator_name)
-        self.claim_stage = claim_stage(
+        self.calibrated = answer_calibration(model, self.policy, scorer, calibrator, calibrator_name)
+        self.claim_pipeline = claim_pipeline(
             model,
             self.policy,
             retriever,
@@ -90,60 +91,71 @@ class Guard:
             claim_calibrator,
             name=claim_calibrator_name,
             verifier=verifier,
-            answers=self.calibrated.scorer,
+            answers=self.scorer,
         )
 
     @property
     def scorer(self) -> Scorer:
-        """Of whole answers."""
+        """What scores whole answers."""
         return self.calibrated.scorer
 
     @property
     def calibrator(self) -> IsotonicCalibrator | None:
+        """The calibrator of whole answers."""
         return self.calibrated.calibrator
 
     @property
     def calibrator_name(self) -> str | None:
+        """What messages and verdicts call the calibrator; None without one."""
         return self.calibrated.name
+
+    @property
+    def usual_length(self) -> int:
+        """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
+        length = self._prompt_source.usual("max_new_tokens")
+        return length if isinstance(length, int) else DEFAULT_MAX_NEW_TOKENS
 
     @classmethod
     def from_pretrained(
         cls,
         model_spec: str = DEFAULT_MODEL,
         *,
+        scorer: Scorer | None = None,
+        calibrator: CalibratorSource | None = None,
         policy: Policy | str | os.PathLike[str] = "default",
-        calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
         retriever: Retriever | None = None,
+        observers: Sequence[Observer] = (),
+        claims: ClaimExtractor | str | None = None,
+        claim_calibrator: CalibratorSource | None = None,
+        verifier: Verifier | None = None,
         device: str | None = None,
         dtype: Any = None,
         chat_template: str | None = None,
         progress: Callable[[str], None] | None = None,
-        observers: Sequence[Observer] = (),
-        claims: ClaimExtractor | None = None,
-        claim_calibrator: IsotonicCalibrator | str | os.PathLike[str] | None = None,
-        verifier: Verifier | None = None,
     ) -> Self:
-        """Load by name: the model (see `load_model`), the policy (name or file), calibrators (file or `shipped:NAME`)."""
-        loaded = Policy.load(policy) if not isinstance(policy, Policy) else policy  # its mistakes before the slow part
-        fitted, name = named_calibrator(calibrator)
-        fitted_on_claims, name_of_claims = named_calibrator(claim_calibrator)
-        model = load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress)
+        """Load a model by name and make a Guard of it.
+
+        Args:
+            model_spec: A hub id, a folder, a .gguf file or a short name, for `load_model`, which also takes device, dtype,
+                chat_template and progress. All others are as in `Guard`.
+        """
+        policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
+        calibrator, claim_calibrator = loaded(calibrator)[0], loaded(claim_calibrator)[0]
         return cls(
-            model=model,
-            calibrator=fitted,
-            policy=loaded,
+            model=load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress),
+            scorer=scorer,
+            calibrator=calibrator,
+            policy=policy,
             retriever=retriever,
-            calibrator_name=name,
             observers=observers,
             claims=claims,
-            claim_calibrator=fitted_on_claims,
-            claim_calibrator_name=name_of_claims,
+            claim_calibrator=claim_calibrator,
             verifier=verifier,
         )
 
     def answer(
         self,
-        messages: Conversation,
+        messages: Prompt,
         *,
         system: str | None = None,
         max_new_tokens: int | None = None,
@@ -153,16 +165,25 @@ class Guard:
     ) -> Verdict:
         """Generate, score, calibrate, decide and act.
 
-        max_new_tokens: None takes the limit that the calibrator was fitted with, 150 without a calibrator. temperature 0 is
-        greedy; `seed` makes another one repeatable. stop: strings that end the answer and are not in it. What differs from the
-        decoding of the calibration makes the confidence `extrapolated`.
+        What differs from the decoding of the calibration makes the confidence `extrapolated`.
+
+        Args:
+            messages: A question, or a conversation.
+            system: The system message; None takes the calibration's for a question.
+            max_new_tokens: None takes the limit that the calibrator was fitted with, 150 without a calibrator.
+            temperature: 0 is greedy.
+            seed: Makes a temperature above 0 repeatable.
+            stop: Strings that end the answer and are not in it.
+
+        Returns:
+            What to show, and why.
         """
         options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop}
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
 
     def answer_batch(
         self,
-        conversations: Sequence[Conversation],
+        conversations: Sequence[Prompt],
         *,
         system: str | None = None,
         max_new_tokens: int | None = None,
@@ -171,60 +192,64 @@ class Guard:
         seed: int | None = None,
         stop: str | Sequence[str] | None = None,
         tools: Sequence[Tool] = (),
-        pass_on: PassOn | None = None,
         retrieve: bool = True,
-        on_step: OnStep | None = None,
-        searching: Sequence[Searching] = (),
-        claim_stream: ClaimStream | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> list[Verdict]:
-        """`answer` for many conversations, in order, `batch_size` at a time on the model.
+        """`answer` for many conversations, in order.
 
-        tools: what the model may call, for its chat template. pass_on: responses for which it is true get the action `answer`
-        unscored (`tool_call`). retrieve: False passes `retrieve` rules over. on_step: sees every token, see `LocalModel`.
-        searching: contexts for the search of each conversation's evidence, none or one for each. claim_stream: judges the
-        claims of one conversation as they come; then nothing is retrieved for the answer as a whole. Raises `ModelError`
-        where that cannot be done.
+        Args:
+            conversations: Questions, conversations, or both.
+            system: As in `answer`, and so max_new_tokens, temperature, seed and stop.
+            batch_size: How many share a pass on the model.
+            tools: What the model may call, for its chat template.
+            retrieve: False passes `retrieve` rules over.
+            hooks: Internal, for adapters.
+
+        Raises:
+            ModelError: An option cannot be kept.
         """
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
-        limit = max_new_tokens if max_new_tokens is not None else self.usual_length
-        cases = [self._case(c, system) for c in conversations]
-        usual = self._asked_as.usual("temperature") or 0.0
-        sampled = f"temperature {temperature:g}, not the {usual:g} of the calibration" if temperature != usual else ""
-        for case, within in zip(cases, searching or [nullcontext] * len(cases), strict=True):
-            case.searching = within
-            case.differs(sampled, "tools in the prompt" if tools else "")
-        if claim_stream is not None:
-            on_step = self._streaming(claim_stream, cases, on_step, check_stops(stop))
-        for start in range(0, len(cases), batch_size):
-            pending = cases[start : start + batch_size]
-            while pending:
-                began = time.perf_counter()
-                traces = self.model.generate_batch(
-                    [with_evidence(case.messages, case.evidence) for case in pending],
-                    max_new_tokens=limit,
-                    keep=self._keep,
+        decoding = decoding_differs(self._prompt_source, temperature, tools)
+        asked = [
+            self._opened(prompt, system, decoding=decoding, search_context=context)
+            for prompt, context in zip(conversations, hooks.contexts(len(conversations)), strict=True)
+        ]
+        one_pass = self._one_pass(answers=retrieve and hooks.claim_stream is None, claims=retrieve, hooks=hooks)
+        on_step = hooks.watcher(one_pass.claim_pipeline, asked, check_stops(stop), self.policy.name)
+
+        def generate(pending: Sequence[Conversation]) -> list[Trace]:
+            with timed("generate", *pending):
+                return self.model.generate_batch(
+                    [conversation.prompt for conversation in pending],
+                    max_new_tokens=self.usual_length if max_new_tokens is None else max_new_tokens,
+                    keep=one_pass.keep,
                     temperature=temperature,
                     seed=seed,
                     stop=stop,
                     tools=tools,
                     on_step=on_step,
                 )
-                share(pending, "generate", began)
-                again = retrieve and claim_stream is None
-                self._judge(pending, traces, may_retrieve=again, may_verify=retrieve, pass_on=pass_on)
-                pending = [case for case in pending if case.again]
-        return [self._verdict(case) for case in cases]
 
-    def check(self, messages: Conversation, answer_text: str, *, system: str | None = None) -> Verdict:
-        """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over."""
-        case = self._case(messages, system)
-        self._judge([case], [self.model.trace(case.messages, answer_text)], may_retrieve=False, may_verify=False)
-        return self._verdict(case)
+        batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
+        finished = [each for batch in batches for each in _finish(batch, generate, one_pass)]
+        return [self._told(each, one_pass) for each in finished]
 
-    def judge(
-        self, messages: Conversation, *, system: str | None = None
-    ) -> Generator[tuple[Message, ...], str, Verdict]:
+    def check(self, messages: Prompt, answer_text: str, *, system: str | None = None) -> Verdict:
+        """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
+
+        Args:
+            messages: What was asked, as in `answer`.
+            answer_text: The answer to it.
+            system: As in `answer`.
+        """
+        conversation = self._opened(messages, system)
+        trace = self.model.trace(conversation.prompt, answer_text)
+        one_pass = self._one_pass(answers=False, claims=False)
+        (finished,) = _finish([conversation], lambda _: [trace], one_pass)
+        return self._told(finished, one_pass)
+
+    def judge(self, messages: Prompt, *, system: str | None = None) -> Generator[tuple[Message, ...], str, Verdict]:
         """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
 
             judging = guard.judge("Who wrote Faust?")
@@ -233,88 +258,54 @@ class Guard:
                                             # else StopIteration, whose `value` is the Verdict
 
         Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text.
+
+        Args:
+            messages: A question, or a conversation.
+            system: As in `answer`.
         """
-        case = self._case(messages, system)
-        while True:
-            asked = with_evidence(case.messages, case.evidence)
-            text = yield asked
-            self._judge([case], [self.model.trace(asked, text)], may_retrieve=True, may_verify=True)
-            if not case.again:
-                return self._verdict(case)
+        outcome: Conversation | Finished = self._opened(messages, system)
+        one_pass = self._one_pass()
+        while isinstance(outcome, Conversation):
+            text = yield outcome.prompt
+            trace = self.model.trace(outcome.prompt, text)
+            (score,) = one_pass.score([outcome], [trace])
+            outcome = one_pass.run(outcome, trace, score)
+        return self._told(outcome, one_pass)
 
     @property
-    def usual_length(self) -> int:
-        """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
-        length = self._asked_as.usual("max_new_tokens")
-        return length if isinstance(length, int) else 150
-
-    def _judge(self, cases: Sequence[Case], traces: Sequence[Trace], **options: Any) -> None:
-        """One pass, with the retriever that the guard has now."""
-        stage = self.claim_stage and replace(self.claim_stage, retriever=self.retriever)
-        Judge(self.calibrated, stage, self.policy, self.retriever).judge(cases, traces, **options)
-
-    @property
-    def _asked_as(self) -> Calibrated:
+    def _prompt_source(self) -> Calibrated:
         """Whose prompt a question goes into: the claims' where answers are taken apart, since those are longer ones."""
-        stage = self.claim_stage
-        return stage.calibrated if stage is not None and stage.calibrated.origin else self.calibrated
+        claims = self.claim_pipeline
+        return claims.calibrated if claims is not None and claims.calibrated.origin else self.calibrated
 
-    def _streaming(
-        self, stream: ClaimStream, cases: Sequence[Case], on_step: OnStep | None, stops: Sequence[str]
-    ) -> OnStep:
-        if self.claim_stage is None or len(cases) != 1:
-            raise ModelError(
-                f"claims are streamed for one conversation and a policy that looks at claims, not for {len(cases)} and "
-                f"{self.policy.name!r}; take the policy 'per_claim', or Guard(..., claims=SentenceClaims())"
-            )
-        if isinstance(self.claim_stage.extractor, AtomicClaims):
-            raise ModelError("claims are streamed as they come, and the extractor 'atomic' reads whole answers")
-        stream.begin(self.claim_stage, cases[0], stops)
+    def _opened(self, prompt: Prompt, system: str | None, **options: Any) -> Conversation:
+        prompts, answers = self._prompt_source.origin, self.calibrated.origin
+        return opened(prompt, system, prompts=prompts, answers=answers, **options)
 
-        def both(rows: list[list[int]], snapshot: Snapshot) -> None:
-            if on_step is not None:
-                on_step(rows, snapshot)
-            stream(rows, snapshot)
+    def _one_pass(self, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS) -> AnswerPass:
+        """A pass with the retriever that the guard has now, for whole answers and for claims."""
+        of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
+        retriever = self.retriever if answers else None
+        return AnswerPass(self.model.name, self.calibrated, of_claims, self.policy, retriever, hooks)
 
-        return both
-
-    @property
-    def _keep(self) -> Keep | None:
-        keeps = [self.scorer.keep, *([self.claim_stage.scorer.keep] if self.claim_stage else [])]
-        return Keep.joined([keep for keep in keeps if keep is not None])
-
-    def _case(self, conversation: Conversation, system: str | None) -> Case:
-        origin, answers = self._asked_as.origin, self.calibrated.origin
-        if isinstance(conversation, str):
-            question = origin.prompt.replace("{question}", conversation) if origin else conversation
-            usual = origin.system if origin else None
-            case = Case(as_messages(question, system or usual), conversation)
-            case.differs("another system message than in calibration" if system not in (None, usual) else "")
-            if origin and answers and (origin.prompt, origin.system) != (answers.prompt, answers.system):
-                case.unlike = "; ".join(filter(None, [case.unlike, "the prompt of the claims' calibration"]))
-            return case
-        messages = as_messages(conversation, system)
-        asked = any(m["role"] == "user" for m in messages)  # without a question there is nothing to retrieve for
-        case = Case(messages, query_of(messages) if asked else "")
-        case.differs("messages of your own, not the prompt of the calibration")
-        return case
-
-    def _verdict(self, case: Case) -> Verdict:
-        last = case.attempts[-1]
-        began = time.perf_counter()
-        text = render(last.decision, case.text, last.confidence)
-        case.spend("render", began)
-        verdict = Verdict(
-            text=text,
-            attempts=tuple(case.attempts),
-            timing_ms=dict(case.timing_ms),
-            model=self.model.name,
-            calibrator=self.calibrator_name,
-            policy=self.policy.name,
-            claims=case.claims,
-            asides=case.asides,
-            claim_calibrator=self.claim_stage.calibrated.name if self.claim_stage else None,
-        )
+    def _told(self, finished: Finished, one_pass: AnswerPass) -> Verdict:
+        """Act, and tell the observers."""
+        verdict = one_pass.act(finished)
+        seen = Observation(finished.conversation.messages, verdict, tuple(finished.conversation.stopwatch.stages))
         for observer in self.observers:
-            observer(Observation(case.messages, verdict, tuple(case.stages)))
+            observer(seen)
         return verdict
+
+
+def _finish(
+    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
+) -> list[Finished]:
+    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
+    if not pending:
+        return []
+    traces = generate(pending)
+    scores = one_pass.score(pending, traces)
+    outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
+    del traces  # their states are as large as the model's cache
+    later = iter(_finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
+    return [next(later) if isinstance(each, Conversation) else each for each in outcomes]

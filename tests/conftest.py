@@ -62,7 +62,7 @@ def tiny_heldout(tiny_folder, tmp_path_factory) -> Path:
 
 def _questions(folder, numbers, path) -> Path:
     from guardrail import load_model
-    from guardrail.cli.calibrate import DIRECT
+    from guardrail.runs.prompts import DIRECT
 
     local = load_model(str(folder), device="cpu")
     rows = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,24 @@ def stratified_folds(
     fold = np.empty(len(correct), dtype=np.intp)
     fold[shuffled] = np.arange(len(correct)) % folds
     return [np.flatnonzero(fold == f) for f in range(folds)]
+
+
+def out_of_fold(
+    correct: NDArray[np.bool_],
+    predict: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]],
+    *,
+    folds: int,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> NDArray[np.float64]:
+    """What is predicted of every answer by what was fitted on the other folds, (n,).
+
+    predict: called with the indices to fit on and those to predict, each ascending. Otherwise as `stratified_folds`.
+    """
+    out = np.empty(len(correct))
+    for test in stratified_folds(correct, folds, seed, groups):
+        out[test] = predict(np.setdiff1d(np.arange(len(correct)), test), test)
+    return out
 
 
 def _grouped(correct: NDArray[np.bool_], folds: int, seed: int, groups: Groups) -> list[NDArray[np.intp]]:

@@ -1,7 +1,5 @@
 """Score -> probability of being right: a decreasing isotonic regression that admits what it does not know.
 
-Knows nothing about models, scorers, policies, or where scores and grades come from.
-
 1. Pool adjacent violators (PAVA): the blocks of the decreasing fit, from right/wrong counts; equal scores stay
    together.
 2. Shrink: a block of k right among n becomes (k + 2 b) / (n + 2), b the base rate: two pseudo-answers, so 0 and 1
@@ -28,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
-from guardrail.calibration.folds import stratified_folds
+from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
@@ -43,18 +41,25 @@ T = TypeVar("T")
 
 
 class IsotonicCalibrator:
-    """Fitted on graded answers, turns a `Score` (higher = less sure) into a `Confidence` (higher = more sure).
+    """Turns a `Score` (higher = less sure) into a `Confidence` (higher = more sure), once it was fitted on graded answers.
 
         calibrator = IsotonicCalibrator().fit(scores, correct, provenance=provenance)
         calibrator.predict(score).p_correct
         calibrator.save("calibrator.json")
         IsotonicCalibrator.load("calibrator.json").predict(score)
 
-    Everything but `fit`, `load` and `from_dict` raises `NotFittedError` before one of these was called. A score that
-    does not rank answers gives one block: every answer then has the base rate as its probability.
+    Everything but `fit`, `load`, `from_dict` and `source` raises `NotFittedError` before one of these was called. A score
+    that does not rank answers gives one block: every answer then has the base rate as its probability.
+
+    Attributes:
+        source: The name it was loaded under, a path or `shipped:NAME`, for messages and records; None where it was fitted
+            in memory. It is no part of the file or of `digest`.
     """
 
+    source: str | None
+
     def __init__(self) -> None:
+        self.source = None
         self._record: Record | None = None
         self._curve: Curve | None = None
 
@@ -71,17 +76,26 @@ class IsotonicCalibrator:
         groups: ArrayLike | None = None,
         unscored: int | None = None,
     ) -> Self:
-        """Fit on scores, shape (n,), and booleans, shape (n,), True where the answer is right.
+        """Fit on the scores of graded answers.
 
-        folds, seed: of the cross-validation behind the `brier` and `ece` in `metrics`, which are never measured on
-        fitted points. metrics: measured elsewhere, in place of these; where the scorer itself was chosen on the same
-        answers, only a cross-validation that repeats the choice is honest. unit: what a score is about. groups, shape (n,):
-        which answer a claim comes from; its claims then share a fold, and metrics' intervals count answers. The curve's own
-        interval takes claims as independent, which is narrower than the truth where those of one answer are alike.
-        unscored: how many more there were that got no score; only kept, for `guardrail monitor`.
+        Args:
+            scores: Shape (n,), higher = less sure.
+            correct: Booleans of shape (n,), True where the answer is right.
+            provenance: What the scores come from; `Guard` refuses a calibrator without it.
+            metrics: Metrics measured elsewhere, in place of this fit's own. Where the scorer itself was chosen on the same
+                answers, only a cross-validation that repeats the choice is honest.
+            folds: Of the cross-validation behind the `brier` and `ece` in `metrics`: they are never measured on fitted
+                points.
+            seed: Of the folds and of the intervals in `metrics`.
+            unit: What a score is about.
+            groups: Shape (n,), which answer a claim comes from. Its claims then share a fold, and the intervals in
+                `metrics` count answers. The curve's own interval takes claims as independent, which is narrower than the
+                truth where those of one answer are alike.
+            unscored: How many more there were that got no score; only kept, for `guardrail monitor`.
 
-        Raises `CalibrationError` for fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are
-        unscored, not finite or all equal, labels that are not boolean, and arrays of different length.
+        Raises:
+            CalibrationError: For fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are unscored, not
+                finite or all equal, labels that are not boolean, and arrays of different length.
         """
         s, c = _points(scores, correct)
         right, n = int(c.sum()), len(c)
@@ -114,14 +128,18 @@ class IsotonicCalibrator:
             provenance=provenance,
             sketch=sketch_of(s, unscored=unscored),
         )
-        self._curve = Curve.through(self._record.blocks)
+        self._curve, self.source = Curve.through(self._record.blocks), None
         return self
 
     def predict(self, score: Score | float) -> Confidence:
         """The probability that an answer with this score is right, its 95 % interval and its label.
 
-        A score outside the calibrated range is moved to the nearest end (a very low one is confident), with
-        `in_range=False`. An unscored answer, NaN or infinity gives `Confidence.none` with the reason, never a number.
+        Args:
+            score: Higher = less sure.
+
+        Returns:
+            A score outside the calibrated range is moved to the nearest end (a very low one is confident), with
+            `in_range=False`. An unscored answer, NaN or infinity gives `Confidence.none` with the reason, never a number.
         """
         curve = _fitted(self._curve, "predict")
         if isinstance(score, Score) and score.unscored is not None:
@@ -133,9 +151,16 @@ class IsotonicCalibrator:
         return Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last)
 
     def probabilities(self, scores: Sequence[Score | float] | ArrayLike) -> Floats:
-        """`p_correct` for many scores at once, shape (n,).
+        """`p_correct` for many scores at once.
 
-        Raises `CalibrationError` when one is unscored or not finite.
+        Args:
+            scores: Shape (n,), higher = less sure.
+
+        Returns:
+            Probabilities of shape (n,).
+
+        Raises:
+            CalibrationError: If a score is unscored or not finite.
         """
         out: Floats = _fitted(self._curve, "probabilities").at(_finite(scores))[0]
         return out
@@ -205,7 +230,9 @@ class IsotonicCalibrator:
             raise CalibrationError(f"{source}: cannot read the calibrator: {e.strerror}. {_remedy(source)}") from e
         except UnicodeDecodeError as e:
             raise CalibrationError(f"{source}: not a calibrator: not UTF-8 text. {_remedy(source)}") from e
-        return cls._parse(text, source)
+        out = cls._parse(text, source)
+        out.source = source
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """What `save` writes, JSON-ready."""
@@ -247,12 +274,10 @@ def cross_validated_predictions(
     Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
     """
     s, c = _points(scores, correct)
-    out = np.empty(len(c))
-    for held_out in stratified_folds(c, folds, seed, None if groups is None else np.asarray(groups)):
-        fitted_on = np.ones(len(c), dtype=np.bool_)
-        fitted_on[held_out] = False
-        out[held_out] = fitted_probabilities(s[fitted_on], c[fitted_on], s[held_out])
-    return out
+    grouped = None if groups is None else np.asarray(groups)
+    return out_of_fold(
+        c, lambda train, test: fitted_probabilities(s[train], c[train], s[test]), folds=folds, seed=seed, groups=grouped
+    )
 
 
 def _points(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from guardrail.calibration.folds import Groups, stratified_folds
+from guardrail.calibration.folds import Groups, out_of_fold
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.scoring.profile import Band, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-QUANTILES = 101
 FOLDS = 5
 ALPHAS = (None, 0.5, 0.75)
 """Weights of ParaGrad tried on the quantile scale; None is eq. 6's, which depends on the entropy."""
@@ -101,12 +101,7 @@ def candidates(prior: Profile, signals: Signals) -> list[Profile]:
 
 def fit(profile: Profile, signals: Signals) -> Profile:
     """The profile with the quantiles of these signals, if it is on the quantile scale."""
-    if profile.scale == "raw":
-        return profile
-    levels = np.linspace(0, 1, QUANTILES)
-    semgrad, paragrad = (tuple(np.quantile(x, levels).tolist()) for x in signals.parts(profile))
-    fitted = {**profile.model_dump(), "semgrad_quantiles": semgrad, "paragrad_quantiles": paragrad}
-    return Profile.model_validate(fitted)
+    return profile if profile.scale == "raw" else profile.on_scale_of(*signals.parts(profile))
 
 
 def scores(profile: Profile, signals: Signals) -> Floats:
@@ -137,18 +132,20 @@ def select(
     choosing: False measures the prior alone; `difference` is then None. groups: the answer that each claim comes from; claims
     of one answer are never in two folds, and the bootstrap draws answers.
     """
-    p_chosen, p_prior = np.empty(len(signals)), np.empty(len(signals))
-    for test in stratified_folds(correct, folds, seed, groups):
-        train = np.setdiff1d(np.arange(len(signals)), test)
-        inside, outside = signals.take(train), signals.take(test)
-        contenders = [(fit(prior, inside), p_prior)]
-        if choosing:
-            contenders.append((choose(prior, inside, correct[train]), p_chosen))
-        for profile, out in contenders:
-            out[test] = fitted_probabilities(scores(profile, inside), correct[train], scores(profile, outside))
+
+    def out_of_folds(profile_of: Callable[[Signals, Bools], Profile]) -> Floats:
+        def predict(train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
+            inside, right = signals.take(train), correct[train]
+            profile = profile_of(inside, right)
+            return fitted_probabilities(scores(profile, inside), right, scores(profile, signals.take(test)))
+
+        return out_of_fold(correct, predict, folds=folds, seed=seed, groups=groups)
+
+    p_prior = out_of_folds(lambda inside, _: fit(prior, inside))
     if not choosing:
         ranked = auroc(1 - p_prior, correct)
         return Selection(fit(prior, signals), False, None, ranked, ranked, p_prior)
+    p_chosen = out_of_folds(lambda inside, right: choose(prior, inside, right))
     difference = bootstrap_difference(auroc, (1 - p_chosen, correct), (1 - p_prior, correct), seed=seed, groups=groups)
     adopted = difference.low > 0
     return Selection(

@@ -78,6 +78,11 @@ class Provenance(BaseModel):
     source: dict[str, JsonValue] = {}
     grading: dict[str, JsonValue] = {}
 
+    @property
+    def scorer_options(self) -> dict[str, JsonValue]:
+        """The scorer's options, whichever scorer it is; `profile` in the file."""
+        return self.profile
+
     @field_validator("profile", "generation", "source", "grading")
     @classmethod
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -1,9 +1,10 @@
-"""The fitted calibrators that come with guardrail. Knows nothing about how they were made (see docs/results/calibrators.md)."""
+"""The fitted calibrators that come with guardrail; docs/results/calibrators.md says how they were made."""
 
 from __future__ import annotations
 
 import os
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -38,8 +39,7 @@ def shipped_by_name(name: str) -> IsotonicCalibrator:
     names = {PREFIX + f.name.removesuffix(".json"): f for f in folder.iterdir() if f.name.endswith(".json")}
     if name not in names:
         raise CalibrationError(f"no calibrator {name!r} is shipped; there are: {', '.join(sorted(names))}")
-    with resources.as_file(names[name]) as path:
-        return IsotonicCalibrator.load(path)
+    return _shipped(name, names[name])
 
 
 def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str, IsotonicCalibrator] | None:
@@ -50,13 +50,20 @@ def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str
     files = resources.files("guardrail.data").joinpath("calibrators").iterdir()
     for file in sorted(files, key=lambda f: f.name.removesuffix(".json")):
         if file.name.endswith(".json"):
-            with resources.as_file(file) as path:
-                calibrator = IsotonicCalibrator.load(path)
+            name = PREFIX + file.name.removesuffix(".json")
+            calibrator = _shipped(name, file)
             fitted_on = calibrator.provenance.model if calibrator.provenance and calibrator.unit == unit else None
             if fitted_on and (fitted_on.weights, fitted_on.dtype, fitted_on.chat_template) == (
                 model.weights,
                 model.dtype,
                 model.chat_template,
             ):
-                return f"{PREFIX}{file.name.removesuffix('.json')}", calibrator
+                return name, calibrator
     return None
+
+
+def _shipped(name: str, file: Traversable) -> IsotonicCalibrator:
+    with resources.as_file(file) as path:
+        calibrator = IsotonicCalibrator.load(path)
+    calibrator.source = name
+    return calibrator

@@ -8,18 +8,19 @@ and would fail on the next topic. Knows nothing about models or files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from guardrail.calibration.folds import Groups, stratified_folds
+from guardrail.calibration.folds import Groups, out_of_fold
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.calibration.pooling import fitted_probabilities
-from guardrail.calibration.profiles import FOLDS, QUANTILES
-from guardrail.scoring.profile import quantile_of
+from guardrail.calibration.profiles import FOLDS
+from guardrail.scoring.profile import quantile_of, quantiles
 from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedFeature, StackedModel
 from guardrail.scoring.stacked.words import common_words
@@ -51,21 +52,27 @@ class Stacking:
     p_correct: Floats
 
 
-def fit_stacked(readings: Sequence[Reading], correct: Bools, groups: Groups | None = None) -> StackedModel:
+def fit_stacked(
+    readings: Sequence[Reading],
+    correct: Bools,
+    groups: Groups | None = None,
+    scorers: Mapping[str, Mapping[str, Any]] | None = None,
+) -> StackedModel:
     """The stacked model of these answers or claims, n of them.
 
     groups: which answer each claim comes from, (n,), so that a word is counted once an answer; an answer's claims come in the
-    text's order. Only the features that all
-    readings have take part (a short prompt has fewer tokens to look at).
+    text's order. scorers: other scorers that are weighed, by name, with their options; their numbers are in the readings. Only
+    the features that all readings have take part (a short prompt has fewer tokens to look at).
     """
+    weighed = dict(scorers or {})
+    readings = [replace(r, scores={name: r.scores.get(name) for name in weighed}) for r in readings]
     answers: dict[int, Tokens] = {}
     for i, reading in enumerate(readings):  # in the text's order, so that an answer's last claim has most of it
         answers[i if groups is None else int(groups[i])] = reading.so_far or reading.tokens
-    common = common_words([tokens.words for tokens in answers.values()])
+    common = common_words([tokens.words or () for tokens in answers.values()])
     rows = [features(r, frozenset(common)) for r in readings]
     names = [name for name in rows[0] if all(name in row for row in rows)]
-    levels = np.linspace(0, 1, QUANTILES)
-    grids = {name: tuple(np.quantile([row[name] for row in rows], levels).tolist()) for name in names}
+    grids = {name: quantiles([row[name] for row in rows]) for name in names}
     X = np.array([[quantile_of(row[name], grids[name]) for name in names] for row in rows])  # (n, features)
     weights, intercept = logistic(X, ~correct)
     return StackedModel(
@@ -76,6 +83,7 @@ def fit_stacked(readings: Sequence[Reading], correct: Bools, groups: Groups | No
             for name, weight in zip(names, weights.tolist(), strict=True)
             if weight >= _SMALLEST
         ),
+        scorers={name: dict(options) for name, options in weighed.items()},
     )
 
 
@@ -109,6 +117,7 @@ def select_stacked(
     correct: Bools,
     singles: Mapping[str, Floats],
     *,
+    scorers: Mapping[str, Mapping[str, Any]] | None = None,
     folds: int = FOLDS,
     seed: int = 0,
     groups: Groups | None = None,
@@ -116,22 +125,21 @@ def select_stacked(
     """Fit the stacked model, and adopt it where it ranks better than every single scorer by more than chance.
 
     singles: out-of-fold p_correct of single scorers, (n,) each, from the same folds. groups: the answer that each claim comes
-    from; claims of one answer are never in two folds, and the bootstrap draws answers.
+    from; claims of one answer are never in two folds, and the bootstrap draws answers. scorers: as in `fit_stacked`.
     """
-    p = np.empty(len(correct))
-    for test in stratified_folds(correct, folds, seed, groups):
-        train = np.setdiff1d(np.arange(len(correct)), test)
-        inside = [readings[i] for i in train]
-        model = fit_stacked(inside, correct[train], None if groups is None else groups[train])
-        p[test] = fitted_probabilities(
-            stacked_scores(model, inside), correct[train], stacked_scores(model, [readings[i] for i in test])
-        )
+
+    def predict(train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
+        inside, outside = [readings[i] for i in train], [readings[i] for i in test]
+        model = fit_stacked(inside, correct[train], None if groups is None else groups[train], scorers)
+        return fitted_probabilities(stacked_scores(model, inside), correct[train], stacked_scores(model, outside))
+
+    p = out_of_fold(correct, predict, folds=folds, seed=seed, groups=groups)
     ranked = {name: auroc(1 - values, correct) for name, values in singles.items()}
     best = max(ranked, key=lambda name: ranked[name])
     difference = bootstrap_difference(auroc, (1 - p, correct), (1 - singles[best], correct), seed=seed, groups=groups)
     adopted = difference.low > 0
     return Stacking(
-        model=fit_stacked(readings, correct, groups),
+        model=fit_stacked(readings, correct, groups, scorers),
         adopted=adopted,
         single=best,
         difference=difference,

@@ -1,4 +1,4 @@
-"""An answer taken apart into claims, each with its exact place. Knows nothing about scores or policies."""
+"""An answer taken apart into claims, each with its exact place."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ __all__ = ["EXTRACTORS", "AtomicClaims", "ClaimExtractor", "SentenceClaims", "ex
 
 
 def extractor(name: str, model: LocalModel | None = None) -> ClaimExtractor:
-    """An extractor by name, with its default options: "sentences", or "atomic", which asks `model`.
+    """An extractor by name, with its default options.
 
-    Raises `ModelError` for another name, and for "atomic" without a model.
+    Args:
+        name: "sentences", or "atomic", which asks `model` for the facts of an answer.
+        model: Needed by "atomic" only.
+
+    Raises:
+        ModelError: The name is unknown, or "atomic" was asked for without a model.
     """
     if name == SentenceClaims.name:
         return SentenceClaims()

@@ -1,4 +1,4 @@
-"""Characters of an answer -> the tokens it was generated as. Knows nothing about claims' meaning, scores or models.
+"""Characters of an answer -> the tokens it was generated as.
 
 The ids are decoded as generation decoded them, a token more at a time; offsets of the text tokenised anew would describe
 other tokens. A token that holds the end of one claim and the beginning of the next belongs to both, and so does one that holds
@@ -21,10 +21,10 @@ from guardrail.types import Aside, Claim, Claims
 
 Span = tuple[int, int]
 
-_CONTEXT = (
-    16  # tokens decoded before a new one: what a decoder does at the beginning of a text (dropping a space) stays out
-)
-_PATIENCE = 24  # tokens without a clean boundary before everything so far is decoded anew
+# Tokens decoded before a new one: what a decoder does at the beginning of a text (dropping a space) stays out.
+_CONTEXT = 16
+# Tokens without a clean boundary before everything so far is decoded anew.
+_PATIENCE = 24
 
 
 def token_spans(response_ids: Sequence[int], text: str, tokenizer: Any, spans: Sequence[Span]) -> list[Span | None]:
@@ -132,9 +132,8 @@ def _places(text: str, decoded: str) -> Sequence[int | None]:
     places: list[int | None] = [None] * len(text)
     for block in Indel.opcodes(ours, theirs):
         if block.tag == "equal":
-            for i, j in zip(
-                range(block.src_start, block.src_end), range(block.dest_start, block.dest_end), strict=True
-            ):
+            sources, targets = range(block.src_start, block.src_end), range(block.dest_start, block.dest_end)
+            for i, j in zip(sources, targets, strict=True):
                 places[ours_at[i]] = theirs_at[j]
     return places
 

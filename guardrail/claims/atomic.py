@@ -1,4 +1,4 @@
-"""Answer -> atomic claims, taken out by a chat model and found again in the answer. Knows nothing about tokens or scores."""
+"""Answer -> atomic claims, taken out by a chat model and found again in the answer."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ class AtomicClaims:
     itself, so that nothing goes unchecked. Claims may share characters. A fact whose place is not found is an aside
     ("unaligned").
 
-    language: see `SentenceClaims`. threshold: how similar, of 100, a quotation must be to a part of the answer.
-    max_new_tokens: for the list; facts behind the limit are missing, their sentences are not.
+    Args:
+        model: The chat model that is asked.
+        language: As for `SentenceClaims`.
+        threshold: How similar, from 0 to 100, a quotation must be to a part of the answer.
+        max_new_tokens: For the list of facts. Facts beyond the limit are missing; their sentences stay claims.
     """
 
     name = "atomic"
@@ -64,9 +67,14 @@ class AtomicClaims:
         }
 
     def extract(self, answer: str, *, question: str = "") -> Claims:
-        """The claims of an answer. question: a number that it names may be in a fact.
+        """The claims of an answer.
 
-        Raises `ModelError` if the model gives no readable list in two tries, or the answer is longer than its context.
+        Args:
+            answer: The text to take apart.
+            question: What it answers. A fact may hold the numbers that the question names.
+
+        Raises:
+            ModelError: The model gives no readable list in two tries, or the answer is longer than its context.
         """
         whole = self.sentences.extract(answer, question=question)
         if not whole.claims:

@@ -1,4 +1,4 @@
-"""What an answer says without claiming anything: greetings, thanks, offers, questions. English wording; knows no places.
+"""What an answer says without claiming anything: greetings, thanks, offers, questions. English wording.
 
 A greeting in another language counts as a claim: too many claims cost time, a claim taken for a greeting goes unchecked.
 """

@@ -1,4 +1,4 @@
-"""What a Guard asks of whatever takes an answer apart. Knows nothing about how it is done."""
+"""The protocol of claim extractors: what a Guard needs to take an answer apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model wrote as a list of facts -> facts, and where in the answer each comes from. Knows nothing about models.
+"""What a model wrote as a list of facts -> facts, and where in the answer each comes from.
 
 A fact's place is where its quotation stands in the answer: word for word, or else the most similar part of one sentence, at
 least `threshold` of 100 similar (rapidfuzz's partial ratio). A fact with a number that neither answer nor question has is the
@@ -111,10 +111,8 @@ def _similar(words: str, answer: str, sentences: Sequence[Span], threshold: floa
             found = fuzz.partial_ratio_alignment(words.lower(), sentence.lower(), score_cutoff=threshold)
             if found is None or len(sentence.lower()) != len(sentence):
                 continue
-            score, place = (
-                found.score,
-                _whole_words(answer, start + found.dest_start, start + found.dest_end, (start, end)),
-            )
+            score = found.score
+            place = _whole_words(answer, start + found.dest_start, start + found.dest_end, (start, end))
         if score >= threshold and (best is None or score > best[0]):
             best = score, place
     return best[1] if best else None

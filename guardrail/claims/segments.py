@@ -1,4 +1,4 @@
-"""An answer cut where a claim or an aside begins or ends, for whoever shows it. Knows nothing about screens."""
+"""An answer cut where a claim or an aside begins or ends, for pages and terminals that show it."""
 
 from __future__ import annotations
 

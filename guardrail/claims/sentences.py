@@ -1,4 +1,4 @@
-"""Answer -> claims: each sentence, list item and table row one. Knows nothing about models or tokens.
+"""Answer -> claims: each sentence, list item and table row is one.
 
 Sentences by sentencex (Wikimedia; compiled, no model to fetch): it was right on most of 49 hard texts (abbreviations,
 initials, decimals, URLs, quotations, scripts without spaces: sentencex 43, pysbd 39, nupunkt 37, syntok 37), gives offsets in
@@ -14,12 +14,11 @@ from typing import Any
 
 from sentencex import get_sentence_boundaries
 
-from guardrail.claims.blocks import Block, blocks, encodable
 from guardrail.claims.courtesies import is_courtesy, is_question
-from guardrail.types import Aside, AsideReason, Claim, ClaimKind, Claims
+from guardrail.claims.markdown import Part, PartKind, Span, encodable, parse
+from guardrail.types import Aside, AsideReason, Claim, Claims
 
 _WINDOW = 4000  # characters: sentencex is quadratic in the number of quotation marks; no sentence is longer
-_KINDS: Mapping[str, ClaimKind] = {"paragraph": "sentence", "item": "item", "row": "row"}
 
 _CODE = re.compile(r"(`+)(?!`)(.{1,500}?)(?<!`)\1(?!`)")
 _TARGET = re.compile(r"(?<=\])\([^()\s]{1,500}\)")
@@ -33,8 +32,6 @@ _BEFORE_A_NUMBER = re.compile(r"\b(?:approx|ca|est|vols?|ch|eq|avg)\.\s*$", re.I
 _OPENING = re.compile(r"(?<=\s)[*_~`]+$")
 _NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]\s*$")
 
-Span = tuple[int, int]
-
 
 class SentenceClaims:
     """The default extractor: no model, the same claims for the same text.
@@ -43,8 +40,11 @@ class SentenceClaims:
         [c.text for c in claims.claims]   # ['Tokyo is the capital of Japan.', 'It has 14 million people.']
         [a.reason for a in claims.asides] # ['greeting']
 
-    language: whose abbreviations are known, an ISO 639 code; one that sentencex does not know is treated as English. Clauses
-    of one sentence stay together. A table's first row, and text that ends with a colon, are headings.
+    Clauses of one sentence stay together. A table's first row, and text that ends with a colon, are headings.
+
+    Args:
+        language: ISO 639 code of the language whose abbreviations are known. One that sentencex does not know is treated
+            as English.
     """
 
     name = "sentences"
@@ -54,63 +54,71 @@ class SentenceClaims:
 
     @property
     def options(self) -> Mapping[str, Any]:
+        """What changes where claims begin and end, JSON-ready."""
         return {"language": self.language}
 
     def extract(self, answer: str, *, question: str = "") -> Claims:
-        """The claims of an answer. question is not looked at. Takes any string, and never raises."""
+        """The claims of an answer, and what of it claims nothing.
+
+        Args:
+            answer: Any string; none is refused.
+            question: Part of the protocol; not used.
+
+        Returns:
+            Claims and asides, each at its exact place, in the order of the text. Every letter and digit lies in one of
+            them, or in the mark of a list item.
+        """
         claims: list[Claim] = []
         asides: list[Aside] = []
-        text, found = encodable(answer), blocks(answer)
-        for i, block in enumerate(found):
-            for start, end, reason in self._parts(text, block, last=i == len(found) - 1):
-                if reason is None:
-                    claims.append(Claim(answer[start:end], start, end, _KINDS[block.kind]))
+        text, parts = encodable(answer), parse(answer).parts()
+        for i, part in enumerate(parts):
+            for start, end, what in self._cut(text, part, last=i == len(parts) - 1):
+                if what == "sentence" or what == "item" or what == "row":
+                    claims.append(Claim(answer[start:end], start, end, what))
                 else:
-                    asides.append(Aside(answer[start:end], start, end, reason))
+                    asides.append(Aside(answer[start:end], start, end, what))
         return Claims(tuple(claims), tuple(asides))
 
-    def _parts(self, text: str, block: Block, *, last: bool) -> Iterator[tuple[int, int, AsideReason | None]]:
-        start, end = block.start, block.end
-        if block.kind == "code":
-            yield start, start + len(text[start:end].rstrip()), "code"
+    def _cut(self, text: str, part: Part, *, last: bool) -> Iterator[tuple[int, int, PartKind | AsideReason]]:
+        start, end = part.start, part.end
+        if part.kind == "code":
+            yield start, end, "code"
             return
-        if block.kind in ("heading", "row"):
+        if part.kind in ("heading", "row"):
             start, end = _trimmed(text, start, end, edges="|")
-            if start < end and block.kind == "heading":
-                yield start, end, "heading"
-            elif start < end:
-                yield start, end, None if _has_words(text[start:end]) else "fragment"
+            if start < end:
+                yield start, end, part.kind if part.kind == "heading" or _has_words(text[start:end]) else "fragment"
             return
-        if _BOLD.match(text[start:end]) and block.kind == "paragraph" and not last:
+        if _BOLD.match(text[start:end]) and part.kind == "sentence" and not last:
             start, end = _trimmed(text, start, end)
             if not text[start:end].rstrip("*_").endswith((".", "!", "?")):
                 yield start, end, "heading"
                 return
-        for start, end in self._sentences(text, block):
+        for start, end in self._sentences(text, part):
             start, end = _trimmed(text, start, end)
             if start < end:
-                yield start, end, _reason(text[start:end])
+                yield start, end, _reason(text[start:end]) or part.kind
 
-    def _sentences(self, text: str, block: Block) -> list[Span]:
-        """The sentences of a block; a number is no sentence but belongs to the next one, or the one before it."""
-        masked = _masked(text[block.start : block.end], [(a - block.start, b - block.start) for a, b in block.hidden])
+    def _sentences(self, text: str, part: Part) -> list[Span]:
+        """The sentences of a part; a number is no sentence but belongs to the next one, or the one before it."""
+        masked = _masked(text[part.start : part.end], [(a - part.start, b - part.start) for a, b in part.hidden])
         found: list[Span] = []
         start = 0
         for end in self._ends(masked):
-            opening = _OPENING.search(text, block.start + max(start, end - 8), block.start + end)
+            opening = _OPENING.search(text, part.start + max(start, end - 8), part.start + end)
             if opening and end < len(masked):
                 end -= len(opening[0])  # it opens the next sentence
-            part = masked[start:end]
-            has_letters = any(c.isalpha() for c in part)
-            numbered = _NUMBER.match(part) or not found
-            if end < len(masked) and ((not has_letters and numbered) or self._goes_on(part, masked[end : end + 1])):
+            words = masked[start:end]
+            has_letters = any(c.isalpha() for c in words)
+            numbered = _NUMBER.match(words) or not found
+            if end < len(masked) and ((not has_letters and numbered) or self._goes_on(words, masked[end : end + 1])):
                 continue
             if has_letters or numbered:
                 found.append((start, end))
             else:
                 found[-1] = (found[-1][0], end)
             start = end
-        return [(block.start + start, block.start + end) for start, end in found]
+        return [(part.start + start, part.start + end) for start, end in found]
 
     @staticmethod
     def _goes_on(part: str, following: str) -> bool:

@@ -1,4 +1,4 @@
-"""A judged claim in the words that a reader sees, the same on every surface. Knows nothing about screens or pages."""
+"""A judged claim in the words that a reader sees, the same on every surface."""
 
 from __future__ import annotations
 

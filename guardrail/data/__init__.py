@@ -26,6 +26,7 @@ __all__ = [
     "paraphrases_path",
     "passages_path",
     "questions_path",
+    "starter_files",
 ]
 
 Split: TypeAlias = Literal["calibration", "heldout"]
@@ -80,6 +81,11 @@ def passages_path() -> Path:
 def paraphrases_path() -> Path:
     """The file with 16 questions and four paraphrases of each, one JSON object a line: for trying SPS, too few to rely on."""
     return _HERE / "paraphrases.jsonl"
+
+
+def starter_files() -> dict[str, str]:
+    """The files that `guardrail init` writes, by name: a policy, placeholder questions and the commands."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted((_HERE / "starter").iterdir())}
 
 
 def load_questions(split: Split | None = None) -> list[Question]:

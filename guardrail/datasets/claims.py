@@ -1,4 +1,4 @@
-"""JSON-lines files -> questions with facts, or answers with labelled claims. Knows nothing about models and extractors.
+"""JSON-lines files -> questions with facts, or answers with labelled claims.
 
 A row is written by hand in one of these ways (every error is a `DataError` that opens with `file:line:`):
 

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by name -> rows like those of JSON lines, each with its place. Knows nothing about models.
+"""Data sets of the Hugging Face hub, by name -> rows like those of JSON lines, each with its place.
 
 `hub:sciq@validation` is a data set's split. The split must be named, must be one that the hub says exists, and must be the one
 that arrives: a data set never gives another split than the one that was asked for.

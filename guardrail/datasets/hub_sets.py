@@ -1,6 +1,6 @@
 """The data sets of the hub that are known here: where each is, its splits, and how its columns become a row.
 
-Column layouts as in the data sets' cards. Knows nothing about loading.
+Column layouts as in the data sets' cards.
 """
 
 from __future__ import annotations

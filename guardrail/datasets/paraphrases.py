@@ -1,4 +1,4 @@
-"""JSON lines of questions with paraphrases -> checked rows, and back. Knows nothing about models."""
+"""JSON lines of questions with paraphrases -> checked rows, and back."""
 
 from __future__ import annotations
 

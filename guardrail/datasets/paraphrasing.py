@@ -1,4 +1,4 @@
-"""Paraphrases by a chat model: asks for a numbered list and reads it. Knows nothing about SPS.
+"""Paraphrases by a chat model: asks for a numbered list and reads it.
 
 Not covered: whether a paraphrase means the same. A weak model changes the question or answers it; read the file.
 """
@@ -91,6 +91,11 @@ def paraphrase(
             "with a stronger --paraphrase-with"
         )
     return done
+
+
+def names_langchain(spec: str) -> bool:
+    """Whether a spec has the form `provider:model` of LangChain, and is no file either."""
+    return ":" in spec and not Path(spec).exists()
 
 
 def asks_langchain(spec: str) -> Ask:

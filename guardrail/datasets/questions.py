@@ -1,6 +1,6 @@
 """Files and data sets -> questions with accepted answers; hashes of them; which were seen before.
 
-Knows nothing about models or calibration. Every error about a row is a `DataError` that opens with `file:line:`.
+Every error about a row is a `DataError` that opens with `file:line:`.
 """
 
 import hashlib
@@ -202,9 +202,8 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
         if "\\ud" in text.lower():
-            json.dumps(
-                row, ensure_ascii=False
-            ).encode()  # half a surrogate pair has no UTF-8 form: fail here, not at output
+            # half a surrogate pair has no UTF-8 form: fail here, not at output
+            json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as e:
         raise DataError(f"{where}: not JSON: {e.msg} at column {e.colno}; write one object a line") from e
     except UnicodeEncodeError as e:

@@ -1,4 +1,4 @@
-"""Questions -> disjoint parts, such that wordings of one question never straddle two. Knows no files."""
+"""Questions -> disjoint parts, such that wordings of one question never straddle two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and TSV files -> rows like those of JSON lines, each with its place. Knows nothing about what rows mean.
+"""CSV and TSV files -> rows like those of JSON lines, each with its place.
 
 The first row names the columns. A cell of `answers` or `paraphrases` holds texts separated by |, or a JSON list; another
 separator is stated in the column's name: `answers;`. Cells of `labels` are JSON. Every other column is kept as text.

@@ -20,6 +20,7 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.answers import Answers
 from guardrail.runs.scores import for_calibrator, scores_of
@@ -31,7 +32,7 @@ class PolicyOutcome:
     """What a policy would have done with the answers, without a retriever (its retrieve rules are passed over).
 
     actions: answers by action. coverage: share that is shown to the user, as is or hedged; answered: as is alone. error:
-    share of wrong answers among those answered as is; error_shown: among answered and hedged ones; None for none.
+    share of wrong answers among those answered as is; error_shown: among answered and hedged ones; None if there are none.
     """
 
     policy: str
@@ -44,7 +45,19 @@ class PolicyOutcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
-    """Metrics with 95 % intervals over the scored answers; error_unguarded and the policies over all answers."""
+    """What `guardrail.evaluate` finds of whole answers.
+
+    Attributes:
+        n: Answers.
+        unscored: Answers without a score.
+        out_of_range: Answers whose score lies outside the calibrated range.
+        metrics: accuracy, auroc, aurc, brier and ece with 95 % intervals, over the scored answers.
+        top_labels: How many are labelled high or very high, and how many of those are right.
+        reliability: What was said against what was right, by confidence.
+        error_unguarded: Share of all answers that is wrong.
+        policies: What each policy would have done, over all answers.
+        subject: What the figures are about; None where only the figures were asked for.
+    """
 
     n: int
     unscored: int
@@ -54,25 +67,30 @@ class Assessment:
     reliability: tuple[ReliabilityBin, ...]
     error_unguarded: Estimate
     policies: tuple[PolicyOutcome, ...]
+    subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
+            **(self.subject.to_dict() if self.subject else {}),
             "n": self.n,
             "unscored": self.unscored,
             "out_of_range": self.out_of_range,
             **{name: asdict(e) for name, e in self.metrics.items()},
-            "top_labels": {
-                "share": asdict(self.top_labels.share),
-                "accuracy": asdict(self.top_labels.accuracy) if self.top_labels.accuracy else None,
-            },
-            "reliability": [
-                {"low": b.low, "high": b.high, "mean_p": b.mean_p, "accuracy": asdict(b.accuracy)}
-                for b in self.reliability
-            ],
+            **calibration_dict(self.top_labels, self.reliability),
             "error_unguarded": asdict(self.error_unguarded),
             "policies": [asdict(p) for p in self.policies],
         }
+
+
+def calibration_dict(top: TopLabels, bins: Sequence[ReliabilityBin]) -> dict[str, Any]:
+    """JSON-ready."""
+    return {
+        "top_labels": {"share": asdict(top.share), "accuracy": asdict(top.accuracy) if top.accuracy else None},
+        "reliability": [
+            {"low": b.low, "high": b.high, "mean_p": b.mean_p, "accuracy": asdict(b.accuracy)} for b in bins
+        ],
+    }
 
 
 def assess(

@@ -24,9 +24,11 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.assess import calibration_dict
+from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
-from guardrail.runs.scores import claim_scores_of
+from guardrail.runs.scores import claim_scores_of, for_calibrator
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 
 
@@ -44,11 +46,22 @@ class ClaimOutcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClaimAssessment:
-    """Metrics with 95 % intervals over the n graded and scored claims; every interval draws whole answers.
+    """What `guardrail.evaluate` finds of claims; every 95 % interval draws whole answers.
 
-    answers: those that the claims come from. left_out: claims in no figure, by reason. whole_auroc, whole_aurc: of the
-    BASELINE, which gives every claim its whole answer's score (`claim_scores_of`). difference: AUROC by claim minus the
-    baseline's, paired. Only rankings are compared: the baseline has no calibrator for claims.
+    Attributes:
+        n: Claims that are graded and scored: those of all figures.
+        answers: Answers that the claims come from.
+        left_out: Claims in no figure, by reason.
+        out_of_range: Claims whose score lies outside the calibrated range.
+        metrics: accuracy, auroc, aurc, brier and ece.
+        whole_auroc: AUROC of the baseline, which gives every claim its whole answer's score (`claim_scores_of`). Only
+            rankings are compared: the baseline has no calibrator for claims.
+        whole_aurc: AURC of the baseline.
+        difference: AUROC by claim minus the baseline's, paired.
+        top_labels: How many are labelled high or very high, and how many of those are right.
+        reliability: What was said against what was right, by confidence.
+        policies: What each policy would have done with the claims.
+        subject: What the figures are about; None where only the figures were asked for.
     """
 
     n: int
@@ -62,10 +75,12 @@ class ClaimAssessment:
     top_labels: TopLabels
     reliability: tuple[ReliabilityBin, ...]
     policies: tuple[ClaimOutcome, ...]
+    subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
+            **(self.subject.to_dict() if self.subject else {}),
             "unit": "claim",
             "n": self.n,
             "answers": self.answers,
@@ -74,14 +89,7 @@ class ClaimAssessment:
             **{name: asdict(e) for name, e in self.metrics.items()},
             "whole_answer": {"auroc": asdict(self.whole_auroc), "aurc": asdict(self.whole_aurc)},
             "auroc_difference": asdict(self.difference),
-            "top_labels": {
-                "share": asdict(self.top_labels.share),
-                "accuracy": asdict(self.top_labels.accuracy) if self.top_labels.accuracy else None,
-            },
-            "reliability": [
-                {"low": b.low, "high": b.high, "mean_p": b.mean_p, "accuracy": asdict(b.accuracy)}
-                for b in self.reliability
-            ],
+            **calibration_dict(self.top_labels, self.reliability),
             "policies": [asdict(p) for p in self.policies],
         }
 
@@ -93,6 +101,7 @@ def assess_claims(
 
     Raises `CalibrationError` when no claim is scored and graded, or all are right or all wrong.
     """
+    answers = for_calibrator(calibrator, answers)
     correct, groups = answers.correct, answers.groups
     if len(correct) == 0:
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")

@@ -1,4 +1,4 @@
-"""Answers that several scorers scored -> which one ranks right and wrong best, and what it costs. No files, no screens.
+"""Answers that several scorers scored -> which one ranks right and wrong best, and what it costs.
 
 All figures are about the answers that every scorer scored, so that none is helped by what it leaves out.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +20,15 @@ from guardrail.evaluation.fit import versions
 from guardrail.runs.answers import Answers
 from guardrail.runs.scorer_pass import GENERATION, scorer_for
 from guardrail.scoring.baselines.samples import SampleSource
+from guardrail.scoring.registry import DEFAULT, keywords_of
 
 if TYPE_CHECKING:
+    from guardrail.model.identity import ModelIdentity
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
     from guardrail.scoring.protocol import Scorer
 
-REFERENCE = "hybridgrad"
+REFERENCE = DEFAULT
 """The scorer that the others are compared with, with the paper's profile: eq. 6 at the chat template's token."""
 
 MEMORY_ANSWERS = 5
@@ -66,9 +67,32 @@ class Row:
         return {**asdict(self), "options": dict(self.options)}
 
 
+@dataclass(frozen=True, slots=True)
+class BenchSubject:
+    """What a bench is about. data_hash: of the questions. command: how it was started. created: ISO 8601, UTC."""
+
+    model: ModelIdentity
+    data: str
+    data_hash: str
+    grader: str
+    asking: Asking
+    command: str
+    created: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bench:
-    """n: answers compared, of `asked`. accuracy: of those. generation: its seconds an answer, one at a time."""
+    """What `guardrail.bench` finds.
+
+    Attributes:
+        asked: Answers, of which
+        n: so many are compared: those that every scorer scored.
+        accuracy: Share of these that is right.
+        rows: One a scorer.
+        generation: Seconds that generating an answer takes, one at a time.
+        compared: The metrics, and the differences between all pairs.
+        subject: What the figures are about; None where only the figures were asked for.
+    """
 
     asked: int
     n: int
@@ -76,6 +100,7 @@ class Bench:
     rows: tuple[Row, ...]
     generation: Seconds
     compared: Comparison
+    subject: BenchSubject | None = None
 
     @property
     def best(self) -> Row:
@@ -85,22 +110,26 @@ class Bench:
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
 
-    def to_dict(
-        self, local: LocalModel, asking: Asking, *, data: str, data_hash: str, grader: str, command: str
-    ) -> dict[str, Any]:
-        """JSON-ready, with what the figures are about."""
-        return {
-            "kind": "guardrail bench",
-            "version": 1,
-            "model": local.identity.model_dump(),
-            "data": {"name": data, "hash": data_hash, "n": self.asked},
-            "grader": grader,
-            "asking": asking.to_dict(),
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; with a subject, what `guardrail bench` writes and `load_bench` reads."""
+        figures = {
             "n": self.n,
             "accuracy": asdict(self.accuracy),
             "scorers": [row.to_dict() for row in self.rows],
-            "command": command,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        if self.subject is None:
+            return figures
+        about = self.subject
+        return {
+            "kind": "guardrail bench",
+            "version": 1,
+            "model": about.model.model_dump(),
+            "data": {"name": about.data, "hash": about.data_hash, "n": self.asked},
+            "grader": about.grader,
+            "asking": about.asking.to_dict(),
+            **figures,
+            "command": about.command,
+            "created": about.created,
             "versions": versions(),
         }
 
@@ -118,8 +147,6 @@ def contenders(
     samples: for those that draw some, in place of the paper's number. fitted_on: a calibrator's scorer, which gets a row of its
     own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
     """
-    from guardrail.scoring.baselines.registry import keywords_of
-
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {
         name: scorer_for(
@@ -139,7 +166,7 @@ def contenders(
     return out
 
 
-def bench(answers: Answers, scorers: Mapping[str, Scorer], *, seed: int = 0) -> Bench:
+def compare_scorers(answers: Answers, scorers: Mapping[str, Scorer], *, seed: int = 0) -> Bench:
     """Compare the scorers whose scores the answers' records hold.
 
     Raises `CalibrationError` where fewer than 5 of the answers that all of them scored are right, or wrong: intervals of fewer
@@ -179,6 +206,10 @@ def bench(answers: Answers, scorers: Mapping[str, Scorer], *, seed: int = 0) -> 
         generation=_quartiles([records[i]["seconds"][GENERATION] for i in chosen]),
         compared=compared,
     )
+
+
+bench = compare_scorers
+"""The old name, for one release."""
 
 
 def verdict(found: Bench) -> list[str]:

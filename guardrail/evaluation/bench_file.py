@@ -1,4 +1,4 @@
-"""The JSON file of `guardrail bench`, read and checked. Knows nothing about how scorers are measured."""
+"""The JSON file of `guardrail bench`, read and checked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Est(BaseModel):
 
 
 class Seconds(BaseModel):
-    """What scoring one answer takes: median and the ends of its range."""
+    """What scoring one answer takes: median and quartiles."""
 
     model_config = _STRICT
     median: Annotated[float, Field(ge=0)]

@@ -1,21 +1,21 @@
-"""Graded answers or claims -> a calibrator with its profile and the evidence for both. Knows nothing about files or screens."""
+"""Graded answers or claims -> a calibrator with its scorer's options and the evidence for both. No files, no screens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from pydantic import JsonValue
 
-from guardrail.calibration.folds import stratified_folds
+from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
     Bools,
     Estimate,
+    Floats,
     ReliabilityBin,
     auroc,
     bootstrap_difference,
@@ -27,24 +27,22 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
-from guardrail.calibration.stacking import Stacking
+from guardrail.calibration.stacking import Stacking, select_stacked
 from guardrail.datasets.questions import leak_digests
 from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
 from guardrail.runs.asking import Asking
 from guardrail.runs.readings import Sample
-from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
-
-if TYPE_CHECKING:
-    from guardrail.runs.answers import Answers
-    from guardrail.scoring.protocol import Scorer
+from guardrail.scoring.readers import Reader
+from guardrail.scoring.registry import DEFAULT, reader_of, registered
+from guardrail.scoring.stacked.features import Reading
 
 _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class WholeAnswer:
     """Every claim with its whole answer's score, whose profile was chosen in the same way: is one score a claim worth it?
 
     auroc: of its out-of-fold probabilities. difference: the claims' own AUROC minus it, paired, by answers.
@@ -58,10 +56,19 @@ class Baseline:
 class Fit:
     """A fitted calibrator and what cross-validation says about it; no figure is measured on fitted points.
 
-    metrics: accuracy of all scored answers (or claims); auroc, aurc, brier and ece of out-of-fold probabilities, the choice of
-    the profile repeated in each fold. ece_before: of exp(-nll / length), the model's own mean token probability. n: answers or
-    claims used; answers: the answers that these claims come from; left_out: those that are not used, by reason. selection: None
-    for a scorer that has no profile. stacking: what was found about the stacked scorer, where that was asked for.
+    Attributes:
+        calibrator: What was fitted.
+        selection: How the profile was chosen; None for a scorer that has no profile.
+        metrics: `accuracy` of all scored answers (or claims); `auroc`, `aurc`, `brier` and `ece` of out-of-fold probabilities,
+            everything that is chosen or fitted repeated in each fold.
+        ece_before: Of exp(-nll / length), the model's own mean token probability.
+        reliability: Of the out-of-fold probabilities, by bins.
+        unit: What was scored: "answer" or "claim".
+        n: Answers or claims used.
+        answers: The answers that these claims come from.
+        left_out: Those that are not used, by reason.
+        baseline: For claims, what whole answers' scores would have told.
+        stacking: What was found about the stacked scorer, where that was asked for.
     """
 
     calibrator: IsotonicCalibrator
@@ -73,191 +80,180 @@ class Fit:
     n: int
     answers: int
     left_out: Mapping[str, int] = field(default_factory=dict)
-    baseline: Baseline | None = None
+    baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
 
 
-def fit_calibrator(
-    local: LocalModel,
-    sample: Sample,
-    asking: Asking,
-    *,
-    questions: Sequence[str],
-    data: str,
-    grader: str,
-    command: str,
-    left_out: Mapping[str, int],
-    extractor: ExtractorIdentity | None = None,
-    whole: Sample | None = None,
-    source: Mapping[str, JsonValue] | None = None,
-    grading: Mapping[str, JsonValue] | None = None,
-    prior: Profile | None = None,
-    choosing: bool = True,
-    seed: int = 0,
-) -> Fit:
-    """Choose the profile, fit the calibrator, measure both.
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """What was asked, of which model, and how it was graded: what a calibrator records of where it comes from.
 
-    questions, data: what was asked, every wording of it (`datasets.texts_of`), and its hash. source, grading: where the
-    questions come from and how answers were graded, for the provenance. extractor, whole: for claims, what cut them and the
-    same claims with the numbers of their whole answers. prior: the profile that a choice has to beat; None is the paper's
-    formula at the chat template's token. choosing: False keeps the prior.
+    questions: every wording of them (`datasets.texts_of`). data: their hash. source, grading: where they come from, and how
+    answers were graded. extractor: what cut the claims. left_out: how many answers or claims are not used, by reason. seed: of
+    the folds and the bootstrap.
+    """
+
+    local: LocalModel
+    asking: Asking
+    questions: Sequence[str]
+    data: str
+    grader: str
+    command: str
+    left_out: Mapping[str, int]
+    extractor: ExtractorIdentity | None = None
+    source: Mapping[str, JsonValue] | None = None
+    grading: Mapping[str, JsonValue] | None = None
+    seed: int = 0
+
+    def provenance(self, scorer: str, options: Mapping[str, Any], correct: Bools) -> Provenance:
+        """What a calibrator says of itself that is fitted today on `correct`."""
+        return Provenance(
+            model=self.local.identity,
+            scorer=scorer,
+            profile=dict(options),
+            prompt=self.asking.prompt,
+            system=self.asking.system,
+            data=self.data,
+            questions=leak_digests(self.questions),
+            n=len(correct),
+            accuracy=float(correct.mean()),
+            created=datetime.now(UTC).date().isoformat(),
+            command=self.command,
+            versions=versions(),
+            grader=self.grader,
+            generation={"max_new_tokens": self.asking.max_new_tokens, "temperature": 0.0},
+            extractor=self.extractor,
+            source=dict(self.source or {}),
+            grading=dict(self.grading or {}),
+        )
+
+    def fit(self, sample: Sample, scorer: str, options: Mapping[str, Any], values: Floats, p: Floats) -> Fit:
+        """Fit the curve. values: the scores, (n,). p: out-of-fold p_correct, (n,), for the figures."""
+        correct, groups = sample.correct, sample.groups
+        metrics = calibration_metrics(1 - p, p, correct, seed=self.seed, groups=groups)
+        calibrator = IsotonicCalibrator().fit(
+            values,
+            correct,
+            unit=sample.unit,
+            metrics=metrics,
+            unscored=self.left_out.get("unscored"),
+            provenance=self.provenance(scorer, options, correct),
+        )
+        return Fit(
+            calibrator=calibrator,
+            selection=None,
+            metrics=metrics,
+            ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=self.seed, groups=groups),
+            reliability=reliability_table(p, correct),
+            unit=sample.unit,
+            n=len(correct),
+            answers=len(correct) if groups is None else len(set(groups.tolist())),
+            left_out=self.left_out,
+        )
+
+    def refuse_nothing(self, sample: Sample) -> None:
+        """Raise `CalibrationError` where nothing was scored."""
+        if len(sample.correct) == 0:
+            listed = (
+                ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in self.left_out.items()) or "there was none"
+            )
+            raise CalibrationError(
+                f"none of the {sample.unit}s could be scored and graded ({listed}); the run file holds the answers"
+            )
+
+
+def fit_profile(
+    study: Study, sample: Sample, *, prior: Profile | None = None, choosing: bool = True, whole: Sample | None = None
+) -> Fit:
+    """Choose HybridGrad's profile, fit the calibrator, measure both.
+
+    prior: the profile that a choice has to beat; None is the paper's formula at the chat template's token. choosing: False
+    keeps the prior. whole: the same claims with the numbers of their whole answers.
 
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """
     correct, signals, groups = sample.correct, sample.signals, sample.groups
-    prior = prior or prior_profile(local)
-    if len(correct) == 0:
-        raise CalibrationError(
-            f"none of the {sample.unit}s could be scored and graded ({_listed(left_out)}); the run file holds the answers"
-        )
+    prior = prior or prior_profile(study.local)
+    study.refuse_nothing(sample)
     if prior.token not in signals.offsets:
         raise CalibrationError(
             f"the semantic token is at {prior.token}, before the start of the shortest prompt ({signals.offsets[0]})"
         )
     before = scores(fit(prior, signals), signals)
     IsotonicCalibrator().fit(before, correct, unit=sample.unit, groups=groups)  # refuses bad data before the long part
-    selection = select(prior, signals, correct, choosing=choosing, seed=seed, groups=groups)
-    p = selection.p_correct
-    metrics = calibration_metrics(1 - p, p, correct, seed=seed, groups=groups)
-    calibrator = IsotonicCalibrator().fit(
-        scores(selection.profile, signals),
-        correct,
-        unit=sample.unit,
-        metrics=metrics,
-        unscored=left_out.get("unscored"),
-        provenance=provenance_of(
-            local,
-            HybridGradScorer.name,
-            selection.profile.model_dump(mode="json"),
-            asking,
-            correct,
-            questions=questions,
-            data=data,
-            grader=grader,
-            command=command,
-            extractor=extractor,
-            source=source,
-            grading=grading,
-        ),
-    )
+    selection = select(prior, signals, correct, choosing=choosing, seed=study.seed, groups=groups)
+    p, profile = selection.p_correct, selection.profile
+    fitted = study.fit(sample, DEFAULT, profile.model_dump(mode="json"), scores(profile, signals), p)
     baseline = None
     if whole is not None:
-        other = select(prior, whole.signals, correct, choosing=choosing, seed=seed, groups=groups).p_correct
-        baseline = Baseline(
-            auroc=bootstrap_interval(auroc, 1 - other, correct, seed=seed, groups=groups),
-            difference=bootstrap_difference(auroc, (1 - p, correct), (1 - other, correct), seed=seed, groups=groups),
+        other = select(prior, whole.signals, correct, choosing=choosing, seed=study.seed, groups=groups).p_correct
+        baseline = WholeAnswer(
+            auroc=bootstrap_interval(auroc, 1 - other, correct, seed=study.seed, groups=groups),
+            difference=bootstrap_difference(
+                auroc, (1 - p, correct), (1 - other, correct), seed=study.seed, groups=groups
+            ),
         )
-    return Fit(
-        calibrator=calibrator,
-        selection=selection,
-        metrics=metrics,
-        ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=seed, groups=groups),
-        reliability=reliability_table(p, correct),
-        unit=sample.unit,
-        n=len(correct),
-        answers=len(correct) if groups is None else len(set(groups.tolist())),
-        left_out=left_out,
-        baseline=baseline,
-    )
+    return replace(fitted, selection=selection, baseline=baseline)
 
 
 def fit_scorer(
-    local: LocalModel,
-    scorer: Scorer,
-    answers: Answers,
-    asking: Asking,
-    *,
-    questions: Sequence[str],
-    data: str,
-    grader: str,
-    command: str,
-    source: Mapping[str, JsonValue] | None = None,
-    grading: Mapping[str, JsonValue] | None = None,
-    ungraded: int = 0,
-    seed: int = 0,
+    study: Study, sample: Sample, readings: Sequence[Reading], scorer: str, options: Mapping[str, Any]
 ) -> Fit:
-    """As `fit_calibrator`, on the scores that the answers' records hold of any scorer: there is no profile to choose.
+    """Fit the calibrator of a scorer that has nothing to choose.
 
-    ungraded: answers that the grader left out. Raises `CalibrationError` as it does, and for answers that were collected
-    without the scorer.
+    readings: of the sample's answers or claims, in order. Raises `CalibrationError` as `fit_profile`.
     """
-    answers = answers.scored_by(scorer.name)
-    left_out = {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded}
-    sample = answers.sample
-    correct = sample.correct
-    if len(correct) == 0:
-        raise CalibrationError(
-            f"none of the answers could be scored by {scorer.name!r} ({_listed(left_out)}); the run file holds the answers"
-        )
-    values = np.array([answers.records[i]["scores"][scorer.name] for i in answers.scored], dtype=np.float64)
-    IsotonicCalibrator().fit(values, correct)  # refuses bad data
-    p = np.empty(len(values))
-    for test in stratified_folds(correct, FOLDS, seed):
-        train = np.setdiff1d(np.arange(len(values)), test)
-        p[test] = fitted_probabilities(values[train], correct[train], values[test])
-    metrics = calibration_metrics(1 - p, p, correct, seed=seed)
-    provenance = provenance_of(
-        local,
-        scorer.name,
-        scorer.options,
-        asking,
-        correct,
-        questions=questions,
-        data=data,
-        grader=grader,
-        command=command,
-        source=source,
-        grading=grading,
-    )
-    return Fit(
-        calibrator=IsotonicCalibrator().fit(
-            values, correct, metrics=metrics, provenance=provenance, unscored=left_out["unscored"]
-        ),
-        selection=None,
-        metrics=metrics,
-        ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=seed),
-        reliability=reliability_table(p, correct),
-        unit="answer",
-        n=len(correct),
-        answers=len(correct),
-        left_out=left_out,
-    )
+    study.refuse_nothing(sample)
+    values = reader_of(scorer, options).numbers(readings)
+    IsotonicCalibrator().fit(values, sample.correct, unit=sample.unit, groups=sample.groups)  # refuses bad data
+    return study.fit(sample, scorer, options, values, _out_of_fold(values, sample, study.seed))
 
 
-def provenance_of(
-    local: LocalModel,
+def fit_stacked(
+    study: Study,
+    sample: Sample,
+    readings: Sequence[Reading],
     scorer: str,
-    options: Mapping[str, Any],
-    asking: Asking,
-    correct: Bools,
     *,
-    questions: Sequence[str],
-    data: str,
-    grader: str,
-    command: str,
-    extractor: ExtractorIdentity | None = None,
-    source: Mapping[str, JsonValue] | None = None,
-    grading: Mapping[str, JsonValue] | None = None,
-) -> Provenance:
-    """What a calibrator says of itself that is fitted today on `correct`, the grades of what was asked."""
-    return Provenance(
-        model=local.identity,
-        scorer=scorer,
-        profile=dict(options),
-        prompt=asking.prompt,
-        system=asking.system,
-        data=data,
-        questions=leak_digests(questions),
-        n=len(correct),
-        accuracy=float(correct.mean()),
-        created=datetime.now(UTC).date().isoformat(),
-        command=command,
-        versions=versions(),
-        grader=grader,
-        generation={"max_new_tokens": asking.max_new_tokens, "temperature": 0.0},
-        extractor=extractor,
-        source=dict(source or {}),
-        grading=dict(grading or {}),
+    weighed: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Fit:
+    """Fit the stacked scorer, and a calibrator on it where it ranks better than every single scorer of the same pass.
+
+    The single scorers are HybridGrad, its profile chosen as `fit_profile` chooses it; for answers, those of the registry whose
+    number follows from the pass; and those that are weighed. weighed: other scorers by name, with their options; their numbers
+    are in the readings. In the result, `stacking` has the evidence, and `selection` is None unless HybridGrad is the outcome.
+    """
+    hybrid = fit_profile(study, sample)
+    assert hybrid.selection is not None  # noqa: S101  (it chooses a profile)
+    others = {name: reader_of(name, options) for name, options in (weighed or {}).items()}
+    if sample.unit == "answer":
+        entries = registered().items()
+        others |= {name: reader_of(name, entry.rival) for name, entry in entries if entry.rival is not None}
+    values = {name: reader.numbers(readings) for name, reader in others.items()}
+    singles = {DEFAULT: hybrid.selection.p_correct}
+    singles |= {name: _out_of_fold(numbers, sample, study.seed) for name, numbers in values.items()}
+    stacking = select_stacked(readings, sample.correct, singles, scorers=weighed, seed=study.seed, groups=sample.groups)
+    if not stacking.adopted and stacking.single == DEFAULT:
+        return replace(hybrid, stacking=stacking)
+    name, reader = _outcome(stacking, scorer, others)
+    fitted = study.fit(sample, name, reader.options, reader.numbers(readings), stacking.p_correct)
+    return replace(fitted, stacking=stacking)
+
+
+def _outcome(stacking: Stacking, scorer: str, others: Mapping[str, Reader]) -> tuple[str, Reader]:
+    if not stacking.adopted:
+        return stacking.single, others[stacking.single]
+    return scorer, reader_of(scorer, stacking.model.model_dump(mode="json"))
+
+
+def _out_of_fold(values: Floats, sample: Sample, seed: int) -> Floats:
+    """p_correct of every answer from a curve fitted on the other folds, (n,)."""
+    return out_of_fold(
+        sample.correct,
+        lambda train, test: fitted_probabilities(values[train], sample.correct[train], values[test]),
+        folds=FOLDS,
+        seed=seed,
+        groups=sample.groups,
     )
 
 
@@ -270,7 +266,3 @@ def prior_profile(local: LocalModel) -> Profile:
 def versions() -> dict[str, str]:
     """Of the packages that a score depends on."""
     return {name: version(name) for name in _VERSIONS}
-
-
-def _listed(left_out: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in left_out.items()) or "there was none"

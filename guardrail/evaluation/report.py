@@ -1,4 +1,4 @@
-"""A finished run, a calibrator and policies -> every number of a report. No model, no screens, no pages."""
+"""A finished run, a calibrator and policies -> every number of a report."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Report:
         }
 
 
-def report(
+def measure_run(
     calibrator: IsotonicCalibrator,
     answers: Answers,
     policies: Sequence[Policy],
@@ -191,6 +191,10 @@ def report(
         draws=draws,
         seed=seed,
     )
+
+
+report = measure_run
+"""The old name, for one release."""
 
 
 def risk_curve(p_correct: Floats, correct: Bools, questions: int) -> RiskCurve:

@@ -1,4 +1,4 @@
-"""Answers to show in a report: drawn by lot, so that nobody picked them. Knows nothing about pages."""
+"""Answers to show in a report: drawn by lot, so that nobody picked them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a prompt and an answer -> the same rows with a score. Knows nothing about files or calibration."""
+"""Rows of a prompt and an answer -> the same rows with a score."""
 
 from __future__ import annotations
 

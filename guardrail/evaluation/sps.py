@@ -1,7 +1,4 @@
-"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Nothing is generated.
-
-Knows nothing about files or screens.
-"""
+"""Questions with paraphrases -> the SPS map of a model and the token that it proposes. Nothing is generated."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from guardrail.calibration.sps_profile import Evidence, Rival, SpsData, SpsProfi
 from guardrail.datasets.paraphrases import ParaphraseRow, paraphrases_hash
 from guardrail.errors import DataError, ModelError
 from guardrail.evaluation.fit import versions
-from guardrail.kernels.memory import halve_on_out_of_memory
+from guardrail.kernels.memory import halve_on_out_of_memory, too_large
 from guardrail.model.local import LocalModel
 from guardrail.model.prompt_states import prompt_states
 from guardrail.runs.asking import Asking, Progress
@@ -129,9 +126,7 @@ def _pass_end(lengths: Sequence[int], at: int, budget: int) -> int:
 
 
 def _too_big(prompt: Sequence[int]) -> ModelError:
-    return ModelError(
-        f"one prompt of {len(prompt)} tokens ran out of memory; use a smaller model or a device with more"
-    )
+    return too_large(f"one prompt of {len(prompt)} tokens", "use a smaller model or a device with more")
 
 
 def _tokens_seen(

@@ -1,4 +1,4 @@
-"""Graded answers to new questions -> thresholds with a guarantee, and the proof of it. Knows nothing about files or screens."""
+"""Graded answers to new questions -> thresholds with a guarantee, and the proof of it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ from guardrail.calibration.risk import RiskControl, ThresholdTest, plan_from, ri
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import predictions
 from guardrail.evaluation.fit import versions
+from guardrail.evaluation.setting import Subject
 from guardrail.model.identity import ModelIdentity
+from guardrail.policy import Policy
 from guardrail.policy.proof import Promise, Proof, ProofModel
 from guardrail.runs.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was found on `questions` questions. answered: for showing an answer as it is. shown: for showing it at all, as it
-    is or hedged; None when that was not asked for.
+    """What `guardrail.tune` finds.
 
-    unscored, out_of_range: answers that are shown under no threshold. error_unguarded: share of all answers that is wrong.
+    Attributes:
+        confidence: Probability that all promises hold together.
+        answered: The thresholds for showing an answer as it is.
+        shown: Those for showing it at all, as it is or hedged; None when that was not asked for.
+        questions: Questions asked.
+        unscored: Answers without a score, which are shown under no threshold.
+        out_of_range: Answers with a score outside the calibrated range, which are shown under no threshold either.
+        error_unguarded: Share of all answers that is wrong.
+        subject: What the figures are about; None where only thresholds were asked for.
+        policy: What `output` holds; None where a target is not reached, and where only thresholds were asked for.
     """
 
     confidence: float
@@ -34,6 +44,8 @@ class Tuning:
     unscored: int
     out_of_range: int
     error_unguarded: Estimate
+    subject: Subject | None = None
+    policy: Policy | None = None
 
     @property
     def controls(self) -> tuple[tuple[str, RiskControl], ...]:
@@ -54,6 +66,7 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
+            **(self.subject.to_dict() if self.subject else {}),
             "reached": self.reached,
             "confidence": self.confidence,
             "questions": self.questions,
@@ -64,7 +77,7 @@ class Tuning:
         }
 
 
-def tune(
+def find_thresholds(
     calibrator: IsotonicCalibrator,
     answers: Answers,
     *,

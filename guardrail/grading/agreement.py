@@ -1,4 +1,4 @@
-"""Two graders against each other, and a grader against people: agreement, kappa, error rates. Knows no models and no files."""
+"""Two graders against each other, and a grader against people: agreement, kappa, error rates."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether an accepted form is what a statement says: the rules behind the alias grader and the grader of claims.
 
-Knows nothing about graders, models or files. Where a rule errs, it would rather call a right answer wrong.
+Where a rule errs, it would rather call a right answer wrong.
 """
 
 import re

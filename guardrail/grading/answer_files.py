@@ -1,4 +1,4 @@
-"""Runs, labelled answers, data with labels -> rows to grade, and what people say of them. Knows no graders."""
+"""Runs, labelled answers, data with labels -> rows to grade, and what people say of them."""
 
 from __future__ import annotations
 

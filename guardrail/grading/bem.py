@@ -1,4 +1,4 @@
-"""The BEM grader: a BERT classifier trained to tell whether two answers to one question are equivalent. Knows no files.
+"""The BEM grader: a BERT classifier trained to tell whether two answers to one question are equivalent.
 
 Bulian et al., "Tomayto, Tomahto. Beyond Token-level Answer Equivalence for Question Answering Evaluation", arXiv 2202.07654.
 """

@@ -1,4 +1,4 @@
-"""The judge: a language model that is asked whether an answer is right. Knows no files."""
+"""The judge: a language model that is asked whether an answer is right."""
 
 from __future__ import annotations
 

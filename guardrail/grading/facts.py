@@ -1,4 +1,4 @@
-"""Is a claim right? Rules on its text, against facts: what a claim about one thing may say. Knows nothing about files.
+"""Is a claim right? Rules on its text, against facts: what a claim about one thing may say.
 
 Three outcomes, not two: a claim that is about none of the facts is neither right nor wrong, and is left out.
 """

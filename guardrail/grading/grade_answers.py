@@ -1,4 +1,4 @@
-"""Answers -> grades: a person's label where there is one, else a grader's word. Knows no models and no files."""
+"""Answers -> grades: a person's label where there is one, else a grader's word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people say of answers: labels that win over every grader. Knows no graders and no models.
+"""What people say of answers: labels that win over every grader.
 
 A label is about one question and one answer. It counts for every answer that is equal to it in plain form.
 """

@@ -1,4 +1,4 @@
-"""What a grader is: rows of question, answer and accepted forms in, right, wrong or ungraded out. Knows no model and no file.
+"""What a grader is: rows of question, answer and accepted forms in, right, wrong or ungraded out.
 
 Every grader goes through one guard, `Grader.grade`: an answer that says nothing is wrong before any rule or model sees it.
 """

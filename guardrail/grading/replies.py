@@ -1,4 +1,4 @@
-"""A judge's reply -> its verdict, or none. Knows nothing about models.
+"""A judge's reply -> its verdict, or none.
 
 What cannot be read as one clear verdict is none: the cost of a lost grade is small, that of a wrong "right" is not.
 """

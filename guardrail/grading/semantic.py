@@ -1,4 +1,4 @@
-"""The semantic grader: cosine of sentence embeddings between an answer and the accepted forms. Knows no files."""
+"""The semantic grader: cosine of sentence embeddings between an answer and the accepted forms."""
 
 from __future__ import annotations
 

@@ -1,46 +1,81 @@
-"""Attention to a prefix and a suffix whose backward pass is for the suffix alone: the prefix is a constant, read where it lies.
-
-Knows nothing about models, caches or scores.
-"""
+"""Attention to a constant prefix, which is read where it lies, and to a suffix, for which alone there is a backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 
 CPU_BLOCK = 2**18  # entries of one block of attention scores: 1 MiB in float32, which stays in the cache
 _GPU_BLOCK = 2**22
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefix:
+    """What a suffix attends to beside itself, and how. All of it is constant.
+
+    Attributes:
+        K: Keys, (B, Hkv, N, d).
+        V: Values, (B, Hkv, N, d).
+        mask: (B, 1, S, N + S), True where a query may look; None: everywhere.
+        scale: Multiplies the scores, q k^T.
+        softcap: If set, scores become softcap * tanh(scores / softcap).
+        sinks: (Hq,), a learned logit of each head that takes its share of the softmax and gives no value.
+        live: The rows that a backward pass goes through.
+        block: Entries of one block of attention scores; by default what suits the device.
+    """
+
+    K: Tensor
+    V: Tensor
+    mask: Tensor | None
+    scale: float
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    live: LiveRows = field(default_factory=LiveRows)
+    block: int | None = None
+
+    def scores(self, Q: Tensor, keys: Tensor, at: slice) -> Tensor:
+        """(B, Hkv, S * groups, block), float32, -inf where masked. at: the keys' columns of the mask."""
+        s = (Q @ keys.transpose(-1, -2)).float().mul_(self.scale)
+        if self.softcap is not None:
+            s = s.div_(self.softcap).tanh_().mul_(self.softcap)
+        if self.mask is None:
+            return s
+        seen = self.mask[..., at].unsqueeze(3)  # (B, 1, S, 1, block)
+        grouped = s.view(*s.shape[:2], seen.shape[2], -1, s.shape[-1])
+        return grouped.masked_fill_(~seen, float("-inf")).view(s.shape)
+
+    def blocks(self, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """Keys, values and their columns of the mask: the prefix in blocks, the suffix in the last one."""
+        N, S = self.K.shape[2], k.shape[2]
+        entries = self.block or (CPU_BLOCK if Q.device.type == "cpu" else _GPU_BLOCK)
+        step = max(64, entries // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
+        whole = N // step * step
+        for n in range(0, whole, step):
+            at = slice(n, n + step)
+            yield self.K[:, :, at], self.V[:, :, at], at
+        keys, values = torch.cat([self.K[:, :, whole:], k], 2), torch.cat([self.V[:, :, whole:], v], 2)
+        yield keys, values, slice(whole, N + S)
 
 
 class StoredAttention(torch.autograd.Function):
     """As `PrefixAttention`, for few positions: one block, whose softmax weights are kept for the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        K: Tensor,
-        V: Tensor,
-        mask: Tensor | None,
-        scale: float,
-        sinks: Tensor | None,
-        live: Live,
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, prefix: Prefix) -> Tensor:
         Q = _grouped(q, k.shape[1])
-        keys, values = torch.cat([K, k], 2), torch.cat([V, v], 2)
-        s = _scores(Q, keys, mask, slice(None), scale, None, q.shape[2])
+        keys, values = torch.cat([prefix.K, k], 2), torch.cat([prefix.V, v], 2)
+        s = prefix.scores(Q, keys, slice(None))
         peak = s.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).min)
         sink = None
-        if sinks is not None:
-            sink = _sinks(sinks, Q)
+        if prefix.sinks is not None:
+            sink = _sinks(prefix.sinks, Q)
             peak = torch.maximum(peak, sink)
         p = s.sub_(peak).exp_()
         total = p.sum(-1, keepdim=True)
@@ -48,152 +83,115 @@ class StoredAttention(torch.autograd.Function):
         p.div_(total)
         out = p.to(values.dtype) @ values
         ctx.save_for_backward(Q, keys, values, p, out)
-        ctx.scale, ctx.live, ctx.own = scale, live, k.shape[2]
+        ctx.prefix, ctx.own = prefix, k.shape[2]
         return _ungrouped(out.to(q.dtype), q.shape[2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        dq, dk, dv = _StoredGradients.apply(grad, *ctx.saved_tensors, ctx.scale, ctx.own, ctx.live)  # type: ignore[no-untyped-call]
-        return dq, dk, dv, *[None] * 6
+        Q, keys, values, p, out = ctx.saved_tensors
+        stored = _Stored(Q, keys, values, p, out, ctx.prefix, ctx.own)
+        return *_StoredGradients.apply(grad, stored), None  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """What `StoredAttention` keeps. own: S, how many of the keys are the suffix's."""
+
+    Q: Tensor
+    keys: Tensor
+    values: Tensor
+    p: Tensor
+    out: Tensor
+    prefix: Prefix
+    own: int
+
+    def gradients(self, grad: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """dq, dk and dv of the first n of `own` positions: a causal model's others are zero."""
+        N, rows = self.keys.shape[2] - self.own, self.Q.shape[2] // self.own * n
+        Q, out, p = self.Q[:, :, :rows], self.out[:, :, :rows], self.p[:, :, :rows, : N + n]
+        keys, values = self.keys[:, :, : N + n], self.values[:, :, : N + n]
+        dO = _grouped(grad[:, :, :n], keys.shape[1])
+        dS = (dO @ values.transpose(-1, -2)).float().sub_((dO.float() * out).sum(-1, keepdim=True))
+        dS = dS.mul_(p).mul_(self.prefix.scale).to(Q.dtype)  # scaled before it is rounded: float16 would overflow
+        dk = dS[..., N:].transpose(-1, -2) @ Q
+        dv = p[..., N:].to(dO.dtype).transpose(-1, -2) @ dO
+        return _ungrouped(dS @ keys, n), dk, dv
 
 
 class _StoredGradients(torch.autograd.Function):
     """The backward pass of `StoredAttention`, a function of its own so that under `vmap` each pass runs its live rows only."""
 
     @staticmethod
-    def forward(
-        grad: Tensor,
-        Q: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        p: Tensor,
-        out: Tensor,
-        scale: float,
-        own: int,
-        live: Live,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        n = live.of(own)
-        return _padded(_stored_gradients(grad, Q, keys, values, p, out, scale, own, n), own)
+    def forward(grad: Tensor, stored: _Stored) -> tuple[Tensor, Tensor, Tensor]:
+        return _padded(stored.gradients(grad, stored.prefix.live.of(stored.own)), stored.own)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         pass
 
     @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: Any,
-        grad: Tensor,
-        Q: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        p: Tensor,
-        out: Tensor,
-        scale: float,
-        own: int,
-        live: Live,
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    def vmap(info: Any, in_dims: Any, grad: Tensor, stored: _Stored) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         grads = grad.movedim(in_dims[0], 0)
-        B, heads, rows, d = Q.shape
-        shapes = ((B, heads * rows // own, own, d), keys[:, :, -own:].shape, values[:, :, -own:].shape)
-        out_grads = tuple(Q.new_zeros(len(grads), *shape) for shape in shapes)
-        for b, (g, end) in enumerate(zip(grads, live.ends, strict=True)):
-            for whole, part in zip(
-                out_grads, _stored_gradients(g, Q, keys, values, p, out, scale, own, end), strict=True
-            ):
-                whole[b, :, :, :end] = part
-        return out_grads, (0, 0, 0)
-
-
-def _stored_gradients(
-    grad: Tensor, Q: Tensor, keys: Tensor, values: Tensor, p: Tensor, out: Tensor, scale: float, own: int, n: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dq, dk and dv of the first n of `own` positions: a causal model's others are zero."""
-    N, rows = keys.shape[2] - own, Q.shape[2] // own * n
-    Q, out, p = Q[:, :, :rows], out[:, :, :rows], p[:, :, :rows, : N + n]
-    keys, values = keys[:, :, : N + n], values[:, :, : N + n]
-    dO = _grouped(grad[:, :, :n], keys.shape[1])
-    dS = (dO @ values.transpose(-1, -2)).float().sub_((dO.float() * out).sum(-1, keepdim=True))
-    dS = dS.mul_(p).mul_(scale).to(Q.dtype)  # scaled before it is rounded: float16 would overflow
-    dq = _ungrouped(dS @ keys, n)
-    dk = dS[..., N:].transpose(-1, -2) @ Q
-    dv = p[..., N:].to(dO.dtype).transpose(-1, -2) @ dO
-    return dq, dk, dv
+        passes = [stored.gradients(g, end) for g, end in zip(grads, stored.prefix.live.ends, strict=True)]
+        return tuple(map(torch.stack, zip(*(_padded(one, stored.own) for one in passes), strict=True))), (0, 0, 0)
 
 
 class PrefixAttention(torch.autograd.Function):
     """softmax(scale q [K; k]^T) [V; v] with K and V constant, block by block with a running softmax.
 
-    q: (B, Hq, S, d); k, v: (B, Hkv, S, d), of the suffix; K, V: (B, Hkv, N, d), of the prefix. Queries of one group share
-    their keys, so they are treated as one longer row of queries. Softmax and sums are float32, whatever the inputs are.
+    q: (B, Hq, S, d); k, v: (B, Hkv, S, d), of the suffix. Queries of one group share their keys, so they are treated as one
+    longer row of queries. Softmax and sums are float32, whatever the inputs are.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        K: Tensor,
-        V: Tensor,
-        mask: Tensor | None,
-        scale: float,
-        softcap: float | None,
-        sinks: Tensor | None,
-        live: Live,
-    ) -> Tensor:
-        S = q.shape[2]
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, prefix: Prefix) -> Tensor:
         Q = _grouped(q, k.shape[1])
-        if sinks is None:
+        if prefix.sinks is None:
             peak = Q.new_full((*Q.shape[:3], 1), torch.finfo(torch.float32).min, dtype=torch.float32)
             total = torch.zeros_like(peak)
-        else:  # a learned logit that takes its share of the softmax and gives no value
-            peak = _sinks(sinks, Q)
+        else:
+            peak = _sinks(prefix.sinks, Q)
             total = torch.ones_like(peak)
-        out: Tensor | float = 0.0
-        for keys, values, at in _blocks(K, V, k, v, Q):
-            s = _scores(Q, keys, mask, at, scale, softcap, S)
+        out = Q.new_zeros((*Q.shape[:3], v.shape[-1]), dtype=torch.float32)
+        for keys, values, at in prefix.blocks(k, v, Q):
+            s = prefix.scores(Q, keys, at)
             higher = torch.maximum(peak, s.amax(-1, keepdim=True))
             p = s.sub_(higher).exp_()
             shrink = (peak - higher).exp_()
             total = total * shrink + p.sum(-1, keepdim=True)
             out = out * shrink + (p.to(values.dtype) @ values).float()
             peak = higher
-        assert isinstance(out, Tensor)  # noqa: S101  (the suffix is a block, so there is at least one)
         total.clamp_(min=torch.finfo(torch.float32).tiny)  # a padding query may see nothing at all; 0 / 0 would spread
         out = out / total
         ctx.save_for_backward(Q, k, v, out, peak + total.log())
-        ctx.prefix, ctx.mask, ctx.scale, ctx.softcap, ctx.live = (K, V), mask, scale, softcap, live
-        return _ungrouped(out.to(q.dtype), S)
+        ctx.prefix = prefix
+        return _ungrouped(out.to(q.dtype), q.shape[2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         Q, k, v, out, log_total = ctx.saved_tensors
-        K, V = ctx.prefix
-        whole, mask = k.shape[2], ctx.mask
-        S = ctx.live.of(whole)
+        prefix, whole = ctx.prefix, k.shape[2]
+        S = prefix.live.of(whole)
         rows = Q.shape[2] // whole * S
         Q, out, log_total = Q[:, :, :rows], out[:, :, :rows], log_total[:, :, :rows]
         k, v = k[:, :, :S], v[:, :, :S]
-        mask = None if mask is None else mask[..., :S, : K.shape[2] + S]
+        if prefix.mask is not None:
+            prefix = replace(prefix, mask=prefix.mask[..., :S, : prefix.K.shape[2] + S])
         dO = _grouped(grad[:, :, :S], k.shape[1])
         drain = (dO.float() * out).sum(-1, keepdim=True)
-        dQ: Tensor | float = 0.0
-        dS = p = Q
-        for keys, values, at in _blocks(K, V, k, v, Q):
-            s = _scores(Q, keys, mask, at, ctx.scale, ctx.softcap, S)
+        dQ = torch.zeros_like(Q, dtype=torch.float32)
+        for keys, values, at in prefix.blocks(k, v, Q):
+            s = prefix.scores(Q, keys, at)
             p = (s - log_total).exp_()
-            dS = (dO @ values.transpose(-1, -2)).float().sub_(drain).mul_(p).mul_(ctx.scale)
-            if ctx.softcap is not None:  # masked scores are -inf here, and p is 0
-                dS.mul_(1 - (s / ctx.softcap).clamp_(min=-1).square_())
+            dS = (dO @ values.transpose(-1, -2)).float().sub_(drain).mul_(p).mul_(prefix.scale)
+            if prefix.softcap is not None:  # masked scores are -inf here, and p is 0
+                dS.mul_(1 - (s / prefix.softcap).clamp_(min=-1).square_())
             dS = dS.to(Q.dtype)
             dQ = dQ + (dS @ keys).float()
-        # the last block ends with the suffix
-        own = slice(dS.shape[-1] - k.shape[2], None)
-        dk = dS[..., own].transpose(-1, -2) @ Q
-        dv = p[..., own].to(dO.dtype).transpose(-1, -2) @ dO
-        assert isinstance(dQ, Tensor)  # noqa: S101
-        return (*_padded((_ungrouped(dQ.to(Q.dtype), S), dk, dv), whole), *[None] * 7)
+        # the last block ends with the suffix, which alone has a gradient
+        dk = dS[..., -S:].transpose(-1, -2) @ Q
+        dv = p[..., -S:].to(dO.dtype).transpose(-1, -2) @ dO
+        return *_padded((_ungrouped(dQ.to(Q.dtype), S), dk, dv), whole), None
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:
@@ -219,28 +217,3 @@ def _padded(grads: tuple[Tensor, Tensor, Tensor], S: int) -> tuple[Tensor, Tenso
     """(B, heads, n, d) -> (B, heads, S, d): zero behind the live rows."""
     dq, dk, dv = (g if g.shape[2] == S else pad(g, (0, 0, 0, S - g.shape[2])) for g in grads)
     return dq, dk, dv
-
-
-def _blocks(K: Tensor, V: Tensor, k: Tensor, v: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """Keys, values and their columns of the mask: the prefix in blocks, the suffix in the last one."""
-    N, S = K.shape[2], k.shape[2]
-    entries = CPU_BLOCK if Q.device.type == "cpu" else _GPU_BLOCK
-    step = max(64, entries // max(1, Q.shape[0] * Q.shape[1] * Q.shape[2]))
-    whole = N // step * step
-    for n in range(0, whole, step):
-        at = slice(n, n + step)
-        yield K[:, :, at], V[:, :, at], at
-    yield torch.cat([K[:, :, whole:], k], 2), torch.cat([V[:, :, whole:], v], 2), slice(whole, N + S)
-
-
-def _scores(
-    Q: Tensor, keys: Tensor, mask: Tensor | None, at: slice, scale: float, softcap: float | None, S: int
-) -> Tensor:
-    s = (Q @ keys.transpose(-1, -2)).float().mul_(scale)
-    if softcap is not None:
-        s = s.div_(softcap).tanh_().mul_(softcap)
-    if mask is None:
-        return s
-    seen = mask[..., at].unsqueeze(3)  # (B, 1, S, 1, block)
-    grouped = s.view(*s.shape[:2], S, -1, s.shape[-1])
-    return grouped.masked_fill_(~seen, float("-inf")).view(s.shape)

@@ -1,4 +1,4 @@
-"""Lends a module out for computing and gives it back as it was. Knows nothing about what is computed."""
+"""Lends a module out for computing and gives it back as it was."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The backward pass of a gated MLP as one function: several passes' live rows, a cacheful at a time.
+"""A fused backward pass for gated MLPs, restricted to rows that can have a gradient, in blocks that fit the cache.
 
 down(act(gate(x)) * up(x)) is most of a layer's arithmetic and of its memory traffic. Autograd under `vmap` writes four tensors
-of all passes, all positions and the inner width; here only rows that can have a gradient exist, and few of them at once. What
-a module computes is seen, not believed: one that does anything else runs as it is. Knows nothing about scores.
+of all passes, all positions and the inner width; here only rows that can have a gradient exist, and few of them at once. The
+formula is verified on each forward pass: a module that computes anything else runs as it is.
 """
 
 from __future__ import annotations
@@ -17,22 +17,32 @@ from torch import Tensor, nn
 from transformers.activations import ACT2CLS
 
 from guardrail.kernels.frozen import replace_forward
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.replay import first_row, plain_linear
 
-_ROWS = 512  # rows of one product: the inner width of 135M to 1B models then stays in the cache
+BLOCK = 512  # rows of one product: the inner width of 135M to 1B models then stays in the cache
 _ELEMENTWISE = frozenset(kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values())
 _LINEARS = ("gate_proj", "up_proj", "down_proj")
 
 
 def fuse_gated_mlps(
-    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: Live
+    stack: ExitStack,
+    layers: nn.ModuleList,
+    first_layer: int,
+    size: tuple[int, int],
+    live: LiveRows,
+    *,
+    block: int = BLOCK,
 ) -> None:
-    """Until `stack` is left, gated MLPs on the CPU that see hidden states of `size`, (B, S), have this backward pass."""
+    """Until `stack` is left, gated MLPs on the CPU that see hidden states of `size`, (B, S), have this backward pass.
+
+    block: rows of one matrix product.
+    """
     for index in range(first_layer, len(layers)):
         for module in list(layers[index].modules()):
             if _looks_gated(module):
-                replace_forward(stack, module, _fused(module, size, live, index == len(layers) - 1))
+                rows = _Rows(live, index == len(layers) - 1, block)
+                replace_forward(stack, module, _fused(module, size, rows))
 
 
 def _looks_gated(module: nn.Module) -> bool:
@@ -41,7 +51,17 @@ def _looks_gated(module: nn.Module) -> bool:
     return plain and type(getattr(module, "act_fn", None)) in _ELEMENTWISE and "forward" not in module.__dict__
 
 
-def _fused(module: nn.Module, size: tuple[int, int], live: Live, last: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Which rows a backward pass is for, and `block` of them at a time. last: the last layer, where rows before a claim are
+    zero, too."""
+
+    live: LiveRows
+    last: bool
+    block: int
+
+
+def _fused(module: nn.Module, size: tuple[int, int], rows: _Rows) -> Any:
     own, odd = module.forward, False
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -54,7 +74,7 @@ def _fused(module: nn.Module, size: tuple[int, int], live: Live, last: bool) -> 
             y = own(x)
         weights = _seen(module, x, y, *calls)
         odd = weights is None
-        return own(x) if odd else _Fused.apply(x, y, weights, live, last)  # type: ignore[no-untyped-call]
+        return own(x) if odd else _Fused.apply(x, y, weights, rows)  # type: ignore[no-untyped-call]
 
     return forward
 
@@ -112,44 +132,44 @@ class _Weights:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
-        ctx.others = weights, live, last
+    def forward(ctx: Any, x: Tensor, y: Tensor, weights: _Weights, rows: _Rows) -> Tensor:
+        ctx.others = weights, rows
         return y.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _Gradient.apply(grad, *ctx.others), None, None, None, None  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Gradient.apply(grad, *ctx.others), None, None, None  # type: ignore[no-untyped-call]
 
 
 class _Gradient(torch.autograd.Function):
     """(B, S, D) -> (B, S, D), a function of its own so that under `vmap` each pass runs its live rows only."""
 
     @staticmethod
-    def forward(grad: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
-        return _gradients(grad.unsqueeze(2), weights, live, last).squeeze(2)
+    def forward(grad: Tensor, weights: _Weights, rows: _Rows) -> Tensor:
+        return _gradients(grad.unsqueeze(2), weights, rows).squeeze(2)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, grad: Tensor, weights: _Weights, live: Live, last: bool) -> tuple[Tensor, int]:
-        return _gradients(grad.movedim(in_dims[0], 2), weights, live, last), 2
+    def vmap(info: Any, in_dims: Any, grad: Tensor, weights: _Weights, rows: _Rows) -> tuple[Tensor, int]:
+        return _gradients(grad.movedim(in_dims[0], 2), weights, rows), 2
 
 
-def _gradients(grads: Tensor, weights: _Weights, live: Live, last: bool) -> Tensor:
-    """(B, S, passes, D) -> (B, S, passes, D). last: the last layer, where rows before a claim are zero, too."""
+def _gradients(grads: Tensor, weights: _Weights, rows: _Rows) -> Tensor:
+    """(B, S, passes, D) -> (B, S, passes, D)."""
     out = torch.zeros_like(grads)
     passes = grads.shape[2]
-    ends = live.each(passes, grads.shape[1])
+    ends = rows.live.each(passes, grads.shape[1])
     for o, grad, by_gate, by_up in zip(out, grads, weights.by_gate, weights.by_up, strict=True):
-        common = 0 if last else min(ends)
-        for rows in _blocks(common, max(1, _ROWS // passes)):  # rows that all passes have, uncopied
-            o[rows] = weights.gradient(grad[rows], by_gate[rows].unsqueeze(1), by_up[rows].unsqueeze(1))
-        starts = [first_row(grad[:, p]) if last else common for p in range(passes)]
+        common = 0 if rows.last else min(ends)
+        for at in _blocks(common, max(1, rows.block // passes)):  # rows that all passes have, uncopied
+            o[at] = weights.gradient(grad[at], by_gate[at].unsqueeze(1), by_up[at].unsqueeze(1))
+        starts = [first_row(grad[:, p]) if rows.last else common for p in range(passes)]
         places = torch.tensor([(t, p) for p, s in enumerate(starts) for t in range(s, ends[p])]).view(-1, 2)
-        for rows in _blocks(len(places), _ROWS):
-            t, p = places[rows].unbind(1)
+        for at in _blocks(len(places), rows.block):
+            t, p = places[at].unbind(1)
             o[t, p] = weights.gradient(grad[t, p].unsqueeze(1), by_gate[t].unsqueeze(1), by_up[t].unsqueeze(1))[:, 0]
     return out
 

@@ -1,4 +1,4 @@
-"""Which positions of a suffix a backward pass goes through. Knows nothing about layers."""
+"""Which positions of a suffix a backward pass goes through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Live:
+class LiveRows:
     """How many positions from the first on can have a gradient, in each of the backward passes that run together.
 
     All where `ends` is empty; set anew before the passes. In a causal model nothing that comes after a claim acts on it: of a
@@ -20,5 +20,5 @@ class Live:
         return min(max(self.ends, default=positions), positions)
 
     def each(self, passes: int, positions: int) -> tuple[int, ...]:
-        """Of each pass; the furthest for all where the passes are others than `ends` speaks of."""
+        """The end of each pass; the furthest end for all if their number is not that of `ends`."""
         return self.ends if len(self.ends) == passes else (self.of(positions),) * passes

@@ -1,4 +1,4 @@
-"""Work on rows together, on fewer when memory runs out. Knows nothing about what the work is."""
+"""Work on rows together, and on fewer of them when memory runs out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, ModelError
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -45,3 +45,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     signs = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def too_large(what: str, advice: str) -> ModelError:
+    """The error of a single row that does not fit: `what` was tried, and what to do about it."""
+    return ModelError(f"{what} ran out of memory; {advice}")

@@ -3,8 +3,7 @@
 transformers' own attention concatenates prefix and suffix in every layer, repeats keys and values for grouped queries, and
 its backward pass makes gradients for all of them: memory that grows with the prompt, although the prefix is a constant.
 Here the prefix is read in blocks, has no gradient, and is not copied, but for what does not fill a block. It enters a model
-through transformers' `AttentionInterface`; `anatomy.py` proves on a forward pass whether a model takes it. Knows nothing
-about scores.
+through transformers' `AttentionInterface`; `anatomy.py` proves on a forward pass whether a model takes it.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
-from guardrail.kernels.attention import PrefixAttention, StoredAttention
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.attention import Prefix, PrefixAttention, StoredAttention
+from guardrail.kernels.live_rows import LiveRows
 
 _NAME = "guardrail_prefix"
-_STORED = 2**20  # attention weights of a layer that the backward pass gets rather than computes again: 4 MiB
+MOST_STORED = 2**20  # attention weights of a layer that the backward pass gets rather than computes again: 4 MiB
 _SHORT = 256  # positions of a prefix up to which it does: beyond, memory would grow with the prompt
 
 
 def cache_of(
-    kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool, live: Live | None = None
+    kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool, live: LiveRows | None = None
 ) -> DynamicCache:
     """A cache of `length` positions whose layers hold `kept` keys and values, (B, heads, length, head_dim), uncopied.
 
@@ -35,12 +34,14 @@ def cache_of(
     cache = DynamicCache()
     cache.layers = [_layer(kv, length, _InPlaceLayer if in_place else _Layer) for kv in kept]
     for layer in cache.layers:
-        layer.live = live or Live()
+        layer.live = live or LiveRows()
     return cache
 
 
 def attend_in_place(stack: ExitStack, decoder: nn.Module) -> None:
     """Until `stack` is left, the decoder's attention takes what `cache_of(..., in_place=True)` hands it."""
+    AttentionInterface.register(_NAME, _attend)
+    AttentionMaskInterface.register(_NAME, _mask)
     config: Any = decoder.config
     before = config._attn_implementation
     stack.callback(setattr, config, "_attn_implementation", before)
@@ -51,14 +52,17 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Knows its length even where it holds nothing, since masks are sized by the first layer."""
 
     length = 0
-    live = Live()
+    live = LiveRows()
 
     def get_seq_length(self) -> int:
         return self.length if self.keys is None else int(self.keys.shape[-2])
 
 
 class _InPlaceLayer(_Layer):
-    """Hands on the suffix's keys and values alone; the attention finds the prefix's on the tensor."""
+    """Hands on the suffix's keys and values alone; the attention finds the prefix's on the tensor.
+
+    The tensor carries them because transformers hands an attention function keys and values, and no cache.
+    """
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         empty = self.keys is None
@@ -100,21 +104,11 @@ def _attend(
     if position_bias is not None:
         raise NotImplementedError("attention with a position bias")
     # without a prefix where somebody calls the model beside us, from another thread and past the lock
-    prefix_keys, prefix_values, live = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0], Live()))
+    K, V, live = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0], LiveRows()))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    prefix = (prefix_keys, prefix_values)
-    weights = query.shape[:3].numel() * (prefix_keys.shape[2] + key.shape[2])
-    out: Tensor
-    if softcap is None and weights <= _STORED and prefix_keys.shape[2] <= _SHORT:
-        out = StoredAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, *prefix, attention_mask, scaling, s_aux, live
-        )
-    else:
-        out = PrefixAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, *prefix, attention_mask, scaling, softcap, s_aux, live
-        )
+    weights = query.shape[:3].numel() * (K.shape[2] + key.shape[2])
+    stored = softcap is None and weights <= MOST_STORED and K.shape[2] <= _SHORT
+    attention = StoredAttention if stored else PrefixAttention
+    prefix = Prefix(K, V, attention_mask, scaling, softcap, s_aux, live)
+    out: Tensor = attention.apply(query, key, value, prefix)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, _mask)

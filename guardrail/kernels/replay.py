@@ -2,8 +2,7 @@
 
 Scoring needs a graph of the layers, not their numbers, which generation has computed. A replayed layer returns what it
 returned then and has the gradient of a linear layer; what lies between (norms, rotations, attention, activations) is cheap
-and runs again. Only plain `nn.Linear` modules are replayed, so quantised or patched ones run as they are. Knows nothing
-about scores.
+and runs again. Only plain `nn.Linear` modules are replayed, so quantised or patched ones run as they are.
 """
 
 from __future__ import annotations
@@ -17,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from guardrail.kernels.frozen import replace_forward
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 
-MAX_KEPT_BYTES = (
-    2**28
-)  # some hundred positions of an 8B model in half precision: beyond, computing again is the cheaper way
+# some hundred positions of an 8B model in half precision: beyond, computing again is the cheaper way
+MAX_KEPT_BYTES = 2**28
 
 
 class LinearOutputs:
@@ -43,16 +41,18 @@ class LinearOutputs:
         return {name: x for name, x in joined.items() if x is not None and x.shape[:2] == (batch, positions)}
 
 
-def replay(stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor], live: Live | None = None) -> None:
+def replay(
+    stack: ExitStack, layers: nn.ModuleList, outputs: Mapping[str, Tensor], live: LiveRows | None = None
+) -> None:
     """Until `stack` is left, the layers named in `outputs` return them, (B, S, out), whatever enters."""
     for name, output in outputs.items():
         module = layers.get_submodule(name)
         if _replayable(module):
-            replace_forward(stack, module, _replayed(module, output, live or Live(), _is_last(name, layers)))
+            replace_forward(stack, module, _replayed(module, output, live or LiveRows(), _is_last(name, layers)))
 
 
 def only_live_gradients(
-    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: Live
+    stack: ExitStack, layers: nn.ModuleList, first_layer: int, size: tuple[int, int], live: LiveRows
 ) -> None:
     """Until `stack` is left, backward passes through the linear layers that are not replayed compute live rows only.
 
@@ -78,11 +78,14 @@ def _replayable(module: nn.Module) -> TypeGuard[nn.Linear]:
 
 
 def plain_linear(module: object) -> TypeGuard[nn.Linear]:
-    """A linear layer of ordinary numbers: quantised ones hold tensors of other kinds, or no floating-point numbers."""
-    if type(module) is not nn.Linear:
-        return False
-    weight = module.weight.data
-    return type(weight) is Tensor and weight.is_floating_point()
+    """Whether it is a linear layer, and not a subclass of it, of ordinary numbers."""
+    return type(module) is nn.Linear and plain_weight(module)
+
+
+def plain_weight(module: object) -> bool:
+    """Whether its weight has ordinary numbers: quantised ones are tensors of other kinds, or no floating-point numbers."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and type(weight.data) is Tensor and weight.is_floating_point()
 
 
 def _is_last(name: str, layers: nn.ModuleList) -> bool:
@@ -120,7 +123,7 @@ class _Output:
         return None if self.odd or changed or not self.parts else torch.cat(self.parts, dim=1)
 
 
-def _replayed(module: nn.Linear, output: Tensor, live: Live, last: bool) -> Any:
+def _replayed(module: nn.Linear, output: Tensor, live: LiveRows, last: bool) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.shape[:-1] != output.shape[:-1]:
             raise RuntimeError(f"a layer was to be replayed for {tuple(output.shape[:-1])}, not {tuple(x.shape[:-1])}")
@@ -130,7 +133,7 @@ def _replayed(module: nn.Linear, output: Tensor, live: Live, last: bool) -> Any:
     return forward
 
 
-def _with_live_gradients(module: nn.Linear, size: tuple[int, int], live: Live, last: bool) -> Any:
+def _with_live_gradients(module: nn.Linear, size: tuple[int, int], live: LiveRows, last: bool) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.shape[:-1] != size:  # tokens flattened, as in front of experts: their order is not the positions'
             return linear(x, module.weight, module.bias)
@@ -145,7 +148,7 @@ class _Replayed(torch.autograd.Function):
     """y = x W^T + b with y known: nothing to compute forward, dJ/dx = dJ/dy W backward, of the live rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, output: Tensor, weight: Tensor, live: LiveRows, last: bool) -> Tensor:
         ctx.weight, ctx.live, ctx.last = weight, live, last
         return output.clone()  # the model may change it in place
 
@@ -159,7 +162,7 @@ class _LiveProduct(torch.autograd.Function):
     """(B, S, out) (out, in) -> (B, S, in), a function of its own so that under `vmap` each pass runs its live rows only."""
 
     @staticmethod
-    def forward(grad: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+    def forward(grad: Tensor, weight: Tensor, live: LiveRows, last: bool) -> Tensor:
         return _live_product(grad.unsqueeze(2), weight, live, last).squeeze(2)
 
     @staticmethod
@@ -167,11 +170,11 @@ class _LiveProduct(torch.autograd.Function):
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, grad: Tensor, weight: Tensor, live: Live, last: bool) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, grad: Tensor, weight: Tensor, live: LiveRows, last: bool) -> tuple[Tensor, int]:
         return _live_product(grad.movedim(in_dims[0], 2), weight, live, last), 2
 
 
-def _live_product(grads: Tensor, weight: Tensor, live: Live, last: bool) -> Tensor:
+def _live_product(grads: Tensor, weight: Tensor, live: LiveRows, last: bool) -> Tensor:
     """(B, S, passes, out) -> (B, S, passes, in). last: the last layer, where rows before a claim are zero, too.
 
     The passes of one position stand beside each other: where all are live, one product of many rows serves them, uncopied.

@@ -1,7 +1,7 @@
 """`batch`, `abatch` and `generate` of a chat model whose model answers many at once. Knows nothing about that model.
 
 Each input runs through the chat model's own `invoke`, so callbacks, caches, run ids and errors are LangChain's; what is shared
-is the pass on the model, see `Gathering`.
+is the pass on the model, see `BatchBarrier`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, get_executor_for_config
 
 from guardrail.errors import ModelError
-from guardrail.langchain.batching import Gathering, Prompts, Slot, Start
+from guardrail.langchain.batching import BatchBarrier, BatchMember, KnownPrompts, Start
 from guardrail.langchain.call import Call
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
@@ -101,10 +101,10 @@ def _batch_together(
     configs = get_config_list(config, len(inputs)) if inputs else []
     out: list[AIMessage] = []
     for start, group in _groups(chat, configs):
-        gathering = Gathering(chat._verdicts, len(group))
-        slots = [Slot(gathering, chat) for _ in group]
+        gathering = BatchBarrier(chat._verdicts, len(group))
+        slots = [BatchMember(gathering, chat) for _ in group]
 
-        def one(given: LanguageModelInput, own: RunnableConfig, slot: Slot) -> AIMessage | Exception:
+        def one(given: LanguageModelInput, own: RunnableConfig, slot: BatchMember) -> AIMessage | Exception:
             with slot:
                 try:
                     return chat.invoke(given, own, **kwargs)
@@ -135,12 +135,12 @@ async def _abatch_together(
     configs = get_config_list(config, len(inputs)) if inputs else []
     out: list[AIMessage] = []
     for start, group in _groups(chat, configs):
-        gathering = Gathering(chat._verdicts, len(group), chat._beside)
+        gathering = BatchBarrier(chat._verdicts, len(group), chat._beside)
 
         async def one(
-            given: LanguageModelInput, own: RunnableConfig, gathering: Gathering = gathering
+            given: LanguageModelInput, own: RunnableConfig, gathering: BatchBarrier = gathering
         ) -> AIMessage | Exception:
-            with Slot(gathering, chat):
+            with BatchMember(gathering, chat):
                 try:
                     return await chat.ainvoke(given, own, **kwargs)
                 except Exception as error:
@@ -164,7 +164,7 @@ def _prompts_together(
     if len(prompts) < 2:
         return nullcontext()
     given = {name: value for name, value in kwargs.items() if name not in _RUN_FIELDS}
-    return Prompts(chat._verdicts, [chat.call(messages, stop, given) for messages in prompts], chat, start)
+    return KnownPrompts(chat._verdicts, [chat.call(messages, stop, given) for messages in prompts], chat, start)
 
 
 _RUN_FIELDS = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_format", "structured_output_format"}

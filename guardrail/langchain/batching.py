@@ -22,7 +22,7 @@ Answer = Callable[[Sequence[Call], Watch], Sequence[Verdict]]
 Start = Callable[[Callable[[], None]], object]
 
 
-class Gathering:
+class BatchBarrier:
     """The inputs of one batch. answer: see `Answer`. size: how many inputs there are. start: runs the work, here by default;
     async code gives what runs it beside the event loop.
     """
@@ -94,15 +94,15 @@ class Gathering:
                 future.set_result(verdict)
 
 
-class Slot:
+class BatchMember:
     """One input's place in a gathering: a context manager around its run, taken once by the model that it is for."""
 
-    def __init__(self, gathering: Gathering, owner: object) -> None:
+    def __init__(self, gathering: BatchBarrier, owner: object) -> None:
         self.owner, self._gathering = owner, gathering
         self._taken = False
         self._future: Future[Verdict] | None = None
 
-    def __enter__(self) -> Slot:
+    def __enter__(self) -> BatchMember:
         self._token = _place.set(self)
         return self
 
@@ -123,18 +123,18 @@ class Slot:
         return self._future
 
 
-class Prompts:
+class KnownPrompts:
     """The prompts of one `generate`, known before the first of them is asked for: a context manager around it."""
 
     def __init__(self, answer: Answer, calls: Sequence[Call], owner: object, start: Start | None = None) -> None:
         self.owner = owner
         self._calls = list(calls)
-        self._gathering = Gathering(answer, len(self._calls), start)
+        self._gathering = BatchBarrier(answer, len(self._calls), start)
         self._lock = threading.Lock()
         self._begun = False
         self._open: list[tuple[Call, Future[Verdict]]] = []
 
-    def __enter__(self) -> Prompts:
+    def __enter__(self) -> KnownPrompts:
         self._token = _place.set(self)
         return self
 
@@ -154,7 +154,7 @@ class Prompts:
             return None if at is None else self._open.pop(at)[1]
 
 
-_place: ContextVar[Slot | Prompts | None] = ContextVar("guardrail_place", default=None)
+_place: ContextVar[BatchMember | KnownPrompts | None] = ContextVar("guardrail_place", default=None)
 
 
 def join_batch(owner: object, call: Call) -> Future[Verdict] | None:

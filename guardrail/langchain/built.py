@@ -9,20 +9,19 @@ from typing import Any
 from uuid import uuid4
 
 from guardrail.guard import Guard
-from guardrail.langchain.turns import Turns
+from guardrail.langchain.turns import ModelQueue
 from guardrail.model.identity import text_hash
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.scoring.registry import follows_from_pass
 
 
-class Built:
+class SharedGuard:
     """A Guard, the threads in which its async calls take turns, and what caches know it by.
 
     given: the fields that the guard was made of, by name. A chat model with equal ones shares all of this.
     """
 
     def __init__(self, guard: Guard, given: Mapping[str, Any]) -> None:
-        self.guard, self.given, self.turns = guard, dict(given), Turns()
+        self.guard, self.given, self.turns = guard, dict(given), ModelQueue()
 
     def is_made_of(self, given: Mapping[str, Any]) -> bool:
         return all(_same(given[name], self.given[name]) for name in self.given)
@@ -35,7 +34,7 @@ class Built:
         equal but this very guard.
         """
         guard, calibrator = self.guard, self.guard.calibrator
-        foreign = guard.retriever is not None or type(guard.scorer) not in (HybridGradScorer, StackedScorer)
+        foreign = guard.retriever is not None or not follows_from_pass(guard.scorer)
         return {
             "model_name": guard.model.name,
             "model_weights": guard.model.identity.weights,
@@ -44,7 +43,7 @@ class Built:
             "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
             "scorer": guard.scorer.name,
             "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
-            "claims": None if guard.claim_stage is None else guard.claim_stage.identity,
+            "claims": None if guard.claim_pipeline is None else guard.claim_pipeline.identity,
             "retriever": None if guard.retriever is None else type(guard.retriever).__name__,
             "guard": uuid4().hex if foreign else None,
         }

@@ -15,7 +15,7 @@ from guardrail.errors import DataError, ModelError
 from guardrail.langchain.convert import text_of, to_chat_messages
 from guardrail.langchain.metadata import is_judged, read_metadata
 from guardrail.model.stopping import check_stops
-from guardrail.pipeline.conversation import Searching
+from guardrail.pipeline.conversation import SearchContext
 from guardrail.types import Message, Tool
 
 AsQuestion = Literal["string", "single", "never"]
@@ -104,7 +104,7 @@ class Call:
 
     conversation: str | Sequence[Message]
     options: Options
-    searching: Searching = field(default=nullcontext, compare=False, repr=False)
+    search_context: SearchContext = field(default=nullcontext, compare=False, repr=False)
 
 
 def conversation_of(messages: Sequence[BaseMessage], as_question: AsQuestion, options: Options) -> str | list[Message]:

@@ -17,7 +17,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.shipped import named_calibrator
 from guardrail.errors import DataError, LowConfidenceError
 from guardrail.guard import Guard
 from guardrail.langchain.convert import to_chat_messages
@@ -100,9 +99,7 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
 
         Raises `ModelError` where that model is not local, `CalibrationError` where the policy needs a calibrator.
         """
-        fitted, name = named_calibrator(calibrator)
-        local = from_chat_huggingface(chat)
-        return cls(Guard(model=local, policy=policy, calibrator=fitted, calibrator_name=name), **options)
+        return cls(Guard(model=from_chat_huggingface(chat), policy=policy, calibrator=calibrator), **options)
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any

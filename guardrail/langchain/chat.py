@@ -31,18 +31,19 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain.batches import SharedPasses
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
-from guardrail.langchain.live import Live
+from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import TellingStreams, atell, tell, under
+from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, send_verdict_event, within_run
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
+from guardrail.pipeline.hooks import Hooks
 from guardrail.types import Trace, Verdict
 
 T = TypeVar("T")
 
 
-class ChatGuarded(TellingStreams, SharedPasses):
+class ChatGuarded(VerdictEvents, SharedPasses):
     """A local model with a guard, as a LangChain chat model: what the policy holds back leaves on no surface.
 
         >>> from guardrail.langchain import ChatGuarded
@@ -52,28 +53,32 @@ class ChatGuarded(TellingStreams, SharedPasses):
         >>> message.response_metadata["guardrail"]["action"]
         'answer'
 
-    model: a spec (see `load_model`; device, dtype and chat_template go with it) or a `LocalModel`. policy: a name, a file or a
-    `Policy`. calibrator: a file, `shipped:NAME` or a fitted one; None takes the one that comes with guardrail for this model.
-    retriever: any LangChain retriever, asked when the policy says so. scorer, observers, verifier: as in `Guard`.
-    claim_calibrator: as calibrator. claims: an extractor, or the name of one.
+    Nothing of it is pickled: a model has a lock and weights; build one in each process.
 
-    max_tokens: None takes the limit of the calibration. temperature: 0 is greedy, as the calibration was; any other makes
-    confidences `extrapolated`. seed: makes sampling repeatable, also in a batch (which then runs one by one). stop: strings
-    that end an answer. All four can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+    Args:
+        model: A spec for `load_model`, which device, dtype and chat_template go to, or a `LocalModel`.
+        policy: As in `Guard`, and so calibrator, retriever, scorer, observers, claims, claim_calibrator and verifier.
+        max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
+            and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+        temperature: 0 is greedy, as the calibration was; any other makes confidences `extrapolated`.
+        seed: Makes sampling repeatable, also in a batch (which then runs one by one).
+        stop: Strings that end an answer.
+        stream_policy: "answer": nothing leaves before the verdict. "claim": each sentence leaves as soon as its own claim has
+            passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have
+            acted; the last chunk has the verdict). "passthrough": tokens leave as they come, the verdict is in the last chunk
+            with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
+        streaming: `invoke` streams, too, for callbacks that want tokens.
+        as_question: What goes into the prompt of the calibration. "string": what is given as a plain string (as in `Guard`);
+            "single": also a single human message; "never". Everything else is used as it is, and its confidence is
+            `extrapolated`.
+        score_tool_calls: Judge turns that call tools like answers. By default they pass unscored, without the text beside
+            them, unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the
+            answer.
+        include_original: Put what the model said into the metadata, held back or not.
+        batch_size: Rows in one pass.
 
-    stream_policy: "answer", nothing leaves before the verdict; "claim", each sentence leaves as soon as its own claim has
-    passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have acted; the
-    last chunk has the verdict); "passthrough", tokens leave as they come, the verdict is in the
-    last chunk with `enforced: False`, and nothing is held back or retrieved. Calls with tools are always held.
-    streaming: `invoke` streams, too, for callbacks that want tokens.
-    as_question: what goes into the prompt of the calibration: "string", what is given as a plain string (as in `Guard`);
-    "single", also a single human message; "never". Everything else is used as it is, and its confidence is `extrapolated`.
-    score_tool_calls: judge turns that call tools like answers; by default they pass unscored, without the text beside them,
-    unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the answer.
-    include_original: put what the model said into the metadata, held back or not. batch_size: rows in one pass.
-
-    Raises the errors of `Guard` when it is built: a wrong policy, a missing or foreign calibrator. Not pickled: a model has
-    a lock and weights; build one in each process.
+    Raises:
+        GuardrailError: Those of `Guard`, when it is built: a wrong policy, a missing or foreign calibrator.
     """
 
     # --- LangChain's surfaces ---
@@ -87,7 +92,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
     ) -> ChatResult:
         call = self.call(messages, stop, kwargs, run_manager)
         reply = self._reply(call, self._verdict(call))
-        tell(reply.metadata, run_manager)
+        send_verdict_event(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     async def _agenerate(
@@ -99,7 +104,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
     ) -> ChatResult:
         call = self.call(messages, stop, kwargs, run_manager)
         reply = self._reply(call, await self._averdict(call))
-        await atell(reply.metadata, run_manager)
+        await asend_verdict_event(reply.metadata, run_manager)
         return ChatResult(generations=[ChatGeneration(message=reply.message())])
 
     def _stream(
@@ -120,7 +125,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        tell(reply.metadata, run_manager)
+        send_verdict_event(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     async def _astream(
@@ -142,7 +147,7 @@ class ChatGuarded(TellingStreams, SharedPasses):
                 rest = live.rest
         if rest:
             yield text_chunk(rest)
-        await atell(reply.metadata, run_manager)
+        await asend_verdict_event(reply.metadata, run_manager)
         yield reply.last_chunk()
 
     # --- tools and structured output ---
@@ -216,17 +221,17 @@ class ChatGuarded(TellingStreams, SharedPasses):
         """What a Guard is asked, and how; `given` are the options of one call. Raises what these raise, see `invoke`."""
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
-        searching = partial(self._searching, run_manager)
-        return Call(conversation_of(messages, self.as_question, options), options, searching)
+        search_context = partial(self._search_context, run_manager)
+        return Call(conversation_of(messages, self.as_question, options), options, search_context)
 
     @contextmanager
-    def _searching(self, run_manager: BaseRunManager | None) -> Iterator[None]:
+    def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
         """A retriever is traced, and may ask this very model: others take their turns meanwhile."""
-        with self._turns.aside(), under(run_manager):
+        with self._turns.yield_turn(), within_run(run_manager):
             yield
 
-    def _live(self, call: Call) -> Live:
-        return Live(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
+    def _live(self, call: Call) -> StreamingRun:
+        return StreamingRun(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
 
     def _held(self, call: Call) -> bool:
         return self.stream_policy == "answer" or bool(call.options.tools)
@@ -262,22 +267,21 @@ class ChatGuarded(TellingStreams, SharedPasses):
             seed=options.seed,
             stop=options.stop,
             tools=options.tools,
-            pass_on=self._pass_on(options),
             retrieve=watch is None or watch.stream is None,
-            on_step=watch,
-            claim_stream=watch.claims if watch else None,
-            searching=[call.searching for call in calls],
+            hooks=Hooks(
+                is_tool_call=partial(self._is_tool_call, options),
+                on_step=watch,
+                search_contexts=[call.search_context for call in calls],
+                claim_stream=watch.claims if watch else None,
+            ),
         )
 
-    def _pass_on(self, options: Options) -> Callable[[Trace], bool] | None:
+    def _is_tool_call(self, options: Options, trace: Trace) -> bool:
+        """Whether a response goes out unscored: it calls tools, and none whose call is to be judged."""
         if not options.tools or options.score_tool_calls is True:
-            return None
-
-        def calls_no_form(trace: Trace) -> bool:
-            calls = self._parsed(trace, options).calls
-            return bool(calls) and not any(call["name"] in options.forms for call in calls)
-
-        return calls_no_form
+            return False
+        calls = self._parsed(trace, options).calls
+        return bool(calls) and not any(call["name"] in options.forms for call in calls)
 
     def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
         """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""

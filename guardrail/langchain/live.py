@@ -21,7 +21,7 @@ from guardrail.types import Verdict
 Run = Callable[[Sequence[Call], Watch], Sequence[Verdict]]
 
 
-class Live:
+class StreamingRun:
     """Iterate it, sync or async, for the pieces; then `verdict`, and `rest`, the text that no piece held. by_claim: a piece is
     what the policy made of the next claim, in place of tokens as they come.
 
@@ -67,18 +67,18 @@ class Live:
     @property
     def rest(self) -> str:
         if self._claims is not None:
-            return self._claims.rest(self.verdict)
-        return self._stream.rest(self.verdict.answer)
+            return self._claims.remaining(self.verdict)
+        return self._stream.remaining(self.verdict.answer)
 
     @property
     def enforced(self) -> bool:
         """Whether what was shown, `rest` included, is what the policy made of the answer; never so for unjudged tokens."""
-        return self._claims is not None and self._claims.kept_its_word(self.verdict)
+        return self._claims is not None and self._claims.matches(self.verdict)
 
     @property
     def shown(self) -> str:
         """All of it, `rest` included."""
-        return self.verdict.answer if self._claims is None else self._claims.sent + self.rest
+        return self.verdict.answer if self._claims is None else self._claims.emitted + self.rest
 
     def _start(self) -> None:
         self._future = self._thread.submit(copy_context().run, self._work)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import (
     Any,
     Literal,
@@ -156,35 +155,20 @@ def verdict_metadata(
     >>> metadata["version"], metadata["action"], metadata["enforced"]
     (1, 'answer', True)
     """
-    confidence, low, high = verdict.confidence, verdict.confidence.low, verdict.confidence.high
-    metadata: VerdictMetadata = {
+    values = {
+        **verdict.to_dict(),
         "version": METADATA_VERSION,
-        "action": verdict.action,
         "enforced": enforced,
-        "actions": list(verdict.actions),
-        "rule": verdict.rule,
-        "explanation": verdict.explanation,
-        "confidence": confidence.p_correct,
-        "confidence_interval": None if low is None or high is None else [low, high],
-        "label": confidence.label,
-        "basis": confidence.basis,
-        "basis_reason": confidence.reason,
-        "in_range": confidence.in_range,
+        "basis_reason": verdict.confidence.reason,
         "score": _parts(verdict.score),
         "unscored": verdict.score.unscored,
-        "finish_reason": verdict.attempts[-1].finish_reason,
-        "model": verdict.model,
-        "calibrator": verdict.calibrator,
-        "policy": verdict.policy,
-        "evidence": [cast("EvidenceMetadata", asdict(e)) for e in verdict.evidence],
-        "latency_ms": {stage: round(ms, 3) for stage, ms in verdict.timing_ms.items()},
         "claims": [_claim(claim, include_original) for claim in verdict.claims],
-        "claim_calibrator": verdict.claim_calibrator,
         "text_hash": text_hash or shown_hash(verdict.text if enforced else verdict.answer),
+        "original": verdict.answer,
     }
-    if include_original:
-        metadata["original"] = verdict.answer
-    return dict(metadata)
+    values["latency_ms"] = values["timing_ms"]
+    left_out = {"reviewed"} if include_original else {"reviewed", "original"}
+    return {key: values[key] for key in VerdictMetadata.__annotations__ if key not in left_out}
 
 
 def shown_hash(text: str, calls: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -224,35 +208,16 @@ def read_metadata(message: Any) -> VerdictMetadata | None:
     return cast("VerdictMetadata", found)
 
 
-def _claim(judged: JudgedClaim, include_original: bool) -> ClaimMetadata:
-    confidence, low, high = judged.confidence, judged.confidence.low, judged.confidence.high
-    claim = judged.claim
-    return {
-        "text": claim.text if judged.shown or include_original else None,
-        "shown": judged.shown,
-        "kind": claim.kind,
-        "start": claim.start,
-        "end": claim.end,
-        "token_start": judged.token_start,
-        "token_end": judged.token_end,
+def _claim(judged: JudgedClaim, include_original: bool) -> dict[str, Any]:
+    """A `ClaimMetadata`."""
+    values = {
+        **judged.to_dict(),
+        "text": judged.text if judged.shown or include_original else None,
         "score": _parts(judged.score),
         "unscored": judged.score.unscored,
-        "confidence": confidence.p_correct,
-        "confidence_interval": None if low is None or high is None else [low, high],
-        "label": confidence.label,
-        "basis": confidence.basis,
-        "in_range": confidence.in_range,
-        "action": judged.action,
-        "rule": judged.decision.rule,
-        "explanation": judged.decision.explanation,
-        "support": judged.verification.support if judged.verification else None,
-        "evidence": [cast("EvidenceMetadata", asdict(e)) for e in judged.evidence],
     }
+    return {key: values[key] for key in ClaimMetadata.__annotations__}
 
 
-def _parts(score: Score) -> ScoreParts | None:
-    if score.unscored is not None:
-        return None
-    if score.name != "hybridgrad":
-        return cast("ScoreParts", score.to_dict())
-    return cast("ScoreParts", {name: getattr(score, name) for name in ScoreParts.__annotations__})
+def _parts(score: Score) -> dict[str, Any] | None:
+    return None if score.unscored is not None else score.to_dict()

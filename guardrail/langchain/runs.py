@@ -26,8 +26,8 @@ from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import read_metadata
 
 
-class TellingStreams(BaseChatModel):
-    """Streams that tell their run of the verdict in their last chunk: LangChain gives `_stream` no run to tell."""
+class VerdictEvents(BaseChatModel):
+    """Streams that send the event of the verdict in their last chunk: LangChain gives `_stream` no run to send it to."""
 
     def stream(
         self,
@@ -42,10 +42,10 @@ class TellingStreams(BaseChatModel):
         Raises what `invoke` raises, at the first chunk.
         """
         config = _with_run(config)
-        under = self._run_of(config, CallbackManager)
+        run = self._run_of(config, CallbackManager)
         for chunk in super().stream(input, config, stop=stop, **kwargs):
             if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
-                dispatch_verdict(metadata, under)
+                dispatch_verdict(metadata, run)
             yield chunk
 
     async def astream(
@@ -58,10 +58,10 @@ class TellingStreams(BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         """`stream` for async code."""
         config = _with_run(config)
-        under = self._run_of(config, AsyncCallbackManager)
+        run = self._run_of(config, AsyncCallbackManager)
         async for chunk in super().astream(input, config, stop=stop, **kwargs):
             if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
-                await adispatch_verdict(metadata, under)
+                await adispatch_verdict(metadata, run)
             yield chunk
 
     def _run_of(
@@ -80,34 +80,34 @@ def _with_run(config: RunnableConfig | None) -> RunnableConfig:
     return {**config, "run_id": config.get("run_id") or uuid4()}
 
 
-def tell(metadata: Mapping[str, Any], run_manager: CallbackManagerForLLMRun | None) -> None:
+def send_verdict_event(metadata: Mapping[str, Any], run_manager: CallbackManagerForLLMRun | None) -> None:
     """Send the event of a verdict to the handlers of the model's run, if there are any."""
     if run_manager is not None and run_manager.handlers:
-        dispatch_verdict(metadata, _under(run_manager))
+        dispatch_verdict(metadata, _config_of(run_manager))
 
 
-async def atell(metadata: Mapping[str, Any], run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
-    """`tell` for async code."""
+async def asend_verdict_event(metadata: Mapping[str, Any], run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
+    """`send_verdict_event` for async code."""
     if run_manager is not None and run_manager.handlers:
-        await adispatch_verdict(metadata, _under(run_manager))
+        await adispatch_verdict(metadata, _config_of(run_manager))
 
 
 @contextmanager
-def under(run_manager: BaseRunManager | None) -> Iterator[None]:
+def within_run(run_manager: BaseRunManager | None) -> Iterator[None]:
     """While something is asked for a model's run, a retriever say, it is traced as a part of that run."""
     if run_manager is None or not run_manager.handlers:
         yield
         return
     if isinstance(run_manager, AsyncCallbackManagerForLLMRun):
         run_manager = run_manager.get_sync()
-    token = var_child_runnable_config.set({**ensure_config(), **_under(run_manager)})
+    token = var_child_runnable_config.set({**ensure_config(), **_config_of(run_manager)})
     try:
         yield
     finally:
         var_child_runnable_config.reset(token)
 
 
-def _under(run_manager: BaseRunManager) -> RunnableConfig:
+def _config_of(run_manager: BaseRunManager) -> RunnableConfig:
     """A config whose events and calls belong to the model's own run."""
     kind = AsyncCallbackManager if isinstance(run_manager, AsyncCallbackManagerForLLMRun) else CallbackManager
     manager = kind(

@@ -12,20 +12,25 @@ from typing import Any, Literal, Self
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationInfo, field_validator
 
-from guardrail.calibration.shipped import named_calibrator
-from guardrail.claims import AtomicClaims, extractor
+from guardrail.claims import AtomicClaims, ClaimExtractor
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
-from guardrail.langchain.built import Built
+from guardrail.langchain.built import SharedGuard
 from guardrail.langchain.call import AsQuestion, plain_number
 from guardrail.langchain.convert import to_chat_messages
-from guardrail.langchain.turns import Turns
+from guardrail.langchain.turns import ModelQueue
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.stopping import check_stops
+from guardrail.observers.protocol import Observer
+from guardrail.pipeline.assembly import CalibratorSource
+from guardrail.policy import Policy
+from guardrail.retrieval import Retriever
+from guardrail.scoring.protocol import Scorer
+from guardrail.verification.protocol import Verifier
 
 StreamPolicy = Literal["answer", "claim", "passthrough"]
 
@@ -39,15 +44,15 @@ class GuardedSettings(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    model: Any
-    policy: Any = "default"
-    calibrator: Any = None
-    retriever: Any = Field(default=None, repr=False)
-    scorer: Any = Field(default=None, repr=False)
-    claims: Any = Field(default=None, repr=False)
-    claim_calibrator: Any = None
-    verifier: Any = Field(default=None, repr=False)
-    observers: tuple[Any, ...] = Field(default=(), repr=False)
+    model: SkipValidation[LocalModel | str | os.PathLike[str]]
+    policy: SkipValidation[Policy | str | os.PathLike[str]] = "default"
+    calibrator: SkipValidation[CalibratorSource | None] = None
+    retriever: SkipValidation[Retriever | None] = Field(default=None, repr=False)
+    scorer: SkipValidation[Scorer | None] = Field(default=None, repr=False)
+    claims: SkipValidation[ClaimExtractor | str | None] = Field(default=None, repr=False)
+    claim_calibrator: SkipValidation[CalibratorSource | None] = None
+    verifier: SkipValidation[Verifier | None] = Field(default=None, repr=False)
+    observers: tuple[SkipValidation[Observer], ...] = Field(default=(), repr=False)
     device: str | None = None
     dtype: Any = None
     chat_template: str | None = Field(default=None, repr=False)
@@ -61,10 +66,10 @@ class GuardedSettings(BaseChatModel):
     score_tool_calls: bool = False
     include_original: bool = False
     batch_size: int = Field(default=8, ge=1)
-    built: Any = Field(default=None, exclude=True, repr=False)
+    built: SkipValidation[SharedGuard | None] = Field(default=None, exclude=True, repr=False)
 
     _guard: Guard = PrivateAttr()
-    _turns: Turns = PrivateAttr()
+    _turns: ModelQueue = PrivateAttr()
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -85,7 +90,7 @@ class GuardedSettings(BaseChatModel):
         self._check_claims(self.stream_policy)
         super().model_post_init(context)
 
-    def _build(self, before: Built | None) -> Built:
+    def _build(self, before: SharedGuard | None) -> SharedGuard:
         """The Guard of these fields. before: that of the chat model which this one is a changed copy of."""
         if not isinstance(self.model, (str, os.PathLike, LocalModel)):
             raise ModelError(
@@ -93,49 +98,43 @@ class GuardedSettings(BaseChatModel):
             )
         if isinstance(self.model, LocalModel):
             if before is None or self.model is not before.guard.model:
-                self._check_loading()
+                self._check_loading(self.model)
         else:
             self.model = load_model(
                 os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
             )
-        calibrator = self.calibrator
-        if before is not None and calibrator is not None and calibrator is before.given["calibrator"]:
-            calibrator, name = before.guard.calibrator, before.guard.calibrator_name or "given"
-        else:
-            calibrator, name = named_calibrator(calibrator)
-        of_claims, name_of_claims = named_calibrator(self.claim_calibrator)
+        unchanged = before is not None and self.calibrator is not None and self.calibrator is before.given["calibrator"]
         guard = Guard(
             model=self.model,
             scorer=self.scorer,
-            calibrator=calibrator,
+            calibrator=before.guard.calibrator if before and unchanged else self.calibrator,
             policy=self.policy,
             retriever=self.retriever,
-            calibrator_name=name,
             observers=self.observers,
-            claims=extractor(self.claims, self.model) if isinstance(self.claims, str) else self.claims,
-            claim_calibrator=of_claims,
-            claim_calibrator_name=name_of_claims,
+            claims=self.claims,
+            claim_calibrator=self.claim_calibrator,
             verifier=self.verifier,
+            calibrator_name=before.guard.calibrator_name if before and unchanged else None,
         )
-        return Built(guard, {name: getattr(self, name) for name in _MADE_OF})
+        return SharedGuard(guard, {name: getattr(self, name) for name in _MADE_OF})
 
     def _check_claims(self, stream_policy: str) -> None:
-        stage = self._guard.claim_stage
-        if stream_policy == "claim" and stage is None:
+        claims = self._guard.claim_pipeline
+        if stream_policy == "claim" and claims is None:
             raise ModelError(
                 f"stream_policy 'claim' needs a guard that looks at claims, and policy {self._guard.policy.name!r} does not; "
                 "take policy='per_claim', or claims='sentences'"
             )
-        if stream_policy == "claim" and isinstance(getattr(stage, "extractor", None), AtomicClaims):
+        if stream_policy == "claim" and isinstance(getattr(claims, "extractor", None), AtomicClaims):
             raise ModelError(
                 "stream_policy 'claim' needs claims as they come; the extractor 'atomic' reads whole answers"
             )
 
-    def _check_loading(self) -> None:
+    def _check_loading(self, model: LocalModel) -> None:
         for name in ("device", "dtype", "chat_template"):
             if getattr(self, name) is not None:
                 raise ModelError(
-                    f"{name} says how to load a model, and this one ({self.model.name}) is loaded already; leave it out, or "
+                    f"{name} says how to load a model, and this one ({model.name}) is loaded already; leave it out, or "
                     "give the model's name"
                 )
 
@@ -187,7 +186,7 @@ class GuardedSettings(BaseChatModel):
                 f"{', '.join(settled)} cannot be given here, the guard has it already; build another Guard"
             )
         made_of: dict[str, Any] = {name: getattr(guard, name, None) for name in _MADE_OF}
-        return cls(**made_of, built=Built(guard, made_of), **options)
+        return cls(**made_of, built=SharedGuard(guard, made_of), **options)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer (LangChain's default would fetch that of GPT-2)."""
@@ -216,7 +215,7 @@ class GuardedSettings(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """Everything that changes an answer: LangChain's caches take it for their keys."""
-        return {**self.built.identity, **{name: getattr(self, name) for name in _CALL_FIELDS}}
+        return {**(self.built.identity if self.built else {}), **{name: getattr(self, name) for name in _CALL_FIELDS}}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

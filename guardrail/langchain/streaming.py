@@ -26,7 +26,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Any, eos: Sequence[int], stops: Sequence[str]) -> None:
         self.tokenizer, self.eos, self.stops = tokenizer, frozenset(eos), tuple(stops)
-        self.sent = ""
+        self.emitted = ""
 
     def feed(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode([i for i in ids if i not in self.eos], skip_special_tokens=True)
@@ -36,14 +36,14 @@ class TextStream:
         text = text[: min(found)] if found else text[: len(text) - self._may_stop(text)]
         return self._new(text.strip())
 
-    def rest(self, text: str) -> str:
+    def remaining(self, text: str) -> str:
         """What is left of the whole text."""
         return self._new(text)
 
     def _new(self, text: str) -> str:
-        if not text.startswith(self.sent):
+        if not text.startswith(self.emitted):
             return ""
-        new, self.sent = text[len(self.sent) :], text
+        new, self.emitted = text[len(self.emitted) :], text
         return new
 
     def _may_stop(self, text: str) -> int:

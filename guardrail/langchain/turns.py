@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _MOST_THREADS = 1_000
-"""More of them than pieces of work that wait aside at the same time."""
+"""More of them than pieces of work that have yielded their turn at the same time."""
 
 
-class Turns:
-    """Runs one piece of work after the other. One that waits for something else steps `aside`, and the next runs meanwhile:
-    what it waits for may itself need a turn.
+class ModelQueue:
+    """Runs one piece of work after the other. One that waits for something else calls `yield_turn`, and the next runs
+    meanwhile: what it waits for may itself need a turn.
 
-        >>> Turns().submit(lambda: 1 + 1).result()
+        >>> ModelQueue().submit(lambda: 1 + 1).result()
         2
     """
 
@@ -46,7 +46,7 @@ class Turns:
         return future
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def yield_turn(self) -> Iterator[None]:
         """Give the turn away for a while; without effect in a thread that has none."""
         if self._owner != threading.get_ident():
             yield
@@ -73,7 +73,7 @@ class Turns:
         self._owner = threading.get_ident()
 
     def _serve(self) -> None:
-        """Run what waits, as long as there is some. Who returns from aside goes first, and takes over."""
+        """Run what waits, as long as there is some. Who takes its turn back goes first, and takes over."""
         while True:
             with self._lock:
                 self._owner = None

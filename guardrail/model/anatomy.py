@@ -1,7 +1,7 @@
 """Where the parts of a decoder are, and what its head does: the facts that exact scoring needs.
 
 Read from the module tree and the config, then proved on a small forward pass: an architecture whose logits are not what
-these facts predict is refused by name. Knows nothing about scores.
+these facts predict is refused by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import on_input, pass_through, untouched
 from guardrail.kernels.prefix import attend_in_place, cache_of
 
-Way = Literal["in place", "copied", "none"]
+PrefixMode = Literal["in place", "copied", "none"]
 """How scoring uses the prefix's keys and values.
 
 in place: attention reads them where generation left them. copied: they go through the model's own cache, which copies them
@@ -44,7 +44,7 @@ class Anatomy:
     scale: float
     softcap: float | None
     tied: bool
-    cache: Way
+    cache: PrefixMode
     context: int | None
 
     @property
@@ -87,7 +87,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     layers = _layers(decoder, int(text_config.num_hidden_layers), name)
     types = getattr(text_config, "layer_types", None)
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    cache = _way(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none"
+    cache = _find_prefix_mode(model, decoder, layers) if types is None or set(types) <= _CROPPABLE else "none"
     anatomy = Anatomy(
         architecture=name,
         decoder=decoder,
@@ -100,7 +100,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
         context=getattr(text_config, "max_position_embeddings", None),
     )
     for scale in _logit_scales(text_config):
-        if _holds(model, proved := replace(anatomy, scale=scale)):
+        if _logits_match(model, proved := replace(anatomy, scale=scale)):
             return proved
     raise UnsupportedModelError(
         f"{name} cannot be scored: its logits are not its LM head applied to its last hidden state "
@@ -108,13 +108,13 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     )
 
 
-def _way(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> Way:
-    """The first of the ways whose suffix states equal those of a full pass."""
-    ways: tuple[Way, ...] = ("in place", "copied")
-    for way in ways:
+def _find_prefix_mode(model: nn.Module, decoder: nn.Module, layers: nn.ModuleList) -> PrefixMode:
+    """The first mode whose suffix states equal those of a full pass."""
+    modes: tuple[PrefixMode, ...] = ("in place", "copied")
+    for mode in modes:
         try:
-            if _suffix_runs_on_prefix(model, decoder, layers, in_place=way == "in place"):
-                return way
+            if _suffix_runs_on_prefix(model, decoder, layers, in_place=mode == "in place"):
+                return mode
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError):
             continue  # a cache or an attention of another kind
     return "none"
@@ -207,7 +207,7 @@ def _rotation_depends_on_length(config: Any) -> bool:
 
 
 @torch.no_grad()
-def _holds(model: nn.Module, anatomy: Anatomy) -> bool:
+def _logits_match(model: nn.Module, anatomy: Anatomy) -> bool:
     """Whether the model's logits are what the anatomy says. Raises `UnsupportedModelError` for layers of another kind."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     ids = torch.arange(1, 5, device=device).unsqueeze(0) % anatomy.head.out_features

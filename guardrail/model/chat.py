@@ -1,4 +1,4 @@
-"""What a tokenizer's chat template says: prompt ids, the semantic token, the end of a turn. Knows nothing about weights."""
+"""What a tokenizer's chat template says: prompt ids, the semantic token, the end of a turn."""
 
 from __future__ import annotations
 

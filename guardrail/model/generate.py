@@ -1,7 +1,4 @@
-"""Messages -> Trace: greedy or sampled generation in left-padded batches, keeping what scoring can use again.
-
-Knows nothing about scores; it keeps the states that a `Keep` asks for.
-"""
+"""Messages -> Trace: greedy or sampled generation in left-padded batches, keeping what a `Keep` asks for."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,24 +14,31 @@ from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcess
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
-from guardrail.kernels.memory import halve_on_out_of_memory
+from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.model.loaded import LoadedModel
+from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.stopping import Beside, OnStep, Steps, cut, until_end
+from guardrail.model.stopping import OnStep, Steps, cut, until_end
 from guardrail.model.token_log_probs import DrawnLogProbs
-from guardrail.types import FinishReason, GenerationState, Message, Trace
-
-if TYPE_CHECKING:
-    from guardrail.model.loaded import LoadedModel
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to generate. temperature 0 is greedy: no repetition penalty or other processor of the model's own defaults,
-    so that the answer's likelihood is the model's. `seed` makes sampling repeatable. stop: strings that end a response, and
-    are not in it. on_step: sees every step, and ends the generation by raising. top_p, top_k: what is drawn from; 1 and 0 are
-    the whole vocabulary. log_probs: whether each Trace has them."""
+    """How to generate. The model's own penalties and processors stay out, so that the answer's likelihood is the model's.
 
-    max_new_tokens: int = 150
+    Attributes:
+        max_new_tokens: The longest response, in tokens.
+        temperature: 0 is greedy.
+        seed: Makes sampling repeatable.
+        stop: Strings that end a response, and are not in it.
+        on_step: Sees every step, and ends the generation by raising.
+        top_p: Draw from the most likely tokens of this mass; 1 is the whole vocabulary.
+        top_k: Draw from this many tokens at most; 0 is the whole vocabulary.
+        log_probs: Whether each Trace has them.
+    """
+
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
@@ -46,8 +50,15 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """ids: the response's. text: None if no stop string ended it. state: what was kept. ms: its share of the time. log_probs:
-    of the ids."""
+    """What one row of a batch gave.
+
+    Attributes:
+        ids: Of the response.
+        text: Up to the stop string; None if none ended the response.
+        state: What generation kept for scoring.
+        ms: Its share of the batch's time.
+        log_probs: Of `ids`, in nats.
+    """
 
     ids: list[int]
     text: str | None
@@ -133,12 +144,8 @@ def _run(
     local: LoadedModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
 ) -> list[_Response]:
     device = local.device
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, width - len(row) :] = torch.tensor(row)
-        mask[r, width - len(row) :] = 1
+    ids, mask = pad(rows, local.pad_id, left=True)
+    width = ids.shape[1]
     start = time.perf_counter()
     with untouched(local.model) as stack:
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
@@ -153,12 +160,15 @@ def _run(
             return [_trace(local, row, response) for row, response in zip(rows, so_far(tokens), strict=True)]
 
         @contextmanager
-        def beside() -> Iterator[None]:
+        def without_side_effects() -> Iterator[None]:
             with _same_draws(device), recording.paused() if recording else nullcontext():
                 yield
 
         config = _config(local, decoding, room)  # its end tokens are the model's, which the next lines hide
-        criteria = _criteria(local, decoding, width, snapshot, beside)
+        watched = decoding.stop or decoding.on_step
+        steps = Steps(
+            local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot, without_side_effects
+        )
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
@@ -168,7 +178,7 @@ def _run(
             attention_mask=mask.to(device),
             past_key_values=_prompt_cache(local, rows, recording),
             generation_config=config,
-            stopping_criteria=criteria,
+            stopping_criteria=StoppingCriteriaList([steps] if watched else []),
             logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
         )
     responses = so_far(out[:, width:].tolist())
@@ -185,11 +195,8 @@ def _prompt_cache(local: LoadedModel, rows: Sequence[list[int]], recording: Reco
     alike = len(rows) > 1 and all(row == rows[0] for row in rows)
     if not alike or shared < 1 or not local.anatomy.cached or not _counts_plainly(local.model):
         return cache
-    ids = torch.tensor([rows[0][:shared]], device=local.device)
     with recording.paused() if recording else nullcontext():
-        seen = local.anatomy.decoder(input_ids=ids, past_key_values=cache, use_cache=True).past_key_values
-    seen.batch_repeat_interleave(len(rows))
-    return cast(Cache, seen)
+        return shared_prefix(local, rows[0][:shared], len(rows), cache)
 
 
 def _counts_plainly(model: nn.Module) -> bool:
@@ -209,16 +216,7 @@ def _config(local: LoadedModel, decoding: Decoding, room: int) -> GenerationConf
 
 
 def _too_big(prompt: list[int]) -> ModelError:
-    return ModelError(
-        f"answering one prompt of {len(prompt)} tokens ran out of memory; shorten it, lower max_new_tokens, or use a smaller "
-        "model, a lower precision (dtype) or a device with more memory"
+    return too_large(
+        f"answering one prompt of {len(prompt)} tokens",
+        "shorten it, lower max_new_tokens, or use a smaller model, a lower precision (dtype) or a device with more memory",
     )
-
-
-def _criteria(
-    local: LoadedModel, decoding: Decoding, width: int, snapshot: Any, beside: Beside
-) -> StoppingCriteriaList:
-    if not decoding.stop and decoding.on_step is None:
-        return StoppingCriteriaList()
-    steps = Steps(local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot, beside)
-    return StoppingCriteriaList([steps])

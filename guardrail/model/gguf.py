@@ -1,4 +1,4 @@
-"""Reads a GGUF file once and keeps a dense copy in the user's cache. Knows nothing about chat or scores.
+"""Reads a GGUF file once and keeps a dense copy in the user's cache.
 
 transformers takes 10 to 30 s to dequantise even a small file; the dense float32 copy loads in under a second.
 The copy's folder is named after the file's hash and appears by one rename, so it is either whole or absent, also when two

@@ -1,4 +1,4 @@
-"""Says which model this is, so that a calibrator cannot be used with another one. Knows nothing about calibration."""
+"""Says which model this is, so that a calibrator cannot be used with another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loaded chat model: its module, its tokenizer and its facts; no generation, which is driven by what stands here."""
+"""A loaded chat model: its module, its tokenizer, and the facts that generation and scoring need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spec -> LocalModel: weights, tokenizer, device and dtype. Knows nothing about scores."""
+"""Spec -> LocalModel: weights, tokenizer, device and dtype."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ def load_model(
 ) -> LocalModel:
     """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file or a hub id.
 
-    device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices); default: CUDA, else MPS, else CPU.
-    dtype: "float32", "bfloat16", "float16"; default: float32 on the CPU, the checkpoint's own elsewhere.
-    chat_template: Jinja text that replaces the tokenizer's. progress: called with one line before each slow step.
+    Args:
+        spec: The model's name; by default the embedded model.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices). By default CUDA, else MPS, else CPU.
+        dtype: "float32", "bfloat16" or "float16". By default float32 on the CPU, the checkpoint's own elsewhere.
+        chat_template: Jinja text that replaces the tokenizer's.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+        progress: Called with one line before each slow step.
 
-    Raises `ModelNotFoundError` when nothing can be loaded, `ModelError` for a device or dtype that is not there.
+    Raises:
+        ModelNotFoundError: Nothing can be loaded.
+        ModelError: There is no such device or dtype.
     """
     source = resolve(spec)
     place = _device(device)

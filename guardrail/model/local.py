@@ -1,4 +1,4 @@
-"""A loaded chat model that generates: messages -> Traces. Knows nothing about scores or policies."""
+"""A loaded chat model that generates: messages -> Traces."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ from guardrail.model.generate import Decoding, generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
 from guardrail.model.stopping import OnStep, check_stops
-from guardrail.types import Message, Tool, Trace
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 
 
 class LocalModel(LoadedModel):
-    """A transformers module and its tokenizer, with what the pipeline asks of them.
+    """A chat model in memory: a transformers module and its tokenizer, with what the pipeline asks of them.
 
-    Wraps modules that exist already, too: `LocalModel(model, tokenizer)`.
+    `load_model` makes one; `LocalModel(model, tokenizer)` wraps a module that exists already. Several threads may use it:
+    they take turns.
+
+    Attributes:
+        model: The transformers module.
+        tokenizer: Its tokenizer, with a chat template.
+        name: For people; by default the module's own.
+        lock: Held by generation and scoring while they use the module.
+        anatomy: Where its layers and head are, and how scoring reads its KV cache.
+        identity: What tells this model from others.
+        semantic_token: t*, as the chat template has it.
     """
 
     def generate(
         self,
         messages: str | Sequence[Message],
         *,
-        max_new_tokens: int = 150,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         temperature: float = 0.0,
         seed: int | None = None,
         truncate: bool = False,
         keep: Keep | None = None,
     ) -> Trace:
-        """Answer one conversation. See `generate_batch`."""
+        """Answer one conversation; arguments, result and errors are those of `generate_batch`."""
         return self.generate_batch(
             [messages], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, truncate=truncate, keep=keep
         )[0]
@@ -38,7 +48,7 @@ class LocalModel(LoadedModel):
         self,
         conversations: Sequence[str | Sequence[Message]],
         *,
-        max_new_tokens: int = 150,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         temperature: float = 0.0,
         seed: int | None = None,
         truncate: bool = False,
@@ -49,12 +59,24 @@ class LocalModel(LoadedModel):
     ) -> list[Trace]:
         """Answer conversations in one left-padded batch.
 
-        temperature 0 is greedy. stop: strings that end a response and are not in it. tools: what the model may call, for the
-        chat template. on_step: called after each token with the response ids of every row. A prompt that leaves no room in
-        the model's context gets no response (finish reason `prompt_too_long`), or loses its first tokens with
-        `truncate=True`; either way it stays unscored. `keep` asks for the states that scoring can use again.
+        Args:
+            conversations: Each a user's text or a list of messages.
+            max_new_tokens: The longest response, in tokens.
+            temperature: 0 is greedy.
+            seed: Makes sampling repeatable.
+            truncate: Whether a prompt that leaves no room in the model's context loses its first tokens. Otherwise it gets no
+                response (finish reason `prompt_too_long`). Either way it stays unscored.
+            keep: The states that scoring can use again; by default none.
+            stop: Strings that end a response and are not in it.
+            tools: What the model may call, for the chat template.
+            on_step: Called after each token with the response ids of every row.
 
-        Raises `ModelError` for options that make no sense and `ChatTemplateError` for messages that the template rejects.
+        Returns:
+            One Trace for each conversation, in order.
+
+        Raises:
+            ModelError: Options that make no sense, or too little memory for a single prompt.
+            ChatTemplateError: Messages or tools that the template rejects.
         """
         if max_new_tokens < 1:
             raise ModelError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")

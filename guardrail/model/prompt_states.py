@@ -1,9 +1,8 @@
-"""Prompts -> the hidden states of their last tokens at every layer, in one batch. Knows nothing about what they are for."""
+"""Prompts -> the hidden states of their last tokens at every layer, in one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +10,8 @@ from transformers import DynamicCache
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import on_input, on_output, untouched
-
-if TYPE_CHECKING:
-    from guardrail.model.loaded import LoadedModel
+from guardrail.model.loaded import LoadedModel
+from guardrail.model.prompts import pad, shared_prefix
 
 
 def prompt_states(local: LoadedModel, prompts: Sequence[Sequence[int]], offsets: Sequence[int]) -> Tensor:
@@ -35,9 +33,7 @@ def prompt_states(local: LoadedModel, prompts: Sequence[Sequence[int]], offsets:
             raise ModelError(f"a prompt of {len(prompt)} tokens does not fit into the context of {context}; shorten it")
     shared = _shared(prompts, reach) if local.anatomy.cached else 0
     lengths = torch.tensor([len(prompt) - shared for prompt in prompts])
-    ids = torch.full((len(prompts), int(lengths.max())), local.pad_id, dtype=torch.long)
-    for row, prompt in zip(ids, prompts, strict=True):
-        row[: len(prompt) - shared] = torch.tensor(prompt[shared:])
+    ids, _ = pad([prompt[shared:] for prompt in prompts], local.pad_id)
     rows = torch.arange(len(prompts)).unsqueeze(1)  # (B, 1)
     columns = lengths.unsqueeze(1) + torch.tensor(offsets)  # (B, O)
     states: list[Tensor] = []
@@ -47,7 +43,8 @@ def prompt_states(local: LoadedModel, prompts: Sequence[Sequence[int]], offsets:
 
     decoder, layers = local.anatomy.decoder, local.anatomy.layers
     with local.lock, torch.inference_mode(), untouched(local.model) as stack:
-        cache = _prefix(local, prompts[0][:shared], len(prompts)) if shared else None
+        # without a config every layer keeps all positions, sliding windows too
+        cache = shared_prefix(local, prompts[0][:shared], len(prompts), DynamicCache()) if shared else None
         for layer in layers:
             on_input(stack, layer, see)
         on_output(stack, layers[-1], see)
@@ -63,10 +60,3 @@ def _shared(prompts: Sequence[Sequence[int]], reach: int) -> int:
     """How many tokens all prompts begin with; the `reach` last ones of each prompt are not among them."""
     most = min(map(len, prompts)) - reach if len(prompts) > 1 else 0
     return next((i for i in range(most) if len({prompt[i] for prompt in prompts}) > 1), most)
-
-
-def _prefix(local: LoadedModel, ids: Sequence[int], rows: int) -> DynamicCache:
-    cache = DynamicCache()  # without a config every layer keeps all positions, sliding windows too
-    local.anatomy.decoder(input_ids=torch.tensor([ids], device=local.device), past_key_values=cache, use_cache=True)
-    cache.batch_repeat_interleave(rows)
-    return cache

@@ -1,11 +1,11 @@
-"""What generation computes and scoring can use again, kept while it runs. Knows nothing about how tokens are chosen."""
+"""What generation computes and scoring can use again, kept while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +13,8 @@ from transformers import DynamicCache
 
 from guardrail.kernels.frozen import on_input, weights_version
 from guardrail.kernels.replay import MAX_KEPT_BYTES, LinearOutputs, kept_bytes
+from guardrail.model.loaded import LoadedModel
 from guardrail.types import GenerationState
-
-if TYPE_CHECKING:
-    from guardrail.model.loaded import LoadedModel
 
 _MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
 

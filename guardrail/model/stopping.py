@@ -1,4 +1,4 @@
-"""What ends a response before its end token: stop strings, and whoever watches its steps. Knows nothing about scores.
+"""What ends a response before its end token: stop strings, and whoever watches its steps.
 
 The text is cut before the first stop string. The tokens that stay are the shortest prefix that spells the text before it,
 so every character that is shown is scored; where a token holds the end of the text and the beginning of the stop string,
@@ -25,7 +25,7 @@ OnStep = Callable[[list[list[int]], Snapshot], None]
 """Called after each token with the response ids of every row so far. It may use the model and draw random numbers: the
 generation goes on as if it had not. An exception that it raises ends the generation."""
 
-Beside = Callable[[], AbstractContextManager[object]]
+WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
@@ -72,16 +72,16 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         stops: Sequence[str],
         on_step: OnStep | None,
         snapshot: Callable[[list[list[int]]], list[Trace]],
-        beside: Beside,
+        without_side_effects: WithoutSideEffects,
     ) -> None:
-        self.snapshot, self.beside = snapshot, beside
+        self.snapshot, self.without_side_effects = snapshot, without_side_effects
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
         self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
         if self.on_step is not None:
-            with self.beside():
+            with self.without_side_effects():
                 self.on_step(rows, lambda: self.snapshot(rows))
         done = [bool(self.stops) and self._stopped(row) for row in rows]
         return torch.tensor(done, device=input_ids.device)

@@ -1,12 +1,12 @@
 """Log-probabilities of tokens under the model itself: of those that generation draws, and of those that exist already.
 
-Under the model itself: at temperature 1 over the whole vocabulary, however the tokens were chosen. Knows nothing about scores.
+Under the model itself: at temperature 1 over the whole vocabulary, however the tokens were chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from transformers import LogitsProcessor
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
-from guardrail.kernels.memory import halve_on_out_of_memory
-
-if TYPE_CHECKING:
-    from guardrail.model.loaded import LoadedModel
+from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.model.loaded import LoadedModel
+from guardrail.model.prompts import pad, shared_prefix
+from guardrail.types import Message
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
@@ -44,9 +44,8 @@ class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self._take(input_ids[:, -1])
         self._waiting = scores.float().log_softmax(-1)
-        if bool(
-            self._waiting[:, 0].isnan().any()
-        ):  # one NaN makes the whole row NaN; drawing would crash a GPU's context
+        # one NaN makes the whole row NaN; drawing would crash a GPU's context
+        if bool(self._waiting[:, 0].isnan().any()):
             raise NotFiniteError("NaN or infinity in the model's logits: no token can be drawn")
         return scores
 
@@ -82,6 +81,35 @@ def token_log_probs(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     return found
 
 
+def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answers: Sequence[str]) -> list[float]:
+    """log P(answer | messages) of each answer, in order: summed over its tokens without the end-of-turn token, in nats.
+
+        log_likelihoods(model, "What is the capital of Japan?", ["Tokyo", "Kyoto"])  # [-1.9, -6.3], say
+
+    The prompt runs once, whatever the number of answers. An answer of no token has 0; one that does not fit into the model's
+    context behind the prompt has NaN. Raises `ModelError` where a single answer runs out of memory.
+    """
+    prompt = local.encode_prompt(messages)
+    ids = [local.tokenizer(a, add_special_tokens=False)["input_ids"] if a else [] for a in answers]
+    context = local.anatomy.context
+    sums = [0.0 if not row else float("nan") for row in ids]
+    fit = [i for i, row in enumerate(ids) if row and (context is None or len(prompt) + len(row) <= context)]
+
+    def work(group: Sequence[int]) -> list[float]:
+        states = states_behind(local, prompt, [ids[i] for i in group])
+        return [float(_log_probs_of(local, one, ids[i]).sum()) for i, one in zip(group, states, strict=True)]
+
+    def too_big(i: int) -> ModelError:
+        what = f"the likelihood of one answer of {len(ids[i])} tokens behind a prompt of {len(prompt)}"
+        return too_large(what, "give a shorter passage")
+
+    with local.lock, torch.inference_mode(), untouched(local.model):
+        values = halve_on_out_of_memory(work, fit, too_big) if fit else []
+    for i, value in zip(fit, values, strict=True):
+        sums[i] = value
+    return sums
+
+
 def next_token_log_probs(local: LoadedModel, prompt: Sequence[int]) -> Tensor:
     """The distribution of the token that follows a prompt: log p, nats, (V,) float64 on the CPU."""
     _check(local, (prompt, ()))
@@ -93,16 +121,19 @@ def next_token_log_probs(local: LoadedModel, prompt: Sequence[int]) -> Tensor:
 @torch.inference_mode(False)
 @torch.no_grad()
 def _forward(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
-    found = []
     with untouched(local.model):
-        step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
-        for predicting, (_, response) in zip(_predicting(local, pairs), pairs, strict=True):
-            y = torch.tensor(list(response), dtype=torch.long)
-            parts = [
-                _log_probs(local, predicting[t : t + step]).cpu().gather(1, y[t : t + step].unsqueeze(1)).squeeze(1)
-                for t in range(0, len(y), step)
-            ]
-            found.append(torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64))
+        states = _predicting(local, pairs)
+        return [_log_probs_of(local, one, response) for one, (_, response) in zip(states, pairs, strict=True)]
+
+
+def _log_probs_of(local: LoadedModel, predicting: Tensor, response: Sequence[int]) -> Tensor:
+    """(T, D), the states that predict a response -> log p of its tokens, nats, (T,) float64 on the CPU."""
+    y = torch.tensor(list(response), dtype=torch.long).unsqueeze(1)
+    step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
+    found = torch.zeros(len(y), dtype=torch.float64)
+    for t in range(0, len(y), step):
+        log_probs = _log_probs(local, predicting[t : t + step])
+        found[t : t + step] = log_probs.gather(1, y[t : t + step].to(log_probs.device)).squeeze(1).cpu()
     return found
 
 
@@ -121,34 +152,23 @@ def states_behind(local: LoadedModel, prompt: Sequence[int], responses: Sequence
 
     Responses are padded on the right, which a causal model does not see. Inside `untouched`, without gradients.
     """
-    N, T = len(responses), max(1, *map(len, responses))
-    rows = torch.full((N, T), local.pad_id, device=local.device)
-    for n, row in enumerate(responses):
-        rows[n, : len(row)] = torch.tensor(list(row), dtype=torch.long, device=local.device)
-    head = torch.tensor([list(prompt)], device=local.device)
-    seen = torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device)
-    decoder = local.anatomy.decoder
-    if local.anatomy.cached and len(prompt) > 1:
-        # the last token of the prompt runs with the responses: it predicts their first tokens
-        cache = decoder(input_ids=head[:, :-1], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(N)
-        ids = torch.cat([head[:, -1:].expand(N, 1), rows[:, :-1]], 1)
-        out = decoder(input_ids=ids, attention_mask=seen, past_key_values=cache)[0]
-    else:
-        ids = torch.cat([head.expand(N, -1), rows[:, :-1]], 1)
-        out = decoder(input_ids=ids, attention_mask=seen, use_cache=False)[0][:, -T:]
+    tails = pad(responses, local.pad_id)[0][:, :-1].to(local.device)  # a last token predicts nothing here
+    N, T = len(responses), tails.shape[1] + 1
+    # the last token of the prompt runs with the responses: it predicts their first tokens
+    shared = len(prompt) - 1 if local.anatomy.cached else 0
+    head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
+    out = local.anatomy.decoder(
+        input_ids=torch.cat([head, tails], 1),
+        attention_mask=torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device),
+        past_key_values=shared_prefix(local, prompt[:shared], N) if shared else None,
+        use_cache=shared > 0,
+    )[0][:, -T:]
     return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
 
 def _states(local: LoadedModel, rows: Sequence[list[int]]) -> Tensor:
     """The final hidden states, (B, S, D), of rows padded on the right."""
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), local.pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, : len(row)] = torch.tensor(row)
-        mask[r, : len(row)] = 1
-    ids, mask = ids.to(local.device), mask.to(local.device)
+    ids, mask = (x.to(local.device) for x in pad(rows, local.pad_id))
     out = local.anatomy.decoder(input_ids=ids, attention_mask=mask, use_cache=False)
     return cast(Tensor, out.last_hidden_state)
 
@@ -181,6 +201,5 @@ def _check(local: LoadedModel, pair: Pair) -> None:
 
 
 def _too_big(pair: Pair) -> ModelError:
-    return ModelError(
-        f"reading {len(pair[0])} + {len(pair[1])} tokens ran out of memory; shorten them, or use a device with more memory"
-    )
+    what = f"reading {len(pair[0])} + {len(pair[1])} tokens"
+    return too_large(what, "shorten them, or use a device with more memory")

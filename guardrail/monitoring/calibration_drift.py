@@ -1,6 +1,6 @@
 """Do the confidences still say how often answers are right? Two tests on labelled answers, ECE, and Cox's two numbers.
 
-Knows nothing about files. A calibrator is itself an estimate: fitted on n answers, its curve lies beside the truth, the more
+A calibrator is itself an estimate: fitted on n answers, its curve lies beside the truth, the more
 so at its ends, where the blocks were chosen for being extreme. A test that takes its probabilities for the truth raises the
 alarm too often, however little has drifted. So the null distribution is drawn (parametric bootstrap): labels for the
 calibration's scores from the curve, a calibrator fitted on them, labels for the log's scores from the same curve, and the

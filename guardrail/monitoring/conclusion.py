@@ -1,4 +1,4 @@
-"""Tests -> one verdict: drift, no sign of it, or too few data. Knows nothing about logs.
+"""Tests -> one verdict: drift, no sign of it, or too few data.
 
 The tests are corrected together (Holm 1979): with no drift, the chance that any of them raises the alarm is at most the false
 alarm rate, however they depend on each other. "No sign of drift" is only said where a drift worth knowing of would probably

@@ -6,7 +6,7 @@ A line is an object of one of these forms, each with an optional `id`, `time` (I
 - `response_metadata["guardrail"]` of a LangChain message (contract version 1), bare, under `guardrail`, or the whole message
   as JSON. It holds the last pass only, so of an answer given with evidence the first score is not known.
 
-Labels: `"correct": true`, in a claim of `claims` for claims. Knows nothing about calibrators.
+Labels: `"correct": true`, in a claim of `claims` for claims.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from guardrail.calibration.provenance import Unit
 from guardrail.datasets.questions import numbered_lines, parse_object
 from guardrail.errors import DataError
+from guardrail.types import Score
 
 _NEEDED = {"action", "confidence", "score", "policy", "evidence"}
 _NAN = math.nan
@@ -168,7 +169,7 @@ def _number(scored: Mapping[str, Any]) -> tuple[float, str | None]:
     """The number that was calibrated, or NaN with the reason."""
     score: Mapping[str, Any] = scored.get("score") or {}
     reason = score.get("unscored") or scored.get("unscored")
-    number = score.get("number") if "name" in score else score.get("hybridgrad")
+    number = Score.number_in(score)
     return (_NAN, str(reason)) if reason or number is None else (_float(number), None)
 
 

@@ -1,4 +1,4 @@
-"""What the monitor finds, as one frozen value. Knows nothing about how it was found."""
+"""What the monitor finds, as one frozen value."""
 
 from __future__ import annotations
 
@@ -35,13 +35,36 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What `monitor` found.
+    """What `guardrail.monitor` finds.
 
-    verdict, reasons: see `conclusion`; reasons in plain words, most certain first. p_values: corrected (Holm), by test, to be
-    compared with `false_alarms`. more_scores, more_labels: missing until a drift worth knowing of would show; 0: none; None:
-    no number is enough. labels_asked: whether there is a label at all. lines, unreadable, set_aside, models, calibrators:
-    what the log holds. n: scored answers (claims). selected: p-value of labelled and other answers having the same scores;
-    None: not comparable.
+    Attributes:
+        verdict: Drift, no sign of it, or too few data; `monitoring.conclusion` says when which.
+        reasons: Why, in plain words, most certain first.
+        notes: What to know about the numbers.
+        false_alarms: Chance of an alarm without drift.
+        unit: What a confidence is about: "answer" or "claim".
+        calibrated: Answers (claims) of the calibration.
+        n: Scored ones in the log.
+        lines: Lines of the log that can be read.
+        unreadable: Lines that cannot.
+        set_aside: What else is in no figure, by reason.
+        models: Lines by the model that answered.
+        calibrators: Lines by the name of their calibrator.
+        extrapolated: Share that was asked otherwise than in the calibration.
+        unscored: Share without a score.
+        unscored_before: The same in the calibration.
+        scores: How the scores differ from those of the calibration.
+        calibration: What labels say about the confidences; None where there are too few.
+        labelled: Labels.
+        selected: p-value of labelled and other answers having the same scores; None if they cannot be compared.
+        risks: Wrong ones among what was shown.
+        statuses: Whether the policy's promises are kept; None without a promise.
+        p_values: By test, corrected (Holm), to be compared with `false_alarms`.
+        more_scores: Scores missing until a drift worth knowing of would show; 0: none; None: no number is enough.
+        more_labels: The same of labels.
+        periods: Days, or weeks of a long log.
+        log: The log's name.
+        calibrator: The calibrator's name.
     """
 
     verdict: Kind
@@ -69,6 +92,8 @@ class Monitoring:
     more_scores: int | None
     more_labels: int | None
     periods: tuple[Period, ...]
+    log: str = ""
+    calibrator: str = "given"
 
     @property
     def drift(self) -> bool:
@@ -77,12 +102,13 @@ class Monitoring:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: the fields, estimates as value, low, high, n."""
         out = asdict(self)
+        about = {name: out.pop(name) for name in ("log", "calibrator")}
         for period in out["periods"]:
             period["start"] = period["start"].isoformat()
         if self.calibration is not None:
             bins = [b._asdict() | {"accuracy": asdict(b.accuracy)} for b in self.calibration.reliability]
             out["calibration"]["reliability"] = bins
-        return {"kind": "guardrail monitor", "version": 1, **out}
+        return {**about, "kind": "guardrail monitor", "version": 1, **out}
 
 
 def periods(days: Mapping[date, Day]) -> Iterator[Period]:

@@ -5,62 +5,89 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import chi2_contingency, fisher_exact
+from scipy.stats import chi2_contingency
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.metrics import Floats, wilson_interval
+from guardrail.calibration.metrics import Estimate, Floats, wilson_interval
 from guardrail.calibration.provenance import Unit
+from guardrail.calibration.shipped import load_calibrator
 from guardrail.errors import CalibrationError, DataError
-from guardrail.monitoring.calibration_drift import calibration_drift, design_effect
+from guardrail.monitoring.alarms import Test, more_unscored, name_of, tests_of
+from guardrail.monitoring.calibration_drift import CalibrationDrift, calibration_drift, design_effect
 from guardrail.monitoring.conclusion import Kind, holm, labels_needed, scores_needed
-from guardrail.monitoring.entries import Entry, entries, labels
+from guardrail.monitoring.entries import Entry, entries, moment
+from guardrail.monitoring.entries import labels as read_labels
 from guardrail.monitoring.findings import Monitoring, periods
 from guardrail.monitoring.realised_risk import RealisedRisk, Shown, realised_risk
 from guardrail.monitoring.reference import Reference
 from guardrail.monitoring.score_drift import score_drift
-from guardrail.monitoring.tally import Tally
-from guardrail.monitoring.words import notes, reason
+from guardrail.monitoring.tally import Labelled, Tally
+from guardrail.monitoring.words import notes
 from guardrail.policy import Policy, check_proof
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
 
 FALSE_ALARMS = 0.05
 FEWEST_LABELS = 10  # below, nothing about the confidences is tested
 
 
 def monitor(
-    log: str | os.PathLike[str],
-    calibrator: IsotonicCalibrator,
+    log: StrPath,
+    calibrator: IsotonicCalibrator | StrPath,
     *,
-    policy: Policy | None = None,
-    labelled: str | os.PathLike[str] | None = None,
+    labels: StrPath | None = None,
+    policy: Policy | StrPath | None = None,
     last: int | None = None,
-    since: datetime | None = None,
+    since: datetime | str | None = None,
     calibrated_only: bool = False,
     false_alarms: float = FALSE_ALARMS,
     seed: int = 0,
 ) -> Monitoring:
-    """Compare a log with the calibration.
+    """Have scores, confidences or errors drifted since the calibration? No model is loaded.
 
-        found = monitor("verdicts.jsonl", IsotonicCalibrator.load("c.json"))
+        found = guardrail.monitor("verdicts.jsonl", "calibrator.json")
         found.verdict, found.reasons
 
-    policy: counts only its decisions as risk, against its promise where it has a proof. labelled: a file of labels. last,
-    since: only so many lines from the end, only lines from then on. calibrated_only: leave out answers whose prompt or decoding
-    differed from the calibration's. false_alarms: the chance of an alarm without drift, all tests together, for one look; who
-    looks every day has it every day. seed: of the draws.
+    Args:
+        log: Verdicts, one a line, as `VerdictLog` and `guardrail ask --log` write them; "-" is standard input.
+        calibrator: The one that the verdicts were made with, its file or its `shipped:NAME`.
+        labels: A file that says who was right: rows of `id` and `correct`, and of `claim` for claims. Without labels only
+            the scores can be compared.
+        policy: A policy, its name or file: count its decisions alone, against its promise where it has a proof.
+        last: Take only so many lines, the last ones.
+        since: Take only lines from then on; an ISO date without an offset is in UTC.
+        calibrated_only: Leave out answers whose prompt or decoding differed from the calibration's.
+        false_alarms: Chance of an alarm without drift, all tests together, for one look; who looks every day has it every
+            day.
+        seed: Of the draws behind p-values and intervals.
 
-    Raises `DataError` for a log that is none, and for one without a line of this calibrator; `CalibratorMismatchError` for a
-    policy that was tuned with another one.
+    Returns:
+        The verdict, its reasons and every number behind it; `to_dict()` is what `guardrail monitor --json` prints.
+
+    Raises:
+        DataError: For a log that is none, and for one without a line of this calibrator.
+        CalibrationError: For a calibrator that cannot be read, or a rate outside 0 to 1.
+        CalibratorMismatchError: For a policy that was tuned with another calibrator.
+        PolicyError: For a policy that cannot be read.
     """
+    if not isinstance(calibrator, IsotonicCalibrator):
+        calibrator = load_calibrator(calibrator)
+    if policy is not None and not isinstance(policy, Policy):
+        policy = Policy.load(policy)
+    if isinstance(since, str):
+        since = moment(since, "--since")
     if not 0 < false_alarms < 1:
         raise CalibrationError(f"the false-alarm rate is {false_alarms:g}; it must lie between 0 and 1, ends excluded")
     if policy is not None:
         check_proof(policy.proof, policy.name, calibrator, "the calibrator given")
     reference = Reference.of(calibrator)
     proof = policy.proof if policy and reference.unit == "answer" else None
-    given = labels(os.fspath(labelled)) if labelled is not None else {}
+    given = read_labels(os.fspath(labels)) if labels is not None else {}
     tally = Tally(
         reference,
         labels=given,
@@ -86,7 +113,8 @@ def monitor(
         )
     if unused := len(given) - len(tally.used):
         tally.set_aside["labels for ids that are not in the log"] += unused
-    return _conclude(reference, tally, unreadable, policy, false_alarms, seed)
+    found = _conclude(reference, tally, unreadable, policy, false_alarms, seed)
+    return replace(found, log=os.fspath(log), calibrator=calibrator.source or "given")
 
 
 def _window(
@@ -108,58 +136,33 @@ def _from(found: Iterator[Entry | None], since: datetime, tally: Tally) -> Itera
 def _conclude(
     reference: Reference, tally: Tally, unreadable: int, policy: Policy | None, alpha: float, seed: int
 ) -> Monitoring:
-    unit, n = reference.unit, tally.scored
-    outside = wilson_interval(tally.outside, n) if n else None
-    scores = (
-        score_drift(reference, tally.cells, outside, design_effect=tally.design_effect, seed=seed) if outside else None
-    )
-    kept = tally.labelled
-    about_scores = ~np.isnan(np.frombuffer(kept.score)) if len(kept.score) else np.zeros(0, dtype=np.bool_)
-    s, p, correct, answer = (
-        np.array(column)[about_scores] for column in (kept.score, kept.p_correct, kept.correct, kept.answer)
-    )
-    calibration = None
-    if len(s) >= FEWEST_LABELS:
-        grouped = answer if unit == "claim" else None
-        calibration = calibration_drift(reference, s, p, correct.astype(np.bool_), answers=grouped, seed=seed)
-    risks = _risks(tally, policy, unit)
-
-    tests: dict[str, float] = {}
-    if scores is not None:
-        tests |= {"scores": scores.p_value, "outside": scores.outside_p_value}
-    before = None
-    if reference.unscored is not None:
-        before = wilson_interval(reference.unscored, reference.n + reference.unscored)
-        if unit == "answer" and (n + tally.unscored):
-            table = [[tally.unscored, n], [reference.unscored, reference.n]]
-            tests["unscored"] = float(fisher_exact(table)[1])
-    if calibration is not None:
-        tests["gap"] = calibration.gap_p_value
-        if calibration.slope_p_value is not None:
-            tests["slope"] = calibration.slope_p_value
-    tests |= {f"promise: {risk.what}": risk.p_value for risk in risks if risk.p_value is not None}
-    p_values = holm(tests, alpha)
-    found = [name for name, p_value in p_values.items() if p_value <= alpha]
+    n, kept = tally.scored, tally.labelled
+    out = wilson_interval(tally.outside, n) if n else None
+    scores = score_drift(reference, tally.cells, out, design_effect=tally.design_effect, seed=seed) if out else None
+    of_labelled, calibration = _calibration(reference, kept, seed)
+    risks = _risks(tally, policy, reference.unit)
+    before, unscored = _unscored(reference, tally)
+    tests = {test.name: test for test in tests_of(scores, calibration, unscored, risks)}
+    p_values = holm({name: test.p_value for name, test in tests.items()}, alpha)
+    alarms = [name for name, p_value in p_values.items() if p_value <= alpha]  # most certain first
 
     level = alpha / max(1, len(tests))
     share = calibration.seen if calibration else float(reference.calibrator.base_rate)
-    enough_scores = scores_needed(reference.n, level)
-    enough_labels = labels_needed(reference.n, share, level)
-    more_scores = None if enough_scores is None else max(0, enough_scores - (scores.effective_n if scores else 0))
-    effective = len(s) / (calibration.design_effect if calibration else 1.0)
-    more_labels = None if enough_labels is None else max(0, enough_labels - int(effective))
-    selected = _selected(reference, tally.cells, reference.cells(s)) if len(s) else None
+    effective = int(len(of_labelled) / (calibration.design_effect if calibration else 1.0))
+    more_scores = _missing(scores_needed(reference.n, level), scores.effective_n if scores else 0)
+    more_labels = _missing(labels_needed(reference.n, share, level), effective)
+    selected = _selected(reference, tally.cells, reference.cells(of_labelled)) if len(of_labelled) else None
     kind: Kind = "no sign of drift"
-    if found:
+    if alarms:
         kind = "drift: recalibrate"
     elif more_scores != 0 or (len(kept.correct) and more_labels != 0):
         kind = "too few data"
     return Monitoring(
         verdict=kind,
-        reasons=tuple(reason(name, scores, calibration, risks, tally.unscored_share, before) for name in found),
-        notes=tuple(notes(reference, tally, len(s), more_scores, more_labels, selected)),
+        reasons=tuple(tests[name].reason for name in alarms),
+        notes=tuple(notes(reference, tally, len(of_labelled), more_scores, more_labels, selected)),
         false_alarms=alpha,
-        unit=unit,
+        unit=reference.unit,
         calibrated=reference.n,
         n=n,
         lines=tally.lines,
@@ -175,12 +178,39 @@ def _conclude(
         labelled=len(kept.correct),
         selected=selected,
         risks=risks,
-        statuses={risk.what: risk.status(f"promise: {risk.what}" in found) for risk in risks},
+        statuses={risk.what: risk.status(name_of(risk) in alarms) for risk in risks},
         p_values=p_values,
         more_scores=more_scores,
         more_labels=more_labels,
         periods=tuple(periods(tally.days)),
     )
+
+
+def _calibration(reference: Reference, kept: Labelled, seed: int) -> tuple[Floats, CalibrationDrift | None]:
+    """The scores of the labelled rows that have one, (m,), and what their labels say of the confidences."""
+    about_scores = ~np.isnan(np.frombuffer(kept.score)) if len(kept.score) else np.zeros(0, dtype=np.bool_)
+    s, p, correct, answer = (
+        np.array(column)[about_scores] for column in (kept.score, kept.p_correct, kept.correct, kept.answer)
+    )
+    if len(s) < FEWEST_LABELS:
+        return s, None
+    grouped = answer if reference.unit == "claim" else None
+    return s, calibration_drift(reference, s, p, correct.astype(np.bool_), answers=grouped, seed=seed)
+
+
+def _unscored(reference: Reference, tally: Tally) -> tuple[Estimate | None, Test | None]:
+    """The share without a score in the calibration, where it is known, and whether that of the log is another one."""
+    if reference.unscored is None:
+        return None, None
+    before, now = wilson_interval(reference.unscored, reference.n + reference.unscored), tally.unscored_share
+    if reference.unit != "answer" or now is None:
+        return before, None
+    counts = (tally.unscored, tally.scored), (reference.unscored, reference.n)
+    return before, more_unscored(*counts, (now, before))
+
+
+def _missing(needed: int | None, there: int) -> int | None:
+    return None if needed is None else max(0, needed - there)
 
 
 def _risks(tally: Tally, policy: Policy | None, unit: Unit) -> tuple[RealisedRisk, ...]:

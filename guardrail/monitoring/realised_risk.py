@@ -1,4 +1,4 @@
-"""How often what was shown was wrong, with an exact interval, against what a policy promised. Knows nothing about files."""
+"""How often what was shown was wrong, with an exact interval, against what a policy promised."""
 
 from __future__ import annotations
 

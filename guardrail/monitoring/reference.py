@@ -1,7 +1,4 @@
-"""What a calibrator knows about the answers that it was fitted on, in the form that a log is compared with.
-
-Knows nothing about logs or tests.
-"""
+"""What a calibrator knows about the answers that it was fitted on, in the form that a log is compared with."""
 
 from __future__ import annotations
 

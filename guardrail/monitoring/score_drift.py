@@ -1,6 +1,6 @@
 """Are a log's scores distributed as the calibration's were? An exact test on counts, PSI, and a size in plain terms.
 
-Knows nothing about labels or files. The test: cells between order statistics of the calibration's n scores hold unknown
+The test: cells between order statistics of the calibration's n scores hold unknown
 shares of any continuous distribution, and these shares are Dirichlet(counts, 1), whatever the distribution is (Wilks 1962,
 section 8.7). So, if the log's scores come from the same one, their counts in the cells are Dirichlet-multinomial, nothing
 assumed or estimated. Drawing such counts gives the null distribution of any statistic, and (1 + draws at least as large) /

@@ -1,7 +1,7 @@
 """Rows of a log -> counts, in memory that does not grow with the log: only labels and days are kept one by one.
 
 Rows of another calibrator are set aside by recomputing: the calibrator in hand must give a row's score the confidence that
-stands beside it. A name may have changed, or be the same for another file; this cannot. Knows nothing about tests.
+stands beside it. A name may have changed, or be the same for another file; this cannot.
 """
 
 from __future__ import annotations

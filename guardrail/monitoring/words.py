@@ -1,59 +1,15 @@
-"""What was found, in sentences. Knows nothing about how it was found."""
+"""What whoever reads the verdict must know, in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from guardrail.calibration.metrics import Estimate
-from guardrail.monitoring.calibration_drift import CalibrationDrift
 from guardrail.monitoring.conclusion import SHIFT
-from guardrail.monitoring.realised_risk import RealisedRisk
 from guardrail.monitoring.reference import Reference
-from guardrail.monitoring.score_drift import ScoreDrift
 from guardrail.monitoring.tally import Tally
 
 _SELECTED = 0.01
 _COARSE = 0.2
-
-
-def reason(
-    name: str,
-    scores: ScoreDrift | None,
-    calibration: CalibrationDrift | None,
-    risks: Sequence[RealisedRisk],
-    unscored: Estimate | None,
-    unscored_before: Estimate | None,
-) -> str:
-    """Why a test raised the alarm."""
-    if name == "scores" and scores:
-        higher = scores.higher
-        how = "less sure than" if higher.low > 0.5 else "surer than" if higher.high < 0.5 else "not as sure as"
-        return (
-            f"scores: the model is {how} in the calibration; a score lies above one of the calibration with probability "
-            f"{_told(higher)}, 0.5 without drift"
-        )
-    if name == "outside" and scores:
-        return f"range: {_told(scores.outside)} of the scores lie outside the calibrated range, where confidences are clipped"
-    if name == "unscored" and unscored and unscored_before:
-        return f"unscored: {_told(unscored)} have no score, {_told(unscored_before)} in the calibration"
-    if name == "gap" and calibration:
-        return (
-            f"confidence: {calibration.seen:.3f} are right where {calibration.said:.3f} was said; difference "
-            f"{_told(calibration.gap)}"
-        )
-    if name == "slope" and calibration:
-        slope = calibration.slope
-        how = "differ from what was said as a whole"
-        if slope is not None and slope.high < 1:
-            how = "are too extreme: high ones too high, low ones too low"
-        if slope is not None and slope.low > 1:
-            how = "are not extreme enough: high ones too low, low ones too high"
-        told = f" (slope {_told(slope)}, 1 as calibrated)" if slope else ""
-        return f"confidence: the confidences {how}{told}"
-    for risk in risks:
-        if name == f"promise: {risk.what}" and risk.error:
-            return f"risk: {_told(risk.error)} of the {risk.what} are wrong; the policy promises at most {risk.max_error:g}"
-    return name
 
 
 def notes(
@@ -64,7 +20,7 @@ def notes(
     more_labels: int | None,
     selected: float | None,
 ) -> Iterator[str]:
-    """What whoever reads the verdict must know."""
+    """Remarks on the data, most important first. labels: those about confidences, not only about what was shown."""
     what = f"{reference.unit}s"
     if more_scores is None or (more_labels is None and len(tally.labelled.correct)):
         yield (
@@ -101,7 +57,3 @@ def notes(
             f"this calibrator has no sketch of its scores: up to {coarse:.0%} of them lie in one cell, so that shifts inside "
             "it do not show; guardrail calibrate writes one"
         )
-
-
-def _told(e: Estimate) -> str:
-    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from guardrail.calibration.provenance import Unit
 from guardrail.types import Message, Verdict
 
 
@@ -16,20 +17,22 @@ from guardrail.types import Message, Verdict
 class Stage:
     """One stage of the flow as it ran: `generate`, `score`, `calibrate`, `decide`, `retrieve` or `render`.
 
-    began, ended: seconds of `time.perf_counter`. rows: how many conversations shared it (a batch runs as one).
+    began, ended: seconds of `time.perf_counter`. rows: how many conversations shared it (a batch runs as one). unit: whether
+    it worked on the answer or on its claims, which also have the stages `claims`, `score claims` and `verify`.
     """
 
     name: str
     began: float
     ended: float
     rows: int = 1
+    unit: Unit = "answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """The conversation as it was first asked, the verdict on it, and the stages in the order in which they ran.
 
-    The n-th `decide` stage belongs to the verdict's n-th attempt.
+    The n-th `decide` stage of unit "answer" belongs to the verdict's n-th attempt.
     """
 
     messages: tuple[Message, ...]

@@ -106,7 +106,7 @@ class Telemetry:
                     f"guardrail.{stage.name}", context=inside, start_time=_at(stage.began, offset)
                 )
                 child.set_attribute("guardrail.batch_size", stage.rows)
-                if stage.name == "decide":
+                if stage.name == "decide" and stage.unit == "answer":
                     child.set_attributes(_attempt(next(attempts)))
                 child.end(_at(stage.ended, offset))
         span.end(_at(stages[-1].ended, offset))

@@ -1,117 +1,155 @@
-"""Traces -> attempts: one pass of the pipeline after generation. Knows nothing about where the texts come from."""
+"""The pipeline after generation: score, calibrate, decide, then look up and go on, or act."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from guardrail.actions.rewrite import rewrite
+from guardrail.actions import render
+from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.model.recording import Keep
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.pipeline.claims import ClaimStage, settled, without_text
-from guardrail.pipeline.conversation import Case, PassOn, share, unlike_in_length
+from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
+from guardrail.pipeline.conversation import Conversation, length_differs, timed
+from guardrail.pipeline.hooks import Hooks
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
-from guardrail.types import Confidence, Decision, Score, Trace
+from guardrail.types import Aside, Confidence, Decision, JudgedClaim, Score, Trace, Verdict
 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
 
+_TOOL_CALL = "the turn calls tools, which is no answer yet"
+
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Scores, calibrates and decides, on the whole answer and on its claims where there is a `claim_stage`."""
+class Finished:
+    """A conversation with its last attempt. text: the answer as its claims left it, before the policy's wording."""
 
+    conversation: Conversation
+    text: str
+    claims: tuple[JudgedClaim, ...] = ()
+    asides: tuple[Aside, ...] = ()
+
+
+Outcome = Finished | Conversation
+"""What a pass comes to; a Conversation has new evidence in it and is to be answered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPass:
+    """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up."""
+
+    model_name: str
     calibrated: Calibrated
-    claim_stage: ClaimStage | None
+    claim_pipeline: ClaimPipeline | None
     policy: Policy
     retriever: Retriever | None
+    hooks: Hooks
 
-    def judge(
-        self,
-        cases: Sequence[Case],
-        traces: Sequence[Trace],
-        *,
-        may_retrieve: bool,
-        may_verify: bool,
-        pass_on: PassOn | None = None,
-    ) -> None:
-        """One pass: score, calibrate and decide; a case that shall answer again has its evidence and `again` set.
+    @property
+    def keep(self) -> Keep | None:
+        """What generation keeps for the scorers."""
+        scorers = [self.calibrated.scorer, *([self.claim_pipeline.scorer] if self.claim_pipeline else [])]
+        return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
 
-        may_retrieve: whether evidence may be searched for an answer as a whole. may_verify: whether for its claims.
-        """
-        passed = [pass_on is not None and pass_on(trace) for trace in traces]
-        for case, trace in [pair for pair, on in zip(zip(cases, traces, strict=True), passed, strict=True) if on]:
-            case.pass_on(trace)
-        cases = [case for case, on in zip(cases, passed, strict=True) if not on]
-        traces = [trace for trace, on in zip(traces, passed, strict=True) if not on]
-        began = time.perf_counter()
-        scores = self.calibrated.scorer.score_traces(traces)
-        share(cases, "score", began)
-        for case, trace, score in zip(cases, traces, scores, strict=True):
-            retrieving = may_retrieve and self.retriever is not None and bool(case.query.strip())
-            verifying = may_verify and self.retriever is not None and bool(case.query.strip())
-            began = time.perf_counter()
-            evidence = "given with evidence" if case.evidence else ""
-            length = unlike_in_length(trace, self.calibrated.usual("max_new_tokens"))
-            confidence = self.calibrated.confidence(score, _joined(evidence or case.unlike, length))
-            case.spend("calibrate", began)
-            if self.claim_stage is not None:
-                length = unlike_in_length(trace, self.claim_stage.calibrated.usual("max_new_tokens"))
-                case.claims, case.asides = self.claim_stage.judge(
-                    trace,
-                    question=case.query,
-                    unlike=_joined(evidence or case.unlike_claims, length),
-                    searching=case.searching if verifying else None,
-                    clock=case.clock(),
-                    known=case.known,
+    def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
+        """Score the answers in one batch; turns of tool calls are left unscored."""
+        calls = [self.hooks.is_tool_call(trace) for trace in traces]
+        with timed("score", *(c for c, is_call in zip(conversations, calls, strict=True) if not is_call)):
+            scored = iter(
+                self.calibrated.scorer.score_traces(
+                    [t for t, is_call in zip(traces, calls, strict=True) if not is_call]
                 )
-            self._decide(case, trace, score, confidence, may_retrieve=retrieving)
-
-    def _decide(self, case: Case, trace: Trace, score: Score, confidence: Confidence, *, may_retrieve: bool) -> None:
-        case.again = False
-        while True:
-            began = time.perf_counter()
-            decision = self.policy.decide(
-                confidence,
-                score,
-                evidence=case.evidence,
-                finish_reason=trace.finish_reason,
-                retriever=may_retrieve,
-                fired=case.fired,
-                claims=settled(case.claims) if self.claim_stage is not None else None,
             )
-            case.spend("decide", began)
+        return [
+            Score.none("tool_call", _TOOL_CALL, length=len(trace.response_ids)) if is_call else next(scored)
+            for trace, is_call in zip(traces, calls, strict=True)
+        ]
+
+    def run(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
+        """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence."""
+        if score.unscored == "tool_call":
+            confidence = Confidence.none("unscored: tool_call")
+            decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
+            return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
+        with timed("calibrate", conversation):
+            reasons = _reasons(conversation, conversation.extrapolation_reasons, trace, self.calibrated)
+            confidence = self.calibrated.confidence(score, reasons)
+        claims, asides = self._claims(conversation, trace)
+        while True:
+            with timed("decide", conversation):
+                decision = self.policy.decide(
+                    confidence,
+                    score,
+                    evidence=conversation.evidence,
+                    finish_reason=trace.finish_reason,
+                    retriever=self.retriever is not None and bool(conversation.query.strip()),
+                    fired=conversation.retrieved_by,
+                    claims=confidences_after_verification(claims) if self.claim_pipeline is not None else None,
+                )
             if decision.action != "retrieve" or self.retriever is None:
-                case.attempt(trace, score, confidence, self._rewritten(case, trace, decision))
-                return
-            case.attempt(trace, score, confidence, decision)
-            case.fired.append(decision.rule)
-            began = time.perf_counter()
-            with case.searching():
-                found = find_evidence(self.retriever, case.query, self.policy.retrieval.passages)
-            case.spend("retrieve", began)
-            if found and found != case.evidence:
-                case.evidence, case.again = found, True
-                return
+                text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
+                return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
+            conversation = conversation.tried(trace, score, confidence, decision)
+            with timed("retrieve", conversation), conversation.search_context():
+                found = find_evidence(self.retriever, conversation.query, self.policy.retrieval.passages)
+            if found and found != conversation.evidence:
+                return replace(conversation, evidence=found)
 
-    def _rewritten(self, case: Case, trace: Trace, decision: Decision) -> Decision:
-        """The answer from its claims, into `case.text`; an abstention where no claim is left."""
-        case.text = trace.text
-        if not case.claims:
-            return decision
+    def act(self, finished: Finished) -> Verdict:
+        """Word the answer as the decision says."""
+        conversation = finished.conversation
+        last, stopwatch = conversation.attempts[-1], conversation.stopwatch
+        with timed("render", conversation):
+            text = render(last.decision, finished.text, last.confidence)
+        return Verdict(
+            text=text,
+            attempts=conversation.attempts,
+            timing_ms=dict(stopwatch.timing_ms),
+            model=self.model_name,
+            calibrator=self.calibrated.name,
+            policy=self.policy.name,
+            claims=finished.claims,
+            asides=finished.asides,
+            claim_calibrator=self.claim_pipeline.calibrated.name if self.claim_pipeline else None,
+        )
+
+    def _claims(self, conversation: Conversation, trace: Trace) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
+        if self.claim_pipeline is None:
+            return (), ()
+        reasons = conversation.claim_extrapolation_reasons
+        return self.claim_pipeline.run(
+            trace,
+            question=conversation.query,
+            extrapolated=_reasons(conversation, reasons, trace, self.claim_pipeline.calibrated),
+            search_context=conversation.search_context,
+            clock=conversation.stopwatch.lap("claim"),
+            known=self.hooks.judged_claims,
+        )
+
+    def _rewritten(
+        self,
+        conversation: Conversation,
+        trace: Trace,
+        claims: tuple[JudgedClaim, ...],
+        asides: tuple[Aside, ...],
+        decision: Decision,
+    ) -> tuple[str, tuple[JudgedClaim, ...], Decision]:
+        """The answer as its claims leave it, with the claims as shown; an abstention where no claim is left."""
+        if not claims:
+            return trace.text, claims, decision
         if decision.action == "abstain":
-            case.claims = without_text(case.claims)
-            return decision
-        began = time.perf_counter()
-        rewritten = rewrite(trace.text, case.claims, case.asides)
-        case.text, case.claims = rewritten.text, rewritten.claims
-        case.spend("render", began)
-        if not rewritten.empty:
-            return decision
-        why = f"none of {len(case.claims)} claims is left ({case.claims[0].decision.explanation})"
-        return Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
+            return trace.text, without_text(claims), decision
+        with timed("render", conversation):
+            rewritten = rewrite(trace.text, claims, asides)
+        if rewritten.empty:
+            why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
+            decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
+        return rewritten.text, rewritten.claims, decision
 
 
-def _joined(*reasons: str) -> str:
-    return "; ".join(filter(None, reasons))
+def _reasons(conversation: Conversation, reasons: Sequence[str], trace: Trace, calibrated: Calibrated) -> str:
+    """Why a confidence is extrapolated, in words; empty if it is not."""
+    given = ["given with evidence"] if conversation.evidence else reasons
+    return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))

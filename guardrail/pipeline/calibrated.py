@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, check_compatible, check_unit, differences
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
-from guardrail.scoring.baselines.rebuild import scorer_from
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.profile import Profile
-from guardrail.scoring.stacked.model import StackedModel
-from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scorer_from
 from guardrail.types import Confidence, Score
 
 if TYPE_CHECKING:
@@ -71,7 +67,7 @@ def calibrated(
         if not differences(origin, origin.model, given.name, given.options, extractor=extractor):
             name, calibrator = found
     if calibrator is None:
-        return Calibrated(scorer or HybridGradScorer(model), None, None)
+        return Calibrated(scorer or default_scorer(model), None, None)
     check_unit(calibrator.unit, unit, name, model.name)
     origin = _origin(calibrator)
     scorer = scorer or _fitted_on(model, origin, name)
@@ -92,24 +88,14 @@ class _ScorerOf:
     """The name and the options that a calibrator asks for."""
 
     def __init__(self, origin: Provenance) -> None:
-        self.name, self.options = origin.scorer, origin.profile
+        self.name, self.options = origin.scorer, origin.scorer_options
 
 
 def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> Scorer:
-    if origin.scorer == HybridGradScorer.name:
-        try:
-            profile = Profile.model_validate(origin.profile)
-        except ValueError as error:
-            raise CalibrationError(f"the profile in {name} is not one: {' '.join(str(error).split())[:200]}") from error
-        return HybridGradScorer(model, profile=profile)
-    if origin.scorer == StackedScorer.name:
-        try:
-            return StackedScorer(model, StackedModel.model_validate(origin.profile))
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CalibrationError(f"the profile in {name} is no stacked model: {reason}") from error
     try:
-        return scorer_from(origin.scorer, origin.profile, model)
+        return scorer_from(origin.scorer, origin.scorer_options, model)
+    except InvalidOptionsError as error:
+        raise CalibrationError(f"{name}: {error}") from error
     except ScoringError as error:
         raise CalibratorMismatchError(
             f"{name} was fitted on the scorer {origin.scorer!r}, which cannot be made from it: {error}"

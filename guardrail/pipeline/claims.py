@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
+from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
 from guardrail.errors import CalibrationError
 from guardrail.model.identity import text_hash
+from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
-from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.scoring.stacked.scorer import StackedScorer
+from guardrail.pipeline.conversation import SearchContext
+from guardrail.scoring.protocol import scores_spans
+from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
 
 if TYPE_CHECKING:
-    from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.claims.protocol import ClaimExtractor
     from guardrail.model.local import LocalModel
     from guardrail.policy import Policy
     from guardrail.retrieval import Retriever
     from guardrail.scoring.protocol import Scorer, SpanScorer
     from guardrail.verification.protocol import Verifier
-
-Searching = Callable[[], AbstractContextManager[object]]
-"""As in `case.py`: a context in which evidence is searched."""
 
 Clock = Callable[[str], None]
 """Called with a stage's name when the stage ends."""
@@ -43,7 +42,7 @@ _LOST = Score.none("no_response_tokens", "the claim's tokens cannot be found in 
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimStage:
+class ClaimPipeline:
     """calibrated: of the unit "claim". verifier: asked only where the policy looks claims up and there is a retriever."""
 
     model: LocalModel
@@ -64,26 +63,26 @@ class ClaimStage:
             "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
         }
 
-    def judge(
+    def run(
         self,
         trace: Trace,
         *,
         question: str,
-        unlike: str = "",
-        searching: Searching | None = None,
+        extrapolated: str = "",
+        search_context: SearchContext = nullcontext,
         clock: Clock = lambda _: None,
         taken: Claims | None = None,
         known: Mapping[Claim, JudgedClaim] | None = None,
     ) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
         """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
 
-        unlike: how the conversation differs from the calibration's. searching: the context for searches; None looks nothing
-        up. taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `unlike` may be
-        new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked one.
-        An empty answer has no claims.
+        question: nothing is looked up for an empty one. extrapolated: how the conversation differs from the calibration's.
+        taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `extrapolated` may
+        be new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked
+        one. An empty answer has no claims.
         """
         known = {
-            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, unlike))
+            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, extrapolated))
             for claim, judged in (known or {}).items()
         }
         if taken is None:
@@ -96,9 +95,9 @@ class ClaimStage:
         scored = iter(self.scorer.score_spans([trace], [[place for place in places if place]])[0])
         scores = [next(scored) if place else _LOST for place in places]
         clock("score claims")
-        confidences = [self.calibrated.confidence(score, unlike) for score in scores]
+        confidences = [self.calibrated.confidence(score, extrapolated) for score in scores]
         searched = sum(claim.verification is not None for claim in known.values())
-        verifications = self._verified(fresh, scores, confidences, question, searching, searched, clock)
+        verifications = self._verified(fresh, scores, confidences, question, search_context, searched, clock)
         judged = dict(known)
         for claim, place, score, confidence, verification in zip(
             fresh, places, scores, confidences, verifications, strict=True
@@ -116,13 +115,13 @@ class ClaimStage:
         scores: Sequence[Score],
         confidences: Sequence[Confidence],
         question: str,
-        searching: Searching | None,
+        search_context: SearchContext,
         searched: int,
         clock: Clock,
     ) -> list[Verification | None]:
         """What evidence says about the claims that the policy wants looked up; None for the others."""
         found: list[Verification | None] = [None] * len(claims)
-        if self.retriever is None or self.verifier is None or searching is None:
+        if self.retriever is None or self.verifier is None or not question.strip():
             return found
         wanted: list[int] = []
         for i, (claim, score, confidence) in enumerate(zip(claims, scores, confidences, strict=True)):
@@ -131,7 +130,7 @@ class ClaimStage:
         if not wanted:
             return found
         looked_up = [claims[i] for i in wanted]
-        with searching():
+        with search_context():
             evidence = evidence_for(self.retriever, looked_up, question, self.policy.retrieval.passages)
         clock("retrieve")
         for i, verification in zip(wanted, self.verifier.verify(looked_up, evidence, question=question), strict=True):
@@ -145,18 +144,18 @@ def without_text(claims: Sequence[JudgedClaim]) -> tuple[JudgedClaim, ...]:
     return tuple(replace(claim, shown="") for claim in claims)
 
 
-def claim_stage(
+def claim_pipeline(
     model: LocalModel,
     policy: Policy,
     retriever: Retriever | None,
-    extractor: ClaimExtractor | None,
-    calibrator: IsotonicCalibrator | None,
+    extractor: ClaimExtractor | str | None,
+    calibrator: CalibratorSource | None,
     *,
-    name: str,
+    name: str | None,
     verifier: Verifier | None,
     answers: Scorer,
-) -> ClaimStage | None:
-    """What is given, completed; None where neither the policy speaks of claims nor anything for claims is given.
+) -> ClaimPipeline | None:
+    """The claims' part of a Guard with what is missing filled in; None if neither policy nor arguments ask for claims.
 
     answers: the scorer of whole answers, with whose profile the default verifier judges. Raises `CalibrationError` where the
     policy looks at the confidence of claims and there is no calibrator of claims.
@@ -164,11 +163,12 @@ def claim_stage(
     given = any(x is not None for x in (extractor, calibrator, verifier))
     if not (given or policy.judges_claims or policy.looks_at_claims):
         return None
-    extractor = extractor or SentenceClaims()
+    calibrator, name = loaded(calibrator, name)
+    extractor = extractor_by_name(extractor, model) if isinstance(extractor, str) else extractor or SentenceClaims()
     identity = ExtractorIdentity(name=extractor.name, options=dict(extractor.options))
     fitted = calibrated(model, "claim", None, calibrator, name, identity)
     scorer = fitted.scorer
-    if not isinstance(scorer, (HybridGradScorer, StackedScorer)):
+    if not scores_spans(scorer):
         raise CalibrationError(
             f"{name} is fitted on scorer {scorer.name!r}, which cannot score the claims of an answer"
         )
@@ -178,15 +178,15 @@ def claim_stage(
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        hybridgrad = isinstance(answers, HybridGradScorer)
-        verifier = ModelVerifier(model, answers if hybridgrad else calibrated(model, "answer", None, None, "").scorer)
-    return ClaimStage(model, extractor, scorer, fitted, policy, retriever, verifier)
+        usual = answers if answers.name == DEFAULT else calibrated(model, "answer", None, None, "").scorer
+        verifier = ModelVerifier(model, usual if usual.name == DEFAULT else default_scorer(model))
+    return ClaimPipeline(model, extractor, scorer, fitted, policy, retriever, verifier)
 
 
-def settled(claims: Sequence[JudgedClaim]) -> list[Confidence]:
-    """The claims' confidences for rules on the whole answer: what evidence settled is no matter of the model's any more.
+def confidences_after_verification(claims: Sequence[JudgedClaim]) -> list[Confidence]:
+    """The claims' confidences for rules on the whole answer.
 
-    A supported claim counts as sure, a contradicted one as wrong; the others keep what the calibrator says.
+    A claim that evidence supports counts as sure and a contradicted one as wrong; the others keep what the calibrator says.
     """
     certain = {"supported": 1.0, "contradicted": 0.0}
     out = []

@@ -1,86 +1,134 @@
-"""One conversation on its way through the passes of a Guard. Knows nothing about what a pass does."""
+"""One conversation on its way through a Guard: a frozen value, and a stopwatch that goes with it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from guardrail.calibration.provenance import Provenance, Unit
+from guardrail.messages import as_messages
 from guardrail.observers.protocol import Stage
-from guardrail.types import Aside, Attempt, Claim, Confidence, Decision, Evidence, JudgedClaim, Message, Score, Trace
+from guardrail.pipeline.calibrated import Calibrated
+from guardrail.retrieval import query_of, with_evidence
+from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
 
-PassOn = Callable[[Trace], bool]
-"""Whether a response goes to the caller as it is, unscored; for turns that call tools, which are no answers."""
-
-Searching = Callable[[], AbstractContextManager[object]]
+SearchContext = Callable[[], AbstractContextManager[object]]
 """Makes a context in which the evidence for one conversation is searched, for whoever traces that or works meanwhile."""
 
 
-@dataclass(slots=True)
-class Case:
-    """One conversation on its way through the passes; changed in place, unlike the values that it collects.
+class Stopwatch:
+    """Wall time by stage, in milliseconds, and the stages in the order in which they ran."""
 
-    unlike, unlike_claims: how its prompt or its decoding differs from the answers' and the claims' calibration; empty if it
-    does not. text: the last pass's answer as its claims left it. known: claims that were judged while it was generated.
-    """
+    def __init__(self) -> None:
+        self.timing_ms: dict[str, float] = {}
+        self.stages: list[Stage] = []
 
-    messages: tuple[Message, ...]
-    query: str
-    unlike: str = ""
-    unlike_claims: str = ""
-    text: str = ""
-    claims: tuple[JudgedClaim, ...] = ()
-    asides: tuple[Aside, ...] = ()
-    known: dict[Claim, JudgedClaim] = field(default_factory=dict)
-    evidence: tuple[Evidence, ...] = ()
-    fired: list[str] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    timing_ms: dict[str, float] = field(default_factory=dict)
-    stages: list[Stage] = field(default_factory=list)
-    again: bool = False
-    searching: Searching = nullcontext
-
-    def differs(self, *reasons: str) -> None:
-        """Say how the case differs from what calibrators of both units were fitted on; empty reasons are none."""
-        self.unlike = "; ".join(filter(None, [self.unlike, *reasons]))
-        self.unlike_claims = "; ".join(filter(None, [self.unlike_claims, *reasons]))
-
-    def attempt(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> None:
-        """Record one pass. The trace goes without its states: those are as large as the model's cache."""
-        kept = replace(trace, state=None) if trace.state is not None else trace
-        self.attempts.append(Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept))
-
-    def pass_on(self, trace: Trace) -> None:
-        """Record a pass that nobody judges: its caller said that it is no answer."""
-        why = "the turn calls tools, which is no answer yet"
-        self.again, self.text, self.claims, self.asides = False, trace.text, (), ()
-        self.attempt(
-            trace,
-            Score.none("tool_call", why, length=len(trace.response_ids)),
-            Confidence.none("unscored: tool_call"),
-            Decision("answer", "tool call", f"{why}: passed on unscored"),
-        )
-
-    def spend(self, stage: str, began: float, rows: int = 1) -> None:
-        """Book the wall time since `began` (seconds of `perf_counter`), divided among `rows` cases."""
+    def book(self, stage: str, began: float, rows: int = 1, unit: Unit = "answer") -> None:
+        """Book the time since `began` (seconds of `perf_counter`), divided among `rows` conversations."""
         ended = time.perf_counter()
         self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + (ended - began) * 1000 / rows
-        self.stages.append(Stage(stage, began, ended, rows))
+        self.stages.append(Stage(stage, began, ended, rows, unit))
 
-    def clock(self) -> Callable[[str], None]:
-        """Books the time since the last call under the stage's name that it is called with."""
+    def lap(self, unit: Unit) -> Callable[[str], None]:
+        """A function that books the time since its last call under the stage's name that it is called with."""
         began = time.perf_counter()
 
         def book(stage: str) -> None:
             nonlocal began
-            self.spend(stage, began)
+            self.book(stage, began, unit=unit)
             began = time.perf_counter()
 
         return book
 
 
-def unlike_in_length(trace: Trace, usual: int | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is asked, and what has come of it so far.
+
+    extrapolation_reasons, claim_extrapolation_reasons: how its prompt or its decoding differs from the answers' and from the
+    claims' calibration. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first.
+    """
+
+    messages: tuple[Message, ...]
+    query: str
+    extrapolation_reasons: tuple[str, ...] = ()
+    claim_extrapolation_reasons: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    search_context: SearchContext = nullcontext
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages with the evidence in them."""
+        return with_evidence(self.messages, self.evidence)
+
+    @property
+    def retrieved_by(self) -> tuple[str, ...]:
+        """The policy's rules that have looked something up for it."""
+        return tuple(a.decision.rule for a in self.attempts if a.decision.action == "retrieve")
+
+    def tried(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> Conversation:
+        """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""
+        kept = replace(trace, state=None)
+        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept)
+        return replace(self, attempts=(*self.attempts, attempt))
+
+
+@contextmanager
+def timed(stage: str, *conversations: Conversation) -> Iterator[None]:
+    """Book the time that the block takes, divided evenly among the conversations."""
+    began = time.perf_counter()
+    yield
+    for conversation in conversations:
+        conversation.stopwatch.book(stage, began, len(conversations))
+
+
+def opened(
+    asked: str | Sequence[Message],
+    system: str | None,
+    *,
+    prompts: Provenance | None,
+    answers: Provenance | None,
+    decoding: Sequence[str] = (),
+    search_context: SearchContext = nullcontext,
+) -> Conversation:
+    """The conversation that a question or messages begin.
+
+    prompts: the calibration whose prompt a question goes into. answers: the calibration of whole answers. decoding: how
+    generation differs from the calibrations.
+    """
+    if not isinstance(asked, str):
+        messages = as_messages(asked, system)
+        has_question = any(m["role"] == "user" for m in messages)  # without one there is nothing to retrieve for
+        reasons = ("messages of your own, not the prompt of the calibration", *decoding)
+        return Conversation(
+            messages, query_of(messages) if has_question else "", reasons, reasons, search_context=search_context
+        )
+    question = prompts.prompt.replace("{question}", asked) if prompts else asked
+    usual = prompts.system if prompts else None
+    shared = ("another system message than in calibration",) if system not in (None, usual) else ()
+    differ = prompts and answers and (prompts.prompt, prompts.system) != (answers.prompt, answers.system)
+    of_answers = ("the prompt of the claims' calibration",) if differ else ()
+    return Conversation(
+        as_messages(question, system or usual),
+        asked,
+        (*shared, *of_answers, *decoding),
+        (*shared, *decoding),
+        search_context=search_context,
+    )
+
+
+def decoding_differs(calibrated: Calibrated, temperature: float, tools: Sequence[Tool]) -> list[str]:
+    """How the decoding differs from the calibration's."""
+    usual = calibrated.usual("temperature") or 0.0
+    sampled = [f"temperature {temperature:g}, not the {usual:g} of the calibration"] if temperature != usual else []
+    return sampled + (["tools in the prompt"] if tools else [])
+
+
+def length_differs(trace: Trace, usual: int | None) -> str:
     """How the answer's end differs from those of the calibration, whose limit was `usual` tokens; empty if it does not."""
     length = len(trace.response_ids)
     if trace.stop_string:
@@ -88,9 +136,3 @@ def unlike_in_length(trace: Trace, usual: int | None) -> str:
     if usual is None or (length <= usual and (length == usual or trace.finish_reason != "length")):
         return ""
     return f"{'cut at ' if trace.finish_reason == 'length' else ''}{length} tokens, the calibration's limit was {usual}"
-
-
-def share(cases: Sequence[Case], stage: str, began: float) -> None:
-    """A batch's time, divided evenly among its cases."""
-    for case in cases:
-        case.spend(stage, began, len(cases))

@@ -8,17 +8,18 @@ changed: rules on the whole answer come too late for it. Knows nothing about Lan
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from guardrail.actions.rewrite import rewrite
+from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.claims import AtomicClaims
 from guardrail.errors import ModelError
 from guardrail.types import Claim, Claims, JudgedClaim, Verdict
 
 if TYPE_CHECKING:
     from guardrail.model.stopping import Snapshot
-    from guardrail.pipeline.claims import ClaimStage
-    from guardrail.pipeline.conversation import Case
+    from guardrail.pipeline.claims import ClaimPipeline
+    from guardrail.pipeline.conversation import Conversation
 
 LOOKAHEAD = 12
 """Characters that must follow a claim: "Dr." may end a sentence, until " Who" follows."""
@@ -28,72 +29,73 @@ _PAIRS = (("(", ")"), ("[", "]"), ("“", "”"), ("«", "»"))
 
 
 class ClaimStream:
-    """An `on_step` of one generation, for one case of a Guard. emit: called with every piece that may be shown.
+    """An `on_step` of one generation, for one conversation of a Guard. emit: called with every piece that may be shown.
 
-    Joined, the pieces and `rest(verdict)` are `verdict.text`, unless a rule on the whole answer changed it (`verdict.action`
-    is not "answer"), or the answer's end made an earlier claim another one.
+    Joined, the pieces and `remaining(verdict)` are `verdict.text`, unless a rule on the whole answer changed it
+    (`verdict.action` is not "answer"), or the answer's end made an earlier claim another one.
     """
 
     def __init__(self, emit: Callable[[str], None]) -> None:
         self._emit = emit
-        self._stage: ClaimStage | None = None
-        self._case: Case | None = None
+        self._pipeline: ClaimPipeline | None = None
+        self._conversation: Conversation | None = None
         self._stops: Sequence[str] = ()
-        self._judged: dict[Claim, JudgedClaim] = {}
-        self._handed_on: set[Claim] = set()  # their wording, nothing for what was dropped, is in `sent`
+        self._emitted_claims: set[Claim] = set()  # their wording, nothing for what was dropped, is in `emitted`
         self._length = 0
-        self.sent = ""
+        self.judged: Mapping[Claim, JudgedClaim] = {}
+        self.emitted = ""
 
-    def begin(self, stage: ClaimStage, case: Case, stops: Sequence[str] = ()) -> None:
+    def begin(self, pipeline: ClaimPipeline, conversation: Conversation, stops: Sequence[str] = ()) -> None:
         """What the claims are judged by; called by the Guard before the generation starts. stops: its stop strings.
 
-        Raises `ModelError` for a stream that has begun already.
+        Raises `ModelError` for a stream that has begun already, and for an extractor that reads whole answers only.
         """
-        if self._stage is not None:
+        if isinstance(pipeline.extractor, AtomicClaims):
+            raise ModelError("claims are streamed as they come, and the extractor 'atomic' reads whole answers")
+        if self._pipeline is not None:
             raise ModelError("a ClaimStream is for one generation, and this one has had it; make another")
-        self._stage, self._case, self._stops = stage, case, stops
-        case.known = self._judged
+        self._pipeline, self._conversation, self._stops = pipeline, conversation, stops
 
     def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
-        stage, case = self._stage, self._case
-        if stage is None or case is None:
+        pipeline, conversation = self._pipeline, self._conversation
+        if pipeline is None or conversation is None:
             return
-        text = self._text(stage.model.tokenizer.decode(rows[0], skip_special_tokens=True))
+        text = self._text(pipeline.model.tokenizer.decode(rows[0], skip_special_tokens=True))
         if len(text) < self._length + LOOKAHEAD:  # nothing can have become complete
             return
-        taken = stage.extractor.extract(text, question=case.query)
+        taken = pipeline.extractor.extract(text, question=conversation.query)
         complete = list(self._complete(taken.claims, text))
-        if all(claim in self._judged for claim, _ in complete):
+        if all(claim in self.judged for claim, _ in complete):
             return
         claims, self._length = tuple(claim for claim, _ in complete), complete[-1][1]
         asides = tuple(a for a in taken.asides if a.end is not None and a.end <= self._length)
-        judged, _ = stage.judge(
+        judged, _ = pipeline.run(
             snapshot()[0],
-            question=case.query,
-            unlike=case.unlike_claims,
-            searching=case.searching if case.query.strip() else None,
+            question=conversation.query,
+            extrapolated="; ".join(conversation.claim_extrapolation_reasons),
+            search_context=conversation.search_context,
             taken=Claims(claims, asides),
-            known=self._judged,
+            known=self.judged,
         )
-        self._judged.update((claim.claim, claim) for claim in judged)
+        self.judged = {**self.judged, **{claim.claim: claim for claim in judged}}
         self._send(rewrite(text[: self._length], judged, asides).text, claims)
 
-    def rest(self, verdict: Verdict) -> str:
+    def remaining(self, verdict: Verdict) -> str:
         """What is left to show once the verdict is there: nothing of an answer that the policy holds back."""
-        if not self.sent:
+        if not self.emitted:
             return verdict.text
         if verdict.action == "abstain":
             return ""
         whole = rewrite(verdict.answer, verdict.claims, verdict.asides)
-        if whole.text.startswith(self.sent):
-            return whole.text[len(self.sent) :]
+        if whole.text.startswith(self.emitted):
+            return whole.text[len(self.emitted) :]
         # the end made another claim of an earlier one: what was not shown yet follows, claim by claim
-        later = [claim for claim in whole.claims if claim.claim not in self._handed_on and claim.shown]
+        later = [claim for claim in whole.claims if claim.claim not in self._emitted_claims and claim.shown]
         return "".join((" " if claim.claim.kind == "sentence" else "\n") + claim.shown for claim in later)
 
-    def kept_its_word(self, verdict: Verdict) -> bool:
+    def matches(self, verdict: Verdict) -> bool:
         """Whether what was shown is what the policy made of the answer, so that nothing came too late."""
-        return self.sent + self.rest(verdict) == verdict.text
+        return self.emitted + self.remaining(verdict) == verdict.text
 
     def _text(self, decoded: str) -> str:
         """As the Trace has it so far."""
@@ -113,10 +115,10 @@ class ClaimStream:
             yield claim, end
 
     def _send(self, text: str, claims: Sequence[Claim]) -> None:
-        if not text.startswith(self.sent):
+        if not text.startswith(self.emitted):
             return
-        self._handed_on.update(claims)
-        new, self.sent = text[len(self.sent) :], text
+        self._emitted_claims.update(claims)
+        new, self.emitted = text[len(self.emitted) :], text
         if new:
             self._emit(new)
 

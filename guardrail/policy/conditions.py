@@ -1,11 +1,11 @@
 """What `when` may ask: of a whole answer, of one claim, and of an answer's claims together.
 
-Knows nothing about rules, nor about how a condition is judged (matching.py).
+Knows nothing about rules, nor about how a condition is evaluated (matching.py).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
@@ -15,6 +15,11 @@ from guardrail.types import UNSCORED_REASONS, ClaimKind, FinishReason, Label, Su
 
 def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _one_or_more(name: Any) -> BeforeValidator:
+    """A list of names may be written as the one name in it."""
+    return BeforeValidator(_several, json_schema_input_type=name | Annotated[tuple[name, ...], Field(min_length=1)])
 
 
 def _unscored(value: object) -> bool | tuple[UnscoredReason, ...]:
@@ -53,9 +58,15 @@ class Conditions(Mapping):
     """What can be asked of an answer and of a claim alike. All that is given must hold."""
 
     confidence: ConfidenceBounds | None = None
-    label: Annotated[tuple[Label, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    label: Annotated[tuple[Label, ...], _one_or_more(Label), Field(min_length=1)] | None = None
     length: LengthBounds | None = None
-    unscored: Annotated[bool | tuple[UnscoredReason, ...], PlainValidator(_unscored)] | None = None
+    unscored: (
+        Annotated[
+            bool | tuple[UnscoredReason, ...],
+            PlainValidator(_unscored, json_schema_input_type=bool | UnscoredReason | tuple[UnscoredReason, ...]),
+        ]
+        | None
+    ) = None
     in_range: bool | None = None
 
     @property
@@ -73,7 +84,7 @@ class When(Conditions):
     """Conditions on a whole answer. `any` needs one of its members; `not` needs its member to be known and false."""
 
     evidence: Literal["present", "absent"] | None = None
-    finish_reason: Annotated[tuple[FinishReason, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    finish_reason: Annotated[tuple[FinishReason, ...], _one_or_more(FinishReason), Field(min_length=1)] | None = None
     claims: ClaimsCondition | None = None
     any_of: Annotated[tuple[When, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
     not_: When | None = Field(default=None, alias="not")
@@ -92,8 +103,8 @@ class When(Conditions):
 class ClaimWhen(Conditions):
     """Conditions on one claim. support: what evidence says, unknown before a retrieve rule had it looked up."""
 
-    support: Annotated[tuple[Support, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
-    kind: Annotated[tuple[ClaimKind, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    support: Annotated[tuple[Support, ...], _one_or_more(Support), Field(min_length=1)] | None = None
+    kind: Annotated[tuple[ClaimKind, ...], _one_or_more(ClaimKind), Field(min_length=1)] | None = None
     any_of: Annotated[tuple[ClaimWhen, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
     not_: ClaimWhen | None = Field(default=None, alias="not")
 

@@ -33,7 +33,7 @@ class AnswerFacts(Facts):
         claims = "" if self.claims is None else f", {count(len(self.claims), 'claim')}"
         return f"{self.describe_confidence()}, {length}, finish reason {self.finish_reason}, {evidence}{claims}"
 
-    def judge_own(self, when: When) -> Iterator[Finding]:
+    def evaluate_own(self, when: When) -> Iterator[Finding]:
         if when.evidence is not None:
             phrase = f"there {'is' if self.passages == 1 else 'are'} {count(self.passages, 'passage')} of evidence"
             yield Finding(
@@ -42,7 +42,7 @@ class AnswerFacts(Facts):
         if when.finish_reason is not None:
             yield Finding(self.finish_reason in when.finish_reason, f"the finish reason is {self.finish_reason}")
         if when.claims is not None:
-            yield from _judge_claims(when.claims, self.claims)
+            yield from _evaluate_claims(when.claims, self.claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class ClaimFacts(Facts):
         length = count(self.score.length, "token")
         return f"{self.describe_confidence()}, {length}, kind {self.kind}, evidence: {support}"
 
-    def judge_own(self, when: ClaimWhen) -> Iterator[Finding]:
+    def evaluate_own(self, when: ClaimWhen) -> Iterator[Finding]:
         if when.support is not None:
-            yield _judge_support(when.support, self.verification)
+            yield _evaluate_support(when.support, self.verification)
         if when.kind is not None:
             yield Finding(self.kind in when.kind, f"the claim is of kind {self.kind}")
 
 
-def _judge_support(wanted: tuple[str, ...], verification: Verification | None) -> Finding:
+def _evaluate_support(wanted: tuple[str, ...], verification: Verification | None) -> Finding:
     if verification is None:
         return Finding(None, "the claim was not looked up")
     found = verification.support
@@ -75,7 +75,7 @@ def _judge_support(wanted: tuple[str, ...], verification: Verification | None) -
     return Finding(found in wanted, says)
 
 
-def _judge_claims(when: ClaimsCondition, claims: tuple[Confidence, ...] | None) -> Iterator[Finding]:
+def _evaluate_claims(when: ClaimsCondition, claims: tuple[Confidence, ...] | None) -> Iterator[Finding]:
     if claims is None:
         yield Finding(None, "the answer was not taken apart into claims")
         return
@@ -87,12 +87,12 @@ def _judge_claims(when: ClaimsCondition, claims: tuple[Confidence, ...] | None) 
         (when.mean, "mean confidence", math.fsum(known) / len(known) if known else None),
     ):
         if bounds is not None:
-            yield _judge_one_number(name, value, bounds, missing=len(claims) - len(known), total=len(claims))
+            yield _evaluate_one_number(name, value, bounds, missing=len(claims) - len(known), total=len(claims))
     if when.share is not None:
-        yield _judge_share(when.share, claims)
+        yield _evaluate_share(when.share, claims)
 
 
-def _judge_one_number(name: str, value: float | None, bounds: Bounds, *, missing: int, total: int) -> Finding:
+def _evaluate_one_number(name: str, value: float | None, bounds: Bounds, *, missing: int, total: int) -> Finding:
     if missing or value is None:
         why = f"{missing} of {total} have none" if missing else "there are none"
         return Finding(None, f"the {name} of the claims is unknown ({why})")
@@ -101,7 +101,7 @@ def _judge_one_number(name: str, value: float | None, bounds: Bounds, *, missing
     )
 
 
-def _judge_share(bounds: ShareBounds, claims: tuple[Confidence, ...]) -> Finding:
+def _evaluate_share(bounds: ShareBounds, claims: tuple[Confidence, ...]) -> Finding:
     if not claims:
         return Finding(None, "there are no claims")
     confidences = [usable(c) for c in claims]

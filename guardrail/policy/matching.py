@@ -23,7 +23,7 @@ _WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One condition judged: True, False or None (unknown), and a phrase for what was found, not for what was wanted."""
+    """One condition evaluated: True, False or None (unknown), and a phrase for what was found, not for what was wanted."""
 
     truth: bool | None
     phrase: str
@@ -50,7 +50,7 @@ class Facts(ABC):
         return f"confidence {number(self.p_correct, bounds)}{label}"
 
     @abstractmethod
-    def judge_own(self, when: Any) -> Iterator[Finding]:
+    def evaluate_own(self, when: Any) -> Iterator[Finding]:
         """The conditions that only this kind of thing has."""
 
     @abstractmethod
@@ -64,9 +64,9 @@ def usable(confidence: Confidence) -> float | None:
     return p if p is not None and 0.0 <= p <= 1.0 else None
 
 
-def judge(when: AnyWhen, facts: Facts) -> Finding:
+def evaluate(when: AnyWhen, facts: Facts) -> Finding:
     """All conditions of a mapping together; an empty mapping is true and has nothing to say."""
-    return _all_of(list(_judge_each(when, facts)))
+    return _all_of(list(_findings(when, facts)))
 
 
 def number(value: float, bounds: Iterable[float] = ()) -> str:
@@ -79,7 +79,7 @@ def number(value: float, bounds: Iterable[float] = ()) -> str:
     return repr(value)
 
 
-def _judge_each(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
+def _findings(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
     p = facts.p_correct
     if when.confidence is not None:
         subject = facts.describe_confidence(b for _, b in given(when.confidence))
@@ -95,16 +95,16 @@ def _judge_each(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
     if when.length is not None:
         yield compare(f"length {count(facts.score.length, 'token')}", facts.score.length, when.length)
     if when.unscored is not None:
-        yield _judge_unscored(when.unscored, facts)
-    yield from facts.judge_own(when)
+        yield _evaluate_unscored(when.unscored, facts)
+    yield from facts.evaluate_own(when)
     if when.any_of is not None:
-        yield _any_of([judge(member, facts) for member in when.any_of])
+        yield _any_of([evaluate(member, facts) for member in when.any_of])
     if when.not_ is not None:
-        inner = judge(when.not_, facts)
+        inner = evaluate(when.not_, facts)
         yield Finding(None if inner.truth is None else not inner.truth, inner.phrase)
 
 
-def _judge_unscored(wanted: bool | tuple[str, ...], facts: Facts) -> Finding:
+def _evaluate_unscored(wanted: bool | tuple[str, ...], facts: Facts) -> Finding:
     score = facts.score
     if score.unscored is None:
         return Finding(wanted is False, f"the {facts.unit} has a score")

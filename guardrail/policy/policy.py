@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from guardrail.errors import PolicyError
 from guardrail.policy.checks import check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
-from guardrail.policy.matching import Facts, Finding, judge
+from guardrail.policy.matching import Facts, Finding, evaluate
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import Proof
 from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AnyRule, ClaimRule, PolicyFile, Retrieval, Rule, Wording
@@ -49,8 +49,16 @@ class Policy:
         Policy.load("rules/mine.yaml")         # a file
         Policy.from_text("version: 1\\nname: closed\\nrules: []\\n", "closed.yaml")   # abstains on everything
 
-    source: the shipped name or the path. text: the file as read. warnings: one line for each part without effect. proof: of
-    a promise about error rates, where `guardrail tune` made the file; it agrees with itself and with the rules.
+    Attributes:
+        name: The policy's own name.
+        description: One line; may be empty.
+        rules: Rules for answers and for claims, in the file's order.
+        retrieval: How much evidence is looked up.
+        wording: What hedges and abstentions say.
+        source: The shipped name or the path.
+        text: The file as read.
+        warnings: One line for each part without effect.
+        proof: Of a promise about error rates, where `guardrail tune` made the file; it agrees with itself and the rules.
     """
 
     name: str
@@ -65,9 +73,13 @@ class Policy:
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
-        """A shipped policy by its name, or any file by its path (`./default` for a file called like a shipped one).
+        """Load a shipped policy by its name, or any file by its path.
 
-        Raises `PolicyError`: one line with file, line and the nearest valid key.
+        Args:
+            name_or_path: `./default` is a file that is called like a shipped policy.
+
+        Raises:
+            PolicyError: One line with file, line and the nearest valid key.
         """
         source = os.fspath(name_or_path)
         shipped = cls.shipped()
@@ -88,7 +100,15 @@ class Policy:
 
     @classmethod
     def from_text(cls, text: str, source: str) -> Self:
-        """A policy from YAML text; `source` opens every error message. Raises `PolicyError`."""
+        """Read a policy from YAML text.
+
+        Args:
+            text: The content of a policy file.
+            source: What it is called; opens every error message.
+
+        Raises:
+            PolicyError: As for `load`.
+        """
         parsed = parse(text, source)
         if not isinstance(parsed.values, dict):
             raise parsed.error((), f"a policy is a mapping with the keys {', '.join(PolicyFile.keys())}")
@@ -166,12 +186,20 @@ class Policy:
         fired: Collection[str] = (),
         claims: Sequence[Confidence] | None = None,
     ) -> Decision:
-        """The first rule for answers that matches; abstain when none does. Pure and total: every input gives a decision.
+        """What to do with an answer: the first rule for answers that matches decides.
 
-        evidence: the passages the answer was given with. retriever: whether one could be asked now. fired: the names of
-        the retrieve rules that have fired for this question, one for each pass; after `retrieve` the caller adds
-        `decision.rule` to it, and a rule that is in it is passed over, so the passes end. claims: the confidence of each
-        claim of the answer; None when it was not taken apart, and a condition on claims is then unknown.
+        Pure and total: every input gives a decision, and abstain where no rule matches.
+
+        Args:
+            confidence: The calibrated probability that the answer is right.
+            score: The score that it came from.
+            evidence: The passages that the answer was given with.
+            finish_reason: Why the answer ends where it does.
+            retriever: Whether a retriever could be asked now.
+            fired: The retrieve rules that have fired for this question, one for each pass. After `retrieve` the caller
+                adds `decision.rule`; a rule in it is passed over, so the passes end.
+            claims: The confidence of each claim of the answer; None when it was not taken apart, and a condition on
+                claims is then unknown.
         """
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, None if claims is None else tuple(claims))
         rule, explanation = _first(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
@@ -189,11 +217,18 @@ class Policy:
         retriever: bool = True,
         searched: int = 0,
     ) -> ClaimDecision:
-        """The first rule for claims that matches; drop when none does; keep where the policy has no rule for claims.
+        """What to do with one claim: the first rule for claims that matches decides.
 
-        Pure and total. kind: what the claim was in the answer. verification: what evidence says about it; None before it
-        was looked up. retriever: whether one could be asked now. searched: how many claims of this answer were looked up
-        already. `retrieve` is passed over once there is a verification, so a claim is looked up once at most.
+        Pure and total: drop where no rule matches, keep where the policy has no rule for claims. `retrieve` is passed over
+        once there is a verification, so a claim is looked up once at most.
+
+        Args:
+            confidence: The calibrated probability that the claim is right.
+            score: The score that it came from.
+            kind: What the claim was in the answer.
+            verification: What evidence says about it; None before it was looked up.
+            retriever: Whether a retriever could be asked now.
+            searched: How many claims of this answer were looked up already.
         """
         if not self.judges_claims:
             return ClaimDecision("keep", NO_CLAIM_RULES, f"policy {self.name!r} has no rules for claims")
@@ -236,7 +271,7 @@ def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str
     """The first rule that matches and may act, and the explanation; None when there is none."""
     notes = ""
     for rule in rules:
-        finding = judge(rule.when, facts)
+        finding = evaluate(rule.when, facts)
         if finding.truth is not True:
             continue
         if rule.then == "retrieve" and (why_not := obstacle(rule)):

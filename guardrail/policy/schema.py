@@ -6,7 +6,7 @@ that need one mapping only are here; those that compare rules with each other ar
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -217,3 +217,30 @@ MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "claim": {**_ANYWHERE, "rules": ClaimRule, "when": ClaimWhen, "any": ClaimWhen, "not": ClaimWhen},
 }
 """The mapping that stands under each key of a file ("" is the file itself), in rules for answers and for claims."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a policy file, for editors and documentation.
+
+    It describes keys, types and ranges. What depends on several keys at once (bounds that leave nothing, a rule that can
+    never fire, the placeholders of a template) is checked by `Policy.load` alone.
+
+    Returns:
+        The schema, JSON-ready; `json.dumps(json_schema(), indent=2)` writes it.
+    """
+    schema: dict[str, Any] = _without_null(PolicyFile.model_json_schema())
+    for rule, unit in (("Rule", "answer"), ("ClaimRule", "claim")):
+        schema["$defs"][rule]["properties"]["for"] = {"const": unit}
+    schema["$defs"]["ClaimRule"]["required"].insert(0, "for")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "guardrail policy"}
+
+
+def _without_null(value: Any) -> Any:
+    """A schema without `null`: a file leaves a key out instead."""
+    if isinstance(value, list):
+        return [_without_null(item) for item in value if item != {"type": "null"}]
+    if not isinstance(value, dict):
+        return value
+    out = {key: _without_null(item) for key, item in value.items() if item is not None}
+    alternatives = out.get("anyOf", ())
+    return {**{k: v for k, v in out.items() if k != "anyOf"}, **alternatives[0]} if len(alternatives) == 1 else out

@@ -15,7 +15,7 @@ from guardrail.runs.asking import Asking, Progress, records_of, run_header
 from guardrail.runs.readings import numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.scoring.batching import by_token_budget
-from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
 
@@ -71,13 +71,13 @@ def _ask(
     local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
 ) -> list[dict[str, Any]]:
     first = band_start("code", len(local.anatomy.layers))
-    scorer = HybridGradScorer(local, semantic_token=-1)
+    reading = GradientPass(local)
     traces = local.generate_batch(
         [asking.messages(question) for question in questions],
         max_new_tokens=asking.max_new_tokens,
         keep=scorers.keep(Keep(first, offsets[0])),
     )
-    rows = scorer.rows_of(traces)
+    rows = reading.rows_of(traces)
     records = [
         record_of(trace)
         | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
@@ -86,7 +86,7 @@ def _ask(
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
-        refused = scorer.unscorable(row, trace, [-1])
+        refused = reading.unscorable(row, trace, [-1])
         if refused is None:
             scorable.append(i)
         else:
@@ -96,7 +96,7 @@ def _ask(
     shortest = min(len(rows[i].prompt_ids) for i in scorable)
     reached = [o for o in offsets if -o <= shortest]
     for group in by_token_budget([rows[i] for i in scorable]):
-        readouts = scorer.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
+        readouts = reading.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
         for j, readout in zip(group, readouts, strict=True):
             records[scorable[j]].update(numbers_of(readout))
     return records

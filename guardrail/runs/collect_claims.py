@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims.align import with_tokens
 from guardrail.datasets.claims import ClaimRow, claim_data_hash, row_digest
+from guardrail.errors import CalibrationError
 from guardrail.grading.facts import grade_claim
 from guardrail.model.recording import Keep
 from guardrail.runs.asking import Asking, Progress, records_of, run_header
 from guardrail.runs.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
-from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.runs.scorer_pass import ScorerPass
+from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
 
@@ -63,6 +65,23 @@ class ClaimAnswers:
         log_prob = log_prob_of([self.records[i]["whole"] for i in self.groups])
         return Sample("claim", self.whole, self.correct, log_prob, self.groups)
 
+    def scored_by(self, scorer: str) -> ClaimAnswers:
+        """Those alone that a scorer has a number of. Raises `CalibrationError` for claims that were collected without it."""
+        if without := sum(scorer not in claim.get("scores", {}) for claim in self.claims):
+            raise CalibrationError(
+                f"{without} of {len(self.claims)} claims have nothing of the scorer {scorer!r}; collect them with it"
+            )
+        kept = np.array([i for i, c in enumerate(self.claims) if c["scores"][scorer] is not None], dtype=np.intp)
+        return replace(
+            self,
+            claims=tuple(self.claims[i] for i in kept),
+            correct=self.correct[kept],
+            groups=self.groups[kept],
+            signals=self.signals.take(kept),
+            whole=self.whole.take(kept),
+            left_out={**self.left_out, "unscored": self.left_out["unscored"] + len(self.claims) - len(kept)},
+        )
+
 
 def identity_of(extractor: ClaimExtractor) -> ExtractorIdentity:
     return ExtractorIdentity(name=extractor.name, options=dict(extractor.options))
@@ -79,18 +98,20 @@ def collect_claims(
     cache: RecordCache | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
+    scorers: ScorerPass | None = None,
 ) -> ClaimAnswers:
     """Ask every question once (or take the row's answer), take it apart, read every claim, and grade.
 
-    A person's label wins over the facts. `run`: the file that makes it resumable, an answer a row.
+    A person's label wins over the facts. `run`: the file that makes it resumable, an answer a row. scorers: what else shall
+    score each claim, beside the pass that every record holds.
     """
+    scorers = scorers or ScorerPass()
+    identity = identity_of(extractor).model_dump(mode="json")
     records = records_of(
         [{"key": row_digest(row), "question": row.question} for row in rows],
         [json.dumps([row.question, row.answer]) for row in rows],
-        lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking),
-        run_header(
-            local, asking, claim_data_hash(rows), unit="claim", extractor=identity_of(extractor).model_dump(mode="json")
-        ),
+        lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking, scorers),
+        run_header(local, asking, claim_data_hash(rows), unit="claim", extractor=identity, **scorers.header),
         run=run,
         resume=resume,
         cache=cache,
@@ -131,13 +152,13 @@ def graded(
 
 
 def _ask(
-    local: LocalModel, rows: Sequence[ClaimRow], extractor: ClaimExtractor, asking: Asking
+    local: LocalModel, rows: Sequence[ClaimRow], extractor: ClaimExtractor, asking: Asking, scorers: ScorerPass
 ) -> list[dict[str, Any]]:
     offsets = offsets_of(local)
-    scorer = HybridGradScorer(local, semantic_token=-1)
+    reading = GradientPass(local)
     conversations = [asking.messages(row.question) for row in rows]
     asked = [i for i, row in enumerate(rows) if row.answer is None]
-    keep = Keep(band_start("code", len(local.anatomy.layers)), offsets[0])
+    keep = scorers.keep(Keep(band_start("code", len(local.anatomy.layers)), offsets[0]))
     generated = local.generate_batch(
         [conversations[i] for i in asked], max_new_tokens=asking.max_new_tokens, keep=keep
     ) if asked else []  # fmt: skip
@@ -145,20 +166,21 @@ def _ask(
     out = []
     for i, row in enumerate(rows):
         trace = traces.pop(i) if row.answer is None else local.trace(conversations[i], row.answer)
-        out.append(_read(local, scorer, trace, row, extractor, offsets))
+        out.append(_read(local, reading, trace, row, extractor, offsets, scorers))
     return out
 
 
 def _read(
     local: LocalModel,
-    scorer: HybridGradScorer,
+    reading: GradientPass,
     trace: Trace,
     asked: ClaimRow,
     extractor: ClaimExtractor,
     offsets: Sequence[int],
+    scorers: ScorerPass,
 ) -> dict[str, Any]:
     """One answer's record: its claims with their places and numbers, and the numbers of the whole."""
-    row = scorer.rows_of([trace])[0]
+    row = reading.rows_of([trace])[0]
     claims, spans = with_tokens(
         extractor.extract(trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
@@ -170,17 +192,22 @@ def _read(
         ],
         "unaligned": sum(aside.reason == "unaligned" for aside in claims.asides),
     }
-    refused = scorer.unscorable(row, trace, [-1])
+    refused = reading.unscorable(row, trace, [-1])
     if refused is not None:
         return record | {"unscored": refused.unscored}
     if not spans:
         return record
     reached = [o for o in offsets if -o <= len(row.prompt_ids)]
-    whole, *parts = scorer.read_spans(
+    whole, *parts = reading.read_spans(
         row, [(0, len(row.response_ids)), *spans], reached, band_start("code", len(local.anatomy.layers)), exgrad=True
     )  # one pass
     record["whole"] = numbers_of(whole)
     record["unscored"] = record["whole"].get("unscored")
     for claim, readout in zip(record["claims"], parts, strict=True):
         claim.update(numbers_of(readout))
+    if scorers.scorers:
+        whole_told, *told = scorers.record_spans(trace, [(0, len(row.response_ids)), *spans])
+        record["whole"]["scores"] = whole_told
+        for claim, scores in zip(record["claims"], told, strict=True):
+            claim["scores"] = scores
     return record

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from guardrail.errors import ScoringError
 from guardrail.model.recording import Keep
 from guardrail.runs.cost import peak_extra, seconds
-from guardrail.runs.scores import FROM_READINGS
 from guardrail.scoring.baselines.base import Sampled
-from guardrail.scoring.baselines.registry import scorer
 from guardrail.scoring.baselines.samples import SampleSource, TooLongError
+from guardrail.scoring.protocol import scores_spans
+from guardrail.scoring.registry import reader_of, scorer
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +69,25 @@ class ScorerPass:
                 memory[name] = _peak(scoring, trace, device)
         return out | ({"unscored_by": unscored} if unscored else {}) | ({"memory": memory} if memory else {})
 
+    def record_spans(self, trace: Trace, spans: Sequence[tuple[int, int]]) -> list[dict[str, float | None]]:
+        """What the scorers say of the parts of an answer, by name, one mapping a span; None where one has no number.
+
+        Raises `ScoringError` for a scorer that scores whole answers alone.
+        """
+        out: list[dict[str, float | None]] = [{} for _ in spans]
+        for name, scoring in self.scorers.items():
+            if not scores_spans(scoring):
+                raise ScoringError(f"scorer {name!r} scores whole answers, and no parts of them")
+            for told, score in zip(out, scoring.score_spans([trace], [spans])[0], strict=True):
+                told[name] = score.number
+        return out
+
 
 def pass_for(scorer: Scorer) -> ScorerPass:
     """What has to score the answers for a calibrator of this scorer, beside the pass that every record holds."""
-    return ScorerPass({} if scorer.name in FROM_READINGS else {scorer.name: scorer})
+    needed = reader_of(scorer.name, scorer.options).reads
+    of_its_own = {scorer.name: scorer, **getattr(scorer, "reads", {})}
+    return ScorerPass({name: of_its_own[name] for name in needed})
 
 
 def scorer_for(

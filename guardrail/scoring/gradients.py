@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import untouched
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.memory import is_out_of_memory
+from guardrail.kernels.replay import plain_weight
 from guardrail.model.anatomy import Anatomy
 from guardrail.scoring.head import HeadReadout, read_heads
 from guardrail.scoring.suffix import Row, Suffix, resumes, run_suffix
@@ -56,7 +57,7 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
             f"{anatomy.architecture} cannot be scored as it is loaded: its weights were made in torch.inference_mode, and no "
             "gradient goes through them; load it outside"
         )
-    kinds = {type(m): m for m in anatomy.layers.modules() if hasattr(m, "in_features") and not _plain(m)}
+    kinds = {type(m): m for m in anatomy.layers.modules() if hasattr(m, "in_features") and not plain_weight(m)}
     dtype = anatomy.head.weight.dtype
     with torch.inference_mode(False), untouched(model):
         for kind, layer in kinds.items():
@@ -79,12 +80,6 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
                     f"{anatomy.architecture} cannot be scored as it is loaded: its {kind.__name__} layers give no correct "
                     f"gradient on {device}; load it on another device, or without this quantisation"
                 )
-
-
-def _plain(layer: nn.Module) -> bool:
-    """Whether a linear layer holds ordinary floating-point weights."""
-    weight = getattr(layer, "weight", None)
-    return isinstance(weight, Tensor) and weight.is_floating_point() and type(weight.data) is Tensor
 
 
 def read_gradients(
@@ -115,7 +110,7 @@ def read_gradients(
         grads = torch.zeros(suffix.out.shape, dtype=torch.float32, device=suffix.out.device)
         for b, (at, head) in enumerate(zip(places, heads, strict=True)):
             grads[b, at] = head.hidden_grad.to(grads.device)
-        semgrad = _semgrad(suffix, grads.unsqueeze(0), offsets, Live())[0]
+        semgrad = _semgrad(suffix, grads.unsqueeze(0), offsets, LiveRows())[0]
     return [_readout(semgrad[b], head) for b, head in enumerate(heads)]
 
 
@@ -137,7 +132,7 @@ def read_spans(
     where it goes on from what generation kept and costs little; else one pass, of the whole answer, is for all. silent: those
     that have no backward pass, and an empty semgrad, (0, 0). Otherwise as `read_gradients`.
     """
-    reach, live = -min(offsets), Live()
+    reach, live = -min(offsets), LiveRows()
     heads: list[HeadReadout] = []
     semgrads: dict[int, Tensor] = {}
     cheap = resumes(anatomy, row, first_layer=first_layer, reach=reach)
@@ -166,7 +161,7 @@ def _by_end(ends: Mapping[int, int], cheap: bool) -> list[list[int]]:
 
 
 def _semgrads_of_spans(
-    suffix: Suffix, parts: Mapping[int, tuple[Span, Tensor]], offsets: Sequence[int], live: Live
+    suffix: Suffix, parts: Mapping[int, tuple[Span, Tensor]], offsets: Sequence[int], live: LiveRows
 ) -> dict[int, Tensor]:
     """(layers, tokens) for each part, a span and its dJ/dH, of the one row: several backward passes together."""
     out: dict[int, Tensor] = {}
@@ -203,7 +198,7 @@ def _read_heads(anatomy: Anatomy, suffix: Suffix, parts: Sequence[tuple[int, Spa
     )
 
 
-def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], live: Live, *, again: bool = False) -> Tensor:
+def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], live: LiveRows, *, again: bool = False) -> Tensor:
     """(passes, B, layers, tokens), float64 on the CPU. grads: dJ/d(out), (passes, B, S, D). again: more passes will follow."""
     scale = _half_precision_scale(grads)
     layers = _backward(suffix, (grads * scale).to(suffix.out.dtype), live, again)
@@ -213,7 +208,7 @@ def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], live: Live, 
     return torch.stack(sizes, dim=2).cpu().double() / scale.cpu().double()
 
 
-def _backward(suffix: Suffix, grads: Tensor, live: Live, again: bool) -> list[Tensor]:
+def _backward(suffix: Suffix, grads: Tensor, live: LiveRows, again: bool) -> list[Tensor]:
     """dJ/d(band), (passes, B, S, D) each; several passes run together."""
 
     def run(grad: Tensor, again: bool = True) -> tuple[Tensor, ...]:

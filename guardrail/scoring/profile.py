@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardrail.errors import ScoringError
@@ -19,6 +21,8 @@ from guardrail.errors import ScoringError
 Band = Literal["code", "text"]
 Reduction = Literal["mean", "sum"]
 Scale = Literal["raw", "quantile"]
+QUANTILES = 101
+"""Points of a quantile scale: at 0 %, 1 %, ..., 100 %."""
 
 
 class Profile(BaseModel):
@@ -61,6 +65,13 @@ class Profile(BaseModel):
         alpha = math.exp(-entropy / self.tau) if self.alpha is None else self.alpha
         return (1 - alpha) * semgrad + self.beta * alpha * paragrad
 
+    def on_scale_of(self, semgrad: ArrayLike, paragrad: ArrayLike) -> Self:
+        """The profile with the quantiles of these parts, (n,) each, if it is on the quantile scale; else itself."""
+        if self.scale == "raw":
+            return self
+        grids = {"semgrad_quantiles": quantiles(semgrad), "paragrad_quantiles": quantiles(paragrad)}
+        return type(self).model_validate({**self.model_dump(), **grids})
+
 
 def band_start(band: Band, layers: int) -> int:
     """l of the band's first h^(l); the last is h^(layers - 1). Raises `ScoringError` where the band would be empty."""
@@ -70,6 +81,12 @@ def band_start(band: Band, layers: int) -> int:
             f"band {band!r} of a model with {layers} layers is empty; use band 'code' and 2 layers or more"
         )
     return first
+
+
+def quantiles(values: ArrayLike) -> tuple[float, ...]:
+    """The grid of a quantile scale, ascending, from values (n,)."""
+    found: list[float] = np.quantile(np.asarray(values, dtype=np.float64), np.linspace(0, 1, QUANTILES)).tolist()
+    return tuple(found)
 
 
 def quantile_of(x: float, grid: Sequence[float]) -> float:

@@ -1,17 +1,26 @@
-"""What a Guard asks of a scorer. Knows nothing about any scorer."""
+"""What a scorer is, for a Guard, for a calibrator, and for the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard
 
 if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
     from guardrail.model.recording import Keep
     from guardrail.types import Score, Trace
 
+Needs = Literal["gradients", "logits", "samples", "text"]
+"""What a scorer asks of the model, most first: weights and gradients, a forward pass, more generations, nothing."""
+
 
 class Scorer(Protocol):
-    """Trace -> Score; higher = more uncertain."""
+    """Trace -> Score; higher = more uncertain.
+
+    Nothing else is needed to drive a Guard. To be known by name (`--scorer NAME`, calibrators, `guardrail bench`) a scorer is a
+    class in the registry, and its class is a `RegisteredScorer`.
+    """
 
     @property
     def name(self) -> str:
@@ -23,7 +32,7 @@ class Scorer(Protocol):
 
     @property
     def keep(self) -> Keep | None:
-        """Which states generation should keep for it."""
+        """Which states generation should keep for it; None for a scorer that uses none."""
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         """One Score a Trace, in order; unscored rather than an exception where an answer has no number."""
@@ -34,3 +43,49 @@ class SpanScorer(Scorer, Protocol):
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[Score]]:
         """For each Trace the scores of its spans, each `response_ids[start:end]`, in order."""
+
+
+def scores_spans(scorer: Scorer) -> TypeGuard[SpanScorer]:
+    """Whether a scorer can score the claims of an answer."""
+    return callable(getattr(scorer, "score_spans", None))
+
+
+class RegisteredScorer:
+    """What the registry asks of a scorer's class, with what holds for most.
+
+    A subclass gives `name`, `score_traces`, and what else differs. What changes its number is a keyword of its constructor,
+    whose first parameter is the model, and stands under the same name in `options`.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs] = "gradients"
+    unit: ClassVar[str] = ""
+    """Of its number: "nats", "nats a token"; empty for a number without a unit."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def keep(self) -> Keep | None:
+        return None
+
+    @property
+    def reads(self) -> Mapping[str, Scorer]:
+        """Other scorers that its number is made from, by name."""
+        return {}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
+        """The scorer whose `options` these are, as a calibrator's file has them.
+
+        An option that the constructor does not take has one value, which the caller compares. Raises `ScoringError`,
+        `KeyError`, `TypeError` or `ValueError` for options that are none of this scorer.
+        """
+        make: Callable[..., Self] = cls
+        return make(model, **{key: value for key, value in options.items() if key in cls.keywords()})
+
+    @classmethod
+    def keywords(cls) -> list[str]:
+        """What the constructor takes beside the model."""
+        return list(inspect.signature(cls).parameters)[1:]

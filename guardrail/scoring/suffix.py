@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from guardrail.kernels.frozen import on_input, pass_through
 from guardrail.kernels.gated_mlp import fuse_gated_mlps
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.prefix import attend_in_place, cache_of
 from guardrail.kernels.replay import only_live_gradients, replay
 from guardrail.model.anatomy import Anatomy
@@ -67,7 +67,7 @@ def run_suffix(
     *,
     first_layer: int,
     reach: int,
-    live: Live | None = None,
+    live: LiveRows | None = None,
 ) -> Suffix:
     """One forward pass. reach: how many tokens before each prompt's end the suffix starts. live: for partial backward passes.
 
@@ -99,7 +99,7 @@ class _Prefix:
         rows: Sequence[Row],
         starts: Sequence[int],
         first_run: int,
-        live: Live | None,
+        live: LiveRows | None,
     ) -> None:
         self.anatomy, self.live = anatomy, live
         self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
@@ -205,7 +205,7 @@ def _inject(
     starts: Sequence[int],
     layer: int,
     length: int,
-    live: Live | None,
+    live: LiveRows | None,
 ) -> None:
     """Lower layers are passed through, layer `layer` gets its kept input, linear layers give what they gave.
 

@@ -1,7 +1,6 @@
 """The values on the arrows: Trace -> Score -> Confidence -> Decision -> Verdict.
 
-Each stage takes the value on its left and returns the one on its right; all are frozen. Knows nothing about how a
-value is made.
+Each stage takes the value on its left and returns the one on its right; all are frozen.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from guardrail.types.judgement import Confidence, Decision, Evidence, Score
 from guardrail.types.names import (
     ACTIONS,
     CLAIM_ACTIONS,
+    DEFAULT_MAX_NEW_TOKENS,
     FINISH_REASONS,
     LABELS,
     SUPPORTS,
@@ -32,6 +32,7 @@ from guardrail.types.verdict import Attempt, Verdict
 __all__ = [
     "ACTIONS",
     "CLAIM_ACTIONS",
+    "DEFAULT_MAX_NEW_TOKENS",
     "FINISH_REASONS",
     "LABELS",
     "SUPPORTS",

@@ -11,9 +11,13 @@ from guardrail.types.names import AsideReason, ClaimAction, ClaimKind, Label, Su
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A part of an answer that is right or wrong by itself: `answer[start:end]` is where it stands.
+    """A part of an answer that is right or wrong by itself; its source is `answer[start:end]`.
 
-    text: the claim as a statement; the source itself, or a model's wording of it (kind "atomic").
+    Attributes:
+        text: The claim as a statement: the source itself, or a model's wording of it (kind "atomic").
+        start: First character of the source.
+        end: The character after its last.
+        kind: What the claim was in the answer.
     """
 
     text: str
@@ -24,7 +28,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A part of an answer that is not checked, and why. An unaligned one has no place: start and end are None."""
+    """A part of an answer that is not checked, and why.
+
+    Attributes:
+        text: The part itself, or a model's wording of it ("unaligned").
+        start: First character; None for an unaligned one, which has no place.
+        end: The character after its last; None like `start`.
+        reason: Why it is not checked.
+    """
 
     text: str
     start: int | None
@@ -34,7 +45,12 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """An answer taken apart, both in the order of the text; claims may share characters only if a model made them."""
+    """An answer taken apart.
+
+    Attributes:
+        claims: In the order of the text. They share characters only if a model took them out.
+        asides: What is not checked, in the order of the text.
+    """
 
     claims: tuple[Claim, ...]
     asides: tuple[Aside, ...] = ()
@@ -42,9 +58,13 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What evidence says about one claim: the passage that settles it first. method: how it was decided, one line.
+    """What evidence says about one claim.
 
-    p_supported: the method's own number in [0, 1] where it has one; it is not calibrated.
+    Attributes:
+        support: Whether a passage supports the claim or contradicts it.
+        method: How that was decided, in one line.
+        evidence: The passages that settle the claim, the deciding one first.
+        p_supported: The method's own number in [0, 1] where it has one; it is not calibrated.
     """
 
     support: Support
@@ -55,7 +75,14 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDecision:
-    """What a policy says to do with one claim; as `Decision`, for a claim. `{answer}` in the template is the claim."""
+    """What a policy says to do with one claim.
+
+    Attributes:
+        action: Keep, hedge, drop, or look up and decide again.
+        rule: Name of the rule that matched.
+        explanation: Why it matched, with the numbers, in one line.
+        template: The policy's wording, in which `{answer}` is the claim; None for the default wording.
+    """
 
     action: ClaimAction
     rule: str
@@ -65,10 +92,17 @@ class ClaimDecision:
 
 @dataclass(frozen=True, slots=True)
 class JudgedClaim:
-    """One claim at the end of the flow. token_start, token_end: its tokens, `response_ids[token_start:token_end]`.
+    """One claim at the end of the flow.
 
-    verification: what retrieval found; None where it was not asked for. shown: what stands for it in the verdict's text,
-    empty where it was dropped.
+    Attributes:
+        claim: The claim and its place.
+        token_start: First of its tokens, `response_ids[token_start:token_end]`.
+        token_end: The token after its last.
+        score: How uncertain the model was of it; higher is more uncertain.
+        confidence: The calibrated probability that it is right.
+        decision: What the policy says to do with it.
+        verification: What evidence says about it; None where none was asked for.
+        shown: What stands for it in the verdict's text; empty where it was dropped.
     """
 
     claim: Claim
@@ -82,21 +116,26 @@ class JudgedClaim:
 
     @property
     def text(self) -> str:
+        """The claim as a statement."""
         return self.claim.text
 
     @property
     def action(self) -> ClaimAction:
+        """What the policy decided."""
         return self.decision.action
 
     @property
     def label(self) -> Label | None:
+        """The confidence's label; None where there is no confidence."""
         return self.confidence.label
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
+        """The passages that settle it; none where nothing was looked up or found."""
         return self.verification.evidence if self.verification else ()
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, as `guardrail ask --json` prints it."""
         confidence = self.confidence
         return {
             **asdict(self.claim),

@@ -3,72 +3,140 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from guardrail.errors import UnscoredError
 from guardrail.types.names import Action, Label, UnscoredReason
 
+HYBRIDGRAD = "hybridgrad"
+_NUMBERS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
 class Score:
     """How unsure the model is of one answer; higher = more uncertain. Made by a scorer, read by a calibrator.
 
-    hybridgrad: eq. 6 of arXiv 2605.04638, or its form on the quantile scale. semgrad, paragrad: eq. 4 and 5. entropy:
-    mean over the response tokens, nats. nll: minus the response's log-likelihood, summed, nats. length: response
-    tokens.
-
-    name: the scorer's. Another scorer than HybridGrad has its number in `number`, and leaves None what it does not compute.
-
-    All numbers are None when `unscored` holds a reason; else `value` is a number:
+    `Score(hybridgrad, semgrad, paragrad, entropy, nll, length)` is HybridGrad's; `Score.of` makes that of any scorer, and
+    `Score.none` an answer without one:
 
         Score(hybridgrad=2.3e-4, semgrad=2.3e-4, paragrad=1.5e-4, entropy=3.95, nll=7.13, length=4)
         Score.of("g-nll", 7.13, length=4)
         Score.none("empty_answer", "the model ended its turn at once", length=1)
+
+    Attributes:
+        name: The scorer's name; `scorer` is the same.
+        number: The number that is calibrated, in the scorer's own unit; None for an answer without a score.
+        length: Response tokens.
+        parts: What else the scorer computed, by name. `semgrad`, `paragrad`: eq. 4 and 5 of arXiv 2605.04638. `entropy`: mean
+            over the response tokens, nats. `nll`: minus the response's log-likelihood, summed, nats. Each can be read as an
+            attribute, and is None where it was not computed; so can `hybridgrad`, eq. 6 or its form on the quantile scale.
+        unscored: Why there is no score; None where there is one.
+        detail: The same in words.
     """
 
-    hybridgrad: float | None
-    semgrad: float | None
-    paragrad: float | None
-    entropy: float | None
-    nll: float | None
+    name: str
+    number: float | None
     length: int
-    unscored: UnscoredReason | None = None
-    detail: str = ""
-    name: str = "hybridgrad"
-    number: float | None = None
+    parts: Mapping[str, float] = field(hash=False)
+    unscored: UnscoredReason | None
+    detail: str
+
+    def __init__(
+        self,
+        hybridgrad: float | None = None,
+        semgrad: float | None = None,
+        paragrad: float | None = None,
+        entropy: float | None = None,
+        nll: float | None = None,
+        length: int = 0,
+        unscored: UnscoredReason | None = None,
+        detail: str = "",
+        name: str = HYBRIDGRAD,
+        number: float | None = None,
+        *,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
+        given = {"hybridgrad": hybridgrad, "semgrad": semgrad, "paragrad": paragrad, "entropy": entropy, "nll": nll}
+        if name == HYBRIDGRAD and number is None:
+            number = given.pop("hybridgrad")
+        known = {**(parts or {}), **{key: value for key, value in given.items() if value is not None}}
+        values = (name, number, length, MappingProxyType(known), unscored, detail)
+        for key, value in zip(self.__dataclass_fields__, values, strict=True):
+            object.__setattr__(self, key, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: a mapping proxy has neither."""
+        rest = (self.length, self.unscored, self.detail, self.name, self.number, dict(self.parts))
+        return _score_again, rest
 
     @classmethod
-    def none(cls, reason: UnscoredReason, detail: str = "", *, length: int = 0, name: str = "hybridgrad") -> Score:
+    def none(cls, reason: UnscoredReason, detail: str = "", *, length: int = 0, name: str = HYBRIDGRAD) -> Score:
         """An answer without a score, and why."""
-        return cls(None, None, None, None, None, length, reason, detail, name)
+        return cls(length=length, unscored=reason, detail=detail, name=name)
 
     @classmethod
-    def of(cls, name: str, number: float, *, length: int) -> Score:
-        """The score of another scorer than HybridGrad. NaN and infinity give an unscored one, `not_finite`."""
+    def of(cls, name: str, number: float, *, length: int, **parts: float) -> Score:
+        """The score of the scorer `name`, with what else it computed. NaN and infinity give an unscored one, `not_finite`."""
         if not math.isfinite(number):
             return cls.none("not_finite", f"{name} is {number}", length=length, name=name)
-        return cls(None, None, None, None, None, length, name=name, number=number)
+        return cls(length=length, name=name, number=number, parts=parts)
+
+    @property
+    def scorer(self) -> str:
+        """The name of the scorer."""
+        return self.name
 
     @property
     def value(self) -> float:
-        """The number that is calibrated: `hybridgrad`, or another scorer's `number`. Raises `UnscoredError` for none."""
-        value = self.hybridgrad if self.name == "hybridgrad" else self.number
-        if value is None:
+        """The number that is calibrated. Raises `UnscoredError` where there is none."""
+        if self.number is None:
             raise UnscoredError(f"this answer has no score ({self.unscored}: {self.detail}); test score.unscored first")
-        return value
+        return self.number
+
+    @property
+    def hybridgrad(self) -> float | None:
+        return self.number if self.name == HYBRIDGRAD else self.parts.get("hybridgrad")
+
+    @property
+    def semgrad(self) -> float | None:
+        return self.parts.get("semgrad")
+
+    @property
+    def paragrad(self) -> float | None:
+        return self.parts.get("paragrad")
+
+    @property
+    def entropy(self) -> float | None:
+        return self.parts.get("entropy")
+
+    @property
+    def nll(self) -> float | None:
+        return self.parts.get("nll")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `unscored` and `detail` appear only when there is no score, `name` and `number` only for another
         scorer than HybridGrad, whose parts appear only where they were computed."""
-        out = asdict(self)
-        if self.unscored is None:
-            del out["unscored"], out["detail"]
-        if self.name == "hybridgrad":
-            del out["name"], out["number"]
-            return out
-        parts = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll", "number")
-        return {key: value for key, value in out.items() if value is not None or key not in parts}
+        numbers = {key: getattr(self, key) for key in _NUMBERS}
+        why = {} if self.unscored is None else {"unscored": self.unscored, "detail": self.detail}
+        if self.name == HYBRIDGRAD:
+            return {**numbers, "length": self.length, **why}
+        known = {key: value for key, value in (numbers | dict(self.parts)).items() if value is not None}
+        out = {**known, "length": self.length, **why, "name": self.name}
+        return out if self.number is None else {**out, "number": self.number}
+
+    @staticmethod
+    def number_in(told: Mapping[str, Any]) -> Any:
+        """The number that was calibrated, in what `to_dict` gave; None where there is none."""
+        return told.get("number") if "name" in told else told.get(HYBRIDGRAD)
+
+
+def _score_again(
+    length: int, unscored: UnscoredReason | None, detail: str, name: str, number: float | None, parts: dict[str, float]
+) -> Score:
+    return Score(length=length, unscored=unscored, detail=detail, name=name, number=number, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)

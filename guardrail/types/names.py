@@ -1,4 +1,4 @@
-"""The closed sets of names that the values use, each explained. Knows nothing else."""
+"""The closed sets of names that the values use, each explained."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ Message = Mapping[str, Any]
 
 Tool = Mapping[str, Any]
 """`{"type": "function", "function": {"name": ..., "description": ..., "parameters": JSON schema}}`, as templates take it."""
+
+DEFAULT_MAX_NEW_TOKENS = 150
+"""The longest answer, in tokens, where nobody says another length."""
 
 MAX_PASSAGES = 20
 """The most passages that one search for evidence hands on."""

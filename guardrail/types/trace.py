@@ -39,10 +39,18 @@ class GenerationState:
 class Trace:
     """What the model read and wrote, in exact token ids.
 
-    response_ids holds the end-of-turn token when the model produced it; `text` does not. `state` may be None: scoring
-    then computes what it needs from the ids. `generate_ms` is wall time (for a batch: its time divided by its rows).
-    stop_string: the response ends before a stop string, not with an end-of-turn token. log_probs: of the response tokens under
-    the model itself (temperature 1, no top-p or top-k), nats; None unless generation was asked for them.
+    Attributes:
+        messages: The conversation that was answered.
+        prompt_ids: Token ids that the model read.
+        response_ids: Token ids that it wrote, with the end-of-turn token where it produced one.
+        text: The response, without the end-of-turn token.
+        finish_reason: Why the response ends where it does.
+        prompt_truncated: Whether the model did not see the whole prompt.
+        generate_ms: Wall time in milliseconds; for a batch, its time divided by its rows.
+        state: What generation left for scoring; None: scoring computes what it needs from the ids.
+        stop_string: Whether the response ends before a stop string, not with an end-of-turn token.
+        log_probs: Of the response tokens under the model itself (temperature 1, no top-p or top-k), in nats; None unless
+            generation was asked for them.
     """
 
     messages: tuple[Message, ...]

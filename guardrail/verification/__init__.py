@@ -1,8 +1,8 @@
-"""Claims held against passages: supported, contradicted, or not found. Knows nothing about what is done with the result."""
+"""Claims compared with passages: supported, contradicted, or not found."""
 
 from __future__ import annotations
 
-from guardrail.verification.judge import Bounds, ModelVerifier
+from guardrail.verification.model import Bounds, ModelVerifier
 from guardrail.verification.nli import NliVerifier
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.protocol import Verifier

@@ -67,7 +67,7 @@ class NliVerifier:
         return [
             settle(
                 passages,
-                [Judgement(p.evidence, *self._judge([next(rows), next(rows)])) for p in premises],
+                [Judgement(p.evidence, *self._support([next(rows), next(rows)])) for p in premises],
                 self._method,
             )
             for passages, premises in zip(evidence, found, strict=True)
@@ -80,7 +80,7 @@ class NliVerifier:
             f"similarity at {self.premises.min_similarity:g} or above"
         )
 
-    def _judge(self, rows: Sequence[Mapping[str, float]]) -> tuple[Support, float | None]:
+    def _support(self, rows: Sequence[Mapping[str, float]]) -> tuple[Support, float | None]:
         if not all(math.isfinite(p) for row in rows for p in row.values()):
             return "not found", None
         entailed, denied = (max(row[label] for row in rows) for label in ("entailment", "contradiction"))

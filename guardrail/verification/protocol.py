@@ -1,4 +1,4 @@
-"""What a Guard asks of whatever holds claims against evidence. Knows nothing about how it is done."""
+"""The protocol of verifiers: what a Guard needs to compare claims with evidence."""
 
 from __future__ import annotations
 

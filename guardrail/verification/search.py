@@ -1,4 +1,4 @@
-"""Claims -> the passages that may settle them. Knows nothing about how they are judged."""
+"""Claims -> the passages that may settle them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each passage says about a claim -> one Verification. Knows nothing about how a passage was judged."""
+"""What each passage says about a claim -> one Verification."""
 
 from __future__ import annotations
 

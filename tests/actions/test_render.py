@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardrail.actions import DEFAULT_HEDGE, render
-from guardrail.actions.hedge import percent
+from guardrail.actions.wording import percent
 from guardrail.policy import Policy
 from guardrail.types import LABELS, Confidence, Decision, Score
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail.actions import rewrite
-from guardrail.actions.blocks import parse
+from guardrail.claims.markdown import parse
 from guardrail.types import ClaimDecision, JudgedClaim
 from tests.helpers.marked_claims import judged
 

@@ -20,7 +20,7 @@ from guardrail.data.build.choices import stable_hash
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Profile
 from guardrail.types import Claim, Evidence
-from guardrail.verification.judge import Bounds, ModelVerifier, Reading, decide
+from guardrail.verification.model import Bounds, ModelVerifier, Reading, decide
 from tests.benchmarks.verification_set import LABELS, Check, check_set
 
 FALSE_SUPPORT = 0.05  # the most that the choice of bounds accepts, on its half

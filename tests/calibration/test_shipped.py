@@ -25,6 +25,18 @@ def test_by_file(tmp_path):
     assert load_calibrator(tmp_path / "c.json").n == 200
 
 
+def test_a_calibrator_knows_the_name_it_was_loaded_under(tmp_path):
+    made = IsotonicCalibrator().fit([i / 200 for i in range(200)], [i % 3 == 0 for i in range(200)])
+    made.save(tmp_path / "c.json")
+    loaded = load_calibrator(tmp_path / "c.json")
+    assert (made.source, loaded.source, load_calibrator(NAMES[2]).source) == (None, str(tmp_path / "c.json"), NAMES[2])
+    assert shipped_calibrator(shipped_by_name(NAMES[0]).provenance.model)[1].source == NAMES[0]
+    assert "source" not in loaded.to_dict()
+    assert loaded.digest == made.digest
+    assert IsotonicCalibrator.from_dict(loaded.to_dict()).source is None
+    assert loaded.fit([i / 200 for i in range(200)], [i % 3 == 0 for i in range(200)]).source is None
+
+
 def test_a_name_that_is_none_says_which_there_are():
     with pytest.raises(
         CalibrationError, match="no calibrator 'shipped:gpt-5' is shipped; there are: shipped:smollm2-135m, "

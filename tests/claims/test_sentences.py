@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail.claims import SentenceClaims
-from guardrail.claims.blocks import blocks
 from guardrail.claims.courtesies import is_courtesy, is_question
+from guardrail.claims.markdown import parse
 from guardrail.types import Claims
 
 
@@ -313,7 +313,7 @@ def test_a_sentence_longer_than_a_window_and_sentences_across_windows():
 )
 def test_a_hundred_thousand_characters_take_no_minutes(answer):
     """A second or less on an idle machine; anything quadratic in the length would take minutes."""
-    blocks("warm")
+    parse("warm")
     began = time.process_time()
     SentenceClaims().extract(answer[:100_000])
     assert time.process_time() - began < 20

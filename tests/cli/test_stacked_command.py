@@ -9,8 +9,8 @@ import pytest
 
 from guardrail import Guard, IsotonicCalibrator, load_model
 from guardrail.calibration.provenance import Provenance
-from guardrail.cli.calibrate import DIRECT
 from guardrail.errors import CalibrationError
+from guardrail.runs.prompts import DIRECT
 from guardrail.scoring.stacked.model import StackedFeature, StackedModel
 from guardrail.scoring.stacked.scorer import StackedScorer
 

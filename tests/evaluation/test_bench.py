@@ -19,8 +19,8 @@ from guardrail.runs.asking import Asking
 from guardrail.runs.cost import peak_extra
 from guardrail.runs.scorer_pass import GENERATION, ScorerPass, spread_out
 from guardrail.scoring.baselines.equivalence import TokenF1
-from guardrail.scoring.baselines.registry import scorer
 from guardrail.scoring.baselines.samples import SampleSource
+from guardrail.scoring.registry import scorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 

@@ -158,12 +158,12 @@ def test_cautions(path, bench):
 
 
 def test_a_promise_found_on_these_very_questions_is_no_test_of_it(path):
-    from guardrail.evaluation.tuning import proof_of, tune
+    from guardrail.evaluation.tuning import find_thresholds, proof_of
     from guardrail.policy.tuned import policy_text
 
     rows, fitted = s.records(300), s.calibrator()
     _, run = s.measured(path, rows, (), fitted)
-    tuned = tune(fitted, run.answers, max_error=0.4, confidence=0.95)
+    tuned = find_thresholds(fitted, run.answers, max_error=0.4, confidence=0.95)
     proof = proof_of(
         tuned, fitted, "c.json", run.header.identity("tiny"), data=run.data, grader="exact", command="guardrail tune"
     )

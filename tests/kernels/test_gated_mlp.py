@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.activations import ACT2CLS, ACT2FN
 
-from guardrail.kernels import gated_mlp
-from guardrail.kernels.gated_mlp import fuse_gated_mlps
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.gated_mlp import BLOCK, fuse_gated_mlps
+from guardrail.kernels.live_rows import LiveRows
 
 S, D, INNER = 9, 6, 10
 
@@ -94,13 +93,13 @@ class Softmax(nn.Module):
         return x.softmax(-1)
 
 
-def gradients(module, x, grads, ends, *, index=0, fuse=True):
+def gradients(module, x, grads, ends, *, index=0, fuse=True, block=BLOCK):
     """Of each pass, all run together, beside the name of the function that ran."""
-    live = Live(tuple(ends))
+    live = LiveRows(tuple(ends))
     layers = nn.ModuleList([nn.Identity() for _ in range(index)] + [module, nn.Identity()][: 2 - index])
     with ExitStack() as stack:
         if fuse:
-            fuse_gated_mlps(stack, layers, 0, x.shape[:-1], live)
+            fuse_gated_mlps(stack, layers, 0, x.shape[:-1], live, block=block)
         leaf = x.clone().requires_grad_(True)
         y = module(leaf)
         name = type(y.grad_fn).__name__
@@ -128,11 +127,7 @@ def test_each_pass_has_autograds_gradient(act, ends, last, rows, seed, batch):
     for grad, end in zip(grads, ends, strict=True):  # in the last layer a claim's own rows alone
         grad[:, end // 2 if last else 0 : end] = 1
     grads *= torch.randn_like(grads)
-    before, gated_mlp._ROWS = gated_mlp._ROWS, rows
-    try:
-        found, name = gradients(module, x, grads, ends, index=int(last))
-    finally:
-        gated_mlp._ROWS = before
+    found, name = gradients(module, x, grads, ends, index=int(last), block=rows)
     expected, plain = gradients(module, x, grads, ends, fuse=False)
     assert name == "_FusedBackward" != plain
     assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
@@ -153,7 +148,7 @@ def test_once_seen_to_be_something_else_it_is_not_tried_again():
     module, calls = Scaled(), []
     module.up_proj.register_forward_hook(lambda *_: calls.append(1))
     with ExitStack() as stack:
-        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), LiveRows())
         for _ in range(3):
             module(torch.randn(1, S, D))
     assert len(calls) == 4
@@ -199,6 +194,6 @@ def test_a_hook_on_one_of_the_layers_keeps_its_say():
 def test_tokens_that_were_flattened_and_other_calls_run_as_they_are():
     module = GatedMLP()
     with ExitStack() as stack:
-        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), Live())
+        fuse_gated_mlps(stack, nn.ModuleList([module]), 0, (1, S), LiveRows())
         for y in (module(torch.randn(S, D, requires_grad=True)), module(x=torch.randn(1, S, D, requires_grad=True))):
             assert type(y.grad_fn).__name__ != "_FusedBackward"

@@ -9,10 +9,9 @@ import torch
 
 from guardrail.errors import ModelError, ScoringError
 from guardrail.kernels.memory import halve_on_out_of_memory, is_out_of_memory
-from guardrail.model import generate
-from guardrail.scoring import hybridgrad
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
+from tests.helpers.limited_memory import limit_memory
 
 
 def real_allocation_failure() -> BaseException:
@@ -50,36 +49,22 @@ def test_other_errors_come_through():
         halve_on_out_of_memory(work, [1, 2], lambda _: ModelError(""))
 
 
-def limited(work, rows_that_fit):
-    """`work`, with too little memory for more rows than that."""
-
-    def run(*args, **kwargs):
-        rows = next(a for a in args if isinstance(a, (list, tuple)))
-        if len(rows) > rows_that_fit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return work(*args, **kwargs)
-
-    return run
-
-
-def test_scores_and_answers_are_those_of_enough_memory(monkeypatch):
+def test_scores_and_answers_are_those_of_enough_memory():
     local = tiny_local_model()
     scorer = HybridGradScorer(local)
     questions = ["Who?", "What is it?", "And where, if at all?", "When?", "Why so?"]
     traces = [replace(t, text="x") for t in local.generate_batch(questions, max_new_tokens=4, keep=scorer.keep)]
     scores = scorer.score_traces(traces)
-    monkeypatch.setattr(generate, "_run", limited(generate._run, 2))
-    monkeypatch.setattr(hybridgrad, "read_gradients", limited(hybridgrad.read_gradients, 2))
+    limit_memory(local, rows=2)
     again = [replace(t, text="x") for t in local.generate_batch(questions, max_new_tokens=4, keep=scorer.keep)]
     assert [t.response_ids for t in again] == [t.response_ids for t in traces]
     assert [s.hybridgrad for s in scorer.score_traces(again)] == pytest.approx([s.hybridgrad for s in scores], rel=1e-4)
 
 
-def test_one_row_that_does_not_fit(monkeypatch):
+def test_one_row_that_does_not_fit():
     local = tiny_local_model()
     scorer = HybridGradScorer(local, semantic_token=-2)
-    monkeypatch.setattr(generate, "_run", limited(generate._run, 0))
-    monkeypatch.setattr(hybridgrad, "read_gradients", limited(hybridgrad.read_gradients, 0))
+    limit_memory(local, rows=0)
     with pytest.raises(ModelError, match="ran out of memory; shorten it"):
         local.generate("Who?")
     with pytest.raises(ScoringError, match="one answer of 2 tokens after a prompt of 3 ran out of memory"):

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail.errors import UnsupportedModelError
-from guardrail.kernels import attention
-from guardrail.kernels.attention import PrefixAttention, StoredAttention
-from guardrail.kernels.live_rows import Live
+from guardrail.kernels.attention import Prefix, PrefixAttention, StoredAttention
+from guardrail.kernels.live_rows import LiveRows
 from guardrail.model.anatomy import read_anatomy
 from guardrail.testing import MORE_ARCHITECTURES, tiny_model
 
@@ -54,18 +53,12 @@ def test_equals_one_softmax(N, S, groups, softcap, with_sinks, window, stored, l
     mask = (torch.arange(N + S) <= at) & (torch.arange(N + S) > at - (window or N + S))
     mask = mask.expand(2, 1, S, N + S)
     inputs = [x.requires_grad_() for x in (q, k, v)]
-    before, attention.CPU_BLOCK = attention.CPU_BLOCK, 1  # blocks of 64 keys, the smallest
-    try:
-        if stored:
-            softcap = None
-            fast = StoredAttention.apply(*inputs, K, V, mask, 0.5, sinks, Live((live,)))
-        else:
-            fast = PrefixAttention.apply(*inputs, K, V, mask, 0.5, softcap, sinks, Live((live,)))
-        upstream = random(*fast.shape)
-        upstream[:, :, live:] = 0
-        fast_grads = torch.autograd.grad(fast, inputs, upstream)
-    finally:
-        attention.CPU_BLOCK = before
+    softcap = None if stored else softcap
+    prefix = Prefix(K, V, mask, 0.5, softcap, sinks, LiveRows((live,)), block=1)  # blocks of 64 keys, the smallest
+    fast = (StoredAttention if stored else PrefixAttention).apply(*inputs, prefix)
+    upstream = random(*fast.shape)
+    upstream[:, :, live:] = 0
+    fast_grads = torch.autograd.grad(fast, inputs, upstream)
     slow = whole_attention(*inputs, K, V, mask, 0.5, softcap, sinks)
     assert torch.allclose(fast, slow, rtol=1e-4, atol=1e-5)
     for a, b in zip(fast_grads, torch.autograd.grad(slow, inputs, upstream), strict=True):
@@ -78,10 +71,7 @@ def test_a_query_that_sees_nothing_gives_zero(stored):
     q, k, v = (torch.ones(1, 1, 2, 4, requires_grad=True) for _ in range(3))
     K = V = torch.ones(1, 1, 3, 4)
     mask = torch.tensor([[True] * 4 + [False], [False] * 5]).view(1, 1, 2, 5)
-    if stored:
-        out = StoredAttention.apply(q, k, v, K, V, mask, 1.0, None, Live())
-    else:
-        out = PrefixAttention.apply(q, k, v, K, V, mask, 1.0, None, None, Live())
+    out = (StoredAttention if stored else PrefixAttention).apply(q, k, v, Prefix(K, V, mask, 1.0))
     assert torch.equal(out[0, 0, 1], torch.zeros(4))
     assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(out.sum(), (q, k, v)))
 
@@ -146,10 +136,10 @@ def test_large_gradients_do_not_overflow_in_float16():
     k[:, :, 1], v[:, :, 1] = -300, -20
     mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
     found = []
-    for kind, softcap in ((StoredAttention, ()), (PrefixAttention, (None,))):
+    for kind in (StoredAttention, PrefixAttention):
         inputs = [x.half().requires_grad_() for x in (q, k, v)]
         empty = torch.zeros(1, 1, 0, 64, dtype=torch.float16)
-        out = kind.apply(*inputs, empty, empty, mask, 0.125, *softcap, None, Live())
+        out = kind.apply(*inputs, Prefix(empty, empty, mask, 0.125))
         found.append(torch.autograd.grad(out, inputs, torch.ones_like(out))[0])
     assert found[0].isfinite().all()
     assert torch.allclose(found[0], found[1], rtol=1e-2)

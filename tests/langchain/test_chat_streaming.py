@@ -36,14 +36,14 @@ def test_pieces_joined_are_the_text(text, stops):
             break
     cut = min([whole.find(stop) for stop in stops if stop in whole], default=len(whole))
     final = whole[:cut].strip()
-    assert "".join([*pieces, stream.rest(final)]) == final
+    assert "".join([*pieces, stream.remaining(final)]) == final
 
 
 def test_half_characters_and_stop_strings_wait():
     stream = TextStream(TOKENIZER, [2], ["END"])
     ids = TOKENIZER("a é EN", add_special_tokens=False)["input_ids"]
     assert [stream.feed(ids[:n]) for n in range(1, len(ids) + 1)] == ["a", "", "", " é", "", "", ""]
-    assert stream.rest("a é EN") == " EN"
+    assert stream.remaining("a é EN") == " EN"
 
 
 def test_a_stream_with_a_stop_string_is_what_invoke_gives():

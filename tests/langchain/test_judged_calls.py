@@ -16,6 +16,7 @@ from guardrail import DataError, Guard, Policy
 from guardrail.langchain import ChatGuarded, GuardrailMiddleware, GuardRunnable, read_metadata
 from guardrail.langchain.reply import reply_to
 from guardrail.langchain.tool_calls import parse_tool_calls
+from guardrail.pipeline.hooks import Hooks
 from guardrail.testing import tiny_local_model
 from tests.helpers.calling_model import BESIDE, CALLS, calling_model, said
 from tests.helpers.langchain_doubles import SURE, UNSURE, Foreign, judging, let_through
@@ -140,7 +141,7 @@ def test_invalid_calls_beside_a_valid_one_carry_no_free_text(local, judged, acti
     """Unless they were judged, and let through."""
     guard = Guard(model=local, policy="observe" if action == "answer" else HEDGE)
     (verdict,) = guard.answer_batch(
-        [[{"role": "user", "content": "Weather?"}]], max_new_tokens=2, pass_on=lambda _: not judged
+        [[{"role": "user", "content": "Weather?"}]], max_new_tokens=2, hooks=Hooks(is_tool_call=lambda _: not judged)
     )
     parsed = parse_tool_calls(f"{SECRET} {WHOLE} {BROKEN}", ["get_weather"])
     assert SECRET in parsed.invalid[0]["args"]

@@ -24,6 +24,7 @@ from guardrail.observers.telemetry import CONTENT_VARIABLE, Telemetry, with_tele
 from guardrail.testing import tiny_local_model
 from guardrail.types import Attempt, Confidence, Decision, Score, Verdict
 from tests.helpers.langchain_doubles import UNSURE, Foreign, judging
+from tests.helpers.scripted_claims import QUESTION, france, guarded
 
 LOOK_UP_THEN_ABSTAIN = Policy.from_text(
     "version: 1\nname: look up\nretrieval: {max_passes: 1}\nrules:\n"
@@ -94,6 +95,14 @@ def test_a_span_an_answer_with_a_child_for_each_stage(local):
     for stage in ("generate", "score"):
         spent = sum(s.end_time - s.start_time for s in children if s.name == f"guardrail.{stage}") / 1e6
         assert spent == pytest.approx(verdict.timing_ms[stage], rel=1e-3)
+
+
+def test_the_decisions_on_claims_are_stages_of_their_own():
+    rec = Recorder()
+    verdict = guarded(france(), observers=[rec.telemetry]).answer(QUESTION)
+    assert verdict.claims
+    decided = rec.named("guardrail.decide")
+    assert [s.attributes.get("guardrail.action") for s in decided] == [None, verdict.action]
 
 
 def test_metrics_of_a_batch(local):

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
 from guardrail.langchain import ChatGuarded, read_metadata
-from guardrail.langchain.turns import Turns
+from guardrail.langchain.turns import ModelQueue
 from guardrail.testing import tiny_local_model
 from tests.helpers.langchain_doubles import UNSURE, Fixed, Passages, calibrator, judging
 
@@ -19,7 +19,7 @@ LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=2048)
 
 
 def test_work_runs_in_order_and_one_at_a_time():
-    turns, running, order = Turns(), [], []
+    turns, running, order = ModelQueue(), [], []
 
     def work(i):
         running.append(i)
@@ -32,7 +32,7 @@ def test_work_runs_in_order_and_one_at_a_time():
 
 
 def test_errors_and_cancelled_work():
-    turns, hold = Turns(), threading.Event()
+    turns, hold = ModelQueue(), threading.Event()
     first = turns.submit(hold.wait)
     dropped, failing = turns.submit(lambda: 1), turns.submit(lambda: 1 / 0)
     assert dropped.cancel()
@@ -43,10 +43,10 @@ def test_errors_and_cancelled_work():
 
 
 def test_who_steps_aside_lets_others_work_and_comes_back_alone():
-    turns, alone = Turns(), threading.Lock()
+    turns, alone = ModelQueue(), threading.Lock()
 
     def work(depth):
-        with turns.aside():
+        with turns.yield_turn():
             inner = turns.submit(lambda: work(depth - 1)).result(5) if depth else 0
         assert alone.acquire(blocking=False)
         alone.release()
@@ -54,7 +54,7 @@ def test_who_steps_aside_lets_others_work_and_comes_back_alone():
 
     futures = [turns.submit(lambda: work(4)) for _ in range(8)]
     assert [f.result(10) for f in futures] == [5] * 8
-    with turns.aside():  # a thread that has no turn
+    with turns.yield_turn():  # a thread that has no turn
         assert turns.submit(lambda: 3).result(5) == 3
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import guardrail
 from guardrail import Attempt, Claim, Confidence, Decision, Evidence, JudgedClaim, Score, Verdict, VerdictLog
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.risk import upper_bound
@@ -136,16 +137,16 @@ def test_a_log_like_the_calibration_shows_nothing_and_a_shifted_one_drift(calibr
     scores = rng.normal(size=700)
     ids = write(tmp_path / "log.jsonl", calibrator, scores)
     labels = label(tmp_path / "labels.jsonl", ids, rng.random(700) < right(scores))
-    found = monitor(tmp_path / "log.jsonl", calibrator, labelled=labels)
+    found = monitor(tmp_path / "log.jsonl", calibrator, labels=labels)
     assert (found.verdict, found.n, found.labelled, found.drift) == ("no sign of drift", 700, 700, False)
     assert found.calibrators == {"c.json": 700}
     assert found.risks[0].total == found.risks[0].n == sum(calibrator.probabilities(scores) >= 0.5)
     json.dumps(found.to_dict(), allow_nan=False)
-    assert monitor(tmp_path / "log.jsonl", calibrator, labelled=labels) == found, "the same seed, the same numbers"
+    assert monitor(tmp_path / "log.jsonl", calibrator, labels=labels) == found, "the same seed, the same numbers"
 
     ids = write(tmp_path / "worse.jsonl", calibrator, scores)
     labels = label(tmp_path / "worse_labels.jsonl", ids, rng.random(700) < right(scores + 0.7))
-    found = monitor(tmp_path / "worse.jsonl", calibrator, labelled=labels)
+    found = monitor(tmp_path / "worse.jsonl", calibrator, labels=labels)
     assert found.verdict == "drift: recalibrate"
     assert found.reasons[0].startswith("confidence: ")
 
@@ -166,7 +167,7 @@ def test_too_few_say_how_many_are_missing(calibrator, tmp_path):
     enough = monitor(tmp_path / "log.jsonl", calibrator, last=20 + few.more_scores)
     assert enough.verdict == "no sign of drift"
     labels = label(tmp_path / "l.jsonl", ids[:20], rng.random(20) < right(scores[:20]))
-    assert monitor(tmp_path / "log.jsonl", calibrator, labelled=labels).verdict == "too few data"
+    assert monitor(tmp_path / "log.jsonl", calibrator, labels=labels).verdict == "too few data"
 
 
 def test_lines_of_another_calibrator_are_set_aside_whatever_they_are_called(calibrator, tmp_path):
@@ -186,7 +187,7 @@ def test_answers_with_evidence_count_by_their_first_score_and_as_risk(calibrator
         calibrator, attempt(calibrator, 0.5, "retrieve"), attempt(calibrator, -1.0, "hedge", (Evidence("p"),))
     )
     VerdictLog(path)(observation(one))
-    found = monitor(path, calibrator, labelled=label(tmp_path / "l.jsonl", [VerdictLog.id_of(one)], [False]))
+    found = monitor(path, calibrator, labels=label(tmp_path / "l.jsonl", [VerdictLog.id_of(one)], [False]))
     assert (found.n, found.labelled, found.calibration) == (1, 1, None)
     assert [(r.what, r.errors, r.n) for r in found.risks] == [("answered", 0, 0), ("shown", 1, 1)]
     assert any("given with evidence" in note for note in found.notes)
@@ -236,13 +237,13 @@ def test_claims_are_compared_with_a_calibrator_of_claims(tmp_path):
             for j, c in enumerate(claims)
         ]
     (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
-    found = monitor(path, calibrator, labelled=tmp_path / "l.jsonl")
+    found = monitor(path, calibrator, labels=tmp_path / "l.jsonl")
     assert (found.unit, found.n, found.labelled, found.calibrators) == ("claim", 300, 300, {"claims.json": 300})
     assert not found.drift
     assert found.calibration.design_effect < 1.3
     twice = "".join(line + "\n" for line in path.read_text().splitlines() for _ in range(3))
     (tmp_path / "twice.jsonl").write_text(twice)
-    assert monitor(tmp_path / "twice.jsonl", calibrator, labelled=tmp_path / "l.jsonl").set_aside == {
+    assert monitor(tmp_path / "twice.jsonl", calibrator, labels=tmp_path / "l.jsonl").set_aside == {
         "labels for an id that stands in the log twice": 600
     }
 
@@ -264,7 +265,7 @@ def test_a_promise_is_held_against_what_happened(calibrator, tmp_path, errors, s
     scores = np.linspace(-1.5, -0.5, 200)
     ids = write(tmp_path / "log.jsonl", calibrator, [*scores, 1.0], act=lambda p: "answer" if p >= 0.5 else "abstain")
     labels = label(tmp_path / "l.jsonl", ids[:200], [i >= errors for i in range(200)])
-    found = monitor(tmp_path / "log.jsonl", calibrator, policy=promise(calibrator, 0.18), labelled=labels)
+    found = monitor(tmp_path / "log.jsonl", calibrator, policy=promise(calibrator, 0.18), labels=labels)
     assert (found.risks[0].errors, found.risks[0].n, found.risks[0].total) == (errors, 200, 200)
     assert found.statuses == {"answered": status, "shown": None}
     assert ("promise: answered" in found.p_values) is True
@@ -311,7 +312,7 @@ def test_labels_that_are_none_are_refused(calibrator, tmp_path, rows):
     write(tmp_path / "log.jsonl", calibrator, [0.1])
     (tmp_path / "l.jsonl").write_text(rows + "\n")
     with pytest.raises(DataError, match=r"l.jsonl:\d: "):
-        monitor(tmp_path / "log.jsonl", calibrator, labelled=tmp_path / "l.jsonl")
+        monitor(tmp_path / "log.jsonl", calibrator, labels=tmp_path / "l.jsonl")
 
 
 def test_labels_drawn_by_score_are_told(calibrator, tmp_path):
@@ -320,7 +321,7 @@ def test_labels_drawn_by_score_are_told(calibrator, tmp_path):
     ids = write(tmp_path / "log.jsonl", calibrator, scores)
     low = np.flatnonzero(scores < 0)
     labels = label(tmp_path / "l.jsonl", [ids[i] for i in low], rng.random(len(low)) < right(scores[low]))
-    found = monitor(tmp_path / "log.jsonl", calibrator, labelled=labels)
+    found = monitor(tmp_path / "log.jsonl", calibrator, labels=labels)
     assert found.selected < 1e-6
     assert any("have other scores than the rest" in note for note in found.notes)
     assert not found.drift, "labels chosen by score raise no alarm"
@@ -383,3 +384,15 @@ def test_confidence_without_a_calibrator_is_set_aside(calibrator, tmp_path):
     write(tmp_path / "log.jsonl", calibrator, [0.2])
     VerdictLog(tmp_path / "log.jsonl")(observation(verdict(calibrator, bare)))
     assert monitor(tmp_path / "log.jsonl", calibrator).set_aside == {"without a confidence": 1}
+
+
+def test_python_gets_what_the_command_prints(cli, calibrator, tmp_path):
+    calibrator.save("c.json")
+    rng = np.random.default_rng(5)
+    ids = write(tmp_path / "log.jsonl", calibrator, rng.normal(0.8, 1.0, 200).tolist())
+    label(tmp_path / "l.jsonl", ids[:60], rng.random(60) < 0.3)
+    printed = cli("monitor", "log.jsonl", "-c", "c.json", "--labels", "l.jsonl", "--json")
+    found = guardrail.monitor("log.jsonl", "c.json", labels="l.jsonl")
+    assert json.loads(json.dumps(found.to_dict())) == json.loads(printed.stdout)
+    assert (found.drift, printed.returncode, found.calibrator) == (True, 4, "c.json")
+    assert guardrail.monitor("log.jsonl", calibrator, labels="l.jsonl").calibrator == "given"

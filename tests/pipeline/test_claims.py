@@ -11,6 +11,7 @@ from langchain_core.retrievers import BaseRetriever
 from guardrail import CalibrationError, CalibratorMismatchError, Guard
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
+from guardrail.pipeline.hooks import Hooks
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Evidence, Score, Verification
 from tests.helpers.scripted_claims import ANSWER, QUESTION, STRICT, fitted, france, guarded, half_sure, ruled, scripted
@@ -96,7 +97,7 @@ def test_nothing_to_check_is_never_taken_for_checked(answer, action):
 
 
 def test_turns_that_are_passed_on_are_untouched():
-    verdict = guarded(france()).answer_batch([QUESTION], pass_on=lambda trace: True)[0]
+    verdict = guarded(france()).answer_batch([QUESTION], hooks=Hooks(is_tool_call=lambda trace: True))[0]
     assert (verdict.text, verdict.claims, verdict.asides) == (ANSWER, (), ())
 
 
@@ -143,7 +144,7 @@ def test_check_looks_nothing_up_and_judge_does():
     assert verifier.asked
     assert set(acts(ended.value.value).values()) == {"keep"}
     verifier.asked.clear()
-    guard.answer_batch([QUESTION], retrieve=False, searching=[nullcontext])
+    guard.answer_batch([QUESTION], retrieve=False, hooks=Hooks(search_contexts=[nullcontext]))
     assert verifier.asked == []
 
 

@@ -314,9 +314,21 @@ def test_observers_get_frozen_values_and_what_they_raise_is_not_swallowed(local)
     ],
 )
 def test_answers_of_another_length_than_calibrated(tokens, finish, stop, expected):
-    from guardrail.pipeline.conversation import unlike_in_length
+    from guardrail.pipeline.conversation import length_differs
     from guardrail.types import Trace
 
     trace = Trace((), (1,), (5,) * tokens, "x", finish, stop_string=stop)
-    assert unlike_in_length(trace, 6) == expected
-    assert unlike_in_length(trace, None) in ("", "ended by a stop string")
+    assert length_differs(trace, 6) == expected
+    assert length_differs(trace, None) in ("", "ended by a stop string")
+
+
+def test_calibrators_by_file_and_claims_by_name(local, tmp_path):
+    file = tmp_path / "mine.json"
+    calibrator(local).save(file)
+    guard = Guard(model=local, scorer=Fixed(SURE), calibrator=file, policy="observe", claims="sentences")
+    assert (guard.calibrator_name, guard.answer("Who?", max_new_tokens=4).calibrator) == (str(file), str(file))
+    assert guard.claim_pipeline.extractor.name == "sentences"
+    given = Guard(model=local, scorer=Fixed(SURE), calibrator=calibrator(local), policy="observe")
+    assert given.calibrator_name == "given"
+    with pytest.raises(CalibrationError, match=r"gone\.json"):
+        Guard(model=local, policy="observe", claim_calibrator=tmp_path / "gone.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardrail import Guard
+from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.scoring.stacked.model import StackedFeature, StackedModel
 from tests.helpers.scripted_claims import QUESTION, STRICT, fitted, france
@@ -24,7 +25,7 @@ def test_streamed_claims_have_the_scores_of_the_finished_answer():
     guard = Guard(model=france(), policy=STRICT, claim_calibrator=calibrator)
     whole = guard.answer(QUESTION)
     pieces = []
-    verdict = guard.answer_batch([QUESTION], claim_stream=ClaimStream(pieces.append))[0]
+    verdict = guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=ClaimStream(pieces.append)))[0]
     assert len(whole.claims) == 6
     assert {c.score.name for c in whole.claims} == {"stacked"}
     assert len({c.score.value for c in whole.claims}) == 6

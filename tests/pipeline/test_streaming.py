@@ -14,6 +14,8 @@ from guardrail import Guard
 from guardrail.actions import rewrite
 from guardrail.claims import AtomicClaims, SentenceClaims
 from guardrail.errors import ModelError
+from guardrail.pipeline.conversation import Conversation
+from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
@@ -32,7 +34,7 @@ from tests.helpers.scripted_claims import ANSWER, QUESTION, STRICT, fitted, fran
 def streamed(guard, **options):
     pieces = []
     stream = ClaimStream(pieces.append)
-    verdict = guard.answer_batch([QUESTION], claim_stream=stream, **options)[0]
+    verdict = guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=stream), **options)[0]
     return pieces, stream, verdict
 
 
@@ -41,8 +43,8 @@ def test_the_pieces_are_the_text_and_the_scores_those_of_the_finished_answer():
     whole = guard.answer(QUESTION)
     pieces, stream, verdict = streamed(guard)
     assert len(pieces) >= 2
-    assert "".join(pieces) + stream.rest(verdict) == verdict.text == whole.text
-    assert stream.kept_its_word(verdict)
+    assert "".join(pieces) + stream.remaining(verdict) == verdict.text == whole.text
+    assert stream.matches(verdict)
     assert verdict.attempts[-1].trace.response_ids == whole.attempts[-1].trace.response_ids
     assert verdict.score.hybridgrad == pytest.approx(whole.score.hybridgrad, rel=1e-4)
     for one, other in zip(verdict.claims, whole.claims, strict=True):
@@ -58,7 +60,7 @@ def test_the_pieces_are_the_text_and_the_scores_those_of_the_finished_answer():
 def test_a_claim_leaves_before_the_generation_ends():
     guard, steps = guarded(france()), []
     stream = ClaimStream(lambda piece: steps.append(piece))
-    guard.answer_batch([QUESTION], claim_stream=stream, on_step=lambda rows, _: steps.append(len(rows[0])))
+    guard.answer_batch([QUESTION], hooks=Hooks(on_step=lambda rows, _: steps.append(len(rows[0])), claim_stream=stream))
     first = next(i for i, step in enumerate(steps) if isinstance(step, str))
     assert any(isinstance(step, int) for step in steps[first:])
 
@@ -67,17 +69,17 @@ def test_a_claim_leaves_before_the_generation_ends():
 def test_a_rule_on_the_whole_comes_too_late_and_says_so(rule):
     policy = ruled(f"{{name: late, then: {rule}}}")
     pieces, stream, verdict = streamed(guarded(france(), policy))
-    assert (verdict.action, stream.kept_its_word(verdict)) == (rule, False)
-    assert verdict.text not in "".join(pieces) + stream.rest(verdict)
+    assert (verdict.action, stream.matches(verdict)) == (rule, False)
+    assert verdict.text not in "".join(pieces) + stream.remaining(verdict)
     if rule == "abstain":
-        assert stream.rest(verdict) == ""
+        assert stream.remaining(verdict) == ""
 
 
 def test_an_answer_of_dropped_claims_streams_the_abstention_alone():
     guard = Guard(model=france(), policy=STRICT, claim_calibrator=fitted(france(), 1e-9))
     pieces, stream, verdict = streamed(guard)
-    assert (pieces, verdict.rule, stream.rest(verdict)) == ([], "nothing left", verdict.text)
-    assert stream.kept_its_word(verdict)
+    assert (pieces, verdict.rule, stream.remaining(verdict)) == ([], "nothing left", verdict.text)
+    assert stream.matches(verdict)
 
 
 class Finds(BaseRetriever):
@@ -104,7 +106,7 @@ def test_the_last_claim_is_looked_up_like_the_others():
     )
     _, stream, verdict = streamed(guard)
     assert verifier.asked == [c.text for c in verdict.claims]
-    assert (verdict.text, stream.kept_its_word(verdict)) == (ANSWER, True)
+    assert (verdict.text, stream.matches(verdict)) == (ANSWER, True)
     verifier.asked.clear()
     streamed(guard, retrieve=False)
     assert "Toulon has a port." not in verifier.asked
@@ -122,22 +124,22 @@ def test_nothing_of_a_stop_string_leaves(stop):
     local = scripted("Paris is large. Lyon has two rivers.\n\n- Nice lies by the sea. Metz is old, and so on and on.")
     guard = Guard(model=local, policy=STRICT, claim_calibrator=fitted(local, 1e3))
     pieces, stream, verdict = streamed(guard, stop=stop)
-    assert "".join(pieces) + stream.rest(verdict) == verdict.text == verdict.answer
+    assert "".join(pieces) + stream.remaining(verdict) == verdict.text == verdict.answer
     assert stop not in verdict.text
 
 
 def test_streams_that_cannot_be():
     guard = guarded(france())
     with pytest.raises(ModelError, match="one conversation"):
-        guard.answer_batch(["a", "b"], claim_stream=ClaimStream(print))
+        guard.answer_batch(["a", "b"], hooks=Hooks(claim_stream=ClaimStream(print)))
     with pytest.raises(ModelError, match="looks at claims"):
-        Guard(model=france(), policy="observe").answer_batch(["a"], claim_stream=ClaimStream(print))
+        Guard(model=france(), policy="observe").answer_batch(["a"], hooks=Hooks(claim_stream=ClaimStream(print)))
     atomic = Guard(model=france(), policy="observe", claims=AtomicClaims(france()))
     with pytest.raises(ModelError, match="reads whole answers"):
-        atomic.answer_batch(["a"], claim_stream=ClaimStream(print))
+        atomic.answer_batch(["a"], hooks=Hooks(claim_stream=ClaimStream(print)))
     _, stream, _ = streamed(guard)
     with pytest.raises(ModelError, match="one generation"):
-        guard.answer_batch([QUESTION], claim_stream=stream)
+        guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=stream))
 
 
 def test_an_error_in_what_takes_the_claims_leaves_the_model_as_it_was():
@@ -148,7 +150,7 @@ def test_an_error_in_what_takes_the_claims_leaves_the_model_as_it_was():
 
     before = guard.answer(QUESTION)
     with pytest.raises(RuntimeError, match="no screen"):
-        guard.answer_batch([QUESTION], claim_stream=ClaimStream(broken))
+        guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=ClaimStream(broken)))
     assert guard.answer(QUESTION).score == before.score
     assert not any(module._forward_hooks for module in france().model.modules())
 
@@ -183,7 +185,7 @@ class Decided:
         self.actions, self.extractor = actions, SentenceClaims()
         self.model = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids, **_: "".join(ids)))
 
-    def judge(self, trace, *, taken, known, **_):
+    def run(self, trace, *, taken, known, **_):
         return tuple(known.get(claim) or self.one(claim) for claim in taken.claims), taken.asides
 
     def one(self, claim):
@@ -196,12 +198,11 @@ def played(answer, actions):
     """A stream that sees the answer grow by one character at a time, and its verdict."""
     pieces = []
     stage, stream = Decided(actions), ClaimStream(pieces.append)
-    case = SimpleNamespace(query="q", unlike_claims="", searching=None, known={})
-    stream.begin(stage, case)
+    stream.begin(stage, Conversation((), "q"))
     for n in range(1, len(answer) + 1):
         stream([list(answer[:n])], lambda: [None])
     taken = SentenceClaims().extract(answer)
-    judged, asides = stage.judge(None, taken=Claims(taken.claims, taken.asides), known=case.known)
+    judged, asides = stage.run(None, taken=Claims(taken.claims, taken.asides), known=stream.judged)
     done = rewrite(answer, judged, asides)
     action = "abstain" if done.empty else "answer"
     text = "I do not know." if done.empty else done.text
@@ -231,16 +232,16 @@ def test_streamed_markdown_is_the_rewritten_answer(seed):
     draw = random.Random(seed)
     blocks = [draw.choice(BLOCKS).format(*draw.sample(SAID, 3)) for _ in range(draw.randint(1, 4))]
     pieces, stream, verdict = played("\n\n".join(blocks), ["keep", "keep", "drop", "hedge"])
-    assert "".join(pieces) + stream.rest(verdict) == verdict.text
-    assert stream.kept_its_word(verdict)
+    assert "".join(pieces) + stream.remaining(verdict) == verdict.text
+    assert stream.matches(verdict)
 
 
 def test_what_the_end_changes_is_not_lost():
     """A definition list of one model turns into a heading once its next line comes: what was sent stays, the rest follows."""
     stream = ClaimStream(lambda piece: None)
     _, played_stream, verdict = played("Paris is large. Lyon is old, and so on.\n\n- Metz is old.", ["keep"])
-    stream.sent = "Paris is larger."
-    stream._handed_on = {verdict.claims[0].claim}
-    assert stream.rest(verdict) == " Lyon is old, and so on.\nMetz is old."
-    assert not stream.kept_its_word(verdict)
-    assert played_stream.kept_its_word(verdict)
+    stream.emitted = "Paris is larger."
+    stream._emitted_claims = {verdict.claims[0].claim}
+    assert stream.remaining(verdict) == " Lyon is old, and so on.\nMetz is old."
+    assert not stream.matches(verdict)
+    assert played_stream.matches(verdict)

@@ -11,7 +11,7 @@ from guardrail.policy import NO_CLAIM_RULES, NO_RULE, Policy
 from guardrail.policy.checks import covers
 from guardrail.policy.conditions import ClaimWhen
 from guardrail.policy.facts import ClaimFacts
-from guardrail.policy.matching import judge
+from guardrail.policy.matching import evaluate
 from guardrail.types import CLAIM_ACTIONS, LABELS, SUPPORTS, Confidence, Score, Verification
 from tests.helpers.policy_answers import (
     SCORED,
@@ -308,8 +308,8 @@ kinds = st.sampled_from(["sentence", "item", "row", "atomic"])
 @given(whens, whens, confidences, scores, kinds, verifications)
 def test_a_rule_called_covered_is_covered(wide, narrow, confidence, score, kind, verification) -> None:  # type: ignore[no-untyped-def]
     facts = ClaimFacts(confidence, score, kind, verification)
-    if covers(wide, narrow) and judge(narrow, facts).truth is True:
-        assert judge(wide, facts).truth is True
+    if covers(wide, narrow) and evaluate(narrow, facts).truth is True:
+        assert evaluate(wide, facts).truth is True
 
 
 claim_situations = st.fixed_dictionaries(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from guardrail.policy.checks import covers
 from guardrail.policy.conditions import When
 from guardrail.policy.facts import AnswerFacts
-from guardrail.policy.matching import judge, number
+from guardrail.policy.matching import evaluate, number
 from guardrail.types import FINISH_REASONS, LABELS, UNSCORED_REASONS, Confidence, Score
 from tests.helpers.policy_answers import (  # fmt: skip
     PASSAGE,
@@ -145,8 +145,8 @@ def test_what_matches_without_a_confidence_matches_with_any(
     when: When, nothing: Confidence, something: Confidence, score: Score, situation: dict[str, object]
 ) -> None:
     """Kleene's logic is monotone: knowing more can settle the unknown, never turn true into false or back."""
-    before = judge(when, facts(nothing, score, situation)).truth
-    after = judge(when, facts(something, score, situation)).truth
+    before = evaluate(when, facts(nothing, score, situation)).truth
+    after = evaluate(when, facts(something, score, situation)).truth
     assert before is None or before is after
     assert after is not None
 
@@ -156,7 +156,7 @@ def test_not_turns_true_and_false_around_and_leaves_unknown(
     when: dict[str, object], confidence: Confidence, score: Score, situation: dict[str, object]
 ) -> None:
     seen = facts(confidence, score, situation)
-    plain, negated = judge(When.model_validate(when), seen), judge(When.model_validate({"not": when}), seen)
+    plain, negated = evaluate(When.model_validate(when), seen), evaluate(When.model_validate({"not": when}), seen)
     assert negated.truth is (None if plain.truth is None else not plain.truth)
     assert plain.phrase
     assert "\n" not in plain.phrase
@@ -167,8 +167,8 @@ def test_a_rule_called_covered_is_covered(
     wide: When, narrow: When, confidence: Confidence, score: Score, situation: dict[str, object]
 ) -> None:
     seen = facts(confidence, score, situation)
-    if covers(wide, narrow) and judge(narrow, seen).truth is True:
-        assert judge(wide, seen).truth is True
+    if covers(wide, narrow) and evaluate(narrow, seen).truth is True:
+        assert evaluate(wide, seen).truth is True
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_condition_covers_itself_with_more(
     narrow = When.model_validate({"confidence": more} | when)
     assert covers(wide, narrow)
     seen = facts(confidence, score, situation)
-    assert judge(narrow, seen).truth is not True or judge(wide, seen).truth is True
+    assert evaluate(narrow, seen).truth is not True or evaluate(wide, seen).truth is True
 
 
 @given(probabilities, st.lists(probabilities, max_size=3))

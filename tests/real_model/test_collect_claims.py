@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from guardrail.claims.sentences import SentenceClaims
-from guardrail.cli.calibrate import IN_SENTENCES
 from guardrail.datasets.claims import ClaimRow, load_claim_rows_from
 from guardrail.runs.asking import Asking
 from guardrail.runs.collect_claims import collect_claims
+from guardrail.runs.prompts import IN_SENTENCES
 from guardrail.scoring.hybridgrad import HybridGradScorer
 
 pytestmark = pytest.mark.real_model

@@ -107,3 +107,6 @@ def test_demo_shows_every_action():
     assert "A passage changed an answer" in out
     assert "Ouagadougou" in out
     assert "8 questions; generating took" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert "What to try next" in out
+    assert "--claims --html claims.html" in out

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from guardrail.cli.calibrate import DIRECT
+from guardrail.runs.prompts import DIRECT
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.suffix import Row
 from tests.helpers.slow_reference import slow_hybridgrad

@@ -65,7 +65,7 @@ def test_the_stacked_one_is_for_those_who_ask_for_it(embedded_model):
 
 
 def test_claims_are_judged_by_the_stacked_one(embedded_model):
-    stage = Guard(model=embedded_model, policy="per_claim").claim_stage
+    stage = Guard(model=embedded_model, policy="per_claim").claim_pipeline
     assert (stage.calibrated.name, stage.calibrated.scorer.name) == ("shipped:smollm2-135m-claims", "stacked")
 
 
@@ -76,7 +76,7 @@ def test_claims_are_verified_with_the_profile_that_was_measured(embedded_model, 
         model=embedded_model, policy="per_claim", retriever=Nothing(), calibrator=named_calibrator(calibrator)[0]
     )
     profile = shipped_calibrator(embedded_model.identity)[1].provenance.profile
-    assert asked.claim_stage.verifier.scorer.profile == Profile.model_validate(profile)
+    assert asked.claim_pipeline.verifier.scorer.profile == Profile.model_validate(profile)
 
 
 def test_it_is_not_taken_for_another_profile(embedded_model):

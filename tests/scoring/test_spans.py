@@ -71,7 +71,7 @@ def test_spans_after_generation(architecture):
 @pytest.mark.parametrize("architecture", ["llama", "gpt_oss", "gemma2"])
 def test_both_forms_of_attention(architecture, stored, monkeypatch):
     """Weights kept for the backward pass, and block by block."""
-    monkeypatch.setattr(prefix, "_STORED", stored)
+    monkeypatch.setattr(prefix, "MOST_STORED", stored)
     monkeypatch.setattr(attention, "CPU_BLOCK", 1)  # blocks of 64 positions
     prompt = (PROMPT * 8)[:150]
     model = model_of(architecture)
@@ -146,10 +146,10 @@ def test_silent_spans_have_what_the_head_tells_and_no_backward_pass(spans, kept,
 def test_gated_mlps_run_live_rows_only(architecture, monkeypatch):
     seen, gradients = [], gated_mlp._gradients
 
-    def watched(grads, weights, live, last):
+    def watched(grads, weights, rows):
         with Products() as products:
-            out = gradients(grads, weights, live, last)
-        seen.append((last, products.rows))
+            out = gradients(grads, weights, rows)
+        seen.append((rows.last, products.rows))
         return out
 
     monkeypatch.setattr(gated_mlp, "_gradients", watched)

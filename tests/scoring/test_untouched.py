@@ -11,6 +11,7 @@ import torch
 from guardrail.errors import ScoringError, UnscoredError, UnsupportedModelError
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
+from tests.helpers.limited_memory import limit_memory
 
 PROMPT, RESPONSE = [1, 7, 30, 41, 5, 99], [140, 9, 2]
 
@@ -211,18 +212,9 @@ def test_models_that_share_a_config_take_turns():
     assert first.config._attn_implementation != "guardrail_prefix"
 
 
-def test_seeded_samples_differ_also_after_out_of_memory(monkeypatch):
-    from guardrail.model import generate
-
+def test_seeded_samples_differ_also_after_out_of_memory():
     local = tiny_local_model()
-    whole = generate._run
-
-    def small(model, rows, *rest):
-        if len(rows) > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(model, rows, *rest)
-
-    monkeypatch.setattr(generate, "_run", small)
+    limit_memory(local, rows=4)
     traces = local.generate_batch(["q"] * 8, temperature=1.5, seed=1, max_new_tokens=8)
     assert len({t.response_ids for t in traces}) == 8
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from guardrail.types import Evidence, Verification
-from guardrail.verification.judge import Bounds, Reading, _ratio, _share, decide
+from guardrail.verification.model import Bounds, Reading, _ratio, _share, decide
 from guardrail.verification.settling import Judgement, settle
 
 BOUNDS = Bounds(near=0.7, share=0.5, unsure=1.0, near_otherwise=0.6, share_otherwise=0.05, unsure_otherwise=1.1)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from guardrail.errors import ModelError
-from guardrail.model.likelihood import log_likelihoods
+from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 from guardrail.verification import Bounds, ModelVerifier, PremiseFinder
-from guardrail.verification.judge import Reading
+from guardrail.verification.model import Reading
 from tests.helpers.worded_verifications import claim, finder, passage
 
 ANY = Bounds(near=0, share=0, unsure=math.inf, near_otherwise=0, share_otherwise=-1)

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from guardrail.errors import ScoringError
 from guardrail.messages import as_messages
 from guardrail.model.local import LocalModel
-from guardrail.model.recording import Keep
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.scoring.baselines.equivalence import Equivalence
 from guardrail.scoring.baselines.samples import Samples, SampleSource, Sampling, TooLongError
+from guardrail.scoring.protocol import RegisteredScorer
 from guardrail.scoring.scorable import unscorable
 from guardrail.scoring.suffix import Row
 from guardrail.types import Message, Score, Trace
 
 
-class Baseline(ABC):
+class AnswerScorer(RegisteredScorer, ABC):
     """A scorer of one model, one answer at a time; higher = more uncertain.
 
     A subclass gives `name` and `uncertainty`, and whatever changes its number as `options`.
     """
 
-    name: ClassVar[str]
-    keep: Keep | None = None
-
     def __init__(self, model: LocalModel) -> None:
         self.model = model
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
 
     @abstractmethod
     def uncertainty(self, trace: Trace) -> float:
@@ -65,8 +58,10 @@ class Baseline(ABC):
         return ids
 
 
-class Sampled(Baseline):
+class Sampled(AnswerScorer):
     """A scorer that reads samples. source: where they come from; scorers that share one share the samples too."""
+
+    needs = "samples"
 
     def __init__(self, model: LocalModel, sampling: Sampling, source: SampleSource | None) -> None:
         super().__init__(model)
@@ -79,6 +74,17 @@ class Sampled(Baseline):
     @property
     def options(self) -> dict[str, Any]:
         return {**self.sampling.to_dict(), "max_new_tokens": self.source.max_new_tokens, "seed": self.source.seed}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
+        own = dict(options)
+        of_source = {key: own.pop(key) for key in ("max_new_tokens", "seed") if key in own}
+        if missing := [key for key in ("max_new_tokens", "seed") if key not in of_source]:
+            raise ScoringError(
+                f"the options of {cls.name!r} do not say its {missing[0]}, so its samples cannot be drawn again"
+            )
+        own["source"] = SampleSource(model, **of_source)
+        return super().from_options(own, model)
 
     def samples(self, trace: Trace) -> Samples:
         return self.source.samples(trace, self.sampling)
@@ -100,3 +106,14 @@ class Compared(Sampled):
     @property
     def options(self) -> dict[str, Any]:
         return {**super().options, "equivalence": dict(self.equivalence.options)}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
+        from guardrail.scoring.baselines.equivalence_spec import equivalence_from  # some load a model
+
+        recorded = options.get("equivalence")
+        if not isinstance(recorded, Mapping):
+            raise ScoringError(
+                f"the options of {cls.name!r} do not say when two answers are the same: equivalence {recorded!r}"
+            )
+        return super().from_options({**options, "equivalence": equivalence_from(recorded)}, model)

@@ -9,10 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 
 from guardrail.kernels.frozen import weights_version
-from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.token_log_probs import token_log_probs
-from guardrail.scoring.baselines.base import Baseline
+from guardrail.scoring.baselines.base import AnswerScorer
 from guardrail.types import Trace
 
 
@@ -24,17 +23,19 @@ def g_nll(log_probs: ArrayLike) -> float:
     return -float(np.sum(log_probs))
 
 
-class GNll(Baseline):
+class GNll(AnswerScorer):
     """Of the answer that is judged, which is the greedy one where generation was greedy.
 
     What generation kept gives it at no cost; a text that comes from elsewhere takes one forward pass.
     """
 
     name = "g-nll"
+    needs = "logits"
+    unit = "nats"
 
-    def __init__(self, model: LocalModel) -> None:
-        super().__init__(model)
-        self.keep = Keep(len(model.anatomy.layers) - 1, -1)
+    @property
+    def keep(self) -> Keep:
+        return Keep(len(self.model.anatomy.layers) - 1, -1)
 
     def uncertainty(self, trace: Trace) -> float:
         return g_nll(self._log_probs(trace))

@@ -9,23 +9,22 @@ from typing import Any, ClassVar
 
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.gradients import Readout
-from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Reduction
+from guardrail.scoring.protocol import RegisteredScorer
 from guardrail.types import Score, Trace
 
 _OFFSETS = [-1]  # the reading needs a token; the prompt's last is the cheapest
 
 
-class HeadGradient(ABC):
+class HeadGradient(RegisteredScorer, ABC):
     """A scorer by the mean of |dJ/dW_head|. reduction: J is the mean (the default) or the sum over the response tokens."""
 
-    name: ClassVar[str]
     exgrad: ClassVar[bool] = False
 
     def __init__(self, model: LocalModel, *, reduction: Reduction = "mean") -> None:
-        self._scorer = HybridGradScorer(model, semantic_token=-1, reduction=reduction)
+        self._pass = GradientPass(model)
         self._top = len(model.anatomy.layers) - 1
         self.reduction = reduction
 
@@ -42,12 +41,12 @@ class HeadGradient(ABC):
         """With J as the mean."""
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
-        rows = self._scorer.rows_of(traces)
-        found = [self._scorer.unscorable(row, trace, _OFFSETS) for row, trace in zip(rows, traces, strict=True)]
+        rows = self._pass.rows_of(traces)
+        found = [self._pass.unscorable(row, trace, _OFFSETS) for row, trace in zip(rows, traces, strict=True)]
         scores = [None if score is None else replace(score, name=self.name) for score in found]
         todo = [i for i, score in enumerate(scores) if score is None]
-        for chunk in by_token_budget([rows[i] for i in todo]):
-            readouts = self._scorer.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
+        for chunk in self._pass.groups([rows[i] for i in todo]):
+            readouts = self._pass.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
                 length = len(rows[i].response_ids)
                 number = self.number(readout) * (length if self.reduction == "sum" else 1)

@@ -25,6 +25,7 @@ class LnPe(Sampled):
     """The paper's setting: 10 samples at temperature 1. The answer itself has no part in it."""
 
     name = "ln-pe"
+    unit = "nats a token"
 
     def __init__(
         self, model: LocalModel, *, source: SampleSource | None = None, samples: int = 10, temperature: float = 1.0

@@ -47,6 +47,7 @@ class MutualInformation(Compared):
     """
 
     name = "mutual-information"
+    unit = "nats"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from scipy.special import expit
 from guardrail.errors import ScoringError
 from guardrail.model.local import LocalModel
 from guardrail.model.token_log_probs import next_token_log_probs
-from guardrail.scoring.baselines.base import Baseline
+from guardrail.scoring.baselines.base import AnswerScorer
 from guardrail.types import Trace
 
 ASKED = "Is the answer above:\n(A) True\n(B) False\nReply with the letter A or B only."
@@ -24,13 +24,15 @@ def p_false(log_p_a: float, log_p_b: float) -> float:
     return float(expit(log_p_b - log_p_a))
 
 
-class PTrue(Baseline):
+class PTrue(AnswerScorer):
     """One forward pass over the conversation, the answer and the question whether it is true; no samples are shown.
 
     Raises `ScoringError` for a tokenizer in which both letters begin alike.
     """
 
     name = "p-true"
+    needs = "logits"
+    unit = "probability that the answer is false"
 
     def __init__(self, model: LocalModel) -> None:
         super().__init__(model)

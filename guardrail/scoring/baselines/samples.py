@@ -22,7 +22,7 @@ from guardrail.kernels.frozen import on_input, untouched, weights_version
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.types import Trace
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,9 @@ class SampleSource:
         source.samples(trace, Sampling(10, temperature=1.0)).texts
     """
 
-    def __init__(self, model: LocalModel, *, max_new_tokens: int = 150, seed: int = 0, remembered: int = 256) -> None:
+    def __init__(
+        self, model: LocalModel, *, max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS, seed: int = 0, remembered: int = 256
+    ) -> None:
         if max_new_tokens < 1:
             raise ScoringError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         if remembered < 1:

@@ -53,6 +53,7 @@ class Sar(Compared):
     """
 
     name = "sar"
+    unit = "nats"
 
     def __init__(
         self,

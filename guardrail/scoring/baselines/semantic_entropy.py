@@ -42,6 +42,7 @@ class SemanticEntropy(Compared):
     """
 
     name = "semantic-entropy"
+    unit = "nats"
 
     def __init__(
         self,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import Band, Reduction
+from guardrail.scoring.protocol import RegisteredScorer
 from guardrail.types import Score, Trace
 
 
-class SemGrad:
+class SemGrad(RegisteredScorer):
     """mean |dJ/dh^(l)| at the semantic token over the band of layers. Options as `HybridGradScorer` has them."""
 
     name = "semgrad"
@@ -32,10 +33,14 @@ class SemGrad:
     def options(self) -> dict[str, Any]:
         return {key: self._scorer.options[key] for key in ("token", "token_source", "band", "reduction")}
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
+        return cls(model, semantic_token=options["token"], reduction=options["reduction"], band=options["band"])
+
     @property
     def keep(self) -> Keep:
         return self._scorer.keep
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         scores = self._scorer.score_traces(traces)
-        return [replace(score, name=self.name, number=score.semgrad, hybridgrad=None) for score in scores]
+        return [replace(score, name=self.name, number=score.semgrad) for score in scores]

@@ -8,6 +8,7 @@
 | nll_mean, nll_max | nats | -log p of the tokens, all of them: mean, and the least likely one's |
 | paragrad | | eq. 5 of arXiv 2605.04638, J the mean over tokens |
 | semgrad[-6] | | eq. 4 at the token 6 from the prompt's end, band "code", J the sum over tokens; -1 is the last one |
+| score[NAME] | | the number of another scorer, by its name |
 
 A new word is one that the question does not hold and the model does not use all the time. Where an answer has none (it only
 repeats the question), every token counts as new: an answer that says nothing is no sure one. A claim has the same numbers of
@@ -20,29 +21,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guardrail.errors import ScoringError
 from guardrail.scoring.stacked.words import Word, within
 
 OF_TOKENS = ("new_nll", "new_entropy", "least_likely_word", "nll_mean", "nll_max")
 SO_FAR = "so_far."
 _SEMGRAD = re.compile(r"semgrad\[(-[1-9]\d*)\]")
+_SCORE = re.compile(r"score\[(.+)\]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
-    """T tokens of an answer: its words with their tokens; entropies and log_probs, nats, (T,)."""
+    """T tokens of an answer: its words with their tokens; entropies and log_probs, nats, (T,).
 
-    words: tuple[Word, ...]
+    words: None in records of versions that did not keep them.
+    """
+
+    words: tuple[Word, ...] | None
     entropies: NDArray[np.float64]
     log_probs: NDArray[np.float64]
 
     def part(self, start: int, end: int) -> Tokens:
         """Those of `response_ids[start:end]`."""
-        return Tokens(within(self.words, start, end), self.entropies[start:end], self.log_probs[start:end])
+        words = None if self.words is None else within(self.words, start, end)
+        return Tokens(words, self.entropies[start:end], self.log_probs[start:end])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +57,8 @@ class Reading:
     """What one pass told about one answer, or about one claim of it.
 
     asked: the words of what was asked, casefolded. paragrad, semgrad: J the mean over `tokens`; semgrad by prompt token, as an
-    offset from the prompt's end. so_far: for a claim, the answer up to its end.
+    offset from the prompt's end, of the band "code". so_far: for a claim, the answer up to its end. text_band: semgrad of the
+    band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none.
     """
 
     tokens: Tokens
@@ -58,6 +66,8 @@ class Reading:
     paragrad: float
     semgrad: Mapping[int, float]
     so_far: Tokens | None = None
+    text_band: Mapping[int, float] = field(default_factory=dict)
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
@@ -67,6 +77,7 @@ def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
         **_of_tokens(reading.tokens, reading.asked, common),
         "paragrad": reading.paragrad,
         **{f"semgrad[{token}]": value * length for token, value in reading.semgrad.items()},
+        **{score_feature(name): value for name, value in reading.scores.items() if value is not None},
     }
     if reading.so_far is not None:
         so_far = _of_tokens(reading.so_far, reading.asked, common)
@@ -75,6 +86,11 @@ def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
 
 
 def _of_tokens(tokens: Tokens, asked: Collection[str], common: Collection[str]) -> dict[str, float]:
+    if tokens.words is None:
+        raise ScoringError(
+            "these answers were collected without their tokens' texts, which the stacked scorer needs; ask again, with "
+            "--no-cache and without --resume"
+        )
     nll, length = -tokens.log_probs, len(tokens.log_probs)
     new = [w for w in tokens.words if w.text not in asked and w.text not in common]
     spans = [slice(w.start, w.end) for w in new] or [slice(t, t + 1) for t in range(length)]
@@ -95,6 +111,17 @@ def prompt_tokens(names: Sequence[str]) -> list[int]:
     return sorted({int(match[1]) for match in map(_SEMGRAD.fullmatch, names) if match})
 
 
+def score_feature(scorer: str) -> str:
+    """The name of the feature that is another scorer's number."""
+    return f"score[{scorer}]"
+
+
+def scorers_in(names: Sequence[str]) -> list[str]:
+    """The other scorers whose numbers these features are."""
+    return [match[1] for match in map(_SCORE.fullmatch, names) if match]
+
+
 def exists(name: str) -> bool:
     """Whether a feature of that name can be read."""
-    return name.removeprefix(SO_FAR) in OF_TOKENS or name == "paragrad" or _SEMGRAD.fullmatch(name) is not None
+    of_tokens = name.removeprefix(SO_FAR) in OF_TOKENS or name == "paragrad"
+    return of_tokens or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))

@@ -10,13 +10,21 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from guardrail.errors import ScoringError
 from guardrail.scoring.profile import quantile_of
-from guardrail.scoring.stacked.features import SO_FAR, exists, prompt_tokens
+from guardrail.scoring.stacked.features import SO_FAR, exists, prompt_tokens, scorers_in
 
 
 class StackedFeature(BaseModel):
@@ -44,7 +52,8 @@ class StackedFeature(BaseModel):
 class StackedModel(BaseModel):
     """Logistic regression: number = intercept + sum of weight x quantile, the log-odds of being wrong; higher = more uncertain.
 
-    common_words: those that the model uses all the time, casefolded and sorted; they are no new words.
+    common_words: those that the model uses all the time, casefolded and sorted; they are no new words. scorers: the options of
+    the other scorers that it weighs, by name.
 
         model = StackedModel(intercept=-1, common_words=("is", "the"), features=(
             StackedFeature(name="new_nll", weight=2, quantiles=(0.0, 5.0, 10.0)),))
@@ -57,13 +66,34 @@ class StackedModel(BaseModel):
     intercept: float = Field(allow_inf_nan=False)
     common_words: tuple[str, ...]
     features: tuple[StackedFeature, ...]
+    scorers: dict[str, dict[str, JsonValue]] = {}
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
         names = [feature.name for feature in self.features]
         if len(set(names)) < len(names):
             raise ValueError(f"a feature stands twice in {names}")
+        if missing := [name for name in scorers_in(names) if name not in self.scorers]:
+            raise ValueError(
+                f"the scorer {missing[0]!r} is weighed, and its options are not among {list(self.scorers)}"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
+        out: dict[str, Any] = write(self)
+        if not self.scorers:
+            del out["scorers"]
+        return out
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Raises `ValueError` for options that are no stacked model."""
+        try:
+            return cls.model_validate(options)
+        except ValueError as error:
+            raise ValueError(f"they are no stacked model: {' '.join(str(error).split())[:200]}") from error
 
     @cached_property
     def common(self) -> frozenset[str]:

@@ -7,19 +7,21 @@ LM head.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from guardrail.errors import ScoringError
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.batching import by_token_budget
+from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.gradients import Readout, Span
-from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.scoring.profile import band_start
+from guardrail.scoring.protocol import RegisteredScorer, Scorer, scores_spans
+from guardrail.scoring.registry import scorer_from
 from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedModel
 from guardrail.scoring.stacked.words import asked_words, token_pieces, words_of
@@ -29,7 +31,7 @@ from guardrail.types import Score, Trace
 NAME = "stacked"
 
 
-class StackedScorer:
+class StackedScorer(RegisteredScorer):
     """Scores answers and claims of one model; higher = more uncertain.
 
     stacked: from a calibrator, or `fit_stacked`. One for claims scores claims alone, since it reads the answer so far, too.
@@ -40,13 +42,21 @@ class StackedScorer:
     """
 
     name = NAME
+    unit = "nats"
 
     def __init__(self, model: LocalModel, stacked: StackedModel, *, tokens_per_pass: int = 4096) -> None:
         layers = len(model.anatomy.layers)
-        self.model, self.stacked, self._budget = model, stacked, tokens_per_pass
+        self.model, self.stacked = model, stacked
         self._offsets = stacked.prompt_tokens or [-1]  # the reading needs a token; the prompt's last is the cheapest
         self._first_layer = band_start("code", layers) if stacked.prompt_tokens else layers - 1
-        self._scorer = HybridGradScorer(model, semantic_token=self._offsets[0], tokens_per_pass=tokens_per_pass)
+        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass)
+        self._others: dict[str, Scorer] = {
+            name: scorer_from(name, options, model) for name, options in stacked.scorers.items()
+        }
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
+        return cls(model, StackedModel.from_options(options))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -54,18 +64,24 @@ class StackedScorer:
         return self.stacked.model_dump(mode="json")
 
     @property
+    def reads(self) -> Mapping[str, Scorer]:
+        return self._others
+
+    @property
     def keep(self) -> Keep:
-        return Keep(self._first_layer, self._offsets[0])
+        own = Keep(self._first_layer, self._offsets[0])
+        return Keep.joined([own, *(s.keep for s in self._others.values() if s.keep is not None)]) or own
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
-        rows = self._scorer.rows_of(traces)
+        rows = self._pass.rows_of(traces)
         scores = [self._refused(row, trace) for row, trace in zip(rows, traces, strict=True)]
+        others = self._numbers_of_others(traces)
         todo = [i for i, score in enumerate(scores) if score is None]
-        waste = 1.3 if self.model.device.type == "cpu" else 3.0
-        for chunk in by_token_budget([rows[i] for i in todo], self._budget, waste):
-            readouts = self._scorer.read([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
+        for chunk in self._pass.groups([rows[i] for i in todo]):
+            readouts = self._pass.read([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
-                scores[i] = self._score(readout, self._whole(traces[i], readout))
+                reading = replace(self._whole(traces[i], readout), scores={n: s[i] for n, s in others.items()})
+                scores[i] = self._score(readout, reading)
         return [score for score in scores if score is not None]
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
@@ -75,24 +91,49 @@ class StackedScorer:
         the response.
         """
         scores = []
-        for row, trace, parts in zip(self._scorer.rows_of(traces), traces, spans, strict=True):
+        others = self._numbers_of_others_by_span(traces, spans)
+        for i, (row, trace, parts) in enumerate(zip(self._pass.rows_of(traces), traces, spans, strict=True)):
             refused = self._refused(row, trace)
             if refused is not None:
                 scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
                 continue
-            scores.append([self._score(readout, reading) for readout, reading in self._parts(row, trace, parts)])
+            found = self._parts(row, trace, parts)
+            told = [{name: of[i][j] for name, of in others.items()} for j in range(len(parts))]
+            scores.append(
+                [self._score(r, replace(reading, scores=s)) for (r, reading), s in zip(found, told, strict=True)]
+            )
         return scores
 
     def explain(self, trace: Trace) -> dict[str, float]:
         """What each number of this answer adds to its score, nats, beside the intercept; empty for an unscored answer."""
-        row = self._scorer.rows_of([trace])[0]
+        row = self._pass.rows_of([trace])[0]
         if self._refused(row, trace) is not None:
             return {}
-        readout = self._scorer.read([row], self._offsets, self._first_layer)[0]
-        return self.stacked.contributions(features(self._whole(trace, readout), self.stacked.common))
+        readout = self._pass.read([row], self._offsets, self._first_layer)[0]
+        others = {name: numbers[0] for name, numbers in self._numbers_of_others([trace]).items()}
+        reading = replace(self._whole(trace, readout), scores=others)
+        if None in others.values():
+            return {}
+        return self.stacked.contributions(features(reading, self.stacked.common))
+
+    def _numbers_of_others(self, traces: Sequence[Trace]) -> dict[str, list[float | None]]:
+        """Of the other scorers that are weighed, by name, one a trace."""
+        return {name: [s.number for s in scorer.score_traces(traces)] for name, scorer in self._others.items()}
+
+    def _numbers_of_others_by_span(
+        self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]
+    ) -> dict[str, list[list[float | None]]]:
+        found = {}
+        for name, scorer in self._others.items():
+            if not scores_spans(scorer):
+                raise ScoringError(
+                    f"{name!r} is weighed by this stacked score, and cannot score the claims of an answer"
+                )
+            found[name] = [[s.number for s in row] for row in scorer.score_spans(traces, spans)]
+        return found
 
     def _refused(self, row: Row, trace: Trace) -> Score | None:
-        refused = self._scorer.unscorable(row, trace, self._offsets)
+        refused = self._pass.unscorable(row, trace, self._offsets)
         return None if refused is None else replace(refused, name=NAME)
 
     def _parts(self, row: Row, trace: Trace, parts: Sequence[Span]) -> list[tuple[Readout, Reading]]:
@@ -101,7 +142,7 @@ class StackedScorer:
         # what the head tells between the claims, too, for the answer so far
         between = _between(parts)
         spans = [*parts, *between]
-        readouts = self._scorer.read_spans(row, spans, self._offsets, self._first_layer, silent=between)
+        readouts = self._pass.read_spans(row, spans, self._offsets, self._first_layer, silent=between)
         tokens = self._tokens(trace, spans, readouts)
         asked = asked_words(question_of(trace.messages))
         return [
@@ -129,16 +170,13 @@ class StackedScorer:
 
     def _score(self, readout: Readout, reading: Reading) -> Score:
         length = len(reading.tokens.log_probs)
+        if silent := [name for name, value in reading.scores.items() if value is None]:
+            return Score.none("not_finite", f"{silent[0]} has no number", length=length, name=NAME)
         number = self.stacked.number(features(reading, self.stacked.common)) if readout.finite() else math.nan
-        score = Score.of(NAME, number, length=length)
-        if score.unscored is not None:
+        if not math.isfinite(number):
             return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length, name=NAME)
-        return replace(
-            score,
-            paragrad=readout.paragrad,
-            entropy=float(reading.tokens.entropies.mean()),
-            nll=-float(reading.tokens.log_probs.sum()),
-        )
+        entropy, nll = float(reading.tokens.entropies.mean()), -float(reading.tokens.log_probs.sum())
+        return Score.of(NAME, number, length=length, paragrad=readout.paragrad, entropy=entropy, nll=nll)
 
 
 def _between(parts: Sequence[Span]) -> list[Span]:

@@ -15,8 +15,8 @@ from guardrail.langchain.metadata import verdict_metadata
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.baselines.equivalence import TokenF1
 from guardrail.scoring.baselines.mutual_information import chained, mutual_information
-from guardrail.scoring.baselines.registry import SCORERS, scorer
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
+from guardrail.scoring.registry import SCORERS, scorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from guardrail.scoring.baselines.registry import scorer
 from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.registry import scorer
 from guardrail.testing import tiny_local_model
 
 PROMPT, ANSWER = (5, 9, 40), 17

@@ -9,9 +9,9 @@ import pytest
 from guardrail.errors import ScoringError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.scoring.baselines.equivalence import TokenF1
-from guardrail.scoring.baselines.rebuild import equivalence_from, scorer_from
-from guardrail.scoring.baselines.registry import SCORERS, scorer
+from guardrail.scoring.baselines.equivalence_spec import equivalence_from
 from guardrail.scoring.baselines.samples import SampleSource
+from guardrail.scoring.registry import SCORERS, scorer, scorer_from
 from guardrail.testing import tiny_local_model
 
 OTHER_THAN_USUAL = {

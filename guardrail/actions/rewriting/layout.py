@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from guardrail.actions.blocks import Block, Page
+    from guardrail.claims.markdown import Block, Page
 
 _INDENT = re.compile(r"[ \t>]*")
 _NUMBER = re.compile(r"([ \t>]*)(\d{1,9})(?=[.)])")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guardrail.actions.blocks import Block, Page
+    from guardrail.claims.markdown import Block, Page
     from guardrail.types import Aside, ClaimAction, JudgedClaim
 
 _STRICTNESS: dict[ClaimAction, int] = {"keep": 0, "hedge": 1, "drop": 2}

@@ -9,13 +9,13 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from guardrail.actions.prose import ended
+from guardrail.actions.rewriting.prose import ended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from guardrail.actions.blocks import Block, Page
-    from guardrail.actions.pieces import Passage
+    from guardrail.actions.rewriting.pieces import Passage
+    from guardrail.claims.markdown import Block, Page
 
 _TITLE = re.compile(r"\*\*[^*\n]+\*\*:?|__[^_\n]+__:?")
 _LEADS_ON = re.compile(
@@ -55,7 +55,8 @@ class _Pruning:
         if block.kind == "table":
             header, rows = block.children[0], [c for c in block.children if c.kind == "row"]
             return id(header) in self.gone or (bool(rows) and all(id(row) in self.gone for row in rows))
-        return all(id(child) in self.gone for child in block.children)
+        filled = [child for child in block.children if child.children or child.kind != "item"]
+        return bool(filled) and all(id(child) in self.gone for child in filled)
 
     def _remove(self, block: Block) -> None:
         self.gone.update(id(each) for each in block.blocks())

@@ -14,17 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guardrail.actions.blocks import parse
-from guardrail.actions.layout import Edit, layout_edits
-from guardrail.actions.pieces import passages
-from guardrail.actions.prose import capitalised, ended, final_stop, hedged, without_connective
-from guardrail.actions.pruning import prune
+from guardrail.actions.rewriting.layout import Edit, layout_edits
+from guardrail.actions.rewriting.pieces import passages
+from guardrail.actions.rewriting.prose import capitalised, ended, final_stop, hedged, without_connective
+from guardrail.actions.rewriting.pruning import prune
+from guardrail.claims.markdown import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guardrail.actions.blocks import Page
-    from guardrail.actions.pieces import Passage, Piece
+    from guardrail.actions.rewriting.pieces import Passage, Piece
+    from guardrail.claims.markdown import Page
     from guardrail.types import Aside, JudgedClaim
 
 

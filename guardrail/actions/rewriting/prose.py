@@ -8,23 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from guardrail.actions.hedge import percent
+from guardrail.actions.wording import DEFAULT_CLAIM_HEDGE, percent
+from guardrail.claims.shown import shown_label
 from guardrail.policy.template import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from guardrail.types import JudgedClaim, Label
-
-DEFAULT_CLAIM_HEDGE: Mapping[Label | None, str] = {
-    "very high": "{answer} (very likely, {confidence} chance of being right)",
-    "high": "{answer} (probably, {confidence} chance of being right)",
-    "medium": "{answer} (unsure, {confidence} chance of being right)",
-    "low": "{answer} (doubtful, {confidence} chance of being right)",
-    "very low": "{answer} (most probably wrong, {confidence} chance of being right)",
-    None: "{answer} (how likely this is to be right is unknown)",
-}
-"""The wording for each label; None is for a claim without a confidence."""
+    from guardrail.types import JudgedClaim
 
 _WITH_COMMA = (
     "however|moreover|furthermore|additionally|in addition|also|besides|likewise|similarly|meanwhile|"
@@ -69,14 +58,13 @@ def capitalised(sentence: str) -> str:
 def hedged(text: str, claim: JudgedClaim, *, row: bool = False) -> str:
     """The text in the claim's wording, which goes before a final full stop; in a row, into its first and last cell."""
     lead, body, tail = _parts(text, row=row)
-    confidence = claim.confidence
-    p = confidence.p_correct
-    known = claim.score.unscored is None and p is not None and 0.0 <= p <= 1.0  # NaN is not
-    template = claim.decision.template or DEFAULT_CLAIM_HEDGE[confidence.label if known else None]
+    scored = claim.score.unscored is None
+    label = shown_label(claim.confidence) if scored else None
+    template = claim.decision.template or DEFAULT_CLAIM_HEDGE[label]
     values = {
         "answer": "\0",
-        "confidence": percent(p) if known else "unknown",
-        "label": (confidence.label if known else None) or "unknown",
+        "confidence": percent(claim.confidence.p_correct if scored else None),
+        "label": label or "unknown",
         "explanation": claim.decision.explanation.replace("\0", ""),
     }
     wording = " ".join(fill(template, values).split())

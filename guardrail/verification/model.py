@@ -1,4 +1,4 @@
-"""Claims held against passages by the local chat model itself. The method and its figures: docs/results/verification.md.
+"""Claims compared with passages by the local chat model itself. The method and its figures: docs/results/verification.md.
 
 Asking a small model whether a passage supports a claim is close to tossing a coin. What it does well is to repeat what it
 reads, so its judgement is taken from that: the claim as an answer given the passage, against its rivals, the same claim with
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guardrail.errors import ModelError
-from guardrail.model.likelihood import log_likelihoods
+from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.retrieval import with_evidence
-from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.registry import default_scorer
 from guardrail.types import Evidence
 from guardrail.verification.details import backed, denies, missing, rivals
 from guardrail.verification.premises import PremiseFinder
@@ -53,9 +53,8 @@ class Reading:
 
     evidence: the passage's place. similarity: of the nearest sentence. denied: one of claim and sentence has a negation, the
     other has none. backed: as `details.backed` says of the claim. rival_backed: whether the premise has every name and number
-    of the likeliest rival. share: of
-    the claim's likelihood among its rivals, 1 without any. unsure: HybridGrad of the claim given the premise, divided by
-    that of the likeliest rival; where there is none, by that of the claim without the premise.
+    of the likeliest rival. share: of the claim's likelihood among its rivals, 1 without any. unsure: HybridGrad of the claim
+    given the premise, divided by that of the likeliest rival; where there is none, by that of the claim without the premise.
     """
 
     evidence: int
@@ -114,7 +113,7 @@ class ModelVerifier:
         if rivals < 1:
             raise ModelError(f"rivals is {rivals}; a claim is compared with at least 1")
         self.model = model
-        self.scorer = scorer or HybridGradScorer(model)
+        self.scorer = scorer or default_scorer(model)
         self.premises = premises or PremiseFinder()
         self.bounds = bounds or Bounds()
         self.rivals = rivals

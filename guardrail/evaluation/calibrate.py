@@ -1,0 +1,233 @@
+"""`guardrail.calibrate`: questions with accepted answers, or with facts for claims -> a calibrator and its evidence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.calibration.sps_profile import SpsProfile
+from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
+from guardrail.datasets.questions import data_hash, load_data, texts_of
+from guardrail.errors import DataError
+from guardrail.evaluation.setting import ModelSource, StrPath, grader_from, model_from, say_data, silent
+from guardrail.grading import get_grader
+from guardrail.grading.hand_labels import hand_labels
+from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
+from guardrail.scoring.registry import DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
+
+if TYPE_CHECKING:
+    from guardrail.calibration.provenance import Unit
+    from guardrail.evaluation.fit import Fit
+    from guardrail.grading import Grader
+    from guardrail.model.local import LocalModel
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.progress import Say
+    from guardrail.runs.readings import Sample
+    from guardrail.scoring.profile import Profile
+    from guardrail.scoring.protocol import Scorer
+
+
+def calibrate(
+    model: ModelSource,
+    data: StrPath,
+    output: StrPath | None = None,
+    *,
+    unit: Unit = "answer",
+    scorer: str = DEFAULT,
+    weigh: Sequence[str] = (),
+    samples: int | None = None,
+    grader: Grader | str | None = None,
+    labels: StrPath | None = None,
+    limit: int | None = None,
+    resume: bool = False,
+    run: StrPath | None = None,
+    batch_size: int = 16,
+    max_new_tokens: int | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    paper: bool = False,
+    profile: StrPath | None = None,
+    cache: bool = True,
+    command: str = "guardrail.calibrate",
+    progress: Say | None = None,
+) -> Fit:
+    """Ask every question, grade the answers, choose what the scorer leaves to choose, and fit the isotonic calibrator.
+
+        fit = guardrail.calibrate("smollm2-135m", "questions.jsonl", "calibrator.json")
+        fit.metrics["auroc"].value, fit.calibrator.predict(0.3).p_correct
+
+    Args:
+        model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
+            was checked.
+        data: Rows of `question` and `answers`, .jsonl, .csv or .tsv, or `hub:NAME@SPLIT`; for claims, of `question` and
+            `facts`, or labelled `claims` of an `answer`, .jsonl. "bundled" are the bundled calibration questions.
+        output: Where the calibrator is written; None writes nothing.
+        unit: What gets one probability, an "answer" or a "claim".
+        scorer: A name of the registry. "stacked" weighs all numbers of one pass, and falls back to the best single scorer where
+            it is no better.
+        weigh: Other scorers whose numbers a "stacked" one weighs too.
+        samples: For scorers that draw samples, how many; None is the paper's number.
+        grader: What says whether an answer is right; None is "alias". Claims are graded by their facts.
+        labels: A file of answers that people graded; they win over the grader.
+        limit: Use at most so many questions.
+        resume: Go on with a run that was stopped.
+        run: The run's file; None is OUTPUT.run.jsonl, and without an output keeps everything in memory.
+        batch_size: Questions answered together.
+        max_new_tokens: Longest answer, in tokens; None is 64, or 160 for claims.
+        prompt: How to ask, with `{question}`; None asks for a few words, or for sentences for claims.
+        system: System message.
+        paper: Keep eq. 6 at the template's (or the profile's) token; choose no other profile.
+        profile: A file of `guardrail sps`, whose token is used; only the rest of the profile is chosen.
+        cache: Keep answers in the user's cache folder, and never make the same one twice.
+        command: What the calibrator says it was made by.
+        progress: Called with one line before each slow step.
+
+    Returns:
+        The calibrator with the evidence for it, all of it cross-validated.
+
+    Raises:
+        DataError: For data, files or options that do not go together.
+        CalibrationError: For too few answers, or too few right or wrong ones.
+        ScoringError: For a scorer that does not exist.
+    """
+    say = progress or silent
+    prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
+    if "{question}" not in prompt:
+        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    if unit == "claim" and (grader is not None or labels is not None):
+        option = f"--labels {labels}" if grader is None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
+    _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
+    chosen = grader_from(grader) or get_grader("alias")
+    source = os.fspath(data)
+    loaded = load_data(source, "calibration", limit) if unit == "answer" else None
+    by_hand = hand_labels(loaded.rows if loaded else (), labels)
+    rows = load_claim_rows_from(source, "calibration", limit) if unit == "claim" else []
+    measured = _measured(Path(profile), prompt, system) if profile else None
+    written, file = (None if path is None else Path(path) for path in (output, run))
+    if written is not None:
+        file = _check_files(source, written, file)
+    if resume and file is None:
+        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+    local = model_from(model, say)
+    prior = measured.profile_for(local.identity) if measured else None
+
+    # torch comes with these, and a mistake in the data need not wait for it
+    from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.cache import RecordCache
+    from guardrail.runs.collect import collect
+    from guardrail.runs.progress import counter
+    from guardrail.runs.scorer_pass import ScorerPass
+    from guardrail.runs.scores import claim_readings_of, readings_of
+
+    asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
+    others = _others(local, scorer, weigh, asking, samples)
+    scorers, count = ScorerPass(others), counter("questions answered", say)
+    if loaded is None:
+        from guardrail.claims.sentences import SentenceClaims
+        from guardrail.runs.collect_claims import collect_claims, identity_of
+
+        extractor = SentenceClaims()
+        with RecordCache() if cache else nullcontext() as records:
+            claims = collect_claims(
+                local, rows, extractor, asking, scorers=scorers,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
+            )  # fmt: skip
+        for name in others:
+            claims = claims.scored_by(name)
+        study = Study(
+            local, asking, [row.question for row in rows], claim_data_hash(rows), "facts", command, claims.left_out,
+            extractor=identity_of(extractor),
+        )  # fmt: skip
+        sample, readings = claims.sample, claim_readings_of(claims, asking)
+        whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
+    else:
+        chosen.load()
+        with RecordCache() if cache else nullcontext() as records:
+            answers = collect(
+                local, loaded.rows, chosen, asking, scorers=scorers, labels=by_hand,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
+            )  # fmt: skip
+        grading, ungraded = answers.grading, len(loaded.rows) - len(answers.records)
+        say_data(say, loaded, grading)
+        for name in others:
+            answers = answers.scored_by(name)
+        study = Study(
+            local, asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
+            {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
+            source=loaded.source, grading=grading.to_dict() if grading else None,
+        )  # fmt: skip
+        sample, readings, whole = answers.sample, readings_of(answers, asking), None
+    say("choosing the profile by cross-validation and fitting")
+    fitting = entry_of(scorer).fitting
+    if fitting == "profile":
+        fitted = fit_profile(study, _at(prior, sample), prior=prior, choosing=not paper, whole=whole)
+    elif fitting == "weights":
+        fitted = fit_stacked(study, sample, readings, scorer, weighed={n: dict(s.options) for n, s in others.items()})
+    else:
+        fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
+    if written is not None:
+        fitted.calibrator.save(written)
+    return fitted
+
+
+def _others(
+    local: LocalModel, scorer: str, weigh: Sequence[str], asking: Asking, samples: int | None
+) -> dict[str, Scorer]:
+    """The scorers that have to be asked beside the pass that every record holds, by name."""
+    from guardrail.runs.scorer_pass import scorer_for
+
+    asked = [*weigh, *([scorer] if entry_of(scorer).fitting == "nothing" else [])]
+    return {name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples) for name in asked}
+
+
+def _check_files(data: str, output: Path, run: Path | None) -> Path:
+    """The run's file. Raises `DataError` for an output that cannot be written, or that is one of the other files."""
+    if not output.parent.is_dir():
+        raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
+    if not output.name or output.is_dir():
+        raise DataError(f"the output {str(output)!r} is a folder; give a file")
+    run = run or output.with_name(output.name + ".run.jsonl")
+    if len({path.resolve() for path in (Path(data), output, run)}) < 3:
+        raise DataError("the data, the output and the run must be three files")
+    return run
+
+
+def _at(prior: Profile | None, sample: Sample) -> Sample:
+    """With an SPS profile, only its token is to choose from."""
+    return sample.at(prior.token) if prior and len(sample.correct) else sample
+
+
+def _measured(path: Path, prompt: str, system: str | None) -> SpsProfile:
+    """Raises `DataError` for a profile that was measured with another prompt: its token is another one there."""
+    found = SpsProfile.load(path)
+    if (found.prompt, found.system) != (prompt, system):
+        raise DataError(
+            f"{path} was measured with the prompt {found.prompt!r} and the system message {found.system!r}, not with those of "
+            "this calibration; give the same --prompt and --system to both"
+        )
+    return found
+
+
+def _check_scorer(scorer: str, weigh: Sequence[str], unit: Unit, samples: int | None, profiling: str | None) -> None:
+    """Whether the options go together, before anything is loaded."""
+    check_names([scorer], fitted=True)
+    check_names(weigh)
+    fitting = entry_of(scorer).fitting
+    if weigh and fitting != "weights":
+        raise DataError(f"--weigh {weigh[0]} is for --scorer stacked; {scorer} weighs nothing")
+    if taken := [name for name in weigh if entry_of(name).fitting != "nothing" or entry_of(name).rival is not None]:
+        raise DataError(f"--weigh {taken[0]}: its numbers are among those that are weighed anyway")
+    if unit == "claim":
+        for name in (scorer, *weigh):
+            if not hasattr(scorer_class(name), "score_spans"):
+                able = [n for n in registered() if hasattr(scorer_class(n), "score_spans")]
+                raise DataError(f"--scorer {name} scores whole answers; claims are scored by {' or '.join(able)}")
+    if fitting != "profile" and profiling:
+        raise DataError(f"{profiling} is about the profile of {DEFAULT}; {scorer} has none")
+    if samples is not None and (fitting == "weights" or "samples" not in keywords_of(scorer)):
+        raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

@@ -1,0 +1,154 @@
+"""`guardrail.bench`: every scorer side by side, on the same answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.datasets.questions import check_no_leak, data_hash, load_questions_from
+from guardrail.errors import DataError
+from guardrail.evaluation.setting import ModelSource, StrPath, calibrator_from, fitted, grader_from, model_from, silent
+from guardrail.files import write_whole
+from guardrail.grading import get_grader
+from guardrail.runs.prompts import DIRECT, LONGEST
+from guardrail.scoring.registry import check_names, ready
+
+if TYPE_CHECKING:
+    from guardrail.evaluation.bench import Bench
+    from guardrail.grading import Grader
+    from guardrail.runs.progress import Say
+
+
+def bench(
+    model: ModelSource,
+    data: StrPath,
+    scorers: Sequence[str] | str = "all",
+    *,
+    output: StrPath | None = None,
+    table: StrPath | None = None,
+    calibrator: IsotonicCalibrator | StrPath | None = None,
+    grader: Grader | str | None = None,
+    limit: int | None = None,
+    resume: bool = False,
+    run: StrPath | None = None,
+    samples: int | None = None,
+    max_new_tokens: int | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    command: str = "guardrail.bench",
+    progress: Say | None = None,
+) -> Bench:
+    """AUROC, AURC and PRR of each scorer, its difference from HybridGrad, its time and its memory.
+
+        found = guardrail.bench("smollm2-135m", "bundled", ["g-nll", "sar"])
+        found.best.name, found.row("sar").auroc
+
+    One answer is made at a time, so that the times are those of a scorer alone.
+
+    Args:
+        model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
+            was checked.
+        data: A file of questions with accepted answers; "bundled": the bundled held-out questions.
+        scorers: Names, or "all"; HybridGrad is always there.
+        output: Where to write the figures, as JSON.
+        table: Where to write the table, as Markdown.
+        calibrator: A calibrator, its file or its `shipped:NAME`: its scorer, with the options it was fitted with, gets a
+            row of its own, and its prompt is the default.
+        grader: What says whether an answer is right; None takes the calibrator's, or else alias.
+        limit: Use at most so many questions.
+        resume: Go on with a run that was stopped.
+        run: A file that keeps answers and scores; None is OUTPUT.run.jsonl, and no file without `output`.
+        samples: Samples a question, for scorers that draw them; None is the number of their paper.
+        max_new_tokens: Longest answer and sample, in tokens; None is the calibrator's, or else 64.
+        prompt: How to ask, with {question}; None is the calibrator's, or else one that asks for a few words.
+        system: A system message; None is the calibrator's.
+        command: How this was started, for the record.
+        progress: Called with one line before each slow step.
+
+    Returns:
+        The figures; `to_dict()` is what `output` holds and `guardrail bench --json` prints.
+
+    Raises:
+        DataError: For data, names or files that cannot be used, and for questions of the calibration.
+        ScoringError: For a scorer that does not exist.
+        CalibrationError: For too few right, or wrong, answers to compare anything.
+    """
+    say = progress or silent
+    names = [name.strip() for name in scorers.split(",") if name.strip()] if isinstance(scorers, str) else list(scorers)
+    if scorers == "all":
+        names = ready()
+    check_names(names)
+    if not names:
+        raise DataError("--scorers names none; give all, or names with commas between them")
+    if prompt is not None and "{question}" not in prompt:
+        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    source = os.fspath(data)
+    figures, page, file = (None if path is None else Path(path) for path in (output, table, run))
+    for path in (figures, page):
+        if path is not None and (not path.parent.is_dir() or path.is_dir() or not path.name):
+            raise DataError(f"cannot write {str(path)!r}: give a file in a folder that exists")
+    if file is None and figures is not None:
+        file = figures.with_name(figures.name + ".run.jsonl")
+    if resume and file is None:
+        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+    fitted_in = None if calibrator is None or isinstance(calibrator, IsotonicCalibrator) else Path(calibrator)
+    files = [path for path in (Path(source), fitted_in, figures, page, file) if path is not None]
+    if len({path.resolve() for path in files}) < len(files):
+        raise DataError("the data, the calibrator, the output, the table and the run must be different files")
+    questions = load_questions_from(source, "heldout", limit)
+    given = calibrator_from(calibrator)
+    if given is not None and given.provenance is not None:  # its row would flatter
+        check_no_leak(given.provenance.questions, [q.question for q in questions])
+    local = model_from(model, say)
+
+    # torch is needed from here on
+    from guardrail.evaluation.bench import MEMORY_ANSWERS, BenchSubject, compare_scorers, contenders
+    from guardrail.evaluation.bench_text import markdown
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.collect import collect
+    from guardrail.runs.progress import counter
+    from guardrail.runs.scorer_pass import ScorerPass, spread_out
+
+    use = fitted(local, "answer", given, "no calibrator is given") if given else None
+    length = use.length if use else None
+    asking = Asking(
+        prompt or (use.origin.prompt if use else DIRECT),
+        system if system is not None else (use.origin.system if use else None),
+        max_new_tokens or length or LONGEST["answer"],
+    )
+    chosen = grader_from(grader) or get_grader(use.origin.grader if use else "alias")
+    say(f"making {len(names)} scorers")
+    made = contenders(local, names, asking, samples=samples, fitted_on=use.scorer if use else None)
+    answers = collect(
+        local,
+        questions,
+        chosen,
+        asking,
+        run=file,
+        resume=resume,
+        batch_size=1,  # a batch's time is no answer's, and what is killed loses one answer
+        progress=counter("questions answered and scored", say),
+        scorers=ScorerPass(made, spread_out([q.question for q in questions], MEMORY_ANSWERS)),
+    )
+    say("comparing the scorers on 1,000 resamples")
+    subject = BenchSubject(
+        model=local.identity,
+        data=source,
+        data_hash=data_hash(questions),
+        grader=chosen.name,
+        asking=asking,
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    found = replace(compare_scorers(answers, made), subject=subject)
+    if figures is not None:
+        write_whole(figures, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "the figures", DataError)
+    if page is not None:
+        write_whole(page, markdown(found, command), "the table", DataError)
+    return found

@@ -1,0 +1,149 @@
+"""`guardrail.evaluate`: a calibrator and policies on questions that neither has seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.datasets.claims import load_claim_rows_from
+from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
+from guardrail.errors import DataError
+from guardrail.evaluation.setting import (
+    ModelSource,
+    StrPath,
+    Subject,
+    calibrator_from,
+    fitted,
+    grader_from,
+    model_from,
+    policy_from,
+    say_data,
+    silent,
+)
+from guardrail.grading import get_grader
+from guardrail.grading.hand_labels import hand_labels
+from guardrail.policy import Policy, check_proof
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.provenance import Unit
+    from guardrail.evaluation.assess import Assessment
+    from guardrail.evaluation.assess_claims import ClaimAssessment
+    from guardrail.grading import Grader
+    from guardrail.runs.progress import Say
+
+
+def evaluate(
+    model: ModelSource,
+    data: StrPath,
+    calibrator: IsotonicCalibrator | StrPath | None = None,
+    policies: Sequence[Policy | StrPath] | None = None,
+    *,
+    unit: Unit = "answer",
+    grader: Grader | str | None = None,
+    labels: StrPath | None = None,
+    limit: int | None = None,
+    run: StrPath | None = None,
+    resume: bool = False,
+    cache: bool = True,
+    batch_size: int = 16,
+    progress: Say | None = None,
+) -> Assessment | ClaimAssessment:
+    """Measure a calibrator on questions it has not seen, and what policies would have done with the answers.
+
+        found = guardrail.evaluate("smollm2-135m", "bundled")
+        found.metrics["auroc"], found.policies[0].coverage
+
+    Args:
+        model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
+            was checked.
+        data: Questions with accepted answers (.jsonl, .csv, .tsv, `hub:NAME@SPLIT`), for claims with facts or labelled
+            claims; "bundled": the bundled held-out questions.
+        calibrator: A calibrator, its file or its `shipped:NAME`; None takes the one shipped for the model.
+        policies: Policies, their names or files; None takes all shipped ones that can be measured on this unit.
+        unit: What one probability is about: "answer" or "claim".
+        grader: What says whether an answer is right; None takes the calibrator's.
+        labels: A file of answers that a person judged; they win over the grader.
+        limit: Use at most so many questions.
+        run: A file that keeps the answers, so that `resume` can go on with them.
+        resume: Go on with the run file.
+        cache: Keep answers in the user's cache folder, and never make the same one twice.
+        batch_size: Questions answered together.
+        progress: Called with one line before each slow step.
+
+    Returns:
+        The figures, of answers or of claims; `to_dict()` is what `guardrail evaluate --json` prints.
+
+    Raises:
+        DataError: For data, labels or a run file that cannot be used, and for questions of the calibration.
+        CalibrationError: For no calibrator, or none that the answers say anything about.
+        CalibratorMismatchError: For a calibrator of another model, or a policy tuned with another calibrator.
+        PolicyError: For a policy that cannot be read.
+    """
+    say = progress or silent
+    if resume and run is None:
+        raise DataError("--resume needs --run FILE, the file to go on with")
+    if unit == "claim" and (grader is not None or labels is not None):
+        option = f"--labels {labels}" if grader is None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
+    source, file = os.fspath(data), Path(run) if run is not None else None
+    wanted = grader_from(grader)
+    tried = _shipped_for(unit) if policies is None else [policy_from(policy) for policy in policies]
+    questions = load_data(source, "heldout", limit) if unit == "answer" else None
+    by_hand = hand_labels(questions.rows if questions else (), labels)
+    rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []
+    given = calibrator_from(calibrator)
+    local = model_from(model, say)
+
+    # torch is needed from here on
+    from guardrail.claims.sentences import SentenceClaims
+    from guardrail.evaluation.assess import assess
+    from guardrail.evaluation.assess_claims import assess_claims
+    from guardrail.runs.cache import RecordCache
+    from guardrail.runs.collect import collect
+    from guardrail.runs.collect_claims import collect_claims, identity_of
+    from guardrail.runs.progress import counter
+    from guardrail.runs.scorer_pass import pass_for
+
+    extractor = SentenceClaims()
+    about = identity_of(extractor) if unit == "claim" else None
+    use = fitted(local, unit, given, f"no calibrator of {unit}s is shipped", about)
+    for policy in tried:
+        check_proof(policy.proof, policy.name, use.calibrator if unit == "answer" else None, use.name)
+    check_no_leak(use.origin.questions, texts_of(questions.rows) if questions else [row.question for row in rows])
+    seen = data_hash(questions.rows if questions else ())
+    tuned_here = tuple(policy.name for policy in tried if policy.proof and policy.proof.data == seen)
+    subject = Subject(local.name, use.name, source, tuned_here=tuned_here)
+    count = counter("questions answered", say)
+    result: Assessment | ClaimAssessment
+    with RecordCache() if cache else nullcontext() as records:
+        if questions is None:
+            claims = collect_claims(
+                local, rows, extractor, use.asking,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count, scorers=pass_for(use.scorer),
+            )  # fmt: skip
+            result = assess_claims(use.calibrator, claims, tried)
+        else:
+            chosen = wanted or get_grader(use.origin.grader)
+            chosen.load()
+            answers = collect(
+                local, questions.rows, chosen, use.asking,
+                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
+                scorers=pass_for(use.scorer), labels=by_hand,
+            )  # fmt: skip
+            say_data(say, questions, answers.grading)
+            result = assess(use.calibrator, answers, tried)
+            subject = replace(subject, grading=answers.grading)
+    if tuned_here:
+        say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")
+    return replace(result, subject=subject)
+
+
+def _shipped_for(unit: Unit) -> list[Policy]:
+    """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
+    shipped = map(Policy.load, Policy.shipped())
+    return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]

@@ -1,0 +1,153 @@
+"""`guardrail.score`: scores for answers that exist already."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from guardrail.datasets.questions import numbered_lines, parse_object
+from guardrail.errors import DataError
+from guardrail.evaluation.setting import ModelSource, StrPath, calibrator_from, model_from, name_of, silent
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.evaluation.score_rows import Numbered, Status
+    from guardrail.runs.progress import Say
+    from guardrail.scoring.protocol import Scorer
+
+_TOLD = 200  # rows after which progress is told
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What `guardrail.score` did.
+
+    Attributes:
+        rows: The rows with `score`, or with `error` and `line`; none where they were written to a file.
+        scored: How many have a score.
+        unscored: How many have a reason for having none.
+        failed: How many have an `error`.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    scored: int
+    unscored: int
+    failed: int
+
+    @property
+    def total(self) -> int:
+        return self.scored + self.unscored + self.failed
+
+
+def score(
+    model: ModelSource,
+    source: Iterable[Mapping[str, Any]] | StrPath,
+    output: StrPath | None = None,
+    *,
+    calibrator: IsotonicCalibrator | StrPath | None = None,
+    paper: bool = False,
+    batch_size: int = 8,
+    progress: Say | None = None,
+) -> Scored:
+    """Add a score to each row.
+
+        guardrail.score(model, [{"prompt": "Capital of Japan?", "response": "Tokyo."}]).rows[0]["score"]
+
+    Args:
+        model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
+            was checked.
+        source: Rows of `messages` (or `prompt`) and `response`, or a .jsonl file of such; "-" is standard input.
+        output: Where to write them; "-" is standard output, None keeps them in memory.
+        calibrator: A calibrator, its file or its `shipped:NAME`, whose scorer scores; None takes the one shipped for the
+            model.
+        paper: Eq. 6 of the paper at the template's token, whatever a calibrator says.
+        batch_size: Answers scored together.
+        progress: Called with one line before each slow step.
+
+    Returns:
+        How many rows were scored, and the rows where `output` is None. A bad row has `error` and its line's number, and
+        the others go on.
+
+    Raises:
+        DataError: For files that cannot be used.
+        CalibrationError: For a calibrator that cannot be read, or none of answers.
+        CalibratorMismatchError: For a calibrator of another model.
+    """
+    say = progress or silent
+    numbered: Iterable[Numbered]
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        numbered = _lines(name)
+    else:
+        name, numbered = "-", enumerate(source, start=1)
+    target = None if output is None else os.fspath(output)
+    if name != "-" and not Path(name).is_file():
+        raise DataError(f"there is no file {name!r}")
+    if target is not None and target != "-":
+        if name != "-" and Path(target).exists() and Path(name).samefile(target):
+            raise DataError(f"{target!r} is the input; give another output file")
+        if not Path(target).parent.is_dir() or Path(target).is_dir():
+            raise DataError(f"cannot write {target!r}: give a file in a folder that exists")
+    given = calibrator_from(calibrator)
+    local = model_from(model, say)
+
+    # torch is needed from here on
+    from guardrail.evaluation.score_rows import score_rows
+    from guardrail.pipeline.calibrated import calibrated
+    from guardrail.scoring.hybridgrad import HybridGradScorer
+
+    scorer: Scorer = HybridGradScorer(local)
+    if not paper:
+        scorer = calibrated(local, "answer", None, given, name_of(given) if given else "").scorer
+    counts: Counter[Status] = Counter()
+    kept: list[dict[str, Any]] = []
+    with _writer(target, say) as out:
+        for row, status in score_rows(local, scorer, numbered, batch_size):
+            if out is None:
+                kept.append(row)
+            else:
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if target == "-":
+                sys.stdout.flush()
+            counts[status] += 1
+            if counts.total() % _TOLD == 0:
+                say(f"{counts.total()} rows")
+    say(f"{counts.total()} rows: {counts['scored']} scored, {counts['unscored']} unscored, {counts['failed']} failed")
+    return Scored(tuple(kept), counts["scored"], counts["unscored"], counts["failed"])
+
+
+def _lines(source: str) -> Iterator[Numbered]:
+    """Parsed rows; a line that cannot be parsed comes as its error, so that the others go on."""
+    for number, line, where in numbered_lines(source):
+        try:
+            yield number, parse_object(line, where)
+        except DataError as error:
+            yield number, error
+
+
+@contextmanager
+def _writer(output: str | None, say: Say) -> Iterator[IO[str] | None]:
+    """stdout, or a file that appears under its name when it is complete; what is done of it stays if it is not."""
+    if output is None or output == "-":
+        yield None if output is None else sys.stdout
+        return
+    target = Path(output).resolve()  # a link stays a link
+    if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+        with target.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        try:
+            yield file
+        except BaseException:
+            say(f"stopped; the rows that were done are in {partial}")
+            raise
+    partial.replace(target)

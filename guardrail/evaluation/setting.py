@@ -1,0 +1,140 @@
+"""What every measurement begins with: its arguments turned into values, the model, the calibrator that fits it.
+
+The heavy libraries are imported when a model is asked for, so that a mistake in the arguments shows at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.shipped import load_calibrator
+from guardrail.errors import CalibrationError
+from guardrail.grading import get_grader
+from guardrail.policy import Policy
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
+    from guardrail.datasets.questions import QuestionData
+    from guardrail.grading import Grader
+    from guardrail.grading.grade_answers import Grading
+    from guardrail.model.local import LocalModel
+    from guardrail.runs.asking import Asking
+    from guardrail.runs.progress import Say
+    from guardrail.scoring.protocol import Scorer
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+ModelSource: TypeAlias = "LocalModel | str | Callable[[], LocalModel]"
+"""A model, what `load_model` takes, or what makes the model once the other arguments are known to be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What figures are about, by name. tuned_here: policies that were tuned on these very questions, which flatters them."""
+
+    model: str
+    calibrator: str
+    data: str
+    grader: str | None = None
+    tuned_here: tuple[str, ...] | None = None
+    grading: Grading | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready, without what is not known."""
+        parts = {
+            "model": self.model,
+            "calibrator": self.calibrator,
+            "data": self.data,
+            "grader": self.grader,
+            "tuned_here": None if self.tuned_here is None else list(self.tuned_here),
+            "grading": self.grading.to_dict() if self.grading else None,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibrator in use, with its scorer, what it was fitted on, and its name."""
+
+    scorer: Scorer
+    calibrator: IsotonicCalibrator
+    origin: Provenance
+    name: str
+
+    @property
+    def length(self) -> int | None:
+        """Longest answer of the calibration, in tokens; None where it does not say."""
+        length = self.origin.generation.get("max_new_tokens")
+        return length if isinstance(length, int) else None
+
+    @property
+    def asking(self) -> Asking:
+        """As the calibration asked."""
+        from guardrail.runs.asking import Asking
+
+        return Asking(self.origin.prompt, self.origin.system, self.length or DEFAULT_MAX_NEW_TOKENS)
+
+
+def silent(line: str) -> None:
+    """Progress for those who want none."""
+
+
+def model_from(source: ModelSource, say: Say) -> LocalModel:
+    """The model itself. Raises as `load_model` does."""
+    if isinstance(source, str):
+        from guardrail.model.loading import load_model
+
+        return load_model(source, progress=say)
+    return source() if callable(source) else source
+
+
+def calibrator_from(source: IsotonicCalibrator | StrPath | None) -> IsotonicCalibrator | None:
+    """The calibrator itself. Raises `CalibrationError` for a file or a name that is none."""
+    return source if source is None or isinstance(source, IsotonicCalibrator) else load_calibrator(source)
+
+
+def grader_from(source: Grader | str | None) -> Grader | None:
+    """The grader itself, not loaded yet. Raises `DataError` for a name that is none."""
+    return get_grader(source) if isinstance(source, str) else source
+
+
+def policy_from(source: Policy | StrPath) -> Policy:
+    """The policy itself. Raises `PolicyError` for a file or a name that is none."""
+    return source if isinstance(source, Policy) else Policy.load(source)
+
+
+def name_of(calibrator: IsotonicCalibrator) -> str:
+    """What messages and records call it."""
+    return calibrator.source or "given"
+
+
+def fitted(
+    local: LocalModel,
+    unit: Unit,
+    calibrator: IsotonicCalibrator | None,
+    missing: str,
+    extractor: ExtractorIdentity | None = None,
+) -> Fitted:
+    """The calibrator that is given, or else the shipped one. missing: opens the message where there is neither.
+
+    Raises `CalibrationError`, and `CalibratorMismatchError` for a calibrator of another set-up.
+    """
+    from guardrail.pipeline.calibrated import calibrated
+
+    name = name_of(calibrator) if calibrator else ""
+    found = calibrated(local, unit, None, calibrator, name, extractor)
+    if found.calibrator is None or found.origin is None or found.name is None:
+        raise CalibrationError(f"{missing} for {local.name}; give one with --calibrator FILE")
+    return Fitted(found.scorer, found.calibrator, found.origin, found.name)
+
+
+def say_data(say: Say, data: QuestionData | None, grading: Grading | None) -> None:
+    """What is worth knowing about questions and grades before a figure is read."""
+    if data is not None and data.repeated:
+        say(f"{data.repeated} rows left out: their question came before")
+    if grading is not None:
+        say(f"graded by {grading.in_words()}")

@@ -1,0 +1,38 @@
+"""Prompts as one batch: their token ids padded, and what all of them begin with, run once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from guardrail.model.loaded import LoadedModel
+
+
+def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
+    """Token ids and their mask, (B, S) on the CPU: on the right, which a causal model does not see, or on the left.
+
+    pad([[5, 6], [7]], 0)  # ids [[5, 6], [7, 0]], mask [[1, 1], [1, 0]]
+    """
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), fill, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for r, row in enumerate(rows):
+        at = slice(width - len(row), None) if left else slice(len(row))
+        ids[r, at] = torch.tensor(list(row), dtype=torch.long)
+        mask[r, at] = 1
+    return ids, mask
+
+
+def shared_prefix(local: LoadedModel, ids: Sequence[int], rows: int, cache: Cache | None = None) -> Cache:
+    """The KV cache of the tokens that `rows` prompts begin with, a row for each prompt: the tokens run once.
+
+    cache: the one to fill; by default one of the model's own kind. Inside `untouched`, without gradients.
+    """
+    head = torch.tensor([list(ids)], device=local.device)
+    filled = local.anatomy.decoder(input_ids=head, past_key_values=cache, use_cache=True).past_key_values
+    filled.batch_repeat_interleave(rows)
+    return cast(Cache, filled)

@@ -1,0 +1,40 @@
+"""What a Guard is given -> the parts that it judges with, checked against each other."""
+
+from __future__ import annotations
+
+import os
+
+from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.shipped import load_calibrator
+from guardrail.errors import CalibrationError
+from guardrail.model.local import LocalModel
+from guardrail.pipeline.calibrated import Calibrated, calibrated
+from guardrail.policy import Policy, check_proof
+from guardrail.scoring.protocol import Scorer
+
+CalibratorSource = IsotonicCalibrator | str | os.PathLike[str]
+"""A fitted calibrator, its file, or `shipped:NAME`."""
+
+
+def loaded(source: CalibratorSource | None, name: str | None = None) -> tuple[IsotonicCalibrator | None, str]:
+    """The calibrator, and what messages and verdicts call it. Raises `CalibrationError` for one that cannot be read."""
+    fitted = source if source is None or isinstance(source, IsotonicCalibrator) else load_calibrator(source)
+    return fitted, name or (fitted.source if fitted else None) or "given"
+
+
+def answer_calibration(
+    model: LocalModel, policy: Policy, scorer: Scorer | None, calibrator: CalibratorSource | None, name: str | None
+) -> Calibrated:
+    """The scorer and the calibrator of whole answers.
+
+    Raises `CalibrationError` where the policy needs a calibrator and there is none, and `CalibratorMismatchError` where the
+    policy was tuned with another one.
+    """
+    out = calibrated(model, "answer", scorer, *loaded(calibrator, name))
+    if out.calibrator is None and policy.needs_confidence:
+        raise CalibrationError(
+            f"policy {policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
+            f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
+        )
+    check_proof(policy.proof, policy.name, out.calibrator, out.name)
+    return out

@@ -1,0 +1,66 @@
+"""What an adapter puts into `Guard.answer_batch` beside the conversations. Internal: it may change in any release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from guardrail.errors import ModelError
+from guardrail.model.stopping import OnStep, Snapshot
+from guardrail.pipeline.claims import ClaimPipeline
+from guardrail.pipeline.conversation import Conversation, SearchContext
+from guardrail.pipeline.streaming import ClaimStream
+from guardrail.types import Claim, JudgedClaim, Trace
+
+
+def _never(trace: Trace) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Calls into an adapter, and what it wants of the passes.
+
+    is_tool_call: responses for which it is true get the action `answer` unscored (`tool_call`). on_step: sees every token,
+    see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
+    claim_stream: judges the claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
+    """
+
+    is_tool_call: Callable[[Trace], bool] = _never
+    on_step: OnStep | None = None
+    search_contexts: Sequence[SearchContext] = ()
+    claim_stream: ClaimStream | None = None
+
+    @property
+    def judged_claims(self) -> Mapping[Claim, JudgedClaim]:
+        """The claims that were judged while the answer was generated."""
+        return self.claim_stream.judged if self.claim_stream is not None else {}
+
+    def contexts(self, n: int) -> Sequence[SearchContext]:
+        """A search context for each of `n` conversations."""
+        return self.search_contexts or [nullcontext] * n
+
+    def watcher(
+        self, claims: ClaimPipeline | None, conversations: Sequence[Conversation], stops: Sequence[str], policy: str
+    ) -> OnStep | None:
+        """What sees every step of the generation. Raises `ModelError` where claims cannot be streamed."""
+        stream, on_step = self.claim_stream, self.on_step
+        if stream is None:
+            return on_step
+        if claims is None or len(conversations) != 1:
+            raise ModelError(
+                f"claims are streamed for one conversation and a policy that looks at claims, not for {len(conversations)} and "
+                f"{policy!r}; take the policy 'per_claim', or Guard(..., claims=SentenceClaims())"
+            )
+        stream.begin(claims, conversations[0], stops)
+
+        def both(rows: list[list[int]], snapshot: Snapshot) -> None:
+            if on_step is not None:
+                on_step(rows, snapshot)
+            stream(rows, snapshot)
+
+        return both
+
+
+NO_HOOKS = Hooks()

@@ -1,0 +1,240 @@
+"""All scorers by name: those of guardrail, and those that other packages add by the entry-point group `guardrail.scorers`.
+
+    [project.entry-points."guardrail.scorers"]
+    my-score = "my_package.my_module:MyScorer"
+
+Importing this module imports no scorer, and no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from guardrail.errors import ScoringError
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+    from guardrail.scoring.baselines.equivalence import Equivalence
+    from guardrail.scoring.baselines.samples import SampleSource
+    from guardrail.scoring.protocol import RegisteredScorer, Scorer
+    from guardrail.scoring.readers import Reader
+
+GROUP = "guardrail.scorers"
+"""The entry-point group."""
+
+DEFAULT = "hybridgrad"
+"""What scores where nothing else is asked for, and what `guardrail bench` compares the others with."""
+
+
+class InvalidOptionsError(ScoringError):
+    """A scorer's recorded options are none of it: the file was edited, or made by something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scorer of the registry.
+
+    Attributes:
+        path: Where its class is, "module:name".
+        reader: Where its `Reader` is, for a scorer whose number follows from what every record of a run holds of the one pass;
+            None where the number has to stand in the record.
+        fitting: What calibration fits beside the curve: a HybridGrad "profile", the stacked "weights", or "nothing".
+        rival: The options with which it competes with the stacked score, where its number follows from the same pass.
+    """
+
+    path: str
+    reader: str | None = None
+    fitting: Literal["profile", "weights", "nothing"] = "nothing"
+    rival: Mapping[str, Any] | None = None
+
+
+_READERS = "guardrail.scoring.readers"
+_BASELINES = "guardrail.scoring.baselines"
+_OWN = {
+    "ln-pe": Entry(f"{_BASELINES}.ln_pe:LnPe"),
+    "p-true": Entry(f"{_BASELINES}.p_true:PTrue"),
+    "self-consistency": Entry(f"{_BASELINES}.self_consistency:SelfConsistency"),
+    "deg": Entry(f"{_BASELINES}.deg:Deg"),
+    "inside": Entry(f"{_BASELINES}.inside:Inside"),
+    "semantic-entropy": Entry(f"{_BASELINES}.semantic_entropy:SemanticEntropy"),
+    "semantic-density": Entry(f"{_BASELINES}.semantic_density:SemanticDensity"),
+    "mutual-information": Entry(f"{_BASELINES}.mutual_information:MutualInformation"),
+    "g-nll": Entry(f"{_BASELINES}.g_nll:GNll", f"{_READERS}:GNllReader", rival={}),
+    "sar": Entry(f"{_BASELINES}.sar:Sar"),
+    "exgrad": Entry(f"{_BASELINES}.exgrad:ExGrad"),
+    "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),
+    "semgrad": Entry(f"{_BASELINES}.semgrad:SemGrad"),
+    "hybridgrad": Entry("guardrail.scoring.hybridgrad:HybridGradScorer", f"{_READERS}:HybridGradReader", "profile"),
+    "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),
+}
+
+SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in _OWN.items() if e.fitting != "weights"})
+"""guardrail's own scorers that a model alone makes, by name, in the order of the paper's table 1: all but the stacked one."""
+
+
+def registered() -> dict[str, Entry]:
+    """Every scorer by name, guardrail's own first. Raises `ScoringError` where another package takes a name of ours."""
+    return {**_OWN, **_added()}
+
+
+@cache
+def _added() -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for point in entry_points(group=GROUP):
+        if point.name in _OWN or point.name in found:
+            package = point.dist.name if point.dist else point.value
+            raise ScoringError(f"{package} adds a scorer {point.name!r}, and there is one already; rename or remove it")
+        found[point.name] = Entry(point.value)
+    return found
+
+
+def ready() -> list[str]:
+    """The names of the scorers that a model alone makes: all but those whose weights a calibrator holds."""
+    return [name for name, entry in registered().items() if entry.fitting != "weights"]
+
+
+def entry_of(name: str) -> Entry:
+    """Raises `ScoringError` for a name that does not exist."""
+    known = registered()
+    if name not in known:
+        near = get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ScoringError(f"there is no scorer {name!r}{hint} The names: {', '.join(known)}")
+    return known[name]
+
+
+def check_names(names: Sequence[str], *, fitted: bool = False) -> None:
+    """Raise `ScoringError` for a name that does not exist, before anything is loaded.
+
+    fitted: whether scorers whose weights have to be fitted are meant too.
+    """
+    for name in names:
+        if entry_of(name).fitting == "weights" and not fitted:
+            raise ScoringError(
+                f"scorer {name!r} has weights that a calibrator holds: guardrail calibrate DATA --scorer {name} fits them. "
+                f"Those that need none: {', '.join(ready())}"
+            )
+
+
+def scorer_class(name: str) -> type[RegisteredScorer]:
+    """The class of a scorer. Raises `ScoringError` for a name that does not exist, or a class that cannot be imported."""
+    path = entry_of(name).path
+    try:
+        return cast("type[RegisteredScorer]", _load(path))
+    except (ImportError, AttributeError) as error:
+        raise ScoringError(f"the scorer {name!r} cannot be imported from {path}: {error}") from error
+
+
+def reader_of(name: str, options: Mapping[str, Any]) -> Reader:
+    """What finds a scorer's number in the records of a run. Raises `ScoringError` for a name that does not exist, and
+    `ValueError` for options that are none of this scorer."""
+    path = entry_of(name).reader or f"{_READERS}:RecordedReader"
+    return cast("Reader", _load(path)(name, options))
+
+
+def follows_from_pass(scorer: Scorer) -> bool:
+    """Whether a scorer's number follows from its options and one pass, as guardrail's own class makes it."""
+    entry = _OWN.get(scorer.name)
+    return entry is not None and entry.reader is not None and type(scorer) is _load(entry.path)
+
+
+def scorer(
+    name: str,
+    model: LocalModel,
+    *,
+    source: SampleSource | None = None,
+    equivalence: Equivalence | None = None,
+    **options: Any,
+) -> Scorer:
+    """The scorer of that name for a model.
+
+        source = SampleSource(model, max_new_tokens=30)
+        scorers = [scorer(name, model, source=source) for name in SCORERS]
+        Guard(model=model, scorer=scorer("g-nll", model), policy="observe")
+
+    Args:
+        name: One of `ready()`.
+        model: What is scored.
+        source: Where those that sample draw from; share one among scorers, and each set of samples is drawn once.
+        equivalence: When two answers say the same, for those that ask: `NliEquivalence`, say. None is each scorer's own
+            default (M.I.: words in common, else sentence embeddings). The others take neither and are given neither.
+        options: The scorer's own.
+
+    Raises:
+        ScoringError: For a name or an option that does not exist.
+    """
+    check_names([name])
+    takes = keywords_of(name)
+    shared = {"source": source, "equivalence": equivalence}
+    own = [option for option in takes if option not in shared]
+    if unknown := [option for option in options if option not in own]:
+        raise ScoringError(f"scorer {name!r} has no option {unknown[0]!r}; it has: {', '.join(own) or 'none'}")
+    given = {key: value for key, value in shared.items() if key in takes and value is not None}
+    make: Callable[..., Any] = scorer_class(name)
+    return cast("Scorer", make(model, **given, **options))
+
+
+def default_scorer(model: LocalModel) -> Scorer:
+    """The paper's score, to the letter."""
+    return scorer(DEFAULT, model)
+
+
+def scorer_from(name: str, options: Mapping[str, Any], model: LocalModel) -> Scorer:
+    """The scorer whose `name` and `options` these are: it scores as the one did that they were recorded of.
+
+    Raises `ScoringError` for a name that does not exist, options that are none, and what cannot be made again from a file: an
+    equivalence of the user's own, or samples cut off by an option that the scorer does not take.
+
+        scorer_from("sar", {"samples": 5, "temperature": 1.0, ...}, model)
+        all(scorer_from(s.name, s.options, model).options == s.options for s in scorers)   # but for `token_source`
+    """
+    made_by = scorer_class(name)
+    recorded = _plain(options)
+    try:
+        made = cast("Scorer", made_by.from_options(recorded, model))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidOptionsError(f"the options {_short(recorded)} are none of {name!r}: {_line(error)}") from error
+    now = _plain(made.options)
+    for key in sorted(recorded.keys() | now.keys()):
+        # where an option came from changes no score
+        if not key.endswith("_source") and recorded.get(key, "absent") != now.get(key, "absent"):
+            raise ScoringError(
+                f"scorer {name!r} cannot be made with {key} {_short(recorded.get(key, 'absent'))}: made from its name, it has "
+                f"{_short(now.get(key, 'absent'))}; give the scorer itself"
+            )
+    return made
+
+
+def keywords_of(name: str) -> list[str]:
+    """What `scorer` may be given for that name: its own options, `source` and `equivalence`."""
+    return [keyword for keyword in scorer_class(name).keywords() if keyword != "tokenizer"]
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is after a file: tuples are lists."""
+    out: dict[str, Any] = json.loads(json.dumps(dict(options)))
+    return out
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return " ".join(str(error).split())[:200]
