@@ -32,7 +32,7 @@ INTRODUCTION = """\
 What `guardrail COMMAND --help` prints. Exit codes: 0; 1 for a mistake or a failed row; 2 for wrong usage; 3 for a target that
 `tune` cannot reach; 4 for drift that `monitor` finds; 130 for Ctrl-C.
 
-Shell completion: `guardrail --install-completion` sets it up for the shell that runs it, `--show-completion` prints it.
+Shell completion: [how to set it up](../how-to/shell-completion.md).
 
 This page is generated: `python -m tests.docs.reference`.
 """
@@ -51,9 +51,7 @@ The names of `guardrail.langchain.__all__`. How they are used: [LangChain](../ho
 """
 GROUPS = {
     "The guard": ("Guard", "Verdict", "Attempt", "JudgedClaim", "VerdictLog"),
-    "What the commands do": (
-        *("calibrate", "recalibrate", "evaluate", "tune", "bench", "score", "report", "sps", "monitor"),
-    ),
+    "What the commands do": (*("calibrate", "evaluate", "tune", "bench", "score", "report", "sps", "monitor"),),
     "Models": ("load_model", "LocalModel", "Trace"),
     "Scores": ("HybridGradScorer", "Profile", "Score"),
     "Calibration": ("IsotonicCalibrator", "Confidence", "LABELS"),
@@ -105,13 +103,9 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
-def policy_schema() -> dict[str, Any]:
-    return schema.PolicyFile.model_json_schema()
-
-
 def schemas() -> dict[str, dict[str, Any]]:
     return {
-        "policy": policy_schema(),
+        "policy": schema.json_schema(),
         "calibrator": Record.model_json_schema(),
         "verdict": TypeAdapter(VerdictJson).json_schema(),
     }
