@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from guardrail import load_model
-from guardrail.cli.calibrate import DIRECT
 from guardrail.grading.rules import AliasGrader
+from guardrail.runs.prompts import DIRECT
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "tutorial").glob("*.md"))
