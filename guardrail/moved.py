@@ -40,6 +40,7 @@ MOVED = {
     "evaluation.collect_claims": "runs.collect_claims",
     "evaluation.cost": "runs.cost",
     "evaluation.datasets": "datasets.questions",
+    "evaluation.fit_stacked": "evaluation.fit",
     "evaluation.fitting": "evaluation.fit",
     "evaluation.graders": "grading",
     "evaluation.graders.bem": "grading.bem",
