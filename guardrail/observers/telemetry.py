@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import MissingExtraError
 from guardrail.observers.protocol import Observation, Observer
+from guardrail.scoring.registry import DEFAULT
 from guardrail.types import Attempt, Message, Verdict
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "guardrail.confidence.in_range": confidence.in_range,
         "guardrail.confidence.basis": confidence.basis,
         "guardrail.score.hybridgrad": score.hybridgrad,
-        "guardrail.score.name": None if score.name == "hybridgrad" else score.name,
-        "guardrail.score.number": score.number,
+        "guardrail.score.name": None if score.name == DEFAULT else score.name,
+        "guardrail.score.number": None if score.name == DEFAULT else score.number,
         "guardrail.score.unscored": score.unscored,
         "guardrail.evidence.count": len(attempt.evidence),
         "gen_ai.response.finish_reasons": (attempt.finish_reason,),

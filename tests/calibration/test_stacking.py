@@ -103,7 +103,7 @@ def test_a_fold_is_fitted_without_its_own_answers(monkeypatch):
     seen = []
     real = stacking.fit_stacked
     monkeypatch.setattr(
-        stacking, "fit_stacked", lambda inside, c, g: seen.append({id(r) for r in inside}) or real(inside, c, g)
+        stacking, "fit_stacked", lambda inside, *more: seen.append({id(r) for r in inside}) or real(inside, *more)
     )
     select_stacked(given, correct, {"single": correct * 0.5 + 0.1}, groups=groups)
     *folds, everything = seen
