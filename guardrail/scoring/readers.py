@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from guardrail.scoring.stacked.model import StackedModel
 Floats = NDArray[np.float64]
 
 
-class Reader:
+class Reader(ABC):
     """Finds the number that a scorer gave, or would have given, to an answer or a claim; higher = more uncertain.
 
     name, options: the scorer's. reads: the scorers whose numbers must stand in the records. Raises `ValueError` for options
@@ -28,9 +29,9 @@ class Reader:
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, options
 
+    @abstractmethod
     def number(self, reading: Reading) -> float:
         """Raises `ScoringError` where the record lacks what the number is made from."""
-        raise NotImplementedError
 
     def numbers(self, readings: Sequence[Reading]) -> Floats:
         """Of every reading, (n,)."""
