@@ -144,11 +144,18 @@ def test_the_demo_ends_with_commands_that_fit(cli):
             assert cli(line.split()[1], "--help").returncode == 0
 
 
-def test_the_shell_completes_commands(process):
-    shown = process("--show-completion", "bash")
-    assert shown.returncode == 0
-    assert "_GUARDRAIL_COMPLETE=complete_bash" in shown.stdout
-    asked = {"_GUARDRAIL_COMPLETE": "complete_bash", "COMP_WORDS": "guardrail do", "COMP_CWORD": "1"}
+def test_the_shell_completes_commands():
+    """Asked for by the variable, as the script does: `--show-completion` looks for the shell among its parents."""
+    for shell in ("bash", "zsh", "fish", "powershell"):
+        script = completed(_GUARDRAIL_COMPLETE=f"source_{shell}")
+        assert "_GUARDRAIL_COMPLETE" in script
+        assert f"complete_{shell}" in script
+    asked = completed(_GUARDRAIL_COMPLETE="complete_bash", COMP_WORDS="guardrail do", COMP_CWORD="1")
+    assert asked.split() == ["doctor"]
+
+
+def completed(**variables: str) -> str:
     command = [sys.executable, "-m", "guardrail.cli"]
-    out = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60)
-    assert out.stdout.split() == ["doctor"]
+    out = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+    return out.stdout
