@@ -9,14 +9,18 @@ ADAPTERS := langchain-huggingface==1.2.3
 TREE := .mypy_cache/source/guardrail
 # setuptools warns, at every editable install, of folders that are named like the package: this one's is the package.
 EDITABLE := PYTHONWARNINGS="ignore:Editable installation"
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+# For whoever only wants the demo: no file is installed whose SHA-256 is not in constraints-demo.txt.
+LOCKED := $(PIP) --require-hashes -c constraints-demo.txt
+DEPENDENCIES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")
 
-.PHONY: demo test test-slow check format bench docs install install-dev wheel clean
+.PHONY: demo test test-slow check format bench fuzz audit lock docs install install-dev wheel clean
 
 demo: install
 	$(BIN)/guardrail demo
 
 test: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q --cov --cov-report=term
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow -q
@@ -26,7 +30,7 @@ check: install-dev
 	$(BIN)/ruff check .
 	rm -rf $(TREE) && mkdir -p $(TREE) && ln -s "$(CURDIR)"/guardrail/* "$(CURDIR)"/cli $(TREE)
 	MYPYPATH=$(dir $(TREE)) $(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_assertions.py tests/supply
 
 format: install-dev
 	$(BIN)/ruff format .
@@ -34,6 +38,17 @@ format: install-dev
 
 bench: install-dev
 	$(BIN)/python -m tests.benchmarks
+
+# Minutes; `make test` has the short run. SECONDS for each target.
+fuzz: install-dev
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+# Known faults of the pinned versions; needs PyPI's own service, which mirrors seldom have.
+audit: install-dev
+	$(BIN)/python -m pip_audit -r constraints.txt --no-deps --disable-pip --strict
+
+lock: install-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.supply.lock
 
 docs: install
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group docs
@@ -45,18 +60,20 @@ wheel: install-dev
 install: .venv/.installed
 install-dev: .venv/.installed-dev
 
-.venv/.installed: pyproject.toml constraints.txt Makefile
+.venv/.installed: pyproject.toml constraints-demo.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guardrail needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(EDITABLE) $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e .
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps $(MODELS)
+	$(LOCKED) -q --upgrade pip setuptools
+	$(BIN)/python -c '$(DEPENDENCIES)' > .venv/dependencies.txt
+	$(LOCKED) -r .venv/dependencies.txt
+	$(LOCKED) --no-deps $(MODELS)
+	$(EDITABLE) $(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv/.installed-dev: .venv/.installed
-	$(EDITABLE) $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(ADAPTERS)
+.venv/.installed-dev: .venv/.installed constraints.txt
+	$(EDITABLE) $(PIP) -q -c constraints.txt -e . --group dev
+	$(PIP) -q --no-deps $(ADAPTERS)
 	touch $@
 
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

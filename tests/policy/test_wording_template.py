@@ -29,4 +29,7 @@ def test_a_bad_template_is_refused() -> None:
 @given(st.text(alphabet="{}ab!:.[]0", max_size=12))
 def test_what_passes_the_check_can_be_filled(template: str) -> None:
     if mistake(template) is None:
-        fill(template, VALUES)
+        assert fill(template, VALUES) == template.format_map(VALUES)
+    else:
+        with pytest.raises(ValueError, match="the template "):
+            fill(template, VALUES)

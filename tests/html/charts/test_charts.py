@@ -194,7 +194,9 @@ def test_the_calibrators_curve_goes_through_its_blocks(log):
 def test_scores_that_are_all_alike_still_make_a_chart():
     score, correct = np.full(40, 0.5), np.arange(40) < 20
     blocks = fit_blocks(np.linspace(0, 1, 40), correct)
-    parsed(score_histogram("s", "t", "d", counts_of(score, correct), blocks))
+    root = parsed(score_histogram("s", "t", "d", counts_of(score, correct), blocks))
+    bars = all_of(root, "rect", "full s1") + all_of(root, "rect", "hatched s2")
+    assert len(bars) == 2 + 2, "the key, and one bar of right and one of wrong answers"
 
 
 def test_dots_and_whiskers_by_hand():
