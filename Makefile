@@ -63,9 +63,10 @@ install-dev: .venv/.installed-dev
 .venv/.installed: pyproject.toml constraints-demo.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "guardrail needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(LOCKED) -q --upgrade pip setuptools
+	sed -n '/^pip==/,/[^\\]$$/p' constraints-demo.txt > .venv/pip.txt # Python's own may be too old for hashes of constraints
+	$(PIP) -q --require-hashes -r .venv/pip.txt
 	$(BIN)/python -c '$(DEPENDENCIES)' > .venv/dependencies.txt
-	$(LOCKED) -r .venv/dependencies.txt
+	$(LOCKED) setuptools -r .venv/dependencies.txt
 	$(LOCKED) --no-deps $(MODELS)
 	$(EDITABLE) $(PIP) --no-deps --no-build-isolation -e .
 	touch $@

@@ -58,9 +58,9 @@ def test_thousands_of_claims_are_quick():
     import time
 
     text = "A is B. " * 20_000
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: others may be busy
     assert len(segments(text, [at(i * 8, i * 8 + 7) for i in range(20_000)])) == 40_000
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 def test_what_several_claims_share_is_as_certain_as_the_least():
