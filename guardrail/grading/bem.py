@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from guardrail.errors import DataError, ModelError
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
+from guardrail.model.weights import safe_weights, with_remedy
 
 BEM_MODEL = "kortukov/answer-equivalence-bem"
 BEM_THRESHOLD = 0.7
@@ -102,9 +103,9 @@ class BemGrader(Grader):
 
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model)
-                model = AutoModelForSequenceClassification.from_pretrained(self.model)
+                model = AutoModelForSequenceClassification.from_pretrained(self.model, **safe_weights())
             except Exception as error:  # damaged files make their readers raise anything
-                reason = " ".join(str(error).split())[:200]
+                reason = with_remedy(" ".join(str(error).split())[:200])
                 raise ModelError(
                     f"cannot load the bem grader's model {self.model!r}: {reason}. Without network, save it where there is one "
                     f"(hf download {BEM_MODEL} --local-dir bem) and give the folder: --grader bem:./bem"

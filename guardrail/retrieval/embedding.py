@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
 from guardrail.errors import RetrievalError
+from guardrail.model.weights import safe_weights, with_remedy
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING, resolve
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ class SentenceEmbeddings(Embeddings):
     def __init__(self, spec: str, device: str = "cpu") -> None:
         try:
             with _no_progress_bar():
-                self._model = SentenceTransformer(resolve(spec), device=device)
+                self._model = SentenceTransformer(resolve(spec), device=device, model_kwargs=safe_weights())
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise RetrievalError(
-                f"cannot load the embedding model {spec!r} (a folder, a hub id or {DEFAULT_EMBEDDING!r}): {reason}"
+                f"cannot load the embedding model {spec!r} (a folder, a hub id or {DEFAULT_EMBEDDING!r}): {with_remedy(reason)}"
             ) from error
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
