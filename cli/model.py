@@ -30,6 +30,7 @@ def inspect(
         str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")
     ] = options.DEFAULT_MODEL,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -37,7 +38,7 @@ def inspect(
     """Architecture, layers, band, semantic token, head, cache and identity of a model."""
     from guardrail.cli import runtime
 
-    local = runtime.load(model, device, dtype, chat_template)
+    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
     from guardrail.calibration.shipped import shipped_calibrator
     from guardrail.scoring.profile import band_start
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from guardrail.types import Message, Tool
 
 _PROBE = "Which river flows through Vienna"  # plain words: templates that trim or escape leave them alone
 _REPLY = "Danube"
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,40 +23,42 @@ class SemanticToken:
     source: str
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = (), switches: Mapping[str, Any] = _NONE
+) -> list[int]:
     """Token ids of the prompt, generation prompt included; the template's own BOS and no second one.
 
-    tools: JSON schemas of functions, in the form that chat templates and OpenAI's API take.
+    tools: JSON schemas of functions, in the form that chat templates and OpenAI's API take. switches: what the template takes
+    beside them, such as `enable_thinking`.
 
     Raises `ChatTemplateError` when there is no template or it rejects the messages.
     """
-    options = {"tools": [dict(t) for t in tools]} if tools else {}
+    options = {**switches, **({"tools": [dict(t) for t in tools]} if tools else {})}
     return list(_apply(tokenizer, messages, tokenize=True, add_generation_prompt=True, **options))
 
 
-def takes_tools(tokenizer: Any) -> bool:
+def takes_tools(tokenizer: Any, switches: Mapping[str, Any] = _NONE) -> bool:
     """Whether the chat template shows tools to the model: asked by rendering one."""
     probe = [{"role": "user", "content": _PROBE}]
     name = "probe_of_the_template"
     tool = {"name": name, "description": "A probe.", "parameters": {"type": "object", "properties": {}}}
+    tools = [{"type": "function", "function": tool}]
     try:
-        shown = _apply(
-            tokenizer, probe, tokenize=False, add_generation_prompt=True, tools=[{"type": "function", "function": tool}]
-        )
+        shown = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True, tools=tools, **switches)
     except ChatTemplateError:
         return False
     return name in shown
 
 
-def semantic_token(tokenizer: Any) -> SemanticToken:
+def semantic_token(tokenizer: Any, switches: Mapping[str, Any] = _NONE) -> SemanticToken:
     """The paper's t*, read off the chat template: the first token that the generation prompt adds, or where it adds none,
     the last token of the user's text (DESIGN: Llama 3 -4, Qwen -3, SmolLM2 -4, Mistral -2).
 
     Positions come from the tokenizer's character offsets, so a role name that splits in two is counted as it is.
     """
     probe = [{"role": "user", "content": _PROBE}]
-    prompt: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True)
-    closed: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=False)
+    prompt: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True, **switches)
+    closed: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=False, **switches)
     if len(prompt) > len(closed) and prompt.startswith(closed):
         position, source = len(closed), "chat template: first token of the generation prompt"
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.identity import ModelIdentity, identify
+from guardrail.model.thinking import Thinking
 from guardrail.types import Message, Tool, Trace
 
 
@@ -32,8 +33,16 @@ class LoadedModel:
     One lock a model: generation and scoring of several threads take turns.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
+        self.chat_template_kwargs = check_switches(chat_template_kwargs)
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
         self.lock = lock_of(model)
@@ -49,12 +58,17 @@ class LoadedModel:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        return identify(self.name, self.model, self.tokenizer)
+        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
 
     @cached_property
     def semantic_token(self) -> chat.SemanticToken:
         """t* as the chat template has it."""
-        return chat.semantic_token(self.tokenizer)
+        return chat.semantic_token(self.tokenizer, self.chat_template_kwargs)
+
+    @cached_property
+    def thinking(self) -> Thinking:
+        """The marks between which this model thinks."""
+        return Thinking.of(self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -78,7 +92,7 @@ class LoadedModel:
     @cached_property
     def takes_tools(self) -> bool:
         """Whether the chat template shows tools to the model."""
-        return chat.takes_tools(self.tokenizer)
+        return chat.takes_tools(self.tokenizer, self.chat_template_kwargs)
 
     def encode_prompt(self, messages: str | Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Prompt ids through the chat template, generation prompt included.
@@ -89,7 +103,11 @@ class LoadedModel:
             raise ChatTemplateError(
                 f"the chat template of {self.name} takes no tools; use a model whose template does, or give such a template"
             )
-        return chat.prompt_ids(self.tokenizer, as_messages(messages), tools)
+        return chat.prompt_ids(self.tokenizer, as_messages(messages), tools, self.chat_template_kwargs)
+
+    def unthinking(self, prompt: Sequence[int]) -> list[int]:
+        """The ids that end a thought which the prompt has opened, so that an answer may follow; none where it has not."""
+        return self.thinking.closing_ids if self.thinking.opened_by(prompt) else []
 
     def encode_response(self, text: str) -> list[int]:
         """Response ids of a text that exists already, with the end-of-turn token that a response has."""
@@ -101,6 +119,47 @@ class LoadedModel:
         """The Trace of an answer that exists already (finish reason `given`)."""
         conversation = as_messages(messages)
         check_text(answer, "an answer")
-        return Trace(
-            conversation, tuple(self.encode_prompt(conversation)), tuple(self.encode_response(answer)), answer, "given"
+        prompt = self.encode_prompt(conversation)
+        thought, text, unfinished = self.thinking.split_text(answer, opened=self.thinking.opened_by(prompt))
+        thought_ids = (
+            self.tokenizer(thought, add_special_tokens=False)["input_ids"] if thought else self.unthinking(prompt)
         )
+        text = text.strip() if thought else text
+        return Trace(
+            conversation,
+            (*prompt, *thought_ids),
+            tuple(self.encode_response(text)),
+            text,
+            "given",
+            thinking=self.thinking.bare(thought),
+            thinking_tokens=len(thought_ids),
+            unfinished_thinking=unfinished,
+        )
+
+
+def check_switches(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a chat template takes beside the messages. Raises `ModelError` for what only guardrail may set."""
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise ModelError(f'chat_template_kwargs is a mapping such as {{"enable_thinking": False}}, not {given!r:.80}')
+    if taken := sorted(_OWN_OPTIONS & (given or {}).keys()):
+        raise ModelError(f"chat_template_kwargs must not hold {taken[0]!r}: guardrail sets it itself; leave it out")
+    return dict(given or {})
+
+
+_OWN_OPTIONS = {
+    "conversation",
+    "messages",
+    "tools",
+    "chat_template",
+    "tokenize",
+    "add_generation_prompt",
+    "return_dict",
+    "continue_final_message",
+    "padding",
+    "truncation",
+    "max_length",
+    "return_tensors",
+    "tokenizer_kwargs",
+    "return_assistant_tokens_mask",
+    "documents",
+}

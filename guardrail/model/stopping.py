@@ -22,8 +22,8 @@ Snapshot = Callable[[], list[Trace]]
 """Makes the Traces so far, with what generation kept for scoring."""
 
 OnStep = Callable[[list[list[int]], Snapshot], None]
-"""Called after each token with the response ids of every row so far. It may use the model and draw random numbers: the
-generation goes on as if it had not. An exception that it raises ends the generation."""
+"""Called after each token with the ids of every row's answer so far, without its thinking. It may use the model and draw
+random numbers: the generation goes on as if it had not. An exception that it raises ends the generation."""
 
 WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
@@ -73,17 +73,20 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         on_step: OnStep | None,
         snapshot: Callable[[list[list[int]]], list[Trace]],
         without_side_effects: WithoutSideEffects,
+        spoken: Callable[[list[list[int]]], list[list[int]]],
     ) -> None:
+        self.spoken = spoken
         self.snapshot, self.without_side_effects = snapshot, without_side_effects
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
         self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
+        answers = self.spoken(rows)
         if self.on_step is not None:
             with self.without_side_effects():
-                self.on_step(rows, lambda: self.snapshot(rows))
-        done = [bool(self.stops) and self._stopped(row) for row in rows]
+                self.on_step(answers, lambda: self.snapshot(rows))
+        done = [bool(self.stops) and self._stopped(row) for row in answers]
         return torch.tensor(done, device=input_ids.device)
 
     def _stopped(self, row: list[int]) -> bool:

@@ -90,6 +90,7 @@ def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answe
     context behind the prompt has NaN. Raises `ModelError` where a single answer runs out of memory.
     """
     prompt = local.encode_prompt(messages)
+    prompt = [*prompt, *local.unthinking(prompt)]
     ids = [local.tokenizer(a, add_special_tokens=False)["input_ids"] if a else [] for a in answers]
     context = local.anatomy.context
     sums = [0.0 if not row else float("nan") for row in ids]
