@@ -51,6 +51,7 @@ def inspect(
         "layers": layers,
         "band": f"h({band_start('code', layers)}) to h({layers - 1})",
         "semantic_token": {"offset": token.offset, "text": token.text, "source": token.source},
+        "end_of_turn": local.end_tokens,
         "head": anatomy.head_kind,
         "head_tied_to_embeddings": anatomy.tied,
         "vocabulary": anatomy.head.out_features,
@@ -67,6 +68,7 @@ def inspect(
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
     facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
+    facts["end_of_turn"] = " ".join(facts["end_of_turn"])
     facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):24} {value}")

@@ -18,7 +18,7 @@ from guardrail.kernels.memory import halve_on_out_of_memory, too_large
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.stopping import OnStep, Steps, cut, until_end
+from guardrail.model.stopping import OnStep, Steps, cut, special_ids, until_end
 from guardrail.model.thinking import Split
 from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
@@ -159,13 +159,15 @@ def _run(
     ids, mask = pad(rows, local.pad_id, left=True)
     width = ids.shape[1]
     opened = [local.thinking.opened_by(row) for row in rows]
+    ends_anyway = special_ids(local.tokenizer, decoding.stop) & set(local.eos_ids)
+    stops = tuple(s for s in decoding.stop if ends_anyway.isdisjoint(special_ids(local.tokenizer, [s])))
     start = time.perf_counter()
     with untouched(local.model) as stack:
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
 
         def so_far(tokens: Sequence[list[int]]) -> list[_Response]:
             ms = (time.perf_counter() - start) * 1000 / len(rows)
-            ends = [_ended(local, row, decoding.stop, opened[r]) for r, row in enumerate(tokens)]
+            ends = [_ended(local, row, stops, opened[r]) for r, row in enumerate(tokens)]
             states = recording.states([ids for ids, _, _ in ends]) if recording else [None] * len(rows)
             return [_Response(*end, state, ms) for end, state in zip(ends, states, strict=True)]
 
@@ -178,7 +180,7 @@ def _run(
                 yield
 
         config = _config(local, decoding, room)  # its end tokens are the model's, which the next lines hide
-        watched = decoding.stop or decoding.on_step
+        watched = stops or decoding.on_step
 
         def spoken(tokens: Sequence[list[int]]) -> list[list[int]]:
             return [local.thinking.spoken(row, opened=was) for row, was in zip(tokens, opened, strict=True)]
@@ -187,7 +189,7 @@ def _run(
             local.tokenizer,
             width,
             local.eos_ids,
-            decoding.stop,
+            stops,
             decoding.on_step,
             snapshot,
             without_side_effects,

@@ -15,7 +15,9 @@ from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.identity import ModelIdentity, identify
+from guardrail.model.inert import Inert
 from guardrail.model.thinking import Thinking
+from guardrail.plain_text import trimmed
 from guardrail.types import Message, Tool, Trace
 
 
@@ -58,7 +60,7 @@ class LoadedModel:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
+        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs, self.end_tokens)
 
     @cached_property
     def semantic_token(self) -> chat.SemanticToken:
@@ -76,18 +78,46 @@ class LoadedModel:
         device: torch.device = self.model.get_input_embeddings().weight.device  # type: ignore[operator]
         return device
 
+    @property
+    def end_tokens(self) -> list[str]:
+        """The tokens that end a response, as they are spelt."""
+        return [str(self.tokenizer.convert_ids_to_tokens(i)) for i in self._end_ids]
+
     @cached_property
     def eos_ids(self) -> list[int]:
-        """Ids that end a response: the generation config's, else the tokenizer's."""
-        configured = end_ids(self.model) or end_ids(self.tokenizer)
-        if not configured:
+        """Ids that end a response: the generation config's, the tokenizer's, and what the template puts after a reply."""
+        if not self._end_ids:
             raise ModelError(f"{self.name} names no end-of-turn token (generation_config.eos_token_id); set one")
-        return configured
+        return self._end_ids
+
+    @cached_property
+    def _end_ids(self) -> list[int]:
+        configured = [*end_ids(self.model), *end_ids(self.tokenizer)]
+        if (end := chat.template_end(self.tokenizer, self.chat_template_kwargs)) is not None:
+            mark = str(self.tokenizer.convert_ids_to_tokens(end))
+            configured += [] if mark in self.thinking.closes else [end]
+        return list(dict.fromkeys(configured))
 
     @property
     def pad_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return self.eos_ids[0] if pad is None else int(pad)
+        pad = self.tokenizer.pad_token_id  # one that a tokenizer added has no row in the embeddings, and needs none
+        return self.eos_ids[0] if pad is None or pad >= self._rows else int(pad)
+
+    @property
+    def _rows(self) -> int:
+        """How many token ids the embeddings know."""
+        embeddings: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        return int(getattr(embeddings, "num_embeddings", embeddings.weight.shape[0]))
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """The ids. Raises `ModelError` for one that the model has no embedding of."""
+        if (unknown := next((i for i in ids if i >= self._rows), None)) is not None:
+            token = self.tokenizer.convert_ids_to_tokens(unknown)
+            raise ModelError(
+                f"the tokenizer's token {token!r} has the id {unknown}, and {self.name} has embeddings for {self._rows} ids; "
+                "resize the model's embeddings, or take the tokenizer that it was trained with"
+            )
+        return ids
 
     @cached_property
     def takes_tools(self) -> bool:
@@ -103,20 +133,45 @@ class LoadedModel:
             raise ChatTemplateError(
                 f"the chat template of {self.name} takes no tools; use a model whose template does, or give such a template"
             )
-        return chat.prompt_ids(self.tokenizer, as_messages(messages), tools, self.chat_template_kwargs)
+        return self._known(chat.prompt_ids(self.tokenizer, self._said(messages), tools, self.chat_template_kwargs))
+
+    def _shown(self, text: str) -> str:
+        ends = tuple(filter(None, self.end_tokens))
+        before = None
+        while text != before:
+            before, text = text, trimmed(text)
+            for end in ends:
+                text = text.removesuffix(end).removeprefix(end)
+        return text
+
+    def _said(self, messages: str | Sequence[Message]) -> list[Message]:
+        """The messages without the thoughts that earlier answers begin with: templates leave those out on purpose."""
+        said: list[Message] = []
+        for message in as_messages(messages):
+            content = message["content"]
+            if message["role"] == "assistant" and isinstance(content, str):
+                _, answer, unfinished = self.thinking.split_text(content)
+                message = message if unfinished else {**message, "content": answer}
+            said.append(message)
+        return said
 
     def unthinking(self, prompt: Sequence[int]) -> list[int]:
         """The ids that end a thought which the prompt has opened, so that an answer may follow; none where it has not."""
         return self.thinking.closing_ids if self.thinking.opened_by(prompt) else []
 
     def encode_response(self, text: str) -> list[int]:
-        """Response ids of a text that exists already, with the end-of-turn token that a response has."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        """Response ids of a text that exists already, with the end-of-turn token that a response has.
+
+        What the text says becomes text, never control tokens.
+        """
+        inert = Inert(self.tokenizer)
+        ids = self._known(inert.encode(inert.text(text)))
         end = chat.end_of_turn(self.tokenizer, self.eos_ids)
         return ids if end is None else [*ids, end]
 
     def trace(self, messages: str | Sequence[Message], answer: str) -> Trace:
-        """The Trace of an answer that exists already (finish reason `given`)."""
+        """The Trace of an answer that exists already (finish reason `given`), as it would be shown: without outer white space
+        and end tokens, which generation leaves out, too."""
         conversation = as_messages(messages)
         check_text(answer, "an answer")
         prompt = self.encode_prompt(conversation)
@@ -124,7 +179,7 @@ class LoadedModel:
         thought_ids = (
             self.tokenizer(thought, add_special_tokens=False)["input_ids"] if thought else self.unthinking(prompt)
         )
-        text = text.strip() if thought else text
+        text = self._shown(text)
         return Trace(
             conversation,
             (*prompt, *thought_ids),

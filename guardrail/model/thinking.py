@@ -61,6 +61,7 @@ class Thinking:
             kind = _kind(mark)
             if kind is not None and (mark in text or mark in added):
                 (closes if kind == "close" else opens).append(mark)
+        opens += [m for mark in closes if (m := mark.replace("/", "")) != mark and m not in opens]  # cut off unseen
         final = ""
         if channel := next((m for m in added if _CHANNEL.fullmatch(m)), None):
             after = "<|message|>" if "<|message|>" in added else "\n"

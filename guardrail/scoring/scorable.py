@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from guardrail.errors import ScoringError
 from guardrail.model.anatomy import Anatomy
+from guardrail.plain_text import is_blank
 from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
 
@@ -28,7 +29,7 @@ def unscorable(
         return Score.none("unfinished_thinking", detail, length=T)
     if T == 0:
         return Score.none("no_response_tokens", "the response has no token", length=0)
-    if end_ids.issuperset(row.response_ids) or (trace is not None and not trace.text.strip()):
+    if end_ids.issuperset(row.response_ids) or (trace is not None and is_blank(trace.text)):
         return Score.none("empty_answer", "the answer is empty", length=T)
     if anatomy.context is not None and anatomy.context < P + T - 1:
         return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
