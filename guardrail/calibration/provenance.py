@@ -160,8 +160,6 @@ def differences(
         (f"model {field}", getattr(provenance.model, field), getattr(model, field))
         for field in ("weights", "dtype", "chat_template")
     ]
-    if provenance.model.end_of_turn and model.end_of_turn:  # older files do not say
-        pairs.append(("model end_of_turn", provenance.model.end_of_turn, model.end_of_turn))
     pairs.append(("scorer", provenance.scorer, scorer))
     pairs += [(f"profile {key}", theirs, ours) for key, theirs, ours in _options(provenance.profile, profile)]
     theirs_, ours_ = _flat(provenance.extractor), _flat(extractor)

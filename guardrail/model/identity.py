@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +17,7 @@ class ModelIdentity(BaseModel):
 
     architecture: the transformers class. weights: SHA-256 over samples of every parameter. dtype: of the parameters.
     chat_template: SHA-256 of the template's text, and of the
-    switches that it is given, where there are any. end_of_turn: the tokens that end a response; empty where not recorded.
+    switches that it is given, where there are any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,14 +27,10 @@ class ModelIdentity(BaseModel):
     weights: str
     dtype: str
     chat_template: str
-    end_of_turn: tuple[str, ...] = ()
 
 
-def identify(
-    name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None, ends: Sequence[str] = ()
-) -> ModelIdentity:
-    """The identity of a loaded model. switches: what its template is given beside the messages. ends: the tokens that end
-    a response."""
+def identify(name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None) -> ModelIdentity:
+    """The identity of a loaded model. switches: what its template is given beside the messages."""
     said = json.dumps(switches, sort_keys=True, default=repr) if switches else ""
     return ModelIdentity(
         name=name,
@@ -42,7 +38,6 @@ def identify(
         weights=weights_hash(model),
         dtype=str(model.dtype).removeprefix("torch."),
         chat_template=text_hash(_template(tokenizer) + said),
-        end_of_turn=tuple(sorted(ends)),
     )
 
 

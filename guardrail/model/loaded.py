@@ -60,7 +60,7 @@ class LoadedModel:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs, self.end_tokens)
+        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
 
     @cached_property
     def semantic_token(self) -> chat.SemanticToken:

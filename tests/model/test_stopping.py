@@ -116,7 +116,6 @@ def test_end_ids_are_those_of_config_tokenizer_and_template():
     local.tokenizer.eos_token = "<s>"
     assert local.eos_ids == [1, 2]  # the template ends a turn with <|im_end|>
     assert local.end_tokens == ["<s>", "<|im_end|>"]
-    assert local.identity.end_of_turn == ("<s>", "<|im_end|>")
 
 
 def test_a_stop_string_that_is_a_special_token_stops():
