@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -131,18 +131,26 @@ class Guard:
         device: str | None = None,
         dtype: Any = None,
         chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Self:
         """Load a model by name and make a Guard of it.
 
         Args:
             model_spec: A hub id, a folder, a .gguf file or a short name, for `load_model`, which also takes device, dtype,
-                chat_template and progress. All others are as in `Guard`.
+                chat_template, chat_template_kwargs and progress. All others are as in `Guard`.
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
         calibrator, claim_calibrator = loaded(calibrator)[0], loaded(claim_calibrator)[0]
         return cls(
-            model=load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress),
+            model=load_model(
+                model_spec,
+                device=device,
+                dtype=dtype,
+                chat_template=chat_template,
+                chat_template_kwargs=chat_template_kwargs,
+                progress=progress,
+            ),
             scorer=scorer,
             calibrator=calibrator,
             policy=policy,
