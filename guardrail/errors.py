@@ -14,6 +14,7 @@ Every message says what is wrong, with the value, and what to do about it. The c
     │   └── CalibratorMismatchError
     ├── PolicyError
     ├── RetrievalError
+    ├── PartError
     ├── DataError
     ├── LowConfidenceError
     └── MissingExtraError
@@ -73,6 +74,10 @@ class PolicyError(GuardrailError):
 
 class RetrievalError(GuardrailError):
     """Passages cannot be read, indexed or searched."""
+
+
+class PartError(GuardrailError):
+    """A verifier, a claim extractor or a scorer failed: it raised, did not answer in time, or gave what it must not."""
 
 
 class DataError(GuardrailError):

@@ -241,7 +241,7 @@ class Guard:
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
         finished = [each for batch in batches for each in _finish(batch, generate, one_pass)]
-        return [self._told(each, one_pass) for each in finished]
+        return self._told(finished, one_pass)
 
     def check(self, messages: Prompt, answer_text: str, *, system: str | None = None) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
@@ -255,7 +255,7 @@ class Guard:
         trace = self.model.trace(conversation.prompt, answer_text)
         one_pass = self._one_pass(answers=False, claims=False)
         (finished,) = _finish([conversation], lambda _: [trace], one_pass)
-        return self._told(finished, one_pass)
+        return self._told([finished], one_pass)[0]
 
     def judge(self, messages: Prompt, *, system: str | None = None) -> Generator[tuple[Message, ...], str, Verdict]:
         """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
@@ -278,7 +278,7 @@ class Guard:
             trace = self.model.trace(outcome.prompt, text)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
-        return self._told(outcome, one_pass)
+        return self._told([outcome], one_pass)[0]
 
     @property
     def _prompt_source(self) -> Calibrated:
@@ -296,13 +296,20 @@ class Guard:
         retriever = self.retriever if answers else None
         return AnswerPass(self.model.name, self.calibrated, of_claims, self.policy, retriever, hooks)
 
-    def _told(self, finished: Finished, one_pass: AnswerPass) -> Verdict:
-        """Act, and tell the observers."""
-        verdict = one_pass.act(finished)
-        seen = Observation(finished.conversation.messages, verdict, tuple(finished.conversation.stopwatch.stages))
-        for observer in self.observers:
-            observer(seen)
-        return verdict
+    def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
+        """Act, and tell every observer of every verdict; what the first of them raised is raised when all were told."""
+        verdicts = [one_pass.act(each) for each in finished]
+        raised: list[Exception] = []
+        for each, verdict in zip(finished, verdicts, strict=True):
+            seen = Observation(each.conversation.messages, verdict, tuple(each.conversation.stopwatch.stages))
+            for observer in self.observers:
+                try:
+                    observer(seen)
+                except Exception as error:
+                    raised.append(error)
+        if raised:
+            raise raised[0]
+        return verdicts
 
 
 def _finish(

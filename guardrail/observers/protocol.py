@@ -1,7 +1,8 @@
 """What a Guard tells those who watch it: one `Observation` an answer, after its verdict. Knows nothing about who watches.
 
 Watching is one-way: an observer gets frozen values and hands nothing back. It runs in the thread that asked, before the
-verdict is returned; what it raises goes to the caller, so an observer that must not disturb answers catches its own errors.
+verdict is returned; what it raises goes to the caller once all observers were told of all verdicts, so an observer that must
+not disturb answers catches its own errors.
 """
 
 from __future__ import annotations

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 
 from guardrail.actions import render
 from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.errors import GuardrailError
 from guardrail.model.recording import Keep
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.conversation import Conversation, length_differs, timed
+from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
-from guardrail.types import Aside, Confidence, Decision, JudgedClaim, Score, Trace, Verdict
+from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
@@ -54,21 +56,56 @@ class AnswerPass:
         return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
-        """Score the answers in one batch; turns of tool calls are left unscored."""
+        """Score the answers in one batch; turns of tool calls are left unscored.
+
+        Where the batch fails, each is scored alone, and what fails alone is unscored (`error`), or raised where the policy
+        says so.
+        """
         calls = [self.hooks.is_tool_call(trace) for trace in traces]
         with timed("score", *(c for c, is_call in zip(conversations, calls, strict=True) if not is_call)):
-            scored = iter(
-                self.calibrated.scorer.score_traces(
-                    [t for t, is_call in zip(traces, calls, strict=True) if not is_call]
-                )
-            )
+            scored = iter(self._scored([t for t, is_call in zip(traces, calls, strict=True) if not is_call]))
         return [
             Score.none("tool_call", _TOOL_CALL, length=len(trace.response_ids)) if is_call else next(scored)
             for trace, is_call in zip(traces, calls, strict=True)
         ]
 
     def run(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
-        """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence."""
+        """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence.
+
+        What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
+        """
+        try:
+            if score.unscored == "error" and self.policy.on_error == "abstain":
+                return self._given_up(conversation, trace, score, score.detail)
+            return self._judged(conversation, trace, score)
+        except Exception as caught:
+            error = failed("guard", self, caught)
+            if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
+                raise error from caught
+            return self._given_up(conversation, trace, score, noted(error))
+
+    def _given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
+        """An abstention for what failed, without a confidence."""
+        with timed("decide", conversation):
+            confidence = Confidence.none(f"{ON_ERROR}: {why}")
+            decision = Decision("abstain", ON_ERROR, why, self.policy.wording.abstain)
+        return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
+
+    def _scored(self, traces: Sequence[Trace]) -> list[Score]:
+        scorer = self.calibrated.scorer
+        try:
+            return checked_scores(scorer, scorer.score_traces(traces), traces)
+        except MISTAKES:
+            raise
+        except Exception as caught:
+            if len(traces) > 1:
+                return [score for trace in traces for score in self._scored([trace])]
+            error = failed("scorer", scorer, caught)
+            if self.policy.on_error == "raise":
+                raise error from caught
+            return [Score.none("error", noted(error), length=len(traces[0].response_ids), name=scorer.name)]
+
+    def _judged(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
         if score.unscored == "tool_call":
             confidence = Confidence.none("unscored: tool_call")
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
@@ -77,6 +114,7 @@ class AnswerPass:
             reasons = _reasons(conversation, conversation.extrapolation_reasons, trace, self.calibrated)
             confidence = self.calibrated.confidence(score, reasons)
         claims, asides = self._claims(conversation, trace)
+        trouble = ""
         while True:
             with timed("decide", conversation):
                 decision = self.policy.decide(
@@ -88,14 +126,32 @@ class AnswerPass:
                     fired=conversation.retrieved_by,
                     claims=confidences_after_verification(claims) if self.claim_pipeline is not None else None,
                 )
+            if trouble:
+                decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
             if decision.action != "retrieve" or self.retriever is None:
                 text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
                 return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
             conversation = conversation.tried(trace, score, confidence, decision)
-            with timed("retrieve", conversation), conversation.search_context():
-                found = find_evidence(self.retriever, conversation.query, self.policy.retrieval.passages)
+            found: tuple[Evidence, ...] = ()
+            try:
+                found = self._found(self.retriever, conversation)
+            except GuardrailError as error:
+                if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
+                    raise
+                trouble = noted(error)
+                if self.policy.on_error == "abstain":
+                    return self._given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found)
+
+    def _found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
+        with timed("retrieve", conversation), conversation.search_context():
+            return find_evidence(
+                retriever,
+                conversation.query,
+                self.policy.retrieval.passages,
+                seconds=self.policy.limits.retriever,
+            )
 
     def act(self, finished: Finished) -> Verdict:
         """Word the answer as the decision says."""

@@ -16,15 +16,17 @@ from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, GuardrailError, PartError
 from guardrail.model.identity import text_hash
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
 from guardrail.pipeline.conversation import SearchContext
+from guardrail.pipeline.failures import MISTAKES, checked_claims, checked_scores, checked_verifications, failed, noted
 from guardrail.scoring.protocol import scores_spans
 from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
+from guardrail.waiting import OverdueError, within
 
 if TYPE_CHECKING:
     from guardrail.claims.protocol import ClaimExtractor
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from guardrail.policy import Policy
     from guardrail.retrieval import Retriever
     from guardrail.scoring.protocol import Scorer, SpanScorer
+    from guardrail.types import Evidence
     from guardrail.verification.protocol import Verifier
 
 Clock = Callable[[str], None]
@@ -80,19 +83,23 @@ class ClaimPipeline:
         taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `extrapolated` may
         be new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked
         one. An empty answer has no claims.
+
+        Raises what a part of it raised as a `GuardrailError`. Where the policy says `on_error: continue`, only what is wrong
+        with the set-up is raised: an answer that could not be taken apart is one claim, and what failed leaves claims
+        unscored, or not looked up.
         """
         known = {
             claim: replace(judged, confidence=self.calibrated.confidence(judged.score, extrapolated))
             for claim, judged in (known or {}).items()
         }
         if taken is None:
-            taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
+            taken = self._taken_apart(trace.text, question)
         fresh = [claim for claim in taken.claims if claim not in known]
         places = token_spans(
             trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
         )
         clock("claims")
-        scored = iter(self.scorer.score_spans([trace], [[place for place in places if place]])[0])
+        scored = iter(self._scored(trace, [place for place in places if place]))
         scores = [next(scored) if place else _LOST for place in places]
         clock("score claims")
         confidences = [self.calibrated.confidence(score, extrapolated) for score in scores]
@@ -130,13 +137,68 @@ class ClaimPipeline:
         if not wanted:
             return found
         looked_up = [claims[i] for i in wanted]
-        with search_context():
-            evidence = evidence_for(self.retriever, looked_up, question, self.policy.retrieval.passages)
-        clock("retrieve")
-        for i, verification in zip(wanted, self.verifier.verify(looked_up, evidence, question=question), strict=True):
+        try:
+            with search_context():
+                evidence = evidence_for(
+                    self.retriever,
+                    looked_up,
+                    question,
+                    self.policy.retrieval.passages,
+                    seconds=self.policy.limits.retriever,
+                )
+            clock("retrieve")
+            verified = self._verify(self.verifier, looked_up, evidence, question)
+            clock("verify")
+        except GuardrailError as error:
+            if self._stops(error):
+                raise
+            noted(error)
+            return found
+        for i, verification in zip(wanted, verified, strict=True):
             found[i] = verification
-        clock("verify")
         return found
+
+    def _verify(
+        self, verifier: Verifier, claims: Sequence[Claim], evidence: Sequence[Sequence[Evidence]], question: str
+    ) -> list[Verification]:
+        """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread."""
+        own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
+        try:
+            found = within(
+                None if own else self.policy.limits.verifier,
+                lambda: verifier.verify(claims, evidence, question=question),
+            )
+            return checked_verifications(verifier, found, len(claims))
+        except OverdueError as error:
+            why = f"the verifier {verifier.name} {error}; the limit is the policy's limits.verifier"
+            raise PartError(why) from error
+        except Exception as error:
+            raise failed("verifier", verifier, error) from error
+
+    def _taken_apart(self, answer: str, question: str) -> Claims:
+        if not answer.strip():
+            return Claims(())
+        try:
+            return checked_claims(self.extractor, self.extractor.extract(answer, question=question), answer)
+        except Exception as caught:
+            error = failed("claim extractor", self.extractor, caught)
+            if self._stops(error):
+                raise error from caught
+            noted(error)
+            return Claims((Claim(answer, 0, len(answer)),))
+
+    def _scored(self, trace: Trace, places: Sequence[tuple[int, int]]) -> list[Score]:
+        try:
+            rows = self.scorer.score_spans([trace], [list(places)])
+            return checked_scores(self.scorer, rows[0], places)
+        except Exception as caught:
+            error = failed("scorer", self.scorer, caught)
+            if self._stops(error):
+                raise error from caught
+            return [Score.none("error", noted(error), length=end - start) for start, end in places]
+
+    def _stops(self, error: GuardrailError) -> bool:
+        return self.policy.on_error != "continue" or isinstance(error, MISTAKES)
 
 
 def without_text(claims: Sequence[JudgedClaim]) -> tuple[JudgedClaim, ...]:

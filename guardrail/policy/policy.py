@@ -21,7 +21,17 @@ from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.matching import Facts, Finding, evaluate
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import Proof
-from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AnyRule, ClaimRule, PolicyFile, Retrieval, Rule, Wording
+from guardrail.policy.schema import (
+    NO_CLAIM_RULES,
+    NO_RULE,
+    AnyRule,
+    ClaimRule,
+    Limits,
+    PolicyFile,
+    Retrieval,
+    Rule,
+    Wording,
+)
 from guardrail.policy.source import parse, read_text
 from guardrail.types import (
     ClaimDecision,
@@ -31,6 +41,7 @@ from guardrail.types import (
     Evidence,
     FinishReason,
     Label,
+    OnError,
     Score,
     Verification,
 )
@@ -59,6 +70,8 @@ class Policy:
         text: The file as read.
         warnings: One line for each part without effect.
         proof: Of a promise about error rates, where `guardrail tune` made the file; it agrees with itself and the rules.
+        limits: Seconds that a Guard waits for a search and for a verification.
+        on_error: What a Guard does when a part of it fails.
     """
 
     name: str
@@ -70,6 +83,8 @@ class Policy:
     text: str = field(repr=False)
     warnings: tuple[str, ...] = ()
     proof: Proof | None = None
+    limits: Limits = field(default_factory=Limits)
+    on_error: OnError = "abstain"
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -127,6 +142,8 @@ class Policy:
             text=text,
             warnings=warnings,
             proof=content.proof,
+            limits=content.limits,
+            on_error=content.on_error,
         )
 
     @property

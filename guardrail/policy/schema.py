@@ -15,7 +15,7 @@ from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds,
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
-from guardrail.types import LABELS, Action, ClaimAction, Label
+from guardrail.types import LABELS, Action, ClaimAction, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
@@ -23,6 +23,7 @@ NO_RULE = "no rule matched"
 NO_CLAIM_RULES = "no claim rules"
 MAX_PASSES = 5
 MAX_CLAIMS = 100
+MAX_SECONDS = 3600
 
 Unit = Literal["answer", "claim"]
 """What a rule is for: the whole answer, or each of its claims."""
@@ -170,13 +171,27 @@ class Retrieval(Mapping):
     claims: Annotated[int, Field(ge=0, le=MAX_CLAIMS)] = 8
 
 
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+class Limits(Mapping):
+    """Seconds that a Guard waits. retriever: for one search. verifier: for the claims of one answer."""
+
+    retriever: Seconds = 60
+    verifier: Seconds = 300
+
+
 class PolicyFile(Mapping):
-    """A whole file. proof: of a promise about error rates, written by `guardrail tune`."""
+    """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
+    written by `guardrail tune`.
+    """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
     name: Name
     description: Line = ""
     retrieval: Retrieval = Retrieval()
+    limits: Limits = Limits()
+    on_error: OnError = "abstain"
     wording: Wording = Wording()
     rules: tuple[
         Annotated[
@@ -191,6 +206,7 @@ class PolicyFile(Mapping):
 _ANYWHERE: dict[str, type[Mapping]] = {
     "": PolicyFile,
     "retrieval": Retrieval,
+    "limits": Limits,
     "wording": Wording,
     "claim": ClaimWording,
     "hedge": HedgeWording,

@@ -5,8 +5,12 @@ Knows nothing about models, policies or when to retrieve. Torch and LangChain ar
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from guardrail.errors import RetrievalError
@@ -14,10 +18,11 @@ from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.passages import read_passages
 from guardrail.types import Evidence, Message
 from guardrail.types.names import MAX_PASSAGES
+from guardrail.waiting import OverdueError, within
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from langchain_core.retrievers import BaseRetriever
 
@@ -31,8 +36,12 @@ that of Japan) reach 0.51: no threshold separates them, so a passage is referenc
 """
 
 
+MOST_READ = 1_000
+"""Documents of one search that are looked at: a retriever may give its whole index, or never stop."""
+
+
 class Retriever(Protocol):
-    """Any LangChain `BaseRetriever`, or whatever has its `invoke`."""
+    """Any LangChain `BaseRetriever`, or whatever has its `invoke`; an `async def invoke` will do."""
 
     def invoke(self, query: str, /) -> Sequence[Any]:
         """Documents for a query, best first: objects with `page_content` and `metadata`."""
@@ -65,21 +74,53 @@ def load_retriever(
     return PassageRetriever(store=store, k=k, min_similarity=min_similarity)
 
 
-def find_evidence(retriever: Retriever, query: str, k: int) -> tuple[Evidence, ...]:
+def find_evidence(retriever: Retriever, query: str, k: int, *, seconds: float | None = None) -> tuple[Evidence, ...]:
     """At most `k` passages for a query, best first; none for a blank query.
 
-    similarity is `metadata["similarity"]` where a retriever sets it, as the default one does; a `score` of unknown
-    scale is not taken for one. Raises `RetrievalError` for whatever goes wrong in the retriever, with the cause.
+    Args:
+        retriever: Is asked in a thread of its own where there is a limit.
+        query: What to search for.
+        k: The most passages that are handed on; of what the retriever gives, at most `MOST_READ` documents are read.
+        seconds: How long to wait. An async search is cancelled then; a thread cannot be ended, it is left behind.
+
+    Returns:
+        `similarity` is `metadata["similarity"]` where a retriever sets it, as the default one does; a `score` of unknown
+        scale is not taken for one, nor is what is no cosine.
+
+    Raises:
+        RetrievalError: For whatever goes wrong in the retriever, with the cause.
     """
     if not query.strip():
         return ()
+    name = type(retriever).__name__
     try:
-        documents = list(retriever.invoke(query))
-        found = [_evidence(document) for document in documents]
+        found = within(seconds, lambda: _search(retriever, query, k, seconds))
+    except OverdueError as error:
+        raise RetrievalError(f"the retriever {name} {error}; the limit is the policy's limits.retriever") from error
     except Exception as error:  # a foreign retriever may raise anything: network, database, its own classes
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RetrievalError(f"the retriever {type(retriever).__name__} failed: {reason}") from error
-    return tuple(evidence for evidence in found if evidence.text)[:k]
+        raise RetrievalError(f"the retriever {name} failed: {reason}") from error
+    return tuple(found)
+
+
+def _search(retriever: Retriever, query: str, k: int, seconds: float | None) -> list[Evidence]:
+    documents: Any = retriever.invoke(query)
+    if inspect.isawaitable(documents):
+        documents = asyncio.run(_awaited(documents, seconds))
+    if not isinstance(documents, Iterable) or isinstance(documents, (str, bytes, Mapping)):
+        raise TypeError(f"it gave {type(documents).__name__}, not a list of documents")
+    passages = (evidence for document in islice(documents, MOST_READ) if (evidence := _evidence(document)).text)
+    return list(islice(passages, k))
+
+
+async def _awaited(found: Awaitable[Any], seconds: float | None) -> Any:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await found
+    except TimeoutError as error:
+        if seconds is not None and limit.expired():
+            raise OverdueError(seconds) from error
+        raise
 
 
 def query_of(messages: Sequence[Message]) -> str:
@@ -105,15 +146,23 @@ def with_evidence(messages: Sequence[Message], evidence: Sequence[Evidence]) -> 
 
 
 def _evidence(document: Any) -> Evidence:
-    metadata = document.metadata or {}
-    similarity = metadata.get("similarity")
-    if not isinstance(similarity, (int, float)) or not math.isfinite(similarity):
-        similarity = None
+    text, metadata = document.page_content, document.metadata or {}
+    if not isinstance(text, str):
+        raise TypeError(f"the text of a document is {type(text).__name__}, not str")
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"the metadata of a document are {type(metadata).__name__}, not a mapping")
     return Evidence(
-        text=str(document.page_content).strip(),
+        text=text.strip(),
         source=str(metadata.get("source") or getattr(document, "id", None) or ""),
-        similarity=None if similarity is None else float(similarity),
+        similarity=_cosine(metadata.get("similarity")),
     )
+
+
+def _cosine(value: Any) -> float | None:
+    """A cosine, up to rounding; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value) if abs(value) <= 1.001 else None
 
 
 def _last_user(messages: Sequence[Message]) -> int:

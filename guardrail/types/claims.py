@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from guardrail.types.judgement import Confidence, Evidence, Score
+from guardrail.types.judgement import Confidence, Evidence, Score, check_computed
 from guardrail.types.names import AsideReason, ClaimAction, ClaimKind, Label, Support
 
 
@@ -113,6 +113,10 @@ class JudgedClaim:
     decision: ClaimDecision
     verification: Verification | None = None
     shown: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `ScoringError` for a confidence that was not computed."""
+        check_computed(self.score, self.confidence)
 
     @property
     def text(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from guardrail.errors import UnscoredError
+from guardrail.errors import ScoringError, UnscoredError
 from guardrail.types.names import Action, Label, UnscoredReason
 
 HYBRIDGRAD = "hybridgrad"
@@ -161,6 +161,24 @@ class Confidence:
     def none(cls, reason: str) -> Confidence:
         """No probability, and why: an unscored answer, or a guard without a calibrator."""
         return cls(None, None, None, None, False, reason, "none")
+
+
+def check_computed(score: Score, confidence: Confidence) -> None:
+    """Refuse a probability that no score stands behind.
+
+    Raises:
+        ScoringError: There is a probability, and it lies outside [0, 1], or the score beside it is unscored or not finite.
+    """
+    p = confidence.p_correct
+    if p is None:
+        return
+    if not 0.0 <= p <= 1.0:
+        raise ScoringError(f"the confidence is {p}; a probability lies in [0, 1], so check the calibrator")
+    if score.unscored is not None or score.number is None or not math.isfinite(score.number):
+        raise ScoringError(
+            f"a confidence of {p} stands beside a score that is {score.unscored or score.number}; a confidence is "
+            "computed from a finite score, and without one it is Confidence.none(reason)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

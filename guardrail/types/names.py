@@ -34,6 +34,7 @@ UnscoredReason = Literal[
     "prompt_too_short",
     "tool_call",
     "unfinished_thinking",
+    "error",
 ]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 """Why an answer has no score.
@@ -42,7 +43,7 @@ empty_answer: nothing but white space. no_response_tokens: not even an end token
 logit, a gradient or a part of the score. prompt_truncated: the model did not see the whole prompt. prompt_too_long:
 prompt and answer exceed the model's context. prompt_too_short: the prompt ends before the semantic token.
 tool_call: a turn that calls tools, passed on unscored because its caller asked for that. unfinished_thinking: the model
-thought until its limit, and gave no answer.
+thought until its limit, and gave no answer. error: what scores it, or takes it apart, failed; the log has the whole error.
 """
 
 ClaimKind = Literal["sentence", "item", "row", "atomic"]
@@ -61,6 +62,13 @@ CLAIM_ACTIONS: tuple[ClaimAction, ...] = get_args(ClaimAction)
 
 keep: as it stands. hedge: with wording that says how sure. drop: left out. retrieve: look for evidence for this claim, and
 decide again, knowing what was found.
+"""
+
+OnError = Literal["abstain", "continue", "raise"]
+"""What a policy says about a part of the guard that fails: retriever, verifier, claim extractor or scorer.
+
+abstain: the answer is not shown. continue: the rules decide without what the part would have given. raise: the caller gets the
+error.
 """
 
 Support = Literal["supported", "contradicted", "not found"]

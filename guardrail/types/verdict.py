@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from guardrail.errors import ScoringError
 from guardrail.types.claims import Aside, JudgedClaim
-from guardrail.types.judgement import Confidence, Decision, Evidence, Score
+from guardrail.types.judgement import Confidence, Decision, Evidence, Score, check_computed
 from guardrail.types.names import Action, FinishReason, Label
 from guardrail.types.trace import Trace
 
@@ -26,6 +27,12 @@ class Attempt:
     finish_reason: FinishReason
     evidence: tuple[Evidence, ...] = ()
     trace: Trace | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `ScoringError` for a confidence that was not computed, or not of this text."""
+        check_computed(self.score, self.confidence)
+        if self.confidence.p_correct is not None and self.trace is not None and self.trace.text != self.answer:
+            raise ScoringError("the answer is not the text that was scored, so it has no confidence")
 
     def to_dict(self) -> dict[str, Any]:
         return {

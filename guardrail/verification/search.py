@@ -16,17 +16,21 @@ _PRONOUN = re.compile(
 )
 
 
-def evidence_for(retriever: Retriever, claims: Sequence[Claim], question: str, k: int) -> list[tuple[Evidence, ...]]:
+def evidence_for(
+    retriever: Retriever, claims: Sequence[Claim], question: str, k: int, *, seconds: float | None = None
+) -> list[tuple[Evidence, ...]]:
     """At most `k` passages for each claim, in order, best first; one search for each different query.
 
         found = evidence_for(load_retriever("notes/"), claims.claims, "Tell me about Japan.", k=1)
+
+    seconds: how long to wait for one search; None waits for ever.
 
     Raises `RetrievalError` for whatever goes wrong in the retriever, as `find_evidence` does.
     """
     found: dict[str, tuple[Evidence, ...]] = {}
     for query in (query_for(claim, question) for claim in claims):
         if query not in found:
-            found[query] = find_evidence(retriever, query, k)
+            found[query] = find_evidence(retriever, query, k, seconds=seconds)
     return [found[query_for(claim, question)] for claim in claims]
 
 

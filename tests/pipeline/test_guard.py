@@ -143,12 +143,18 @@ def test_a_prompt_beyond_the_context_abstains(local):
     assert guard(local, Score.none("prompt_too_long")).answer("x" * 400).action == "abstain"
 
 
-def test_a_failing_retriever_is_loud(local):
+def test_a_failing_retriever_is_loud(local, caplog):
     class Broken(BaseRetriever):
         def _get_relevant_documents(self, query, *, run_manager):
             raise ConnectionError("the index is down")
 
     g = Guard(model=local, scorer=Fixed(UNSURE), calibrator=calibrator(local), retriever=Broken())
+    verdict = g.answer("Who?", max_new_tokens=5)
+    assert (verdict.action, verdict.rule) == ("abstain", "on error")
+    assert verdict.explanation == "the retriever Broken failed (ConnectionError)"
+    assert "the index is down" in caplog.text
+    loud = Policy.from_text(Policy.load("default").text.replace("rules:", "on_error: raise\nrules:", 1), "loud.yaml")
+    g = Guard(model=local, scorer=Fixed(UNSURE), calibrator=calibrator(local), retriever=Broken(), policy=loud)
     with pytest.raises(RetrievalError, match="the index is down"):
         g.answer("Who?", max_new_tokens=5)
 

@@ -1,0 +1,52 @@
+"""Waiting, with a limit, for work that may never end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import TypeVar
+
+from guardrail.errors import GuardrailError
+
+T = TypeVar("T")
+
+
+class OverdueError(GuardrailError):
+    """Work was not done in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"did not answer within {seconds:g} s")
+
+
+def within(seconds: float | None, work: Callable[[], T]) -> T:
+    """The result of `work`, or what it raises, waited for no longer than `seconds`.
+
+    Python cannot end a thread: work that does not return is left behind, in a thread that does not keep the process from
+    ending. It sees the caller's context variables.
+
+    Args:
+        seconds: None runs the work here, without a limit.
+        work: What may take long.
+
+    Raises:
+        OverdueError: It was not done in time.
+    """
+    if seconds is None:
+        return work()
+    future: Future[T] = Future()
+    ended = threading.Event()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(work))
+        except BaseException as error:  # whatever it is, the caller raises it
+            future.set_exception(error)
+        ended.set()
+
+    threading.Thread(target=run, name="guardrail-limited", daemon=True).start()
+    if not ended.wait(seconds):
+        raise OverdueError(seconds)
+    return future.result()
