@@ -16,6 +16,7 @@ from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
+from guardrail.claims.complete import take_apart
 from guardrail.errors import CalibrationError
 from guardrail.model.identity import text_hash
 from guardrail.pipeline.assembly import CalibratorSource, loaded
@@ -86,7 +87,7 @@ class ClaimPipeline:
             for claim, judged in (known or {}).items()
         }
         if taken is None:
-            taken = self.extractor.extract(trace.text, question=question) if trace.text.strip() else Claims(())
+            taken = take_apart(self.extractor, trace.text, question=question) if trace.text.strip() else Claims(())
         fresh = [claim for claim in taken.claims if claim not in known]
         places = token_spans(
             trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
