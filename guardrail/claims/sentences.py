@@ -21,9 +21,9 @@ from guardrail.types import Aside, AsideReason, Claim, Claims
 
 _WINDOW = 4000  # characters: sentencex is quadratic in the number of quotation marks; no sentence is longer
 
-_CODE = re.compile(r"(`+)(?!`)(.{1,500}?)(?<!`)\1(?!`)")
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,500}?)(?<!`)\1(?!`)")
 _TARGET = re.compile(r"(?<=\])\([^()\s]{1,500}\)")
-_MARKS = re.compile(r"\*+|~~|(?<!\w)_+|_+(?!\w)|</?[A-Za-z][^<>]{0,200}>")
+_MARKS = re.compile(r"\*+|~~|(?<!\w)_+|(?<!_)_+(?!\w)|</?[A-Za-z][^<>]{0,200}>")
 _DEFINITION = re.compile(r"\[[^\]\n]{1,100}\]:\s*\S+\s*$")
 _BOLD = re.compile(r"\s*(\*\*|__)(?:(?!\1).)+\1\s*$", re.DOTALL)
 _EMPHASIS = re.compile(r"\*+|_+|~~|`+")

@@ -132,8 +132,8 @@ def _take_in(answer: str, piece: Piece, before: int, after: int) -> None:
     while True:
         if found := _AFTER.match(answer, piece.end, after):
             piece.end = found.end()
-        run = re.search(r"[*_~`]+$", answer[before : piece.start])
-        marks = run.group() if run else ""
+        between = answer[before : piece.start]
+        marks = between[len(between.rstrip("*_~`")) :]
         if marks and answer.startswith(marks, piece.end, after):
             piece.start, piece.end = piece.start - len(marks), piece.end + len(marks)
             continue
