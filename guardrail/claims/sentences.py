@@ -194,7 +194,7 @@ def _without_marks(text: str, start: int, end: int) -> Span:
             start += len(mark)
         elif rest.endswith(mark) and rest.count(mark) == 1:
             start, end = start + len(mark), end - len(mark)
-    tail = re.search(r"(?:\*+|_+|~~|`+)$", text[max(start, end - 8) : end])
+    tail = re.search(r"(?:(?<!\*)\*+|(?<!_)_+|~~|(?<!`)`+)$", text[max(start, end - 8) : end])
     if tail and tail[0] not in text[start : end - len(tail[0])]:
         end -= len(tail[0])
     return start, end

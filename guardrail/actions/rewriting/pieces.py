@@ -26,7 +26,9 @@ _NOT_A_STOP = re.compile(
     r"(?:\b(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Mt|No|vs|ca|approx|etc|cf|Jr|Sr|Inc|Ltd|e\.g|i\.e|a\.m|p\.m|U\.S|U\.K)\.)$"
 )
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]*_]*(?=\s+[^\sa-z])|[。！？]|\n(?=[ \t>]*[•‣◦▪*-][ \t])")
-_JOINT = re.compile(r"\s*[,;:–—-]?\s*(?:(?:and|but|or|while|whereas|so|yet|although|though|then)\s+)?", re.IGNORECASE)
+_JOINT = re.compile(
+    r"\s*(?:[,;:–—-]\s*)?(?:(?:and|but|or|while|whereas|so|yet|although|though|then)\s+)?", re.IGNORECASE
+)
 _BLANK = re.compile(r"(?:\s|^>|(?<=\n)[ \t]*>)*")
 
 
