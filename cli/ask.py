@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from guardrail.cli import options
 from guardrail.errors import DataError
+
+
+class AskCommand(TyperCommand):
+    """Says what to do about a question that begins like an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As usual, with a hint in the error."""
+        dashed = any(arg.startswith("-") and (" " in arg or arg[1:2].isdigit()) for arg in args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if not dashed or not hasattr(error, "format_message"):  # only what is wrong with the command line
+                raise
+            hint = "a question that begins with a dash goes last, behind --: guardrail ask -- '-5 + 3'"
+            raise typer.BadParameter(f"{error.format_message()} If that is the question: {hint}", ctx) from None
 
 
 def ask(

@@ -31,6 +31,7 @@ from guardrail.cli import (
     sps,
     tune,
 )
+from guardrail.cli.render import printable
 from guardrail.errors import GuardrailError
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)
-app.command("ask")(ask.ask)
+app.command("ask", cls=ask.AskCommand)(ask.ask)
 app.command("score")(score.score)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
@@ -75,6 +76,11 @@ def _global_options(
     _debug = debug
 
 
+def _fail(message: str) -> None:
+    """One line on stderr. What a file, a model or a name brought along cannot drive the terminal."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -89,7 +95,7 @@ def main() -> None:
     except GuardrailError as error:
         if _debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -100,10 +106,15 @@ def main() -> None:
     except RuntimeError as error:  # torch's own: out of memory, a device that failed
         if _debug:
             raise
-        print(f"error: {' '.join(str(error).split())[:400]} (guardrail --debug shows where)", file=sys.stderr)
+        _fail(f"{' '.join(str(error).split())[:400]} (guardrail --debug shows where)")
+        sys.exit(1)
+    except MemoryError:
+        if _debug:
+            raise
+        _fail("out of memory; give a smaller file, or run where there is more memory")
         sys.exit(1)
     except OSError as error:
         if _debug:
             raise
-        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         sys.exit(1)

@@ -12,13 +12,28 @@ from guardrail.types import Attempt, Label, Verdict
 
 _CONTROL = {
     c: "�"
-    for c in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+    for c in (
+        *range(32),
+        *range(127, 160),
+        *(
+            0xAD,
+            0x061C,
+            0x200B,
+            0x200E,
+            0x200F,
+            0xFEFF,
+        ),  # seen by nobody; the joiners stay, which scripts and emoji need
+        *range(0x2028, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xD800, 0xE000),
+        *range(0xE0000, 0xE0080),  # tags: whole sentences that no reader sees
+    )
     if chr(c) not in "\n\t"
 }
 
 
 def printable(text: str) -> str:
-    """Text that cannot drive the terminal or read as other text: no controls, bidirectional overrides, lone surrogates."""
+    """Text that cannot drive the terminal or read as other text: nothing that acts unseen."""
     return text.replace("\r\n", "\n").translate(_CONTROL)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail.cli.render import printable
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def say(line: str) -> None:
     """One line of progress, on stderr so that stdout stays the result."""
-    print(f"… {line}", file=sys.stderr, flush=True)
+    print(f"… {printable(line)}", file=sys.stderr, flush=True)
 
 
 def say_data(data: QuestionData | None, grading: Grading | None) -> None:

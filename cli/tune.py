@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.cli.render import printable
 
 UNREACHABLE = 3
 """The exit code when no threshold reaches the target: a result, not a mistake."""
@@ -85,5 +86,5 @@ def tune(
         figures.tuning(runtime.console(), found, output)
     if not found.reached:
         kept = f"{output} is left as it was" if output.exists() else "nothing is written"
-        print(f"unreachable: {figures.unreachable(found)}; {kept}", file=sys.stderr)
+        print(printable(f"unreachable: {figures.unreachable(found)}; {kept}"), file=sys.stderr)
         raise typer.Exit(UNREACHABLE)

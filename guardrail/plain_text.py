@@ -50,7 +50,9 @@ def _split(text: str) -> Iterator[Token]:
     text = re.sub(r"(?<=\w)'(?=\w)", "", text)  # it's, O'Brien
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,000
     text = re.sub(
-        r"\b(?:[^\W\d_]\.\s?){2,}(?=\W|$|[^\W\d_]{2})", lambda m: m[0].replace(".", "").replace(" ", "") + " ", text
+        r"(?<!\b[^\W\d_]\.)(?<!\b[^\W\d_]\.\s)\b(?:[^\W\d_]\.\s?){2,}(?=\W|$|[^\W\d_]{2})",
+        lambda m: m[0].replace(".", "").replace(" ", "") + " ",
+        text,
     )
     text = text.replace("%", " percent ").replace("&", " and ")
     before, clause = "", 0

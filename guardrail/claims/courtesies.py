@@ -31,7 +31,7 @@ _OPENING = re.compile(
     rf"|have an? (?:{_GOOD}|nice|lovely) (?:day|evening|time|weekend)"
 )
 _QUESTION = re.compile(r"""[?？؟\u037e⁇⁈]["'”’»)\]*_~`!！\s]*$""")
-_EDGES = re.compile(r"^[^\w]+|[^\w]+$")
+_EDGES = re.compile(r"^[^\w]+|(?<=\w)[^\w]+$")
 
 
 def is_question(sentence: str) -> bool:

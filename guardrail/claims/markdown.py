@@ -231,8 +231,10 @@ def _read(token: Token, open_blocks: list[Block], page: Page) -> None:
             block.level = int(token.tag[1:])
         parent.children.append(block)
     elif token.type == "inline" and parent.kind == "heading":
-        parent.start = max(page.text.find(token.content, parent.start, parent.end), parent.start)
-        parent.end = parent.start + len(token.content)
+        content = token.content.strip()  # the parser keeps white space that is none to it, and drops a closing `##`
+        at = page.text.find(content, parent.start, parent.end)
+        if at >= 0:
+            parent.start, parent.end = at, at + len(content)
     if token.nesting == 1:
         open_blocks.append(block or parent)
     elif token.nesting == -1:

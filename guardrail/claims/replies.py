@@ -19,6 +19,7 @@ Span = tuple[int, int]
 
 _SPACE_OR_MARK = r"[\s*_`]+"
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
+_BETWEEN_ITEMS = re.compile(r"[ \t\r\n,]*")
 _TRIES = 20  # brackets that may begin the list
 _MOST = 2000  # facts: a model that repeats itself stops being read
 
@@ -75,7 +76,7 @@ def _items(reply: str, at: int) -> tuple[list[Any], bool]:
     decoder = json.JSONDecoder()
     items: list[Any] = []
     while True:
-        at += len(reply[at:]) - len(reply[at:].lstrip(" \t\r\n,"))
+        at = _BETWEEN_ITEMS.match(reply, at).end()  # type: ignore[union-attr]  # it matches everywhere
         if reply[at : at + 1] == "]":
             return items, True
         try:

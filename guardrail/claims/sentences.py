@@ -16,13 +16,14 @@ from sentencex import get_sentence_boundaries
 
 from guardrail.claims.courtesies import is_courtesy, is_question
 from guardrail.claims.markdown import Part, PartKind, Span, encodable, parse
+from guardrail.claims.quotations import around_quotations
 from guardrail.types import Aside, AsideReason, Claim, Claims
 
 _WINDOW = 4000  # characters: sentencex is quadratic in the number of quotation marks; no sentence is longer
 
-_CODE = re.compile(r"(`+)(?!`)(.{1,500}?)(?<!`)\1(?!`)")
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,500}?)(?<!`)\1(?!`)")
 _TARGET = re.compile(r"(?<=\])\([^()\s]{1,500}\)")
-_MARKS = re.compile(r"\*+|~~|(?<!\w)_+|_+(?!\w)|</?[A-Za-z][^<>]{0,200}>")
+_MARKS = re.compile(r"\*+|~~|(?<!\w)_+|(?<!_)_+(?!\w)|</?[A-Za-z][^<>]{0,200}>")
 _DEFINITION = re.compile(r"\[[^\]\n]{1,100}\]:\s*\S+\s*$")
 _BOLD = re.compile(r"\s*(\*\*|__)(?:(?!\1).)+\1\s*$", re.DOTALL)
 _EMPHASIS = re.compile(r"\*+|_+|~~|`+")
@@ -103,26 +104,30 @@ class SentenceClaims:
         """The sentences of a part; a number is no sentence but belongs to the next one, or the one before it."""
         masked = _masked(text[part.start : part.end], [(a - part.start, b - part.start) for a, b in part.hidden])
         found: list[Span] = []
-        start = 0
-        for end in self._ends(masked):
+        start = seen = 0
+        has_letters = False  # whether `masked[start:end]` has any
+        for end in around_quotations(masked, self._ends(masked)):
             opening = _OPENING.search(text, part.start + max(start, end - 8), part.start + end)
             if opening and end < len(masked):
                 end -= len(opening[0])  # it opens the next sentence
-            words = masked[start:end]
-            has_letters = any(c.isalpha() for c in words)
-            numbered = _NUMBER.match(words) or not found
-            if end < len(masked) and ((not has_letters and numbered) or self._goes_on(words, masked[end : end + 1])):
+            has_letters = has_letters or any(c.isalpha() for c in masked[seen:end])
+            seen = end
+            numbered = _NUMBER.match(masked, start, end) or not found
+            if end < len(masked) and (
+                (not has_letters and numbered)
+                or self._goes_on(masked[max(start, end - 12) : end], masked[end : end + 1])
+            ):
                 continue
             if has_letters or numbered:
                 found.append((start, end))
             else:
                 found[-1] = (found[-1][0], end)
-            start = end
+            start, has_letters = end, False
         return [(part.start + start, part.start + end) for start, end in found]
 
     @staticmethod
     def _goes_on(part: str, following: str) -> bool:
-        return following.isdigit() and bool(_BEFORE_A_NUMBER.search(part[-12:]))
+        return following.isdigit() and bool(_BEFORE_A_NUMBER.search(part))
 
     def _ends(self, masked: str) -> Iterator[int]:
         """Where sentences end; the last end is the text's."""
@@ -189,7 +194,7 @@ def _without_marks(text: str, start: int, end: int) -> Span:
             start += len(mark)
         elif rest.endswith(mark) and rest.count(mark) == 1:
             start, end = start + len(mark), end - len(mark)
-    tail = re.search(r"(?:\*+|_+|~~|`+)$", text[max(start, end - 8) : end])
+    tail = re.search(r"(?:(?<!\*)\*+|(?<!_)_+|~~|(?<!`)`+)$", text[max(start, end - 8) : end])
     if tail and tail[0] not in text[start : end - len(tail[0])]:
         end -= len(tail[0])
     return start, end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from operator import itemgetter
 from typing import Any
 
@@ -14,8 +13,6 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, Runn
 from pydantic import BaseModel, ValidationError
 
 from guardrail.langchain.metadata import read_metadata
-
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
 
 
 def json_output(chat: BaseChatModel, schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
@@ -42,10 +39,9 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
         # A hedge may show the JSON, but not as a fact, which an object of its fields would be.
         decided = "nothing" if verdict is None else verdict["action"]
         raise OutputParserException(f"the policy decided {decided!r}, so there is no object: {text}", llm_output=text)
-    fenced = _FENCED.fullmatch(text)
     try:
         # Not LangChain's parser: it completes JSON that was cut off, and half an answer is another answer.
-        value = json.loads(fenced[1] if fenced else text, parse_constant=_no_number)
+        value = json.loads(_unfenced(text), parse_constant=_no_number)
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             return schema.model_validate(value)
     except (ValidationError, ValueError) as error:
@@ -53,6 +49,14 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
     if not isinstance(value, dict):
         raise OutputParserException(f"the answer is JSON, but no object: {text}", llm_output=text)
     return value
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a code fence that is the whole text; any other text as it is."""
+    first, _, rest = text.strip().partition("\n")
+    if first.rstrip() in ("```", "```json") and rest.endswith("```") and "\n" in rest:
+        return rest.removesuffix("```")
+    return text
 
 
 def _no_number(name: str) -> Any:

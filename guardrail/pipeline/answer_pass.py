@@ -21,6 +21,9 @@ from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
 
+UNREAD = "text that nobody judged"
+"""The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
+
 _TOOL_CALL = "the turn calls tools, which is no answer yet"
 
 
@@ -192,11 +195,18 @@ class AnswerPass:
         asides: tuple[Aside, ...],
         decision: Decision,
     ) -> tuple[str, tuple[JudgedClaim, ...], Decision]:
-        """The answer as its claims leave it, with the claims as shown; an abstention where no claim is left."""
-        if not claims:
-            return trace.text, claims, decision
+        """The answer as its claims leave it, with the claims as shown.
+
+        An abstention where no claim is left, or where a part of the answer was not judged.
+        """
         if decision.action == "abstain":
             return trace.text, without_text(claims), decision
+        if unread := [aside for aside in asides if aside.reason == "unread"]:
+            part = " ".join(unread[0].text.split())[:60]
+            why = f"{len(unread)} {'part' if len(unread) == 1 else 'parts'} of the answer lie in no claim, the first {part!r}"
+            return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
+        if not claims:
+            return trace.text, claims, decision
         with timed("render", conversation):
             rewritten = rewrite(trace.text, claims, asides)
         if rewritten.empty:

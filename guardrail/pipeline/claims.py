@@ -16,6 +16,7 @@ from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
+from guardrail.claims.complete import completed
 from guardrail.errors import CalibrationError, GuardrailError, PartError
 from guardrail.model.identity import text_hash
 from guardrail.pipeline.assembly import CalibratorSource, loaded
@@ -179,7 +180,8 @@ class ClaimPipeline:
         if not answer.strip():
             return Claims(())
         try:
-            return checked_claims(self.extractor, self.extractor.extract(answer, question=question), answer)
+            taken = self.extractor.extract(answer, question=question)
+            return completed(checked_claims(self.extractor, taken, answer), answer)
         except Exception as caught:
             error = failed("claim extractor", self.extractor, caught)
             if self._stops(error):

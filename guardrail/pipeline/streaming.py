@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.actions.rewriting.rewrite import rewrite
 from guardrail.claims import AtomicClaims
+from guardrail.claims.complete import take_apart
 from guardrail.errors import ModelError
 from guardrail.types import Claim, Claims, JudgedClaim, Verdict
 
@@ -63,12 +64,14 @@ class ClaimStream:
         text = self._text(pipeline.model.tokenizer.decode(rows[0], skip_special_tokens=True))
         if len(text) < self._length + LOOKAHEAD:  # nothing can have become complete
             return
-        taken = pipeline.extractor.extract(text, question=conversation.query)
+        taken = take_apart(pipeline.extractor, text, question=conversation.query)
         complete = list(self._complete(taken.claims, text))
         if all(claim in self.judged for claim, _ in complete):
             return
         claims, self._length = tuple(claim for claim, _ in complete), complete[-1][1]
         asides = tuple(a for a in taken.asides if a.end is not None and a.end <= self._length)
+        if any(a.reason == "unread" and (a.start or 0) < self._length for a in taken.asides):
+            return  # nobody judged it, and nothing that follows can mend that
         judged, _ = pipeline.run(
             snapshot()[0],
             question=conversation.query,

@@ -18,6 +18,7 @@ from guardrail.calibration.metrics import Bools
 from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims.align import with_tokens
+from guardrail.claims.complete import take_apart
 from guardrail.datasets.claims import ClaimRow, claim_data_hash, row_digest
 from guardrail.errors import CalibrationError
 from guardrail.grading.facts import grade_claim
@@ -182,7 +183,7 @@ def _read(
     """One answer's record: its claims with their places and numbers, and the numbers of the whole."""
     row = reading.rows_of([trace])[0]
     claims, spans = with_tokens(
-        extractor.extract(trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
+        take_apart(extractor, trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
     record = record_of(trace) | {
         "pieces": token_pieces(local.tokenizer, trace.response_ids),

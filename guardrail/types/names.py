@@ -49,11 +49,12 @@ thought until its limit, and gave no answer. error: what scores it, or takes it 
 ClaimKind = Literal["sentence", "item", "row", "atomic"]
 """What a claim was in the answer: a sentence, an item of a list, a row of a table, or one fact that a model took out."""
 
-AsideReason = Literal["heading", "question", "greeting", "code", "fragment", "unaligned"]
+AsideReason = Literal["heading", "question", "greeting", "code", "fragment", "unaligned", "unread"]
 """Why a part of an answer is not checked.
 
 heading, question, greeting, code: it claims nothing. fragment: too little to be right or wrong. unaligned: a model gave a
-claim whose place in the answer cannot be found, so that it has no tokens to score.
+claim whose place in the answer cannot be found, so that it has no tokens to score. unread: the extractor left it out; an
+answer with such a part is not let through.
 """
 
 ClaimAction = Literal["keep", "hedge", "drop", "retrieve"]

@@ -26,7 +26,9 @@ _NOT_A_STOP = re.compile(
     r"(?:\b(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Mt|No|vs|ca|approx|etc|cf|Jr|Sr|Inc|Ltd|e\.g|i\.e|a\.m|p\.m|U\.S|U\.K)\.)$"
 )
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]*_]*(?=\s+[^\sa-z])|[。！？]|\n(?=[ \t>]*[•‣◦▪*-][ \t])")
-_JOINT = re.compile(r"\s*[,;:–—-]?\s*(?:(?:and|but|or|while|whereas|so|yet|although|though|then)\s+)?", re.IGNORECASE)
+_JOINT = re.compile(
+    r"\s*(?:[,;:–—-]\s*)?(?:(?:and|but|or|while|whereas|so|yet|although|though|then)\s+)?", re.IGNORECASE
+)
 _BLANK = re.compile(r"(?:\s|^>|(?<=\n)[ \t]*>)*")
 
 
@@ -132,8 +134,8 @@ def _take_in(answer: str, piece: Piece, before: int, after: int) -> None:
     while True:
         if found := _AFTER.match(answer, piece.end, after):
             piece.end = found.end()
-        run = re.search(r"[*_~`]+$", answer[before : piece.start])
-        marks = run.group() if run else ""
+        between = answer[before : piece.start]
+        marks = between[len(between.rstrip("*_~`")) :]
         if marks and answer.startswith(marks, piece.end, after):
             piece.start, piece.end = piece.start - len(marks), piece.end + len(marks)
             continue

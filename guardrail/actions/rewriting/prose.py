@@ -29,18 +29,19 @@ _CONNECTIVE = re.compile(
 )
 _ALSO = re.compile(r"((?:(?!but\b|only\b)[\w'’-]+\s+){1,4}?)also\s+", re.IGNORECASE)
 _OPENING = re.compile(r"[*_~\"'“‘«(\[]*")
-_TAIL = re.compile(r"[.!?;:,…。！？；，]+[*_~]*$")
+_TAIL = re.compile(r"(?<![.!?;:,…。！？；，])[.!?;:,…。！？；，]+[*_~]*$")
 _OWN_STOP = re.compile(r"[.!?…。！？][*_~]*$")
-_ROW = re.compile(r"(\|?\s*)(.*?)(\s*\|?)", re.DOTALL)
+_FINAL_STOP = re.compile(r"(?<![.!?…。！？])[.!?…。！？]+(?=[*_~\"'”’»)\]]*$)")
 
 
 def without_connective(sentence: str) -> str:
     """`However, it also rains.` -> `It rains.`: what stood before the sentence is gone."""
     opening = _OPENING.match(sentence)
     at = opening.end() if opening else 0
-    rest = sentence[at:]
-    while (found := _CONNECTIVE.match(rest)) and found.end() < len(rest):
-        rest = rest[found.end() :]
+    begin = at
+    while (found := _CONNECTIVE.match(sentence, begin)) and found.end() < len(sentence):
+        begin = found.end()
+    rest = sentence[begin:]
     if found := _ALSO.match(rest):
         rest = found.group(1) + rest[found.end() :]
     return sentence if rest == sentence[at:] else sentence[:at] + capitalised(rest)
@@ -83,13 +84,16 @@ def ended(text: str, stop: str) -> str:
 
 def final_stop(text: str) -> str:
     """The punctuation that ends the sentence; empty when it goes on."""
-    found = re.search(r"[.!?…。！？]+(?=[*_~\"'”’»)\]]*$)", text.rstrip())
+    found = _FINAL_STOP.search(text.rstrip())
     return found.group() if found else ""
 
 
 def _parts(text: str, *, row: bool) -> tuple[str, str, str]:
-    if row and (cells := _ROW.fullmatch(text)):
-        return cells.group(1), cells.group(2), cells.group(3)
+    if row:
+        inner = text.removeprefix("|").lstrip()
+        body = inner.removesuffix("|").rstrip()
+        lead = len(text) - len(inner)
+        return text[:lead], body, text[lead + len(body) :]
     found = _TAIL.search(text)
     at = found.start() if found else len(text)
     return "", text[:at], text[at:]

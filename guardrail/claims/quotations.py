@@ -1,0 +1,52 @@
+"""Quotation marks of East Asian scripts: a full stop inside them ends no sentence of the text around them.
+
+sentencex knows “ ”, « » and 「 」 but neither the other marks below nor that 「…。」と goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+_PAIRS = {"「": "」", "『": "』", "《": "》", "〈": "〉", "【": "】", "〔": "〕", "｢": "｣", "﹁": "﹂", "﹃": "﹄"}
+_OPENING = {closing: opening for opening, closing in _PAIRS.items()}
+_MARKS = re.compile(f"[{''.join([*_PAIRS, *_OPENING])}]")
+_STOPS = "。．！？!?…"
+_LONGEST = 1000  # characters: behind more of them, a mark that closes was not meant for the one that opened
+# Particles that carry a sentence on behind a quotation, and not the words that only begin like them.
+_PARTICLE = re.compile(r"と(?!ころ|ても|にかく|りあえず|もかく|き)|って|は(?!い)|[をがの]")
+_CLOSING = frozenset("」』”｣﹂﹄")  # marks of speech; the others hold titles and remarks, which end no sentence
+
+
+def around_quotations(text: str, ends: Iterable[int]) -> Iterator[int]:
+    """Ends of sentences without those inside a quotation, and with one behind a quotation that closes a sentence.
+
+    Args:
+        text: Any text.
+        ends: Positions in it, rising; the last is the text's end.
+
+    Yields:
+        Positions, rising.
+    """
+    found = list(ends)
+    inside = bytearray(len(text) + 1)
+    closed: set[int] = set()
+    for start, end in _quotations(text):
+        inside[start + 1 : end] = b"\1" * (end - start - 1)
+        if text[end - 2] in _STOPS and text[end - 1] in _CLOSING:
+            closed.add(end)
+    for end in sorted(closed.union(found)) if closed else found:
+        if end == len(text) or not (inside[end] or (text[end - 1] in _CLOSING and _PARTICLE.match(text, end))):
+            yield end
+
+
+def _quotations(text: str) -> Iterator[tuple[int, int]]:
+    """Where a quotation stands with its marks, if it is closed."""
+    opened: dict[str, list[int]] = {opening: [] for opening in _PAIRS}
+    for match in _MARKS.finditer(text):
+        if (mark := match[0]) in opened:
+            opened[mark].append(match.start())
+        elif places := opened[_OPENING[mark]]:
+            start = places.pop()
+            if match.end() - start <= _LONGEST:
+                yield start, match.end()
