@@ -43,6 +43,8 @@ class Calibrated:
         if self.calibrator is None:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
         confidence = self.calibrator.predict(score)
+        if confidence.p_correct is not None and not 0.0 <= confidence.p_correct <= 1.0:
+            return Confidence.none(f"the calibrator gave {confidence.p_correct}, which is no probability")
         if not unlike or score.unscored:
             return confidence
         return replace(confidence, basis="extrapolated", reason=unlike)

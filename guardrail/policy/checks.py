@@ -102,9 +102,6 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
         warn("retrieval", "max_passes", what="max_passes is 0, so no retrieve rule for answers ever fires")
     if "retrieve" in claim_actions and policy.retrieval.claims == 0:
         warn("retrieval", "claims", what="claims is 0, so no retrieve rule for claims ever fires")
-    searches = "retrieve" in actions | claim_actions
-    if policy.limits.model_fields_set and not searches:
-        warn("limits", what="limits on searches, but no rule retrieves")
     if policy.wording.hedge.model_fields_set and "hedge" not in actions:
         warn("wording", "hedge", what="wording for hedge, but no rule for answers hedges")
     if policy.wording.claim.hedge.model_fields_set and "hedge" not in claim_actions:

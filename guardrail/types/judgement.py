@@ -168,9 +168,10 @@ def check_computed(score: Score, confidence: Confidence) -> None:
 
     Raises:
         ScoringError: There is a probability, and it lies outside [0, 1], or the score beside it is unscored or not finite.
+            NaN is no probability: policies and pages take it as unknown.
     """
     p = confidence.p_correct
-    if p is None:
+    if p is None or math.isnan(p):
         return
     if not 0.0 <= p <= 1.0:
         raise ScoringError(f"the confidence is {p}; a probability lies in [0, 1], so check the calibrator")

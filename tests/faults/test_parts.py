@@ -301,6 +301,14 @@ def test_every_observer_is_told_of_every_verdict_before_one_of_them_is_heard(loc
     assert len(seen) == len(QUESTIONS)
 
 
+@pytest.mark.parametrize("p", [float("nan"), float("inf"), -0.1, 1.1])
+def test_a_calibrator_that_gives_no_probability(local, p, monkeypatch):
+    guard = plain(local, "continue", score=SURE)
+    monkeypatch.setattr(type(guard.calibrator), "predict", lambda *_: Confidence(p, p, p, "very high"))
+    confidence = guard.answer("Who?", max_new_tokens=4).confidence
+    assert (confidence.p_correct, confidence.label, confidence.basis) == (None, None, "none")
+
+
 KNOWN = Confidence(0.9, 0.8, 1.0, "very high")
 BAD_SCORES = [Score.none("error", "x"), Score(float("nan")), Score(float("inf"))]
 
@@ -313,7 +321,7 @@ def test_no_confidence_without_a_score(score):
         JudgedClaim(Claim("a", 0, 1), 0, 1, score, KNOWN, None)
 
 
-@pytest.mark.parametrize("p", [float("nan"), -0.1, 1.1])
+@pytest.mark.parametrize("p", [float("inf"), -0.1, 1.1])
 def test_no_confidence_that_is_no_probability(p):
     with pytest.raises(ScoringError, match=r"lies in \[0, 1\]"):
         Attempt("a", Score(0.1), Confidence(p, None, None, None), Decision("answer", "r", "e"), "stop")
