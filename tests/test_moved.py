@@ -27,7 +27,8 @@ def test_old_paths_of_names():
     from guardrail.evaluation.graders.rules import AliasGrader
 
     assert AliasGrader.__module__ == "guardrail.grading.rules"
-    assert actions.load_retriever is guardrail.load_retriever
+    with pytest.warns(DeprecationWarning, match=r"guardrail.retrieval.load_retriever"):
+        assert actions.load_retriever is guardrail.load_retriever
 
 
 def test_a_name_that_never_was_is_no_moved_one():
