@@ -43,6 +43,16 @@ def weights_version(model: nn.Module) -> int:
     return hash(tuple(seen))
 
 
+def wiring_version(model: nn.Module) -> int:
+    """Changes when hooks, patched forwards, parts, or the kind of attention change: milliseconds at most."""
+    seen: list[Any] = [getattr(getattr(model, "config", None), "_attn_implementation", None)]
+    for module in model.modules():
+        own = module.__dict__
+        hooks = [tuple(own[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks") if own[name]]
+        seen.append((id(module), id(own.get("forward")), own.get("_compiled_call_impl") is None, *hooks))
+    return hash(tuple(seen))
+
+
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[ExitStack]:
     """Inside: evaluation mode, no autocast, no parameter requires a gradient. After, also after an exception: all as before.

@@ -71,6 +71,7 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
                 raise ScoringError(_reasons(error)) from error
         self.profile = profile
         self._first_layer = band_start(profile.band, len(self.anatomy.layers))
+        self.prove(self._first_layer)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -143,9 +144,15 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
         entropy,
         -readout.log_probs.double().sum().item(),
     )
-    if not readout.finite() or not all(map(math.isfinite, numbers)):
-        return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length)
-    return Score(profile.combine(*numbers[:3]), *numbers, length=length)
+    fault = readout.fault()
+    if fault is None and not all(map(math.isfinite, numbers)):
+        fault = "NaN or infinity in a part of the score"
+    number = math.nan if fault else profile.combine(*numbers[:3])
+    if fault is None and not math.isfinite(number):
+        fault = f"HybridGrad is {number}"
+    if fault is not None:
+        return Score.none("not_finite", fault, length=length)
+    return Score(number, *numbers, length=length)
 
 
 def _token(given: int | None, tokenizer: Any) -> tuple[int, str]:

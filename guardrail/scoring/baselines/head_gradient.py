@@ -24,7 +24,7 @@ class HeadGradient(RegisteredScorer, ABC):
     exgrad: ClassVar[bool] = False
 
     def __init__(self, model: LocalModel, *, reduction: Reduction = "mean") -> None:
-        self._pass = GradientPass(model)
+        self._pass = GradientPass(model, through_attention=False)
         self._top = len(model.anatomy.layers) - 1
         self.reduction = reduction
 
@@ -49,6 +49,9 @@ class HeadGradient(RegisteredScorer, ABC):
             readouts = self._pass.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
                 length = len(rows[i].response_ids)
+                if fault := readout.fault():
+                    scores[i] = Score.none("not_finite", fault, length=length, name=self.name)
+                    continue
                 number = self.number(readout) * (length if self.reduction == "sum" else 1)
-                scores[i] = Score.of(self.name, number if readout.finite() else float("nan"), length=length)
+                scores[i] = Score.of(self.name, number, length=length)
         return [score for score in scores if score is not None]

@@ -49,7 +49,8 @@ class StackedScorer(RegisteredScorer):
         self.model, self.stacked = model, stacked
         self._offsets = stacked.prompt_tokens or [-1]  # the reading needs a token; the prompt's last is the cheapest
         self._first_layer = band_start("code", layers) if stacked.prompt_tokens else layers - 1
-        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass)
+        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass, through_attention=bool(stacked.prompt_tokens))
+        self._pass.prove(self._first_layer)
         self._others: dict[str, Scorer] = {
             name: scorer_from(name, options, model) for name, options in stacked.scorers.items()
         }
@@ -172,9 +173,10 @@ class StackedScorer(RegisteredScorer):
         length = len(reading.tokens.log_probs)
         if silent := [name for name, value in reading.scores.items() if value is None]:
             return Score.none("not_finite", f"{silent[0]} has no number", length=length, name=NAME)
-        number = self.stacked.number(features(reading, self.stacked.common)) if readout.finite() else math.nan
+        fault = readout.fault()
+        number = math.nan if fault else self.stacked.number(features(reading, self.stacked.common))
         if not math.isfinite(number):
-            return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length, name=NAME)
+            return Score.none("not_finite", fault or f"{NAME} is {number}", length=length, name=NAME)
         entropy, nll = float(reading.tokens.entropies.mean()), -float(reading.tokens.log_probs.sum())
         return Score.of(NAME, number, length=length, paragrad=readout.paragrad, entropy=entropy, nll=nll)
 
