@@ -13,6 +13,7 @@ from guardrail.errors import ModelError, ModelNotFoundError
 from guardrail.model.gguf import dense_copy
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
+from guardrail.model.weights import require_all_weights
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,7 +39,7 @@ def load_model(
 
     Raises:
         ModelNotFoundError: Nothing can be loaded.
-        ModelError: There is no such device or dtype.
+        ModelError: There is no such device or dtype, or the checkpoint lacks weights or has them in another shape.
     """
     source = resolve(spec)
     place = _device(device)
@@ -50,14 +51,17 @@ def load_model(
         progress(f"loading {source.name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=kind,
             trust_remote_code=trust_remote_code,
             device_map="auto" if place == "auto" else None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
     except Exception as error:  # damaged files make their readers raise anything
         raise _not_loaded(source, location, error) from error
+    require_all_weights(source.name, model, info)
     if place != "auto":
         try:
             model = model.to(place)

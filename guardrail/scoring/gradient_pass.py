@@ -23,6 +23,10 @@ from guardrail.types import Score, Trace
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
+class TooBigError(ScoringError):
+    """One answer alone does not fit into memory."""
+
+
 class GradientPass:
     """One forward pass over answers of a model, and one backward pass, for scores that are made from what they tell.
 
@@ -80,15 +84,27 @@ class GradientPass:
 
         Rows that do not fit into memory together are halved and tried again. Raises `ScoringError` where one alone does not.
         """
+        readouts = self.read_what_fits(rows, offsets, first_layer, exgrad=exgrad)
+        found = [readout for readout in readouts if readout is not None]
+        if len(found) < len(rows):
+            raise _too_big(rows[readouts.index(None)])
+        return found
 
-        def work(group: Sequence[Row]) -> list[Readout]:
-            return read_gradients(
-                self.module, self.anatomy, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
-            )
+    def read_what_fits(
+        self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
+    ) -> list[Readout | None]:
+        """As `read`, with None for a row that does not fit into memory alone."""
+
+        def work(group: Sequence[Row]) -> list[Readout | None]:
+            return [
+                *read_gradients(
+                    self.module, self.anatomy, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+                )
+            ]
 
         self.prove(first_layer)
         with self._lock:
-            return halve_on_out_of_memory(work, rows, _too_big)
+            return halve_on_out_of_memory(work, rows, lambda _: None)
 
     def read_spans(
         self,
@@ -129,13 +145,18 @@ class GradientPass:
             return halve_on_out_of_memory(work, spans, lambda _: _too_big(row))
 
 
+def too_big(row: Row, name: str) -> Score:
+    """The Score of an answer that does not fit into memory alone."""
+    return Score.none("out_of_memory", str(_too_big(row)), length=len(row.response_ids), name=name)
+
+
 def row_of_ids(pair: Pair) -> Row:
     """A row of token ids alone. Raises `ScoringError` for anything that is not two flat rows of integers."""
     return Row(_ids(pair[0]), _ids(pair[1]))
 
 
-def _too_big(row: Row) -> ScoringError:
-    return ScoringError(
+def _too_big(row: Row) -> TooBigError:
+    return TooBigError(
         f"scoring one answer of {len(row.response_ids)} tokens after a prompt of {len(row.prompt_ids)} ran out of memory; "
         f"limit the answer (max_new_tokens), or use a device with more memory"
     )

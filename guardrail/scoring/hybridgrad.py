@@ -16,7 +16,7 @@ from guardrail.errors import ScoringError
 from guardrail.model import chat
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass, Pair, row_of_ids
+from guardrail.scoring.gradient_pass import GradientPass, Pair, TooBigError, row_of_ids, too_big
 from guardrail.scoring.gradients import Readout, Span
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.scoring.protocol import RegisteredScorer
@@ -109,9 +109,11 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
         ]
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self.groups([rows[i] for i in todo]):
-            readouts = self.read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
-            for j, readout in zip(chunk, readouts, strict=True):
-                scores[todo[j]] = self._from_readout(readout, len(rows[todo[j]].response_ids))
+            read = self.read if traces is None else self.read_what_fits
+            readouts = read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
+            for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
+                found = readout and self._from_readout(readout, len(rows[i].response_ids))
+                scores[i] = found or too_big(rows[i], self.name)
         return [s for s in scores if s is not None]
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
@@ -126,7 +128,12 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
             if refused is not None:
                 scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
                 continue
-            readouts = self.read_spans(row, parts, [self.profile.token], self._first_layer)
+            try:
+                readouts = self.read_spans(row, parts, [self.profile.token], self._first_layer)
+            except TooBigError:
+                refused = too_big(row, self.name)
+                scores.append([replace(refused, length=end - start) for start, end in parts])
+                continue
             scores.append([self._from_readout(r, e - s) for r, (s, e) in zip(readouts, parts, strict=True)])
         return scores
 

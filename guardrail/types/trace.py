@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from guardrail.types.names import FinishReason, Message
 
@@ -51,6 +51,8 @@ class Trace:
         stop_string: Whether the response ends before a stop string, not with an end-of-turn token.
         log_probs: Of the response tokens under the model itself (temperature 1, no top-p or top-k), in nats; None unless
             generation was asked for them.
+        fault: Why the model could not answer: `not_finite` (NaN or infinity in its logits) or `out_of_memory`; None where it
+            could. Such an answer has no score.
     """
 
     messages: tuple[Message, ...]
@@ -63,3 +65,4 @@ class Trace:
     state: GenerationState | None = field(default=None, repr=False)
     stop_string: bool = False
     log_probs: tuple[float, ...] | None = None
+    fault: Literal["not_finite", "out_of_memory"] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ModelError
+from guardrail.model.weights import require_whole_transformer
 from guardrail.types import Verification
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
@@ -120,7 +121,9 @@ def _load(spec: str, device: str) -> Any:
     from sentence_transformers import CrossEncoder
 
     try:
-        return CrossEncoder(spec, device=device)
+        model = CrossEncoder(spec, device=device)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {reason}") from error
+    require_whole_transformer(spec, model)
+    return model

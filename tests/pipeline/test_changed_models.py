@@ -1,4 +1,4 @@
-"""A guard whose model or scorer changes after it was made refuses to show a confidence, and shows one again when it is put back."""
+"""A guard whose model or scorer changes after it was made shows no confidence, and shows one again when it is put back."""
 
 from __future__ import annotations
 

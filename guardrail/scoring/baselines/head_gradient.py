@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass
+from guardrail.scoring.gradient_pass import GradientPass, too_big
 from guardrail.scoring.gradients import Readout
 from guardrail.scoring.profile import Reduction
 from guardrail.scoring.protocol import RegisteredScorer
@@ -46,9 +46,13 @@ class HeadGradient(RegisteredScorer, ABC):
         scores = [None if score is None else replace(score, name=self.name) for score in found]
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self._pass.groups([rows[i] for i in todo]):
-            readouts = self._pass.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
+            group = [rows[todo[j]] for j in chunk]
+            readouts = self._pass.read_what_fits(group, _OFFSETS, self._top, exgrad=self.exgrad)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
                 length = len(rows[i].response_ids)
+                if readout is None:
+                    scores[i] = too_big(rows[i], self.name)
+                    continue
                 if fault := readout.fault():
                     scores[i] = Score.none("not_finite", fault, length=length, name=self.name)
                     continue

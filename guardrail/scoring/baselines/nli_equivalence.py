@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.errors import ScoringError
+from guardrail.model.weights import require_whole_transformer
 from guardrail.scoring.baselines.equivalence import Comparison, Floats
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def _load(spec: str) -> CrossEncoder:
     from sentence_transformers import CrossEncoder  # imports torch and more
 
     try:
-        return CrossEncoder(spec)
+        model = CrossEncoder(spec)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ScoringError(f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {reason}") from error
+    require_whole_transformer(spec, model)
+    return model

@@ -17,7 +17,7 @@ from guardrail.errors import ScoringError
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass
+from guardrail.scoring.gradient_pass import GradientPass, TooBigError, too_big
 from guardrail.scoring.gradients import Readout, Span
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.protocol import RegisteredScorer, Scorer, scores_spans
@@ -79,8 +79,11 @@ class StackedScorer(RegisteredScorer):
         others = self._numbers_of_others(traces)
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self._pass.groups([rows[i] for i in todo]):
-            readouts = self._pass.read([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
+            readouts = self._pass.read_what_fits([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
+                if readout is None:
+                    scores[i] = too_big(rows[i], NAME)
+                    continue
                 reading = replace(self._whole(traces[i], readout), scores={n: s[i] for n, s in others.items()})
                 scores[i] = self._score(readout, reading)
         return [score for score in scores if score is not None]
@@ -98,7 +101,12 @@ class StackedScorer(RegisteredScorer):
             if refused is not None:
                 scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
                 continue
-            found = self._parts(row, trace, parts)
+            try:
+                found = self._parts(row, trace, parts)
+            except TooBigError:
+                refused = too_big(row, NAME)
+                scores.append([replace(refused, length=end - start) for start, end in parts])
+                continue
             told = [{name: of[i][j] for name, of in others.items()} for j in range(len(parts))]
             scores.append(
                 [self._score(r, replace(reading, scores=s)) for (r, reading), s in zip(found, told, strict=True)]
