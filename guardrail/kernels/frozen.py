@@ -68,9 +68,14 @@ def _address(x: Tensor) -> int:
 
 
 def wiring_version(model: nn.Module) -> int:
-    """Changes when hooks, patched forwards, parts, or the kind of attention change: milliseconds at most."""
+    """Changes when hooks, patched forwards, parts, or the kind of attention change: milliseconds at most.
+
+    Embeddings are left out: what stands below the layers has no part in their gradients.
+    """
     seen: list[Any] = [getattr(getattr(model, "config", None), "_attn_implementation", None)]
     for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            continue
         own = module.__dict__
         hooks = [tuple(own[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks") if own[name]]
         seen.append((id(module), id(own.get("forward")), own.get("_compiled_call_impl") is None, *hooks))

@@ -51,11 +51,22 @@ class Readout:
         if self.exgrad is not None:
             sums["ExGrad"] = numbers[1:]
         zero = next((name for name, x in sums.items() if bool((x == 0).any())), None)
-        return None if zero is None else f"{zero} is exactly 0: no gradient came through, or the logits overflowed"
+        return (
+            None
+            if zero is None
+            else f"{zero} is exactly 0: no gradient came through (detached, or out of sight), or logits overflowed"
+        )
 
     def finite(self) -> bool:
         """Whether these are numbers."""
         return self.fault() is None
+
+
+def gradient_of(out: Tensor, x: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of weights . out with respect to `x`, zeros where nothing comes through. The graph stays."""
+    if not out.requires_grad:
+        return torch.zeros_like(x)
+    return torch.autograd.grad([out], [x], [weights], retain_graph=True, allow_unused=True, materialize_grads=True)[0]
 
 
 def read_gradients(

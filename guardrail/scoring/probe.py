@@ -15,7 +15,10 @@ from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import on_input, untouched
 from guardrail.kernels.replay import plain_weight
 from guardrail.model.anatomy import Anatomy
+from guardrail.scoring.gradients import gradient_of
 from guardrail.scoring.suffix import Row, run_suffix
+
+Share = tuple[float, float]
 
 _PROMPT, _RESPONSE = [1, 2, 3, 1, 2], [3, 2, 1]
 _AT = -3  # the token whose state is moved, from the prompt's end; what stands before it is the prefix
@@ -25,7 +28,7 @@ _STEPS = (
     0.1,
     0.003,
 )  # how far, relative to the state; several, since a router that changes its mind makes a jump
-_HALF_STEPS = (0.2, 0.4, 0.1, 0.8)  # where rounding would hide a smaller one
+_HALF_STEPS = (0.2, 0.4, 0.1, 0.8)  # where rounding would hide a smaller one: half precision, quantised layers
 _SHARE, _HALF_SHARE = (0.98, 1.02), (0.4, 2.5)  # of the difference that the gradient must explain
 
 
@@ -54,7 +57,7 @@ def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
             d = after - before
             try:
                 with torch.enable_grad():
-                    grad = torch.autograd.grad([layer(x.requires_grad_(True))], [x], [d])[0]
+                    grad = gradient_of(layer(x.requires_grad_(True)), x, d)
                 slope, expected = float((grad.float() * e.float()).sum()), float(d.float().square().sum())
             except RuntimeError:
                 slope, expected = 0.0, 1.0
@@ -73,8 +76,12 @@ def require_attention_gradients(model: nn.Module, anatomy: Anatomy, first_layer:
     about d . f. first_layer: l of the band's first h^(l).
     """
     suspects = set(range(first_layer, len(anatomy.layers)))
-    for seed, step in enumerate(_STEPS if anatomy.head.weight.dtype == torch.float32 else _HALF_STEPS):
-        suspects &= _wrong(model, anatomy, first_layer, step, seed)
+    rounds = anatomy.head.weight.dtype != torch.float32 or any(
+        hasattr(module, "in_features") and not plain_weight(module) for module in anatomy.layers.modules()
+    )
+    share = _HALF_SHARE if rounds else _SHARE
+    for seed, step in enumerate(_HALF_STEPS if rounds else _STEPS):
+        suspects &= _wrong(model, anatomy, first_layer, step, seed, share)
         if not suspects:
             return
     raise UnsupportedModelError(
@@ -85,7 +92,7 @@ def require_attention_gradients(model: nn.Module, anatomy: Anatomy, first_layer:
     )
 
 
-def _wrong(model: nn.Module, anatomy: Anatomy, first_layer: int, step: float, seed: int) -> set[int]:
+def _wrong(model: nn.Module, anatomy: Anatomy, first_layer: int, step: float, seed: int, share: Share) -> set[int]:
     """The layers of the band whose gradient differs from the difference in one direction."""
     column = 0 if anatomy.cached else len(_PROMPT) + _AT
     noise = torch.Generator().manual_seed(seed)
@@ -115,23 +122,19 @@ def _wrong(model: nn.Module, anatomy: Anatomy, first_layer: int, step: float, se
         agree = {
             index
             for index, x, y, e in zip(sorted(every), suffix.band, [*left[1:], suffix.out], moves, strict=True)
-            if _agrees(x, y[:, column + 1 :], e, column)
+            if _agrees(x, y[:, column + 1 :], e, column, share)
         }
     return every - agree
 
 
-def _agrees(x: Tensor, later: Tensor, e: Tensor, column: int) -> bool:
+def _agrees(x: Tensor, later: Tensor, e: Tensor, column: int, share: Share) -> bool:
     """x: what entered a layer, (3, S, D). later: what it made of it at the positions behind `column`."""
     d = (later[1] - later[2]).detach().float() / 2
     expected = float(d.square().sum())
     if expected == 0.0 or not math.isfinite(expected):
         return True  # nothing comes through here at all, or it is no number: scoring says so of each answer
-    if not later.requires_grad:
-        return False
-    grad = torch.autograd.grad([later], [x], [_row(d, later)], retain_graph=True, allow_unused=True)[0]
-    slope = 0.0 if grad is None else float((grad[0, column].float() * e.float()).sum())
-    least, most = _SHARE if x.dtype == torch.float32 else _HALF_SHARE
-    return least * expected <= slope <= most * expected
+    slope = float((gradient_of(later, x, _row(d, later))[0, column].float() * e.float()).sum())
+    return share[0] * expected <= slope <= share[1] * expected
 
 
 def _row(d: Tensor, like: Tensor) -> Tensor:

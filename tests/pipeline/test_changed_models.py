@@ -72,7 +72,9 @@ def parametrised(local):
 def an_adapter(local):
     from peft import LoraConfig
 
-    local.model.add_adapter(LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        local.model.add_adapter(LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False))
 
 
 def one_optimiser_step(local):
