@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from guardrail.errors import DataError, ModelError
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
-from guardrail.model.weights import require_all_weights
+from guardrail.model.checkpoint import require_all_weights
 
 BEM_MODEL = "kortukov/answer-equivalence-bem"
 BEM_THRESHOLD = 0.7

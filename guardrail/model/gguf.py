@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from guardrail.errors import ModelError, ModelNotFoundError
-from guardrail.model.weights import require_all_weights
+from guardrail.model.checkpoint import require_all_weights
 
 
 def cache_dir() -> Path:

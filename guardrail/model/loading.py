@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.model.checkpoint import require_all_weights
 from guardrail.model.gguf import dense_copy
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
-from guardrail.model.weights import require_all_weights
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

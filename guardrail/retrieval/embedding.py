@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from guardrail.errors import ModelError, RetrievalError
 from guardrail.kernels.memory import halve_on_out_of_memory
-from guardrail.model.weights import require_whole_transformer
+from guardrail.model.checkpoint import require_whole_transformer
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING, resolve
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ModelError
-from guardrail.model.weights import require_whole_transformer
+from guardrail.model.checkpoint import require_whole_transformer
 from guardrail.types import Verification
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle

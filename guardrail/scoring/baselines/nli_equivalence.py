@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.errors import ScoringError
-from guardrail.model.weights import require_whole_transformer
+from guardrail.model.checkpoint import require_whole_transformer
 from guardrail.scoring.baselines.equivalence import Comparison, Floats
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guardrail.errors import ScoringError
-from guardrail.kernels.frozen import on_input, untouched, weights_version
+from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
@@ -110,7 +110,7 @@ class SampleSource:
         Raises `TooLongError` for a prompt that leaves no room for an answer.
         """
         with self.model.lock:
-            key = (trace.prompt_ids, sampling, weights_version(self.model.model))
+            key = (trace.prompt_ids, sampling, weights_version(self.model.model), weights_sample(self.model.model))
             if key not in self._sets:
                 self._sets[key] = self.draw(trace, sampling)
                 if len(self._sets) > self._remembered:
