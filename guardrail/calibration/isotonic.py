@@ -30,7 +30,7 @@ from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
-from guardrail.calibration.provenance import Provenance, Unit
+from guardrail.calibration.provenance import Provenance, Unit, check_scorer
 from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, Block, MetricRecord, Record
 from guardrail.calibration.sketch import Sketch, sketch_of
 from guardrail.errors import CalibrationError, NotFittedError
@@ -144,6 +144,8 @@ class IsotonicCalibrator:
         curve = _fitted(self._curve, "predict")
         if isinstance(score, Score) and score.unscored is not None:
             return Confidence.none(f"{score.unscored}: {score.detail}" if score.detail else score.unscored)
+        if isinstance(score, Score):
+            check_scorer(self.provenance, score.name)
         value = score.value if isinstance(score, Score) else float(score)
         if not math.isfinite(value):
             return Confidence.none(f"not_finite: the score is {value}")

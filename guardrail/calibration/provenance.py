@@ -119,6 +119,14 @@ def check_unit(unit: Unit, wanted: Unit, source: str, model: str) -> None:
         )
 
 
+def check_scorer(provenance: Provenance | None, scorer: str) -> None:
+    """Raise `CalibratorMismatchError` for a score of another scorer than the calibrator was fitted on."""
+    if provenance is not None and scorer != provenance.scorer:
+        raise CalibratorMismatchError(
+            f"this calibrator was fitted on scores of {provenance.scorer!r}, and this is one of {scorer!r}; fit one on those"
+        )
+
+
 def check_compatible(
     provenance: Provenance,
     model: ModelIdentity,

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from guardrail.errors import DataError, ModelError
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
-from guardrail.model.weights import safe_weights, with_remedy
+from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
 
 BEM_MODEL = "kortukov/answer-equivalence-bem"
 BEM_THRESHOLD = 0.7
@@ -103,13 +103,19 @@ class BemGrader(Grader):
 
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model)
-                model = AutoModelForSequenceClassification.from_pretrained(self.model, **safe_weights())
+                model, info = AutoModelForSequenceClassification.from_pretrained(
+                    self.model,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # refused below, by name
+                    **safe_weights(),
+                )
             except Exception as error:  # damaged files make their readers raise anything
                 reason = with_remedy(" ".join(str(error).split())[:200])
                 raise ModelError(
                     f"cannot load the bem grader's model {self.model!r}: {reason}. Without network, save it where there is one "
                     f"(hf download {BEM_MODEL} --local-dir bem) and give the folder: --grader bem:./bem"
                 ) from error
+            require_all_weights(self.model, model, info)
             if model.config.num_labels != 2:
                 raise ModelError(
                     f"{self.model!r} has {model.config.num_labels} classes; an answer-equivalence model has two, the second of "

@@ -30,16 +30,55 @@ def lock_of(model: nn.Module) -> threading.RLock:
 
 
 def weights_version(model: nn.Module) -> int:
-    """Changes when parameters are replaced, moved or written to, and when adapters are switched: milliseconds at most."""
+    """Changes when parameters or saved buffers are replaced, moved or written to, and when adapters are switched.
+
+    Milliseconds at most. What goes through `.data` leaves no mark on a tensor, so `weights_sample` looks at the numbers.
+    """
     seen: list[Any] = []
     for module in model.modules():
         own = module.__dict__
+        unsaved = own["_non_persistent_buffers_set"]
+        tensors = [*own["_parameters"].values(), *(b for n, b in own["_buffers"].items() if n not in unsaved)]
         seen.extend(
-            (id(p), p.dtype, 0 if p.is_inference() else p._version)
-            for p in own["_parameters"].values()
-            if p is not None
+            (id(x), x.dtype, str(x.device), _address(x), 0 if x.is_inference() else x._version)
+            for x in tensors
+            if isinstance(x, Tensor)
         )
         seen.append((own.get("_disable_adapters"), str(own.get("_active_adapter")), str(own.get("merged_adapters"))))
+        seen.append(str(own.get("scaling")))
+    return hash(tuple(seen))
+
+
+def weights_sample(model: nn.Module) -> int:
+    """Changes when numbers of the model change, however that came about: four of every parameter, in one copy a device."""
+    parts: dict[Any, list[Tensor]] = {}
+    for parameter in model.parameters():
+        if not parameter.is_meta and type(parameter.data) is Tensor and parameter.numel():
+            flat = parameter.detach().reshape(-1) if parameter.is_contiguous() else parameter.detach().flatten()
+            parts.setdefault((parameter.device, parameter.dtype), []).append(flat[:: max(1, len(flat) // 4)][:4])
+    return hash(tuple(torch.cat(numbers).cpu().view(torch.uint8).numpy().tobytes() for numbers in parts.values()))
+
+
+def _address(x: Tensor) -> int:
+    """Where its numbers are; 0 for a tensor of a kind that has no single place."""
+    try:
+        return x.data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def wiring_version(model: nn.Module) -> int:
+    """Changes when hooks, patched forwards, parts, or the kind of attention change: milliseconds at most.
+
+    Embeddings are left out: what stands below the layers has no part in their gradients.
+    """
+    seen: list[Any] = [getattr(getattr(model, "config", None), "_attn_implementation", None)]
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            continue
+        own = module.__dict__
+        hooks = [tuple(own[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks") if own[name]]
+        seen.append((id(module), id(own.get("forward")), own.get("_compiled_call_impl") is None, *hooks))
     return hash(tuple(seen))
 
 

@@ -14,11 +14,13 @@ Result = TypeVar("Result")
 
 
 def halve_on_out_of_memory(
-    work: Callable[[Sequence[Row]], list[Result]], rows: Sequence[Row], too_big: Callable[[Row], GuardrailError]
+    work: Callable[[Sequence[Row]], list[Result]],
+    rows: Sequence[Row],
+    too_big: Callable[[Row], Result | GuardrailError],
 ) -> list[Result]:
     """`work(rows)`, one result a row, in order; what does not fit into memory is halved and tried again.
 
-    Raises `too_big(row)` for a single row that does not fit.
+    For a single row that does not fit it raises `too_big(row)` where that is an error, and else takes it as the row's result.
     """
     pending, done = [rows], []
     while pending:
@@ -30,7 +32,11 @@ def halve_on_out_of_memory(
             if not is_out_of_memory(error):
                 raise
             if len(group) == 1:
-                raise too_big(group[0]) from error
+                instead = too_big(group[0])
+                if isinstance(instead, GuardrailError):
+                    raise instead from error
+                done.append(instead)
+                continue
         # outside the handler: the exception's traceback holds every tensor of the failed try
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -43,10 +49,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; on the CPU and MPS torch raises a RuntimeError that only its text tells from others."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    signs = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    signs = (
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+        "status_alloc_failed",
+        "invalid buffer size",
+    )
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
 
 
-def too_large(what: str, advice: str) -> ModelError:
+class TooLargeError(ModelError):
+    """A single row does not fit into memory."""
+
+
+def too_large(what: str, advice: str) -> TooLargeError:
     """The error of a single row that does not fit: `what` was tried, and what to do about it."""
-    return ModelError(f"{what} ran out of memory; {advice}")
+    return TooLargeError(f"{what} ran out of memory; {advice}")

@@ -221,6 +221,11 @@ def _logits_match(model: nn.Module, anatomy: Anatomy) -> bool:
         raise UnsupportedModelError(
             f"{anatomy.architecture} cannot be scored: its layers do not pass on one state a token, (batch, positions, units)"
         )
+    if not bool(expected.isfinite().all()):
+        raise UnsupportedModelError(
+            f"{anatomy.architecture} cannot be scored: its logits are NaN or infinite; its weights are damaged, or overflow in "
+            f"{str(anatomy.head.weight.dtype).removeprefix('torch.')}: get its files again, or load it in float32"
+        )
     tolerance = 1e-4 if anatomy.head.weight.dtype == torch.float32 else 1e-2
     return expected.shape == actual.shape and torch.allclose(
         actual, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import OnStep, Steps, cut, special_ids, until_end
 from guardrail.model.thinking import Split
-from guardrail.model.token_log_probs import DrawnLogProbs
+from guardrail.model.token_log_probs import DrawnLogProbs, FiniteRows
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
 
 
@@ -60,6 +60,7 @@ class _Response:
         state: What generation kept for scoring.
         ms: Its share of the batch's time.
         log_probs: Of `ids`, in nats.
+        fault: As a Trace has it.
     """
 
     ids: list[int]
@@ -68,6 +69,7 @@ class _Response:
     state: GenerationState | None
     ms: float
     log_probs: tuple[float, ...] | None = None
+    fault: Literal["not_finite", "out_of_memory"] | None = None
 
 
 def generate(
@@ -86,6 +88,12 @@ def generate(
     for i in fits:
         limit = decoding.max_new_tokens
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
+
+    def too_big(prompt: list[int]) -> _Response:
+        if len(conversations) == 1:  # nothing else would be lost
+            raise _too_big(prompt)
+        return _Response([], Split(0, False, ""), None, None, 0.0, (), "out_of_memory")
+
     with _seeded(decoding.seed, local.device):
         for room, group in groups.items():
 
@@ -94,7 +102,7 @@ def generate(
 
             rows = [prompts[i] for i in group]
             # a second try would show its steps twice
-            responses = work(rows) if decoding.on_step else halve_on_out_of_memory(work, rows, _too_big)
+            responses = work(rows) if decoding.on_step else halve_on_out_of_memory(work, rows, too_big)
             for i, response in zip(group, responses, strict=True):
                 trace = _trace(local, prompts[i], response)
                 traces[i] = replace(trace, messages=tuple(conversations[i]), prompt_truncated=truncated[i])
@@ -130,6 +138,7 @@ def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
         split.text,
         split.start,
         split.unfinished,
+        response.fault,
     )
 
 
@@ -199,15 +208,19 @@ def _run(
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()
         drawn = DrawnLogProbs() if decoding.log_probs else None
+        finite = FiniteRows(local.eos_ids[0])
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=_prompt_cache(local, rows, recording),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([steps] if watched else []),
-            logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),
+            logits_processor=LogitsProcessorList([finite] if drawn is None else [finite, drawn]),
         )
-    responses = so_far(out[:, width:].tolist())
+    responses = [
+        replace(response, fault="not_finite") if broken else response
+        for response, broken in zip(so_far(out[:, width:].tolist()), finite.broken(len(rows)), strict=True)
+    ]
     if drawn is None:
         return responses
     found = drawn.of(out, [len(response.ids) for response in responses])

@@ -17,6 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.model.checkpoint import require_all_weights
 
 
 def cache_dir() -> Path:
@@ -56,15 +57,17 @@ def _write(file: Path, target: Path) -> None:
         ) from error
     try:
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, info = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.float32,
+                output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         except Exception as error:  # a damaged file makes its readers raise anything: struct.error, IndexError, ...
             raise ModelError(f"transformers cannot read {str(file)!r}: {_one_line(error)}") from error
+        require_all_weights(str(file), model, info)
         try:
             model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)

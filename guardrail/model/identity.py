@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from guardrail.errors import ModelError
 
+_READABLE = ("torch.float64", "torch.float32", "torch.bfloat16", "torch.float16")
+
 
 class ModelIdentity(BaseModel):
     """What makes two models the same for a calibrator; `name` is for people and is not compared.
@@ -30,7 +32,11 @@ class ModelIdentity(BaseModel):
 
 
 def identify(name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None) -> ModelIdentity:
-    """The identity of a loaded model. switches: what its template is given beside the messages."""
+    """The identity of a loaded model. switches: what its template is given beside the messages.
+
+    Raises `ModelError` for weights that are not there, and for NaN or infinity in them.
+    """
+    require_finite_weights(name, model)
     said = json.dumps(switches, sort_keys=True, default=repr) if switches else ""
     return ModelIdentity(
         name=name,
@@ -49,6 +55,30 @@ def _template(tokenizer: Any) -> str:
 
 def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_finite_weights(name: str, model: Any) -> None:
+    """Raise `ModelError`, naming the first, for a parameter that holds NaN or infinity: such a model answers with nothing.
+
+    Every weight is read once, as loading does.
+    """
+    import torch
+
+    for key, parameter in model.named_parameters():
+        weights = parameter.detach()
+        if (
+            weights.is_meta
+            or type(weights) is not torch.Tensor
+            or str(weights.dtype) not in _READABLE
+            or not weights.numel()
+        ):
+            continue  # quantised: its kinds of numbers have no infinity, or no way to ask
+        low, high = torch.aminmax(weights)  # NaN is both
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            raise ModelError(
+                f"the weights of {name} hold NaN or infinity, in {key}: they are damaged, or overflow in "
+                f"{str(weights.dtype).removeprefix('torch.')}; get the files again, or load the model in float32"
+            )
 
 
 def weights_hash(model: Any, samples: int = 64) -> str:

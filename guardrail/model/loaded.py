@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from guardrail.errors import ChatTemplateError, ModelError
-from guardrail.kernels.frozen import lock_of
+from guardrail.kernels.frozen import lock_of, weights_sample, weights_version
 from guardrail.messages import as_messages, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
@@ -48,6 +48,7 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
         self.lock = lock_of(model)
+        self._identified: tuple[Any, ModelIdentity] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -58,9 +59,15 @@ class LoadedModel:
         with self.lock:
             return read_anatomy(self.model)
 
-    @cached_property
+    @property
     def identity(self) -> ModelIdentity:
-        return identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
+        """What tells this model from others; found again when its weights, its adapters or its template have changed."""
+        with self.lock:
+            now = (weights_version(self.model), weights_sample(self.model), self.tokenizer.chat_template)
+            if self._identified is None or self._identified[0] != now:
+                found = identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
+                self._identified = now, found
+            return self._identified[1]
 
     @cached_property
     def semantic_token(self) -> chat.SemanticToken:

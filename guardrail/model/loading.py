@@ -10,11 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
 from guardrail.model.gguf import dense_copy
 from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
-from guardrail.model.weights import safe_weights, with_remedy
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,7 +42,7 @@ def load_model(
 
     Raises:
         ModelNotFoundError: Nothing can be loaded.
-        ModelError: There is no such device or dtype.
+        ModelError: There is no such device or dtype, or the checkpoint lacks weights or has them in another shape.
     """
     check_switches(chat_template_kwargs)  # mistakes show before the slow part
     source = resolve(spec)
@@ -55,15 +55,18 @@ def load_model(
         progress(f"loading {source.name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=kind,
             trust_remote_code=trust_remote_code,
             device_map="auto" if place == "auto" else None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             **safe_weights(),
         )
     except Exception as error:  # damaged files make their readers raise anything
         raise _not_loaded(source, location, error) from error
+    require_all_weights(source.name, model, info)
     if place != "auto":
         try:
             model = model.to(place)

@@ -31,11 +31,34 @@ class NotFiniteError(ModelError):
     """The model's logits are NaN or infinite: there is nothing to draw from."""
 
 
+class FiniteRows(LogitsProcessor):  # type: ignore[misc]
+    """Finds the rows of one generation whose logits are NaN or infinite, and ends them, so that the others go on.
+
+    Drawing from such a row would crash a GPU's context, and the most likely of its tokens is none. It must be the first
+    processor, as transformers hands it the model's own logits. end: an end-of-turn id.
+    """
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+        self._broken: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        now = ~scores.amax(-1).isfinite()  # NaN and +inf are the largest; all -inf leaves nothing to draw
+        self._broken = now if self._broken is None else self._broken | now
+        ended = torch.full_like(scores, torch.finfo(scores.dtype).min)
+        ended[:, self._end] = 0.0
+        return torch.where(self._broken.unsqueeze(1), ended, scores)
+
+    def broken(self, rows: int) -> list[bool]:
+        """After the generation, for each row."""
+        return [False] * rows if self._broken is None else self._broken.tolist()
+
+
 class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
     """Records log p of each token of one generation, nats.
 
-    It must be the first processor: transformers hands it the model's logits, before temperature, top-k and top-p. Which
-    token was drawn shows only at the next step, so one step's distribution waits, (B, V), and never T of them.
+    It must come before temperature, top-k and top-p. Which token was drawn shows only at the next step, so one step's
+    distribution waits, (B, V), and never T of them.
     """
 
     def __init__(self) -> None:
@@ -45,9 +68,6 @@ class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self._take(input_ids[:, -1])
         self._waiting = scores.float().log_softmax(-1)
-        # one NaN makes the whole row NaN; drawing would crash a GPU's context
-        if bool(self._waiting[:, 0].isnan().any()):
-            raise NotFiniteError("NaN or infinity in the model's logits: no token can be drawn")
         return scores
 
     def of(self, sequences: Tensor, lengths: Sequence[int]) -> list[tuple[float, ...]]:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from guardrail.calibration.provenance import ExtractorIdentity, Provenance, check_compatible, check_unit, differences
+from guardrail.calibration.provenance import (
+    ExtractorIdentity,
+    Provenance,
+    check_compatible,
+    check_scorer,
+    check_unit,
+    differences,
+)
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
 from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scorer_from
@@ -23,11 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Score -> Confidence, of one unit. name: the calibrator's; both are None where there is none."""
+    """Score -> Confidence, of one unit. name: the calibrator's; both are None where there is none.
+
+    model: the one that scores come from, looked at again for each confidence; None where nobody can say.
+    """
 
     scorer: Scorer
     calibrator: IsotonicCalibrator | None
     name: str | None
+    model: LocalModel | None = None
+    extractor: ExtractorIdentity | None = None
 
     @property
     def origin(self) -> Provenance | None:
@@ -39,15 +51,33 @@ class Calibrated:
         return self.origin.generation.get(option) if self.origin else None
 
     def confidence(self, score: Score, unlike: str = "") -> Confidence:
-        """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`."""
+        """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`.
+
+        Raises `CalibratorMismatchError` where the model or the scorer has changed since the calibrator was found to fit, and
+        for a score of another scorer.
+        """
         if self.calibrator is None:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
+        if score.unscored is None:
+            self._check(score)
         confidence = self.calibrator.predict(score)
         if confidence.p_correct is not None and not 0.0 <= confidence.p_correct <= 1.0:
             return Confidence.none(f"the calibrator gave {confidence.p_correct}, which is no probability")
         if not unlike or score.unscored:
             return confidence
         return replace(confidence, basis="extrapolated", reason=unlike)
+
+    def _check(self, score: Score) -> None:
+        origin = self.origin
+        check_scorer(origin, score.name)
+        if origin is None or self.model is None:
+            return
+        identity = self.model.identity
+        if found := differences(origin, identity, self.scorer.name, self.scorer.options, extractor=self.extractor):
+            raise CalibratorMismatchError(
+                f"{self.name} no longer fits: since this guard was made, the model or its scorer has changed "
+                f"({'; '.join(found)}); put it back, or fit a calibrator for it and make a new guard"
+            )
 
 
 def calibrated(
@@ -83,7 +113,7 @@ def calibrated(
         wanted=unit,
         extractor=extractor,
     )
-    return Calibrated(scorer, calibrator, name)
+    return Calibrated(scorer, calibrator, name, model, extractor)
 
 
 class _ScorerOf:

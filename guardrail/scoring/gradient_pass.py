@@ -8,13 +8,14 @@ from operator import index
 from torch import nn
 
 from guardrail.errors import ScoringError
-from guardrail.kernels.frozen import lock_of, weights_version
+from guardrail.kernels.frozen import lock_of, weights_version, wiring_version
 from guardrail.kernels.memory import halve_on_out_of_memory
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.loaded import end_ids
 from guardrail.model.local import LocalModel
 from guardrail.scoring.batching import by_token_budget, waste_on
-from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans, require_gradients
+from guardrail.scoring.gradients import Readout, Span, read_gradients, read_spans
+from guardrail.scoring.probe import require_attention_gradients, require_gradients
 from guardrail.scoring.scorable import unscorable
 from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
@@ -22,16 +23,23 @@ from guardrail.types import Score, Trace
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
+class TooBigError(ScoringError):
+    """One answer alone does not fit into memory."""
+
+
 class GradientPass:
     """One forward pass over answers of a model, and one backward pass, for scores that are made from what they tell.
 
     model: a transformers causal language model, or a `LocalModel`. It is left exactly as it was after each call.
-    tokens_per_pass: padded tokens of one batched pass, which bounds its memory.
+    tokens_per_pass: padded tokens of one batched pass, which bounds its memory. through_attention: whether the numbers hang on
+    gradients through the layers, and not only on the LM head's.
 
     Raises `ScoringError` for options that make no sense and `UnsupportedModelError` for a model that cannot be scored.
     """
 
-    def __init__(self, model: nn.Module | LocalModel, *, tokens_per_pass: int = 4096) -> None:
+    def __init__(
+        self, model: nn.Module | LocalModel, *, tokens_per_pass: int = 4096, through_attention: bool = True
+    ) -> None:
         self.module, self.anatomy = _parts(model)
         self._lock = lock_of(self.module)
         with self._lock:
@@ -40,6 +48,21 @@ class GradientPass:
         if tokens_per_pass < 1:
             raise ScoringError(f"tokens_per_pass is {tokens_per_pass}; it must be at least 1")
         self._budget = tokens_per_pass
+        self._through_attention = through_attention
+        self._proved: tuple[int, int] | None = None
+
+    def prove(self, first_layer: int) -> None:
+        """Prove once that the layers from h^(first_layer) on hand on gradients, and again when the model's wiring has changed.
+
+        Raises `UnsupportedModelError` where one does not.
+        """
+        if not self._through_attention:
+            return
+        with self._lock:
+            now = wiring_version(self.module)
+            if self._proved is None or self._proved[0] != now or self._proved[1] > first_layer:
+                require_attention_gradients(self.module, self.anatomy, first_layer)
+                self._proved = now, first_layer
 
     def rows_of(self, traces: Sequence[Trace]) -> list[Row]:
         """The rows of traces; a state of other ids (the trace was edited) or other weights (an adapter, say) is left out."""
@@ -61,14 +84,27 @@ class GradientPass:
 
         Rows that do not fit into memory together are halved and tried again. Raises `ScoringError` where one alone does not.
         """
+        readouts = self.read_what_fits(rows, offsets, first_layer, exgrad=exgrad)
+        found = [readout for readout in readouts if readout is not None]
+        if len(found) < len(rows):
+            raise _too_big(rows[readouts.index(None)])
+        return found
 
-        def work(group: Sequence[Row]) -> list[Readout]:
-            return read_gradients(
-                self.module, self.anatomy, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
-            )
+    def read_what_fits(
+        self, rows: Sequence[Row], offsets: Sequence[int], first_layer: int, *, exgrad: bool = False
+    ) -> list[Readout | None]:
+        """As `read`, with None for a row that does not fit into memory alone."""
 
+        def work(group: Sequence[Row]) -> list[Readout | None]:
+            return [
+                *read_gradients(
+                    self.module, self.anatomy, group, first_layer=first_layer, offsets=offsets, exgrad=exgrad
+                )
+            ]
+
+        self.prove(first_layer)
         with self._lock:
-            return halve_on_out_of_memory(work, rows, _too_big)
+            return halve_on_out_of_memory(work, rows, lambda _: None)
 
     def read_spans(
         self,
@@ -104,8 +140,14 @@ class GradientPass:
                 silent=silent,
             )
 
+        self.prove(first_layer)
         with self._lock:
             return halve_on_out_of_memory(work, spans, lambda _: _too_big(row))
+
+
+def too_big(row: Row, name: str) -> Score:
+    """The Score of an answer that does not fit into memory alone."""
+    return Score.none("out_of_memory", str(_too_big(row)), length=len(row.response_ids), name=name)
 
 
 def row_of_ids(pair: Pair) -> Row:
@@ -113,8 +155,8 @@ def row_of_ids(pair: Pair) -> Row:
     return Row(_ids(pair[0]), _ids(pair[1]))
 
 
-def _too_big(row: Row) -> ScoringError:
-    return ScoringError(
+def _too_big(row: Row) -> TooBigError:
+    return TooBigError(
         f"scoring one answer of {len(row.response_ids)} tokens after a prompt of {len(row.prompt_ids)} ran out of memory; "
         f"limit the answer (max_new_tokens), or use a device with more memory"
     )

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import untouched
 from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.memory import is_out_of_memory
-from guardrail.kernels.replay import plain_weight
 from guardrail.model.anatomy import Anatomy
 from guardrail.scoring.head import HeadReadout, read_heads
 from guardrail.scoring.suffix import Row, Suffix, resumes, run_suffix
@@ -41,45 +39,34 @@ class Readout:
     entropies: Tensor
     log_probs: Tensor
 
-    def finite(self) -> bool:
+    def fault(self) -> str | None:
+        """Why these are no numbers, in words; None where they are.
+
+        A gradient or an entropy of exactly 0 is what a cut graph or an overflowing head gives, and would look the surest.
+        """
         numbers = torch.tensor([self.paragrad, self.exgrad or 0.0])
-        return all(bool(x.isfinite().all()) for x in (self.semgrad, self.entropies, self.log_probs, numbers))
-
-
-def require_gradients(model: nn.Module, anatomy: Anatomy) -> None:
-    """Raise `UnsupportedModelError` where a quantised layer computes but hands no gradient on, or a wrong one.
-
-    Some libraries swap in kernels for inference that autograd does not see, without an error. A linear layer tells: with
-    d = f(x + e) - f(x), the gradient of d . f along e must be d . d. One layer of each kind is tried.
-    """
-    if any(p.is_inference() for p in model.parameters()):
-        raise UnsupportedModelError(
-            f"{anatomy.architecture} cannot be scored as it is loaded: its weights were made in torch.inference_mode, and no "
-            "gradient goes through them; load it outside"
+        if not all(bool(x.isfinite().all()) for x in (self.semgrad, self.entropies, self.log_probs, numbers)):
+            return "NaN or infinity in a logit or a gradient"
+        sums = {"SemGrad": self.semgrad.sum(0), "ParaGrad": numbers[:1], "the entropy": self.entropies.sum()}
+        if self.exgrad is not None:
+            sums["ExGrad"] = numbers[1:]
+        zero = next((name for name, x in sums.items() if bool((x == 0).any())), None)
+        return (
+            None
+            if zero is None
+            else f"{zero} is exactly 0: no gradient came through (detached, or out of sight), or logits overflowed"
         )
-    kinds = {type(m): m for m in anatomy.layers.modules() if hasattr(m, "in_features") and not plain_weight(m)}
-    dtype = anatomy.head.weight.dtype
-    with torch.inference_mode(False), untouched(model):
-        for kind, layer in kinds.items():
-            device = next((x.device for x in (*layer.parameters(), *layer.buffers())), None)
-            noise, size = torch.Generator().manual_seed(0), int(getattr(layer, "in_features", 0))
-            x, e = (torch.randn((1, 3, size), generator=noise).to(device, dtype) for _ in range(2))
-            with torch.no_grad():  # first: such kernels come in with the first pass without a graph
-                after, before = layer(x + e), layer(x)
-            if not isinstance(after, Tensor):  # a router, say
-                continue
-            d = after - before
-            try:
-                with torch.enable_grad():
-                    grad = torch.autograd.grad([layer(x.requires_grad_(True))], [x], [d])[0]
-                slope, expected = float((grad.float() * e.float()).sum()), float(d.float().square().sum())
-            except RuntimeError:
-                slope, expected = 0.0, 1.0
-            if not abs(slope - expected) <= 0.1 * expected:
-                raise UnsupportedModelError(
-                    f"{anatomy.architecture} cannot be scored as it is loaded: its {kind.__name__} layers give no correct "
-                    f"gradient on {device}; load it on another device, or without this quantisation"
-                )
+
+    def finite(self) -> bool:
+        """Whether these are numbers."""
+        return self.fault() is None
+
+
+def gradient_of(out: Tensor, x: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of weights . out with respect to `x`, zeros where nothing comes through. The graph stays."""
+    if not out.requires_grad:
+        return torch.zeros_like(x)
+    return torch.autograd.grad([out], [x], [weights], retain_graph=True, allow_unused=True, materialize_grads=True)[0]
 
 
 def read_gradients(
@@ -211,8 +198,13 @@ def _semgrad(suffix: Suffix, grads: Tensor, offsets: Sequence[int], live: LiveRo
 def _backward(suffix: Suffix, grads: Tensor, live: LiveRows, again: bool) -> list[Tensor]:
     """dJ/d(band), (passes, B, S, D) each; several passes run together."""
 
+    if not suffix.out.requires_grad:  # something cut the graph above the band: no gradient, which is no number either
+        return [torch.zeros((len(grads), *layer.shape), device=layer.device) for layer in suffix.band]
+
     def run(grad: Tensor, again: bool = True) -> tuple[Tensor, ...]:
-        return torch.autograd.grad([suffix.out], suffix.band, [grad], retain_graph=again)
+        return torch.autograd.grad(
+            [suffix.out], suffix.band, [grad], retain_graph=again, allow_unused=True, materialize_grads=True
+        )
 
     if len(grads) == 1:
         return [g.unsqueeze(0) for g in run(grads[0], again)]

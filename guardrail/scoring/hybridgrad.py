@@ -16,7 +16,7 @@ from guardrail.errors import ScoringError
 from guardrail.model import chat
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass, Pair, row_of_ids
+from guardrail.scoring.gradient_pass import GradientPass, Pair, TooBigError, row_of_ids, too_big
 from guardrail.scoring.gradients import Readout, Span
 from guardrail.scoring.profile import Band, Profile, Reduction, band_start
 from guardrail.scoring.protocol import RegisteredScorer
@@ -71,6 +71,7 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
                 raise ScoringError(_reasons(error)) from error
         self.profile = profile
         self._first_layer = band_start(profile.band, len(self.anatomy.layers))
+        self.prove(self._first_layer)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -108,9 +109,11 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
         ]
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self.groups([rows[i] for i in todo]):
-            readouts = self.read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
-            for j, readout in zip(chunk, readouts, strict=True):
-                scores[todo[j]] = self._from_readout(readout, len(rows[todo[j]].response_ids))
+            read = self.read if traces is None else self.read_what_fits
+            readouts = read([rows[todo[j]] for j in chunk], [self.profile.token], self._first_layer)
+            for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
+                found = readout and self._from_readout(readout, len(rows[i].response_ids))
+                scores[i] = found or too_big(rows[i], self.name)
         return [s for s in scores if s is not None]
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
@@ -125,7 +128,12 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
             if refused is not None:
                 scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
                 continue
-            readouts = self.read_spans(row, parts, [self.profile.token], self._first_layer)
+            try:
+                readouts = self.read_spans(row, parts, [self.profile.token], self._first_layer)
+            except TooBigError:
+                refused = too_big(row, self.name)
+                scores.append([replace(refused, length=end - start) for start, end in parts])
+                continue
             scores.append([self._from_readout(r, e - s) for r, (s, e) in zip(readouts, parts, strict=True)])
         return scores
 
@@ -143,9 +151,15 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
         entropy,
         -readout.log_probs.double().sum().item(),
     )
-    if not readout.finite() or not all(map(math.isfinite, numbers)):
-        return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length)
-    return Score(profile.combine(*numbers[:3]), *numbers, length=length)
+    fault = readout.fault()
+    if fault is None and not all(map(math.isfinite, numbers)):
+        fault = "NaN or infinity in a part of the score"
+    number = math.nan if fault else profile.combine(*numbers[:3])
+    if fault is None and not math.isfinite(number):
+        fault = f"HybridGrad is {number}"
+    if fault is not None:
+        return Score.none("not_finite", fault, length=length)
+    return Score(number, *numbers, length=length)
 
 
 def _token(given: int | None, tokenizer: Any, local: LocalModel | None) -> tuple[int, str]:

@@ -20,6 +20,10 @@ def unscorable(
     scoring will look at, negative, from the prompt's end. Raises `ScoringError` for impossible token ids.
     """
     P, T = len(row.prompt_ids), len(row.response_ids)
+    if trace is not None and trace.fault == "not_finite":
+        return Score.none("not_finite", "NaN or infinity in the model's logits", length=T)
+    if trace is not None and trace.fault == "out_of_memory":
+        return Score.none("out_of_memory", f"{P} prompt tokens do not fit into memory", length=T)
     if trace is not None and trace.finish_reason == "prompt_too_long":
         return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
     if trace is not None and trace.prompt_truncated:

@@ -192,7 +192,7 @@ def resumes(anatomy: Anatomy, row: Row, *, first_layer: int, reach: int) -> bool
 
 
 def _starts(anatomy: Anatomy, rows: Sequence[Row], reach: int) -> list[int]:
-    return [row.asked - reach for row in rows] if anatomy.cached else [0]
+    return [row.asked - reach for row in rows] if anatomy.cached else [0] * len(rows)
 
 
 def _common_state_layer(anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:

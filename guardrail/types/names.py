@@ -32,6 +32,7 @@ UnscoredReason = Literal[
     "prompt_truncated",
     "prompt_too_long",
     "prompt_too_short",
+    "out_of_memory",
     "tool_call",
     "unfinished_thinking",
     "error",
@@ -40,8 +41,9 @@ UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 """Why an answer has no score.
 
 empty_answer: nothing but white space. no_response_tokens: not even an end token. not_finite: NaN or infinity in a
-logit, a gradient or a part of the score. prompt_truncated: the model did not see the whole prompt. prompt_too_long:
-prompt and answer exceed the model's context. prompt_too_short: the prompt ends before the semantic token.
+logit, a gradient or a part of the score, or an exact 0 where no gradient came through or logits overflowed.
+prompt_truncated: the model did not see the whole prompt. prompt_too_long: prompt and answer exceed the model's context.
+prompt_too_short: the prompt ends before the semantic token. out_of_memory: this answer alone does not fit into memory.
 tool_call: a turn that calls tools, passed on unscored because its caller asked for that. unfinished_thinking: the model
 thought until its limit, and gave no answer. error: what scores it, or takes it apart, failed; the log has the whole error.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from guardrail.types.names import FinishReason, Message
 
@@ -54,6 +54,8 @@ class Trace:
         thinking: What the model thought before it answered, without marks. It is no part of the answer.
         thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
+        fault: Why the model could not answer: `not_finite` (NaN or infinity in its logits) or `out_of_memory`; None where it
+            could. Such an answer has no score.
     """
 
     messages: tuple[Message, ...]
@@ -69,3 +71,4 @@ class Trace:
     thinking: str = ""
     thinking_tokens: int = 0
     unfinished_thinking: bool = False
+    fault: Literal["not_finite", "out_of_memory"] | None = None

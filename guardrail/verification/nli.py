@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ModelError
-from guardrail.model.weights import safe_weights, with_remedy
+from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
 from guardrail.types import Verification
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
@@ -121,9 +121,11 @@ def _load(spec: str, device: str) -> Any:
     from sentence_transformers import CrossEncoder
 
     try:
-        return CrossEncoder(spec, device=device, model_kwargs=safe_weights())
+        model = CrossEncoder(spec, device=device, model_kwargs=safe_weights())
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(
             f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {with_remedy(reason)}"
         ) from error
+    require_whole_transformer(spec, model)
+    return model

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from guardrail.errors import ScoringError
+from guardrail.kernels.memory import TooLargeError
 from guardrail.messages import as_messages
 from guardrail.model.local import LocalModel
 from guardrail.model.token_log_probs import NotFiniteError
@@ -47,6 +48,8 @@ class AnswerScorer(RegisteredScorer, ABC):
             return Score.none("prompt_too_long", str(error), length=length, name=self.name)
         except NotFiniteError as error:
             return Score.none("not_finite", str(error), length=length, name=self.name)
+        except TooLargeError as error:
+            return Score.none("out_of_memory", str(error), length=length, name=self.name)
 
     def prompt_about(self, messages: Sequence[Message], *replies: Sequence[int]) -> list[int]:
         """The ids of a conversation of the scorer's own. Raises `TooLongError` where it, with the longest of `replies`, exceeds

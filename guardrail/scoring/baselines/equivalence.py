@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.errors import ScoringError
+from guardrail.model.token_log_probs import NotFiniteError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -23,12 +24,17 @@ class Comparison:
     """Of N pairs of answers, shape (N,) each, or of n answers with each other, (n, n).
 
     same: whether they are equivalent. similarity: in [0, 1], 1 = the same. distance2: the squared semantic distance, in
-    [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory.
+    [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory. Raises `NotFiniteError` for NaN, which
+    would say that answers are the same, or not, without anybody having compared them.
     """
 
     same: Bools
     similarity: Floats
     distance2: Floats
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.similarity).all() and np.isfinite(self.distance2).all()):
+            raise NotFiniteError("NaN or infinity in the comparison of two answers")
 
 
 class Equivalence(Protocol):

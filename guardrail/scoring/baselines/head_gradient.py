@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass
+from guardrail.scoring.gradient_pass import GradientPass, too_big
 from guardrail.scoring.gradients import Readout
 from guardrail.scoring.profile import Reduction
 from guardrail.scoring.protocol import RegisteredScorer
@@ -24,7 +24,7 @@ class HeadGradient(RegisteredScorer, ABC):
     exgrad: ClassVar[bool] = False
 
     def __init__(self, model: LocalModel, *, reduction: Reduction = "mean") -> None:
-        self._pass = GradientPass(model)
+        self._pass = GradientPass(model, through_attention=False)
         self._top = len(model.anatomy.layers) - 1
         self.reduction = reduction
 
@@ -46,9 +46,16 @@ class HeadGradient(RegisteredScorer, ABC):
         scores = [None if score is None else replace(score, name=self.name) for score in found]
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self._pass.groups([rows[i] for i in todo]):
-            readouts = self._pass.read([rows[todo[j]] for j in chunk], _OFFSETS, self._top, exgrad=self.exgrad)
+            group = [rows[todo[j]] for j in chunk]
+            readouts = self._pass.read_what_fits(group, _OFFSETS, self._top, exgrad=self.exgrad)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
                 length = len(rows[i].response_ids)
+                if readout is None:
+                    scores[i] = too_big(rows[i], self.name)
+                    continue
+                if fault := readout.fault():
+                    scores[i] = Score.none("not_finite", fault, length=length, name=self.name)
+                    continue
                 number = self.number(readout) * (length if self.reduction == "sum" else 1)
-                scores[i] = Score.of(self.name, number if readout.finite() else float("nan"), length=length)
+                scores[i] = Score.of(self.name, number, length=length)
         return [score for score in scores if score is not None]

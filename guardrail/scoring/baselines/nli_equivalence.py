@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.errors import ScoringError
-from guardrail.model.weights import safe_weights, with_remedy
+from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
 from guardrail.scoring.baselines.equivalence import Comparison, Floats
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ def _load(spec: str) -> CrossEncoder:
     from sentence_transformers import CrossEncoder  # imports torch and more
 
     try:
-        return CrossEncoder(spec, model_kwargs=safe_weights())
+        model = CrossEncoder(spec, model_kwargs=safe_weights())
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ScoringError(
             f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {with_remedy(reason)}"
         ) from error
+    require_whole_transformer(spec, model)
+    return model

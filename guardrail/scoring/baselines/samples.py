@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guardrail.errors import ScoringError
-from guardrail.kernels.frozen import on_input, untouched, weights_version
+from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
+from guardrail.kernels.memory import TooLargeError
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
+from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
 
 Floats = NDArray[np.float64]
@@ -108,7 +110,7 @@ class SampleSource:
         Raises `TooLongError` for a prompt that leaves no room for an answer.
         """
         with self.model.lock:
-            key = (trace.prompt_ids, sampling, weights_version(self.model.model))
+            key = (trace.prompt_ids, sampling, weights_version(self.model.model), weights_sample(self.model.model))
             if key not in self._sets:
                 self._sets[key] = self.draw(trace, sampling)
                 if len(self._sets) > self._remembered:
@@ -139,6 +141,10 @@ class SampleSource:
         keep = Keep(middle, -1) if sampling.states and self.model.anatomy.cached else None
         n = sampling.n
         drawn = generate(self.model, [trace.messages] * n, [list(trace.prompt_ids)] * n, decoding, keep, [False] * n)
+        if any(one.fault == "not_finite" for one in drawn):
+            raise NotFiniteError("NaN or infinity in the model's logits: no sample can be drawn")
+        if any(one.fault == "out_of_memory" for one in drawn):
+            raise TooLargeError(f"samples of a prompt of {len(trace.prompt_ids)} tokens do not fit into memory")
         states = [self._state(one, middle).double().cpu().numpy() for one in drawn] if sampling.states else None
         return Samples(
             tuple(one.response_ids for one in drawn),

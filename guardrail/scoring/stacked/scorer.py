@@ -17,7 +17,7 @@ from guardrail.errors import ScoringError
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.scoring.gradient_pass import GradientPass
+from guardrail.scoring.gradient_pass import GradientPass, TooBigError, too_big
 from guardrail.scoring.gradients import Readout, Span
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.protocol import RegisteredScorer, Scorer, scores_spans
@@ -49,7 +49,8 @@ class StackedScorer(RegisteredScorer):
         self.model, self.stacked = model, stacked
         self._offsets = stacked.prompt_tokens or [-1]  # the reading needs a token; the prompt's last is the cheapest
         self._first_layer = band_start("code", layers) if stacked.prompt_tokens else layers - 1
-        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass)
+        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass, through_attention=bool(stacked.prompt_tokens))
+        self._pass.prove(self._first_layer)
         self._others: dict[str, Scorer] = {
             name: scorer_from(name, options, model) for name, options in stacked.scorers.items()
         }
@@ -78,8 +79,11 @@ class StackedScorer(RegisteredScorer):
         others = self._numbers_of_others(traces)
         todo = [i for i, score in enumerate(scores) if score is None]
         for chunk in self._pass.groups([rows[i] for i in todo]):
-            readouts = self._pass.read([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
+            readouts = self._pass.read_what_fits([rows[todo[j]] for j in chunk], self._offsets, self._first_layer)
             for i, readout in zip((todo[j] for j in chunk), readouts, strict=True):
+                if readout is None:
+                    scores[i] = too_big(rows[i], NAME)
+                    continue
                 reading = replace(self._whole(traces[i], readout), scores={n: s[i] for n, s in others.items()})
                 scores[i] = self._score(readout, reading)
         return [score for score in scores if score is not None]
@@ -97,7 +101,12 @@ class StackedScorer(RegisteredScorer):
             if refused is not None:
                 scores.append([replace(refused, length=max(0, end - start)) for start, end in parts])
                 continue
-            found = self._parts(row, trace, parts)
+            try:
+                found = self._parts(row, trace, parts)
+            except TooBigError:
+                refused = too_big(row, NAME)
+                scores.append([replace(refused, length=end - start) for start, end in parts])
+                continue
             told = [{name: of[i][j] for name, of in others.items()} for j in range(len(parts))]
             scores.append(
                 [self._score(r, replace(reading, scores=s)) for (r, reading), s in zip(found, told, strict=True)]
@@ -172,9 +181,10 @@ class StackedScorer(RegisteredScorer):
         length = len(reading.tokens.log_probs)
         if silent := [name for name, value in reading.scores.items() if value is None]:
             return Score.none("not_finite", f"{silent[0]} has no number", length=length, name=NAME)
-        number = self.stacked.number(features(reading, self.stacked.common)) if readout.finite() else math.nan
+        fault = readout.fault()
+        number = math.nan if fault else self.stacked.number(features(reading, self.stacked.common))
         if not math.isfinite(number):
-            return Score.none("not_finite", "NaN or infinity in a logit or a gradient", length=length, name=NAME)
+            return Score.none("not_finite", fault or f"{NAME} is {number}", length=length, name=NAME)
         entropy, nll = float(reading.tokens.entropies.mean()), -float(reading.tokens.log_probs.sum())
         return Score.of(NAME, number, length=length, paragrad=readout.paragrad, entropy=entropy, nll=nll)
 

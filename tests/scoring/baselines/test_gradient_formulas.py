@@ -55,4 +55,4 @@ def test_one_token_on_paper(local):
     assert value("hybridgrad", semantic_token=-1) == pytest.approx(expected, rel=1e-4)
     assert value("g-nll") == pytest.approx(-log_p[ANSWER], rel=1e-4)
     # nothing attends to an earlier token, so the answer does not hang on it
-    assert HybridGradScorer(local, semantic_token=-2).score(PROMPT, (ANSWER,)).semgrad == 0
+    assert HybridGradScorer(local, semantic_token=-2).score(PROMPT, (ANSWER,)).unscored == "not_finite"

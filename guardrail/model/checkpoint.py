@@ -1,0 +1,84 @@
+"""What a checkpoint must be: no pickle, which can run code, unless the user says so; and whole, since what it lacks would be
+random, and another model each time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from guardrail.errors import ModelError
+
+ALLOWING = "GUARDRAIL_ALLOW_PICKLE"
+_SHOWN = 4
+
+
+def pickles_allowed() -> bool:
+    """Whether `$GUARDRAIL_ALLOW_PICKLE` is 1, so that checkpoints in the form of `pytorch_model.bin` are loaded, too."""
+    return os.environ.get(ALLOWING) == "1"
+
+
+def safe_weights() -> dict[str, bool]:
+    """What `from_pretrained` of transformers is told: safetensors alone, unless pickles are allowed."""
+    return {} if pickles_allowed() else {"use_safetensors": True}
+
+
+def with_remedy(reason: str) -> str:
+    """An error's text, and what to do about it where it says that there are no safetensors."""
+    if pickles_allowed() or "safetensors" not in reason:
+        return reason
+    return (
+        f"{reason.rstrip('.')}; weights are loaded from safetensors alone, since a .bin file may run code: convert it, or set "
+        f"{ALLOWING}=1 where you trust whoever made it"
+    )
+
+
+def require_all_weights(name: str, model: Any, info: Mapping[str, Any], *, unused: Collection[str] = ()) -> None:
+    """Raise `ModelError`, naming them, for weights that the checkpoint lacks or has in another shape.
+
+    Args:
+        name: The model's, for the message.
+        model: The loaded module; what shares its tensor with a weight that was read (a tied head) is not missing.
+        info: What `from_pretrained(..., output_loading_info=True)` gave beside it.
+        unused: Beginnings of the names of weights that nothing reads.
+    """
+    missing = set(info.get("missing_keys") or ())
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    read = {id(x) for key, x in tensors.items() if key not in missing}
+    lacking = sorted(
+        key for key in missing if id(tensors.get(key)) not in read and not key.startswith(tuple(unused) or (" ",))
+    )
+    if lacking:
+        raise ModelError(
+            f"the checkpoint of {name!r} lacks {_few(lacking)}, which would be made up at random; get all of its files again"
+        )
+    if other := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or ()):
+        raise ModelError(
+            f"the checkpoint of {name!r} has {_few(other)} in another shape than its config.json says; the two do not belong "
+            "together"
+        )
+    if errors := list(info.get("error_msgs") or ()):
+        raise ModelError(f"the checkpoint of {name!r} cannot be read: {' '.join(str(errors[0]).split())[:300]}")
+
+
+def require_whole_transformer(name: str, modules: Any) -> None:
+    """The same for a sentence-transformers model, which reads its checkpoints itself and says nothing: they are read again.
+
+    A pooler counts only where the model's numbers come from it, as in a classifier.
+    """
+    from transformers import PreTrainedModel  # takes a second, and those who ask have it loaded already
+
+    for module in modules.modules():
+        if not isinstance(module, PreTrainedModel) or not (location := module.config._name_or_path):
+            continue
+        again, info = type(module).from_pretrained(
+            location, output_loading_info=True, ignore_mismatched_sizes=True, **safe_weights()
+        )
+        classifies = type(module).__name__.endswith("Classification")
+        require_all_weights(name, again, info, unused=() if classifies else ("pooler.",))
+        return
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more weights" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
