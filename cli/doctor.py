@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail import __version__
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,7 @@ def doctor(
     load = (lambda: runtime.load(spec, device, dtype, chat_template)) if wanted else None
     found = check_up(load, calibrator)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         _show(found)
     if not found.ok:

@@ -5,7 +5,6 @@ Every error about a row is a `DataError` that opens with `file:line:`.
 
 import hashlib
 import json
-import math
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -22,6 +21,7 @@ from guardrail.data import Split, load_questions
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 from guardrail.plain_text import normalise, says_something
 
 _BOM = b"\xef\xbb\xbf"
@@ -193,37 +193,21 @@ def _digests(question: str) -> tuple[str, str]:
 def parse_object(line: bytes, where: str) -> dict[str, Any]:
     """One line's JSON object; `where` opens every message.
 
-    Raises `DataError` for invalid UTF-8 or JSON, NaN, infinities, half a surrogate pair, and anything but an object.
+    Raises `DataError` for invalid UTF-8, what `guardrail.json_text.parse` refuses, and anything but an object.
     """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as e:
         raise DataError(f"{where}: not UTF-8 (byte {e.start + 1} of the line); save the file as UTF-8") from e
     try:
-        row = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
-        if "\\ud" in text.lower():
-            # half a surrogate pair has no UTF-8 form: fail here, not at output
-            json.dumps(row, ensure_ascii=False).encode()
+        row = parse(text)
     except json.JSONDecodeError as e:
         raise DataError(f"{where}: not JSON: {e.msg} at column {e.colno}; write one object a line") from e
-    except UnicodeEncodeError as e:
-        raise DataError(f"{where}: a \\ud... escape is half of a surrogate pair; write the character itself") from e
-    except (ValueError, RecursionError) as e:  # our own refusals, an integer of thousands of digits, or endless nesting
+    except ValueError as e:
         raise DataError(f"{where}: not JSON that can be used: {e}") from e
     if not isinstance(row, dict):
         raise DataError(f"{where}: a row must be an object in braces, not {kind_of(row)}")
     return row
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number; write null or leave the key out")
-
-
-def _finite_float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {digits} is too large")
-    return value
 
 
 def _question_row(row: dict[str, Any], where: str) -> QuestionRow:

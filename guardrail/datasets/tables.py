@@ -7,13 +7,13 @@ separator is stated in the column's name: `answers;`. Cells of `labels` are JSON
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
@@ -94,7 +94,7 @@ def _value(name: str, separator: str, cell: str, where: str) -> Any:
     text = cell.strip()
     if name == "labels" or (name in _LISTS and text.startswith("[")):
         try:
-            return json.loads(text)
+            return parse(text)
         except ValueError as error:
             raise DataError(f"{where}: the cell of `{name}` is not JSON: {error}") from error
     if name in _LISTS:
