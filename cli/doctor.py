@@ -72,7 +72,10 @@ def _show(found: Checkup) -> None:
         ((c.name, f"{c.unit}s of {c.model} in {c.dtype}: {c.scorer}, {c.n} {c.unit}s") for c in found.calibrators),
     )
     if found.fitting and not found.fitting.differences:
-        typer.echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}")
+        unsealed = (
+            "" if found.fitting.sealed else "; it holds no digest, so an edit to what it was fitted on would not show"
+        )
+        typer.echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}{unsealed}")
     typer.echo()
     for problem in found.problems:
         typer.echo(f"problem: {problem.what}{f'; {problem.remedy}' if problem.remedy else ''}")

@@ -160,7 +160,7 @@ class _Reader:
         text = str(node.value)
         if node.tag == _BOOL:
             return bool(yaml.SafeLoader("").construct_object(node))
-        if node.style is not None:  # in quotes
+        if getattr(node, "style", None) is not None:  # in quotes
             return text
         shown = text if len(text) <= 20 else text[:20] + "..."
         try:
