@@ -22,6 +22,7 @@ from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
 from guardrail.json_text import parse
+from guardrail.messages import as_messages
 from guardrail.plain_text import normalise, says_something
 
 _BOM = b"\xef\xbb\xbf"
@@ -211,6 +212,8 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
+    if "question" not in row and row.get("messages") is not None:
+        row = {**row, "question": _only_question(row["messages"], where)}
     for key in ("question", "answers"):
         if key not in row:
             raise DataError(f"{where}: no `{key}`; a row looks like {_EXAMPLE}")
@@ -232,6 +235,20 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
         checked_label(label["answer"], label["correct"], where)
     extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
     return QuestionRow(question, tuple(answers), extra)
+
+
+def _only_question(messages: Any, where: str) -> str:
+    """The question of a conversation that is nothing but one."""
+    try:
+        asked = as_messages(messages) if isinstance(messages, list) else ()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if len(asked) != 1 or asked[0]["role"] != "user":
+        raise DataError(
+            f"{where}: `messages` must be one message of the user here, since every question goes into one prompt; write it as "
+            "`question`, and give --system for a system message"
+        )
+    return str(asked[0]["content"])
 
 
 def _list(row: Mapping[str, Any], key: str, of: str, where: str) -> list[Any]:
