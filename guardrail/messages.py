@@ -23,6 +23,8 @@ def as_messages(messages: str | Sequence[Message], system: str | None = None) ->
         out = [*messages]
     else:
         raise DataError(f"a conversation is a string or a list of messages that is not empty, not {messages!r:.80}")
+    if system is not None:
+        check_text(system, "a system message")
     if system and isinstance(out[0], Mapping) and out[0].get("role") in ("system", "developer"):
         raise DataError("the conversation has a system message already; give one or the other")
     return tuple(_message(m) for m in ([{"role": "system", "content": system}, *out] if system else out))
@@ -37,6 +39,8 @@ def _message(message: object) -> Message:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_text_of(part) for part in content)
+    if not isinstance(message.get("tool_calls") or [], list | tuple):
+        raise DataError(f"a message's tool_calls are a list, not {message['tool_calls']!r:.80}")
     if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
         raise DataError(f"a message's content is text, not {content!r:.80}")
     if content is not None:

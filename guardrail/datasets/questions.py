@@ -87,7 +87,8 @@ def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData
     """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
     (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
-    A question that comes again (`question_digest`) is left out and counted; its labels stay. limit: stop after so many.
+    A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of
+    its rows accepts is accepted. limit: so many questions; with it, no row behind the last one's is read.
 
     Raises `DataError` for a bad row, or when there is none.
     """
@@ -114,18 +115,29 @@ def _distinct(
 ) -> QuestionData:
     rows: dict[str, QuestionRow] = {}
     repeated = 0
-    for where, row in placed:
-        parsed = _question_row(row, where)
+    source_rows = iter(placed)
+    while True:
+        try:
+            where, row = next(source_rows)
+            parsed = _question_row(row, where)
+        except StopIteration:
+            break
+        except DataError:
+            if len(rows) == limit:
+                break  # behind what was asked for
+            raise
         digest = question_digest(parsed.question)
         before = rows.get(digest)
         if before is None:
+            if len(rows) == limit:
+                break
             rows[digest] = parsed
         else:
             repeated += 1
+            before = replace(before, answers=tuple(dict.fromkeys([*before.answers, *parsed.answers])))
+            rows[digest] = before
             if labels := [*before.extra.get("labels", ()), *parsed.extra.get("labels", ())]:
                 rows[digest] = replace(before, extra={**before.extra, "labels": labels})
-        if len(rows) == limit:
-            break
     if not rows:
         raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
     return QuestionData(tuple(rows.values()), source, repeated)
