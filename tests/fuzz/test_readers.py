@@ -21,9 +21,11 @@ from guardrail.grading.answer_files import load_answers
 from guardrail.grading.hand_labels import load_hand_labels
 from guardrail.monitoring.entries import entries, labels
 from guardrail.policy import Policy
+from guardrail.policy.tuned import policy_text
 from guardrail.retrieval.passages import read_passages
 from guardrail.runs.run_file import RunFile, read_run
 from tests.calibration.test_isotonic import PROVENANCE
+from tests.policy.test_policy_proof import proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +92,7 @@ def resumed(path: Path) -> object:
 
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "policy": ("p.yaml", POLICY.encode, Policy.load),
+    "proof": ("tuned.yaml", lambda: policy_text(proof()).encode(), Policy.load),
     "calibrator": ("c.json", calibrator, predicted),
     "sps": (
         "s.json",
@@ -118,8 +121,8 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
 }
 SPLINTERS = st.sampled_from(
     [b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b",",
-     b":", b"-", b"|", b"~", b"# ", b"&a ", b"*a", b"!!int ", b"<<: ", b"%TAG", b"...\n", b"NaN", b"1e999", b"-0", b"0100", b"1:30",
-     b"null", b"true", b"1" * 5000, b"9" * 400, b"[" * 3000, b"\\ud800", b"\xe2\x80\xa8", b"\xc2\xbd", b"\xd9\xa5"]
+     b":", b"-", b"|", b"~", b"# ", b"&a ", b"*a", b"!!int ", b"<<: ", b"%TAG", b"...\n", b"NaN", b"1e999", b"-0", b"0100",
+     b"1:30", b"null", b"true", b"1" * 5000, b"9" * 400, b"[" * 3000, b"\\ud800", b"\xe2\x80\xa8", b"\xc2\xbd", b"\xd9\xa5"]
 )  # fmt: skip
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from guardrail.errors import PolicyError
 from guardrail.policy import Policy
+from guardrail.policy.tuned import policy_text
 from guardrail.types import Confidence
 from tests.helpers.policy_answers import SCORED, sure
+from tests.policy.test_policy_proof import proof
 
 POLICY = "version: 1\nname: p\nrules:\n  - {name: a, when: {%s}, then: answer}\n"
 
@@ -79,3 +81,12 @@ def test_a_claim_beyond_the_range_is_told_why():
     decided = policy.decide_claim(sure(0.9, in_range=False), SCORED)
     assert decided.action == "drop"
     assert "rule 'c' was passed over: the score lies outside the calibrated range" in decided.explanation
+
+
+@pytest.mark.parametrize("key", ["n", "errors"])
+def test_a_proof_of_endless_counts_is_refused_at_once(key):
+    text = policy_text(proof())
+    old = {"n": "n: 120", "errors": "errors: 4"}[key]
+    assert text.count(old) == 1
+    with pytest.raises(PolicyError, match=f"proof.answered.{key} is 99999999999; it must be at most 1e\\+06"):
+        Policy.from_text(text.replace(old, f"{key}: 99999999999"), "p.yaml")
