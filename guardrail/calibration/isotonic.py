@@ -254,15 +254,11 @@ class IsotonicCalibrator:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "calibrator") -> Self:
         """The inverse of `to_dict`, as strict as `load`; `source` names it in errors."""
-        try:
-            text = json.dumps(dict(data))
-        except (TypeError, ValueError, RecursionError) as e:
-            raise CalibrationError(f"{source}: not a calibrator: {e}. {remedy(source)}") from e
-        return cls._parse(text, source)
+        return cls._parse(data, source)
 
     @classmethod
-    def _parse(cls, text: str, source: str) -> Self:
-        record = read_record(text, source)
+    def _parse(cls, content: str | Mapping[str, Any], source: str) -> Self:
+        record = read_record(content, source)
         out = cls()
         out._record, out._curve = record, Curve.through(record.blocks)
         return out

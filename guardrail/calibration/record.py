@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -139,9 +139,10 @@ def shrunk(n: int, n_correct: int, base: float, pseudo: float) -> float:
     return (n_correct + pseudo * base) / (n + pseudo)
 
 
-def read_record(text: str, source: str) -> Record:
-    """The record of a calibrator's file; `source` names it. Raises `CalibrationError`, one line, for anything else."""
+def read_record(content: str | Mapping[str, Any], source: str) -> Record:
+    """The record of a calibrator's JSON text or object; `source` names it. Raises `CalibrationError`, one line, for others."""
     try:
+        text = content if isinstance(content, str) else json.dumps(dict(content))
         record = Record.model_validate_json(text)
         parse(text)  # of two equal keys the last would have counted
     except ValidationError as error:
@@ -152,7 +153,7 @@ def read_record(text: str, source: str) -> Record:
         raise CalibrationError(
             f"{source}: not a calibrator: {f'{where}: ' if where else ''}{what}{more}. {remedy(source)}"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CalibrationError(f"{source}: not a calibrator: {error}. {remedy(source)}") from error
     found = record.content_digest()
     if record.digest not in (None, found):

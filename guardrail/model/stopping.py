@@ -49,7 +49,7 @@ def check_decoding(max_new_tokens: object, temperature: object, seed: object) ->
     if not _is(temperature, Real) or not 0 <= temperature < float("inf"):  # type: ignore[operator]
         raise ModelError(f"temperature is {temperature!r:.80}; it must be 0 (greedy) or a positive number")
     if seed is not None and not (_is(seed, Integral) and -(2**63) <= seed < 2**64):  # type: ignore[operator]
-        raise ModelError(f"seed is {seed!r:.80}; it must be a whole number of 64 bits: from -2**63 to 2**64 - 1")
+        raise ModelError(f"seed is {seed!r:.80}; it must fit into 64 bits: a whole number from -2**63 to 2**64 - 1")
 
 
 def _is(value: object, kind: type) -> bool:
