@@ -24,7 +24,7 @@ def parse(text: str) -> Any:
             number too large for a float, thousands of digits, endless nesting, half a surrogate pair.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply; write fewer brackets inside each other") from None
     if "\\ud" in text.lower():
@@ -62,6 +62,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number; write null or leave the key out")
+
+
+def _whole(digits: str) -> int:
+    _finite(digits)  # whoever reads it may take it for a float
+    return int(digits)
 
 
 def _finite(digits: str) -> float:
