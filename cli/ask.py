@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from typer.core import TyperCommand
 
 from guardrail.cli import options
 from guardrail.errors import DataError
+from guardrail.json_text import dumps_for
 
 
 class AskCommand(TyperCommand):
@@ -133,7 +133,7 @@ def ask(
     if html is not None:
         write_page(html, verdict, question=question)
     if as_json:
-        typer.echo(json.dumps(verdict.to_dict(), ensure_ascii=False))
+        typer.echo(dumps_for(sys.stdout, verdict.to_dict()))
     elif claims:
         show(runtime.console(), verdict)
     else:

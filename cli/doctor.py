@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail import __version__
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ def doctor(
     load = (lambda: runtime.load(spec, device, dtype, chat_template, chat_template_kwargs)) if wanted else None
     found = check_up(load, calibrator)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         _show(found)
     if not found.ok:
@@ -72,7 +73,10 @@ def _show(found: Checkup) -> None:
         ((c.name, f"{c.unit}s of {c.model} in {c.dtype}: {c.scorer}, {c.n} {c.unit}s") for c in found.calibrators),
     )
     if found.fitting and not found.fitting.differences:
-        typer.echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}")
+        unsealed = (
+            "" if found.fitting.sealed else "; it holds no digest, so an edit to what it was fitted on would not show"
+        )
+        typer.echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}{unsealed}")
     typer.echo()
     for problem in found.problems:
         typer.echo(f"problem: {problem.what}{f'; {problem.remedy}' if problem.remedy else ''}")

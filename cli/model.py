@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 app = typer.Typer(no_args_is_help=True, help="Look at models.")
 
@@ -65,7 +66,7 @@ def inspect(
         "calibrator": shipped[0] if shipped else None,
     }
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        typer.echo(dumps_for(sys.stdout, facts))
         return
     facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
     facts["end_of_turn"] = " ".join(facts["end_of_turn"])

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
-from guardrail.errors import ModelError
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.model.stopping import check_stops
+from guardrail.model.stopping import check_decoding, check_stops
 from guardrail.observers.protocol import Observation, Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
-from guardrail.pipeline.conversation import Conversation, decoding_differs, opened, timed
+from guardrail.pipeline.conversation import Conversation, check_batch, decoding_differs, opened, timed
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
@@ -214,10 +213,11 @@ class Guard:
             hooks: Internal, for adapters.
 
         Raises:
+            DataError: It is no list of questions and conversations.
             ModelError: An option cannot be kept.
         """
-        if batch_size < 1:
-            raise ModelError(f"the batch size is {batch_size}; it must be at least 1")
+        check_batch(conversations, batch_size)
+        check_decoding(self.usual_length if max_new_tokens is None else max_new_tokens, temperature, seed)
         decoding = decoding_differs(self._prompt_source, temperature, tools)
         asked = [
             self._opened(prompt, system, decoding=decoding, search_context=context)
@@ -251,7 +251,7 @@ class Guard:
             answer_text: The answer to it.
             system: As in `answer`.
         """
-        conversation = self._opened(messages, system)
+        conversation = self._opened(messages, system, answer=answer_text)
         trace = self.model.trace(conversation.prompt, answer_text)
         one_pass = self._one_pass(answers=False, claims=False)
         (finished,) = _finish([conversation], lambda _: [trace], one_pass)

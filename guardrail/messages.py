@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from guardrail.errors import DataError
 from guardrail.types import Message
 
+_OTHER_NAMES = {"human": "user", "ai": "assistant", "gpt": "assistant", "bot": "assistant"}
+
 
 def as_messages(messages: str | Sequence[Message], system: str | None = None) -> tuple[Message, ...]:
     """A string becomes one user message; `system`, if given, goes in front. Content in parts becomes one text.
 
-    Raises `DataError` for what is no conversation: an empty list, a message without a role or without text (None is for
-    turns with tool calls), parts that are not text, text that is not Unicode, two system messages.
+    The role `developer` is `system` under its newer name. Raises `DataError` for what is no conversation: an empty list, a
+    message without a role or without text (None is for turns with tool calls), a role that no chat template knows (`human`),
+    parts that are not text, text that is not Unicode, two system messages.
     """
     if isinstance(messages, str):
         out: list[Message] = [{"role": "user", "content": messages}]
@@ -20,7 +23,9 @@ def as_messages(messages: str | Sequence[Message], system: str | None = None) ->
         out = [*messages]
     else:
         raise DataError(f"a conversation is a string or a list of messages that is not empty, not {messages!r:.80}")
-    if system and isinstance(out[0], Mapping) and out[0].get("role") == "system":
+    if system is not None:
+        check_text(system, "a system message")
+    if system and isinstance(out[0], Mapping) and out[0].get("role") in ("system", "developer"):
         raise DataError("the conversation has a system message already; give one or the other")
     return tuple(_message(m) for m in ([{"role": "system", "content": system}, *out] if system else out))
 
@@ -28,14 +33,47 @@ def as_messages(messages: str | Sequence[Message], system: str | None = None) ->
 def _message(message: object) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise DataError(f'a message is a mapping such as {{"role": "user", "content": "..."}}, not {message!r:.80}')
+    role = message["role"]
+    if role in _OTHER_NAMES:
+        raise DataError(f"chat templates do not know the role {role!r}; write {_OTHER_NAMES[role]!r}")
     content = message.get("content")
-    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
-        content = "".join(p["text"] for p in content)
+    if isinstance(content, list):
+        content = "".join(_text_of(part) for part in content)
+    if not isinstance(message.get("tool_calls") or [], list | tuple):
+        raise DataError(f"a message's tool_calls are a list, not {message['tool_calls']!r:.80}")
     if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
         raise DataError(f"a message's content is text, not {content!r:.80}")
     if content is not None:
         check_text(content, "a message")
-    return {**message, "content": content}
+    return {**message, "role": "system" if role == "developer" else role, "content": content}
+
+
+def _text_of(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise DataError(f"a part of a message's content is a mapping, not {part!r:.80}")
+    kind, text = part.get("type", "text"), part.get("text")
+    if kind != "text" or not isinstance(text, str):
+        raise DataError(
+            f"a message holds a part of the type {kind!r:.40} beside its text; answers are scored given text alone, so leave "
+            "such messages out, or say in words what the part shows"
+        )
+    return text
+
+
+def before_answer(messages: Sequence[Message], answer: str) -> tuple[Message, ...]:
+    """The messages without a last one that is the answer itself, as logs of whole conversations have it."""
+    said = final_answer(messages)
+    return tuple(messages[:-1] if said is not None and said.strip() == answer.strip() else messages)
+
+
+def final_answer(messages: Sequence[Message]) -> str | None:
+    """The text of a last message by the assistant that calls no tools; None where there is none."""
+    last = messages[-1]
+    if last["role"] != "assistant" or last.get("tool_calls") or not isinstance(last["content"], str):
+        return None
+    return last["content"]
 
 
 def check_text(text: object, what: str) -> str:

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"})
+from guardrail.folding import folded, marks, spelt_out
+
 _MARKS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "–": "-", "−": "-", "‐": "-", "‑": "-", "—": ","})
 
 
@@ -19,17 +20,28 @@ _UNITS = words(
 )
 _TENS = words("twenty thirty forty fifty sixty seventy eighty ninety")
 _NUMBERS = {w: i for i, w in enumerate(_UNITS)} | {w: 10 * i for i, w in enumerate(_TENS, start=2)}
-_TOKEN = re.compile(
-    r"(?P<word>\d+(?:\.\d+)+|(?<![\w-])-\d+|[^\W_]+(?:[+#]+(?!\w))?|/)|(?P<mark>[,;:()\[\]])|(?P<glue>(?<=\w)-(?=\w))"
-)
+CURRENCIES = "".join(c for c in map(chr, (0x24, *range(0xA2, 0xA6), *range(0x20A0, 0x20C1))))
+_SIGNS = f"{CURRENCIES}<>≤≥≠±∓√∛∜¬"
+_BEFORE = f"[{_SIGNS}]"
+_VALUE = r"-?\d+(?:\.\d+)*"
+_AFTER = rf"(?:[{marks()}]+|[\^↓][-+]?[^\W_]+[-+]?|′+|\s?[{CURRENCIES}]|\s?[+×÷±∓]\s?{_VALUE}|!(?![\w=!]))"
+SIGNED = rf"(?:{_BEFORE}\s?)+{_VALUE}{_AFTER}*|(?<![\w.-])-?\d+(?:\.\d+)*{_AFTER}+"
+"""A number that its signs make another one: √2, ≠5, €5, 10^6, 5!, 7+2."""
+_NUMBER = r"(?:(?<![\w-])-)?\d+(?:\.\d+)+|(?<![\w-])-\d+"
+_WORD = rf"[^\W_][^\W_{marks()}]*(?:[{marks()}]+[^\W_]*)*(?:[+#♯♭♮]+(?!\w))?(?:\^[-+]?\w+)?"
+_REST = r"(?P<mark>[,;:()\[\]])|(?P<glue>(?<=\w)-(?=\w))"
+_TOKEN = re.compile(rf"(?P<word>{_NUMBER}|{_WORD}|/)|{_REST}")
+_SIGNED_TOKEN = re.compile(rf"(?P<signed>{SIGNED})|{_TOKEN.pattern}")
+_EXCLAMATION = re.compile(r"\s*$|\s+(?![a-z=])")
 
 
 def normalise(text: str) -> str:
     """Words in plain form: NFKC, casefolded, without accents, punctuation and articles; numbers up to 100 as digits.
 
-    An article at the end stays ("Vitamin A"), as do decimals, minus signs and the marks of "C++" and "C#".
+    An article at the end stays ("Vitamin A"), as do decimals, minus signs and the marks of "C++" and "C#". Of the signs of
+    numbers only `tokens` knows.
     """
-    return " ".join(t.text for t in tokens(text))
+    return " ".join(t.text for t in _plain(_split(text, _TOKEN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +50,26 @@ class Token:
     raw: str  # as written
     before: str  # "-" when glued to the previous token, the mark that opens a clause, or ""
     clause: int
+    exclaims: bool = False  # the "!" at the end of a number may be the sentence's and no factorial
+
+    def is_said_by(self, said: "Token") -> bool:
+        """Whether a token of an answer is this one of an accepted form: "2!" says 2 as well as 2!."""
+        return said.text == self.text or (said.exclaims and said.text == f"{self.text}!")
 
 
 def tokens(text: str) -> list[Token]:
-    return _without_articles(_with_digits(list(_split(text))))
+    """The words of a text, and its numbers with the signs that make them others: √2, ≠5, €5, 10^6, 5!, 7+2."""
+    return _plain(_split(text, _SIGNED_TOKEN))
 
 
-def _split(text: str) -> Iterator[Token]:
-    text = unicodedata.normalize("NFKC", text).translate(_MARKS)
+def _plain(split: Iterator[Token]) -> list[Token]:
+    return _without_articles(_with_digits(list(split)))
+
+
+def _split(text: str, pattern: re.Pattern[str]) -> Iterator[Token]:
+    text = spelt_out(text).translate(_MARKS)
+    text = re.sub(r"(?<=\d)\s?\*\*\s?(?=\d)", "^", text)
+    text = re.sub(r"(?<=\d)\s?\*\s?(?=\d)", "×", text)
     text = "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in '*_`"“”«»')
     text = re.sub(r"(?<=\w)'(?=\w)", "", text)  # it's, O'Brien
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,000
@@ -54,13 +78,20 @@ def _split(text: str) -> Iterator[Token]:
         lambda m: m[0].replace(".", "").replace(" ", "") + " ",
         text,
     )
-    text = text.replace("%", " percent ").replace("&", " and ")
+    text = text.replace("%", " percent ").replace("‰", " permille ").replace("&", " and ")
+    text = re.sub(r"°\s?(?=[CFKcfk]\b)", " ", text)
+    text = re.sub(r"(?<=\d)\s?°", " degrees ", text)
+    text = re.sub(r"(?<![\w.])(-?)\.(?=\d)", r"\g<1>0.", text)  # .5
     before, clause = "", 0
-    for match in _TOKEN.finditer(text):
+    for match in pattern.finditer(text):
         raw = match[0]
-        if match.lastgroup == "word":
-            plain = unicodedata.normalize("NFKD", raw.casefold()).translate(_LETTERS)
-            plain = "".join(c for c in plain if not unicodedata.combining(c))
+        if match.lastgroup == "signed":
+            yield Token(
+                signed(raw), raw, before, clause, raw[-1] == "!" and bool(_EXCLAMATION.match(text, match.end()))
+            )
+            before = ""
+        elif match.lastgroup == "word":
+            plain = folded(raw)
             if plain == "but":
                 clause += 1
             yield Token(plain, raw, before, clause)
@@ -68,6 +99,13 @@ def _split(text: str) -> Iterator[Token]:
         else:
             before = raw
             clause += match.lastgroup == "mark"
+
+
+def signed(raw: str) -> str:
+    """A signed number in one form: "5 €" is "€5"."""
+    text = "".join(folded(raw).split())
+    bare = text.rstrip(CURRENCIES)
+    return text[len(bare) :] + bare
 
 
 def _with_digits(tokens: list[Token]) -> list[Token]:
@@ -99,7 +137,7 @@ def _without_articles(tokens: list[Token]) -> list[Token]:
 
 
 def is_number(token: Token) -> bool:
-    return token.text.lstrip("-")[:1].isdigit()
+    return token.text.lstrip("-" + _SIGNS)[:1].isdigit()
 
 
 def says_something(answer: str) -> bool:

@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {  # from the ground up; a module imports from its own floor and those below it
-    "ground": ["errors", "files", "types", "messages", "plain_text", "waiting", "moved", "data"],
+    "ground": [
+        "errors",
+        "files",
+        "json_text",
+        "types",
+        "messages",
+        "folding",
+        "plain_text",
+        "waiting",
+        "moved",
+        "data",
+    ],
     "kernels": ["kernels"],
     "model": ["model"],
     "retrieval": ["retrieval"],

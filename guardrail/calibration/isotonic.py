@@ -14,7 +14,6 @@
    to 94 %.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -24,14 +23,23 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import ValidationError
 
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
-from guardrail.calibration.pooling import PSEUDO_ANSWERS, Curve, fit_blocks, fitted_probabilities
+from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import Provenance, Unit, check_scorer
-from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS, Block, MetricRecord, Record
+from guardrail.calibration.record import (
+    LARGEST,
+    MIN_OF_EACH,
+    MIN_POINTS,
+    PSEUDO_ANSWERS,
+    Block,
+    MetricRecord,
+    Record,
+    read_record,
+    remedy,
+)
 from guardrail.calibration.sketch import Sketch, sketch_of
 from guardrail.errors import CalibrationError, NotFittedError
 from guardrail.files import write_whole
@@ -118,7 +126,7 @@ class IsotonicCalibrator:
         if metrics is None:
             out_of_fold = cross_validated_predictions(s, c, folds=folds, seed=seed, groups=groups)
             metrics = calibration_metrics(s, out_of_fold, c, seed=seed, groups=groups)
-        self._record = Record(
+        record = Record(
             unit=unit,
             n=n,
             n_correct=right,
@@ -128,6 +136,7 @@ class IsotonicCalibrator:
             provenance=provenance,
             sketch=sketch_of(s, unscored=unscored),
         )
+        self._record = record.model_copy(update={"digest": record.content_digest()})
         self._curve, self.source = Curve.through(self._record.blocks), None
         return self
 
@@ -201,9 +210,13 @@ class IsotonicCalibrator:
 
     @property
     def digest(self) -> str:
-        """SHA-256, hex, of what `save` writes: two calibrators with the same digest give the same confidences."""
-        record = _fitted(self._record, "digest").model_dump(mode="json")
-        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        """SHA-256, hex, of the content: two with the same give the same confidences. `load` refuses a file that has another."""
+        return _fitted(self._record, "digest").content_digest()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the file holds its digest. Without one, as in files of earlier versions, an edit to its provenance passes."""
+        return _fitted(self._record, "sealed").digest is not None
 
     @property
     def metrics(self) -> dict[str, Estimate]:
@@ -229,9 +242,9 @@ class IsotonicCalibrator:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as e:
-            raise CalibrationError(f"{source}: cannot read the calibrator: {e.strerror}. {_remedy(source)}") from e
+            raise CalibrationError(f"{source}: cannot read the calibrator: {e.strerror}. {remedy(source)}") from e
         except UnicodeDecodeError as e:
-            raise CalibrationError(f"{source}: not a calibrator: not UTF-8 text. {_remedy(source)}") from e
+            raise CalibrationError(f"{source}: not a calibrator: not UTF-8 text. {remedy(source)}") from e
         out = cls._parse(text, source)
         out.source = source
         return out
@@ -243,20 +256,11 @@ class IsotonicCalibrator:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "calibrator") -> Self:
         """The inverse of `to_dict`, as strict as `load`; `source` names it in errors."""
-        return cls._parse(json.dumps(dict(data)), source)
+        return cls._parse(data, source)
 
     @classmethod
-    def _parse(cls, text: str, source: str) -> Self:
-        try:
-            record = Record.model_validate_json(text)
-        except ValidationError as e:
-            first = e.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            what = first["msg"].removeprefix("Value error, ")
-            more = f" (and {e.error_count() - 1} more)" if e.error_count() > 1 else ""
-            raise CalibrationError(
-                f"{source}: not a calibrator: {f'{where}: ' if where else ''}{what}{more}. {_remedy(source)}"
-            ) from e
+    def _parse(cls, content: str | Mapping[str, Any], source: str) -> Self:
+        record = read_record(content, source)
         out = cls()
         out._record, out._curve = record, Curve.through(record.blocks)
         return out
@@ -311,7 +315,3 @@ def _fitted(part: T | None, asked: str) -> T:
             f"IsotonicCalibrator.{asked} needs a fit: call fit(scores, correct) or IsotonicCalibrator.load(path) first"
         )
     return part
-
-
-def _remedy(source: str) -> str:
-    return f"Make it again: guardrail calibrate DATA.jsonl -o {source}"

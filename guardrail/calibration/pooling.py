@@ -10,12 +10,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from guardrail.calibration.metrics import Bools, Floats
-from guardrail.calibration.record import Block, shrunk
-
-PSEUDO_ANSWERS = 2.0
+from guardrail.calibration.record import PSEUDO_ANSWERS, Block, jeffreys, shrunk
 
 
 class Curve(NamedTuple):
@@ -96,11 +93,9 @@ def fit_blocks(scores: Floats, correct: Bools) -> tuple[Block, ...]:
     base = float(correct.mean())
     raw = pool_adjacent_violators(size, right)
     pooled = pool_adjacent_violators([b[1] for b in raw], [b[2] for b in raw], PSEUDO_ANSWERS, base)
-    n, k = (np.array([b[column] for b in pooled], dtype=np.float64) for column in (1, 2))
-    low = np.maximum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.025)[::-1])[::-1]
-    high = np.minimum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.975))
+    bounds = jeffreys([b[1:] for b in pooled])
     blocks, start = [], 0
-    for (_, size_, right_), low_, high_ in zip(pooled, low.tolist(), high.tolist(), strict=True):
+    for (_, size_, right_), low_, high_ in zip(pooled, *bounds, strict=True):
         stop = start + size_
         p = shrunk(size_, right_, base, PSEUDO_ANSWERS)
         blocks.append(

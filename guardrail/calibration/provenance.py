@@ -88,6 +88,16 @@ class Provenance(BaseModel):
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         return _checked_json(value)
 
+    @field_validator("generation")
+    @classmethod
+    def _usable(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        length, temperature = value.get("max_new_tokens", 1), value.get("temperature", 0.0)
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise ValueError(f"max_new_tokens is {length!r:.40}, which is no token limit")
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature >= 0:
+            raise ValueError(f"temperature is {temperature!r:.40}, which is no temperature")
+        return value
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A file of an earlier version keeps its digest, which proofs of policies hold."""

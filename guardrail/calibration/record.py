@@ -1,16 +1,33 @@
 """The calibrator's JSON file, its numbers checked against each other. Knows nothing about how they are fitted."""
 
+import hashlib
+import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from scipy.special import betaincinv
 
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.sketch import Sketch
+from guardrail.errors import CalibrationError
+from guardrail.json_text import parse
 
 MIN_POINTS = 30
 MIN_OF_EACH = 5
+PSEUDO_ANSWERS = 2.0
 LARGEST = 1e300  # so that the difference of two scores is finite
+_MOST = 10**9  # answers; more would lose digits as floats
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 _Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -26,8 +43,8 @@ class Block(BaseModel):
     first: float
     score: float
     last: float
-    n: Annotated[int, Field(ge=1)]
-    n_correct: Annotated[int, Field(ge=0)]
+    n: Annotated[int, Field(ge=1, le=_MOST)]
+    n_correct: Annotated[int, Field(ge=0, le=_MOST)]
     p_correct: _Probability
     low: _Probability
     high: _Probability
@@ -44,28 +61,34 @@ class MetricRecord(BaseModel):
 class Record(BaseModel):
     """The JSON file.
 
-    Its numbers are checked against each other, so that a file edited by hand cannot pass for a fit.
+    Its numbers are checked against each other, so that a file edited by hand cannot pass for a fit. What follows from nothing
+    else in the file (prompt, generation, hashes) is checked against `digest`, which `fit` leaves: SHA-256, hex, of everything
+    but itself. Files of earlier versions have none.
     """
 
     model_config = _STRICT
     schema_version: Literal[1] = 1
     kind: Literal["isotonic"] = "isotonic"
     unit: Unit = "answer"
-    n: Annotated[int, Field(ge=MIN_POINTS)]
-    n_correct: Annotated[int, Field(ge=MIN_OF_EACH)]
+    n: Annotated[int, Field(ge=MIN_POINTS, le=_MOST)]
+    n_correct: Annotated[int, Field(ge=MIN_OF_EACH, le=_MOST)]
     pseudo_answers: Annotated[float, Field(gt=0)]
     blocks: Annotated[tuple[Block, ...], Field(min_length=1)]
     metrics: dict[str, MetricRecord]
     provenance: Provenance | None
     sketch: Sketch | None = None
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
         out: dict[str, Any] = write(self)
-        if self.sketch is None:
-            del out["sketch"]
-        return out
+        return {key: value for key, value in out.items() if value is not None or key not in ("sketch", "digest")}
+
+    def content_digest(self) -> str:
+        """What `digest` has to be."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -82,6 +105,8 @@ class Record(BaseModel):
                 raise ValueError(f"blocks.{i}: scores must ascend: first <= score <= last")
             if not b.low <= b.p_correct <= b.high:
                 raise ValueError(f"blocks.{i}: p_correct {b.p_correct} lies outside [low, high]")
+            if self.pseudo_answers != PSEUDO_ANSWERS:
+                raise ValueError(f"pseudo_answers is {self.pseudo_answers}, and every fit takes {PSEUDO_ANSWERS}")
             expected = shrunk(b.n, b.n_correct, self.n_correct / self.n, self.pseudo_answers)
             if not math.isclose(b.p_correct, expected, rel_tol=1e-9):
                 raise ValueError(f"blocks.{i}: p_correct {b.p_correct} does not follow from the counts ({expected})")
@@ -90,11 +115,55 @@ class Record(BaseModel):
                 raise ValueError(f"blocks.{i}: scores must ascend from block to block")
             if a.p_correct < b.p_correct or a.low < b.low or a.high < b.high:
                 raise ValueError(f"blocks.{i}: p_correct, low and high must not rise with the score")
+        for i, (b, low, high) in enumerate(
+            zip(self.blocks, *jeffreys([(b.n, b.n_correct) for b in self.blocks]), strict=True)
+        ):
+            for name, given, bound in (("low", b.low, min(low, b.p_correct)), ("high", b.high, max(high, b.p_correct))):
+                if not math.isclose(given, bound, rel_tol=1e-6):
+                    raise ValueError(f"blocks.{i}: {name} {given} does not follow from the counts ({bound})")
         if self.sketch and (self.sketch.at_or_below[-1], self.sketch.scores[-1]) != (self.n, self.blocks[-1].last):
             raise ValueError("the sketch does not end at n and at the last block's last score")
         return self
 
 
+def jeffreys(counts: Sequence[tuple[int, int]]) -> tuple[list[float], list[float]]:
+    """95 % intervals, Beta(k + 1/2, n - k + 1/2), of blocks of (n, k right); monotone: neither bound rises with the score."""
+    n, k = np.array(counts, dtype=np.float64).T
+    low = np.maximum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.025)[::-1])[::-1]
+    high = np.minimum.accumulate(betaincinv(k + 0.5, n - k + 0.5, 0.975))
+    return low.tolist(), high.tolist()
+
+
 def shrunk(n: int, n_correct: int, base: float, pseudo: float) -> float:
     """(k + pseudo * base) / (n + pseudo): a block's share of right answers, drawn towards the base rate."""
     return (n_correct + pseudo * base) / (n + pseudo)
+
+
+def read_record(content: str | Mapping[str, Any], source: str) -> Record:
+    """The record of a calibrator's JSON text or object; `source` names it. Raises `CalibrationError`, one line, for others."""
+    try:
+        text = content if isinstance(content, str) else json.dumps(dict(content))
+        record = Record.model_validate_json(text)
+        parse(text)  # of two equal keys the last would have counted
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise CalibrationError(
+            f"{source}: not a calibrator: {f'{where}: ' if where else ''}{what}{more}. {remedy(source)}"
+        ) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CalibrationError(f"{source}: not a calibrator: {error}. {remedy(source)}") from error
+    found = record.content_digest()
+    if record.digest not in (None, found):
+        raise CalibrationError(
+            f"{source}: not a calibrator: its content has the digest {found[:12]}… and not {str(record.digest)[:12]}…, so it "
+            f"was edited after it was written. {remedy(source)}"
+        )
+    return record
+
+
+def remedy(source: str) -> str:
+    """What to do about a calibrator that cannot be read."""
+    return f"Make it again: guardrail calibrate DATA.jsonl -o {source}"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from guardrail.calibration.record import MetricRecord
 from guardrail.errors import CalibratorMismatchError, DataError
 from guardrail.files import write_whole
+from guardrail.json_text import parse
 from guardrail.model.identity import ModelIdentity
 from guardrail.scoring.profile import Profile
 
@@ -150,7 +151,10 @@ class SpsProfile(BaseModel):
         """Read what `save` wrote. Raises `DataError`, with the file's name, for anything else."""
         source = os.fspath(path)
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            raw = Path(path).read_bytes()
+            found = cls.model_validate_json(raw)
+            parse(raw.decode())
+            return found
         except OSError as error:
             raise DataError(f"{source}: cannot read the SPS profile: {error.strerror}") from error
         except ValidationError as error:
@@ -159,4 +163,8 @@ class SpsProfile(BaseModel):
             raise DataError(
                 f"{source}: not an SPS profile: {f'{where}: ' if where else ''}{first['msg'].removeprefix('Value error, ')}; "
                 "make one: guardrail sps PARAPHRASES.jsonl -o profile.json"
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"{source}: not an SPS profile: {error}; make one: guardrail sps PARAPHRASES.jsonl -o profile.json"
             ) from error

@@ -5,7 +5,6 @@ Every error about a row is a `DataError` that opens with `file:line:`.
 
 import hashlib
 import json
-import math
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -22,6 +21,8 @@ from guardrail.data import Split, load_questions
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
+from guardrail.json_text import parse
+from guardrail.messages import as_messages
 from guardrail.plain_text import normalise, says_something
 
 _BOM = b"\xef\xbb\xbf"
@@ -86,7 +87,8 @@ def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData
     """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
     (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
-    A question that comes again (`question_digest`) is left out and counted; its labels stay. limit: stop after so many.
+    A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of
+    its rows accepts is accepted. limit: so many questions; with it, no row behind the last one's is read.
 
     Raises `DataError` for a bad row, or when there is none.
     """
@@ -113,18 +115,29 @@ def _distinct(
 ) -> QuestionData:
     rows: dict[str, QuestionRow] = {}
     repeated = 0
-    for where, row in placed:
-        parsed = _question_row(row, where)
+    source_rows = iter(placed)
+    while True:
+        try:
+            where, row = next(source_rows)
+            parsed = _question_row(row, where)
+        except StopIteration:
+            break
+        except DataError:
+            if len(rows) == limit:
+                break  # behind what was asked for
+            raise
         digest = question_digest(parsed.question)
         before = rows.get(digest)
         if before is None:
+            if len(rows) == limit:
+                break
             rows[digest] = parsed
         else:
             repeated += 1
+            before = replace(before, answers=tuple(dict.fromkeys([*before.answers, *parsed.answers])))
+            rows[digest] = before
             if labels := [*before.extra.get("labels", ()), *parsed.extra.get("labels", ())]:
                 rows[digest] = replace(before, extra={**before.extra, "labels": labels})
-        if len(rows) == limit:
-            break
     if not rows:
         raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
     return QuestionData(tuple(rows.values()), source, repeated)
@@ -193,40 +206,26 @@ def _digests(question: str) -> tuple[str, str]:
 def parse_object(line: bytes, where: str) -> dict[str, Any]:
     """One line's JSON object; `where` opens every message.
 
-    Raises `DataError` for invalid UTF-8 or JSON, NaN, infinities, half a surrogate pair, and anything but an object.
+    Raises `DataError` for invalid UTF-8, what `guardrail.json_text.parse` refuses, and anything but an object.
     """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as e:
         raise DataError(f"{where}: not UTF-8 (byte {e.start + 1} of the line); save the file as UTF-8") from e
     try:
-        row = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
-        if "\\ud" in text.lower():
-            # half a surrogate pair has no UTF-8 form: fail here, not at output
-            json.dumps(row, ensure_ascii=False).encode()
+        row = parse(text)
     except json.JSONDecodeError as e:
         raise DataError(f"{where}: not JSON: {e.msg} at column {e.colno}; write one object a line") from e
-    except UnicodeEncodeError as e:
-        raise DataError(f"{where}: a \\ud... escape is half of a surrogate pair; write the character itself") from e
-    except (ValueError, RecursionError) as e:  # our own refusals, an integer of thousands of digits, or endless nesting
+    except ValueError as e:
         raise DataError(f"{where}: not JSON that can be used: {e}") from e
     if not isinstance(row, dict):
         raise DataError(f"{where}: a row must be an object in braces, not {kind_of(row)}")
     return row
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number; write null or leave the key out")
-
-
-def _finite_float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {digits} is too large")
-    return value
-
-
 def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
+    if "question" not in row and row.get("messages") is not None:
+        row = {**row, "question": _only_question(row["messages"], where)}
     for key in ("question", "answers"):
         if key not in row:
             raise DataError(f"{where}: no `{key}`; a row looks like {_EXAMPLE}")
@@ -248,6 +247,20 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
         checked_label(label["answer"], label["correct"], where)
     extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
     return QuestionRow(question, tuple(answers), extra)
+
+
+def _only_question(messages: Any, where: str) -> str:
+    """The question of a conversation that is nothing but one."""
+    try:
+        asked = as_messages(messages) if isinstance(messages, list) else ()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if len(asked) != 1 or asked[0]["role"] != "user":
+        raise DataError(
+            f"{where}: `messages` must be one message of the user here, since every question goes into one prompt; write it as "
+            "`question`, and give --system for a system message"
+        )
+    return str(asked[0]["content"])
 
 
 def _list(row: Mapping[str, Any], key: str, of: str, where: str) -> list[Any]:

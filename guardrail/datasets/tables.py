@@ -1,23 +1,32 @@
 """CSV and TSV files -> rows like those of JSON lines, each with its place.
 
-The first row names the columns. A cell of `answers` or `paraphrases` holds texts separated by |, or a JSON list; another
-separator is stated in the column's name: `answers;`. Cells of `labels` are JSON. Every other column is kept as text.
+The first row names the columns. A cell of `answers` or `paraphrases` holds texts separated by |, or a JSON list, or a list of
+strings as Python and pandas (`['a', 'b']`) or numpy (`['a' 'b']`) print it; another separator is stated in the column's name:
+`answers;`. Cells of `labels` are JSON. Every other column is kept as text.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
+import tokenize
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 _LISTS = ("answers", "paraphrases")
+_PRINTED = re.compile(
+    r"[({]\s*['\"]|(?:array|list|set|frozenset|tuple|Index|Series)\(\s*[\[({]"
+)  # lists by another name
+_LIST_EXAMPLE = '["Paris", "City of Paris"]'
 
 
 def read_table(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -92,11 +101,48 @@ def _header(cells: list[str], where: str) -> list[tuple[str, str]]:
 
 def _value(name: str, separator: str, cell: str, where: str) -> Any:
     text = cell.strip()
+    if name in _LISTS and _PRINTED.match(text):
+        raise DataError(_no_list(name, where))
     if name == "labels" or (name in _LISTS and text.startswith("[")):
         try:
-            return json.loads(text)
+            return parse(text)
         except ValueError as error:
+            if name in _LISTS and isinstance(error, json.JSONDecodeError):
+                return _printed_list(text, _no_list(name, where))
             raise DataError(f"{where}: the cell of `{name}` is not JSON: {error}") from error
     if name in _LISTS:
         return [part.strip() for part in text.split(separator) if part.strip()]
     return cell
+
+
+def _no_list(name: str, where: str) -> str:
+    return (
+        f"{where}: the cell of `{name}` is not JSON, and not a list of strings as Python or numpy prints it either; write "
+        f"{_LIST_EXAMPLE}, or texts separated by {SEPARATOR}"
+    )
+
+
+def _printed_list(text: str, advice: str) -> list[str]:
+    """The strings of a list as Python, pandas or numpy print it. Raises `DataError`, with the advice, for anything else.
+
+    Not by `ast.literal_eval` of the whole: to Python, numpy's `['a' 'b']` is the one string "ab".
+    """
+    try:
+        found = [
+            (token.type, token.string)
+            for token in tokenize.generate_tokens(StringIO(text).readline)
+            if token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+        ]
+        (_, opening), *inner, (_, closing) = found
+        if inner and inner[-1][1] == ",":
+            inner.pop()
+        commas = any(string == "," for _, string in inner)
+        strings = inner[::2] if commas else inner
+        separators = inner[1::2] if commas else []
+        values = [ast.literal_eval(string) for kind, string in strings if kind == tokenize.STRING]
+        "".join(values).encode()
+    except (tokenize.TokenError, SyntaxError, ValueError, TypeError) as error:  # ValueError: half a surrogate pair, too
+        raise DataError(advice) from error
+    if (opening, closing) != ("[", "]") or len(values) < len(strings) or any(string != "," for _, string in separators):
+        raise DataError(advice)
+    return values

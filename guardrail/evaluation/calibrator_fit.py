@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Fitting:
     """Whether a calibrator fits a model: it does if there are no `differences`.
 
-    calibrator is None if none was given and none is shipped for the model.
+    calibrator is None if none was given and none is shipped for the model. sealed: whether its file holds its digest.
     """
 
     model: str
     calibrator: str | None
     unit: str
     differences: tuple[str, ...]
+    sealed: bool = True
 
 
 def fit_of(model: LocalModel, source: str | None = None) -> Fitting:
@@ -47,7 +48,7 @@ def fit_of(model: LocalModel, source: str | None = None) -> Fitting:
     if calibrator.provenance is None:
         raise CalibrationError(f"{source} does not say what it was fitted on; fit it again with guardrail calibrate")
     differences = _of_the_model(calibrator.provenance, model) or _of_the_scorer(calibrator, model)
-    return Fitting(model.name, source, calibrator.unit, differences)
+    return Fitting(model.name, source, calibrator.unit, differences, calibrator.sealed)
 
 
 def _of_the_model(fitted: Provenance, model: LocalModel) -> tuple[str, ...]:

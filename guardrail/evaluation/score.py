@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from guardrail.datasets.questions import numbered_lines, parse_object
 from guardrail.errors import DataError
 from guardrail.evaluation.setting import ModelSource, StrPath, calibrator_from, model_from, name_of, silent
+from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -113,7 +113,7 @@ def score(
             if out is None:
                 kept.append(row)
             else:
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                out.write(dumps_for(out, row) + "\n")
             if target == "-":
                 sys.stdout.flush()
             counts[status] += 1

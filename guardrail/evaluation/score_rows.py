@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
 
 import torch
 
 from guardrail.errors import ChatTemplateError, DataError, GuardrailError
+from guardrail.messages import as_messages, before_answer, final_answer
 from guardrail.model.local import LocalModel
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import Message, Trace
@@ -23,7 +24,8 @@ def score_rows(
 ) -> Iterator[tuple[dict[str, Any], Status]]:
     """One row out for each row in, in order: with `score`, or with `error` and `line`; other keys untouched.
 
-    A row has `response` and `messages` (a list of role and content) or `prompt` (the user's text).
+    A row has `messages` (a list of role and content) or `prompt` (the user's text), and `response`, or messages that end in the
+    answer. What an earlier run left in `score`, `error` and `line` gives way.
     """
     source = iter(rows)
     while batch := list(islice(source, batch_size)):
@@ -41,10 +43,10 @@ def _score_batch(local: LocalModel, scorer: Scorer, batch: list[Numbered]) -> li
         try:
             traces.append(_trace(local, row))
         except (DataError, ChatTemplateError) as error:
-            out.append(({**row, "error": str(error), "line": line}, "failed"))
+            out.append(({**_cleared(row), "error": str(error), "line": line}, "failed"))
             continue
         places.append(len(out))
-        out.append((dict(row), "scored"))
+        out.append((_cleared(row), "scored"))
     try:
         scores = scorer.score_traces(traces)
     except (GuardrailError, torch.OutOfMemoryError) as error:  # one row's fault must not take the batch along
@@ -58,23 +60,46 @@ def _score_batch(local: LocalModel, scorer: Scorer, batch: list[Numbered]) -> li
     return out
 
 
+def _cleared(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the outcome of an earlier run; `line` is one's own where there was no error."""
+    left_by_a_run = ("score", "error", "line") if row.get("error") is not None else ("score",)
+    return {key: value for key, value in row.items() if key not in left_by_a_run}
+
+
 def _trace(local: LocalModel, row: Mapping[str, Any]) -> Trace:
-    response = row.get("response")
-    if not isinstance(response, str):
-        raise DataError("no `response`: it must be a string, the answer to score")
-    if ("messages" in row) == ("prompt" in row):
+    given = [key for key in ("messages", "prompt") if row.get(key) is not None]
+    if len(given) != 1:
         raise DataError("a row has either `messages` or `prompt`, and one of them it must have")
-    if "prompt" in row:
-        if not isinstance(row["prompt"], str):
-            raise DataError("`prompt` must be a string, the user's text")
-        return local.trace(row["prompt"], response)
-    return local.trace(_messages(row["messages"]), response)
+    if given == ["messages"]:
+        return local.trace(*_asked_and_answered(row["messages"], row.get("response")))
+    if not isinstance(row["prompt"], str):
+        raise DataError("`prompt` must be a string, the user's text")
+    return local.trace(row["prompt"], _response(row.get("response")))
 
 
-def _messages(value: Any) -> list[Message]:
-    fine = isinstance(value, list) and all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value
-    )
-    if not fine or not value:
+def _asked_and_answered(value: object, response: object) -> tuple[Sequence[Message], str]:
+    """A log's messages and its answer, which may be the last message, the response, or both."""
+    if not isinstance(value, list) or not value:
         raise DataError('`messages` must be a list such as [{"role": "user", "content": "..."}], not empty')
-    return list(value)
+    messages = as_messages(value)
+    said = final_answer(messages)
+    if said is not None:
+        text = said if response is None else _response(response)
+        asked = before_answer(messages, text)
+        if len(asked) == len(messages):
+            raise DataError(
+                f"`messages` end in the answer {said!r:.60} and `response` is another one; leave out the one "
+                "that shall not be scored"
+            )
+        if not asked:
+            raise DataError("`messages` hold an answer and no question")
+        return asked, text
+    if messages[-1]["role"] == "assistant":
+        raise DataError("`messages` end in a tool call; its result comes before the answer")
+    return messages, _response(response)
+
+
+def _response(value: object) -> str:
+    if not isinstance(value, str):
+        raise DataError("no `response`: it must be a string, the answer to score")
+    return value

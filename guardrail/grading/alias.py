@@ -42,7 +42,9 @@ def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
     for line in text.splitlines():
         start = 0
         for gap in re.finditer(r"(?<=[.!?])[\"”*_)]*\s+", line):
-            if not _ABBREVIATION.search(line[max(start, gap.start() - 12) : gap.start()]):
+            before, behind = line[max(start, gap.start() - 12) : gap.start()], line[gap.end() : gap.end() + 1]
+            factorial = before[-1:] == "!" and before[-2:-1].isdigit() and (behind.islower() or behind == "=")
+            if not factorial and not _ABBREVIATION.search(before):
                 statements.append(line[start : gap.start()])
                 start = gap.end()
         statements.append(line[start:])
@@ -60,8 +62,11 @@ def equal(said: list[Token], form: list[Token]) -> bool:
 
 def occurrences(said: list[Token], form: list[Token]) -> list[int]:
     """Where the form's words stand in a row."""
-    wanted = [t.text for t in form]
-    starts = [i for i in range(len(said) - len(form) + 1) if [t.text for t in said[i : i + len(form)]] == wanted]
+    starts = [
+        i
+        for i in range(len(said) - len(form) + 1)
+        if all(wanted.is_said_by(token) for wanted, token in zip(form, said[i:], strict=False))
+    ]
     if _is_symbol(form):
         # "pi" may open a sentence as "Pi"; "Co" is never "CO"
         raw = form[0].raw

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +67,14 @@ class HandLabels:
 
     @staticmethod
     def key(question: str, answer: str) -> tuple[str, str]:
-        """Equal for answers that one label speaks of. As `words.normalise`, but one or two letters alone keep their case:
-        "Co" is not "CO".
+        """Equal for answers that one label speaks of. As `plain_text.tokens`, but one or two letters alone keep their case
+        ("Co" is not "CO"), and so does every symbol ("A → B" is not "A ← B").
         """
         said = tokens(answer)
         if len(said) == 1 and len(said[0].raw) == 2 and said[0].raw.isupper():
             return question_digest(question), said[0].raw
-        return question_digest(question), " ".join(token.text for token in said)
+        symbols = [c for c in answer if unicodedata.category(c)[0] == "S" and c not in "`^"]
+        return question_digest(question), " ".join([*(token.text for token in said), *symbols])
 
     @property
     def digest(self) -> str:

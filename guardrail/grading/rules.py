@@ -8,7 +8,7 @@ from collections import Counter
 
 from guardrail.grading.alias import LONGEST, equal, first_statement, occurrences, says
 from guardrail.grading.protocol import AnswerRow, RuleGrader
-from guardrail.plain_text import tokens
+from guardrail.plain_text import Token, tokens
 
 F1_THRESHOLD = 0.5
 
@@ -65,9 +65,12 @@ class F1Grader(RuleGrader):
     kind = "f1"
 
     def _right(self, row: AnswerRow) -> bool:
-        said = Counter(t.text for t in tokens(row.answer))
-        forms = [Counter(t.text for t in tokens(form)) for form in row.accepted]
-        # F1 = 2 shared / (said + form)
-        return any(
-            2 * (said & form).total() >= F1_THRESHOLD * (said.total() + form.total()) for form in forms if form and said
-        )
+        said = tokens(row.answer)
+        return any(_shares_enough(said, form) for form in map(tokens, row.accepted) if form and said)
+
+
+def _shares_enough(said: list[Token], form: list[Token]) -> bool:
+    wanted = Counter(t.text for t in form)
+    spoken = Counter(t.text if t.text in wanted or not t.exclaims else t.text.rstrip("!") for t in said)
+    # F1 = 2 shared / (said + form)
+    return 2 * (spoken & wanted).total() >= F1_THRESHOLD * (spoken.total() + wanted.total())

@@ -40,7 +40,7 @@ class SharedGuard:
             "model_weights": guard.model.identity.weights,
             "chat_template": guard.model.identity.chat_template,
             "policy": text_hash(repr(guard.policy)),
-            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
+            "calibrator": None if calibrator is None else calibrator.digest,
             "scorer": guard.scorer.name,
             "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
             "claims": None if guard.claim_pipeline is None else guard.claim_pipeline.identity,

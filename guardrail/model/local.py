@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guardrail.errors import ModelError
 from guardrail.messages import as_messages
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
-from guardrail.model.stopping import OnStep, check_stops
+from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 
 
@@ -78,12 +77,7 @@ class LocalModel(LoadedModel):
             ModelError: Options that make no sense, or too little memory for a single prompt.
             ChatTemplateError: Messages or tools that the template rejects.
         """
-        if max_new_tokens < 1:
-            raise ModelError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        if not 0 <= temperature < float("inf"):
-            raise ModelError(f"temperature is {temperature}; it must be 0 (greedy) or a positive number")
-        if seed is not None and not -(2**63) <= seed < 2**64:
-            raise ModelError(f"seed is {seed}; it must fit into 64 bits: from -2**63 to 2**64 - 1")
+        check_decoding(max_new_tokens, temperature, seed)
         if not conversations:
             return []
         messages = [as_messages(c) for c in conversations]
@@ -96,5 +90,5 @@ class LocalModel(LoadedModel):
                 room = max(1, context - max_new_tokens)
                 truncated = [len(p) > room for p in prompts]
                 prompts = [p[-room:] for p in prompts]
-            decoding = Decoding(max_new_tokens, temperature, seed, stops, on_step)
+            decoding = Decoding(max_new_tokens, float(temperature), seed, stops, on_step)
             return generate(self, messages, prompts, decoding, keep, truncated)

@@ -7,8 +7,9 @@ it stays whole. There is no end-of-turn token then: the model has not ended its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -33,10 +34,26 @@ _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
 
 def check_stops(stops: str | Sequence[str] | None) -> tuple[str, ...]:
     """Stop strings as a tuple, none for None. Raises `ModelError` for an empty one, which would stop before the start."""
+    if stops is not None and not isinstance(stops, Iterable):
+        raise ModelError(f"stop strings are one text or a list of texts, not {stops!r:.80}")
     found = (stops,) if isinstance(stops, str) else tuple(stops or ())
     if not all(isinstance(s, str) and s for s in found):
         raise ModelError(f"stop strings are texts that are not empty, not {found!r:.80}")
     return found
+
+
+def check_decoding(max_new_tokens: object, temperature: object, seed: object) -> None:
+    """Raise `ModelError` for a token limit, a temperature or a seed that is of another type or out of range."""
+    if not _is(max_new_tokens, Integral) or max_new_tokens < 1:  # type: ignore[operator]
+        raise ModelError(f"max_new_tokens is {max_new_tokens!r:.80}; it must be at least 1, a whole number")
+    if not _is(temperature, Real) or not 0 <= temperature < float("inf"):  # type: ignore[operator]
+        raise ModelError(f"temperature is {temperature!r:.80}; it must be 0 (greedy) or a positive number")
+    if seed is not None and not (_is(seed, Integral) and -(2**63) <= seed < 2**64):  # type: ignore[operator]
+        raise ModelError(f"seed is {seed!r:.80}; it must fit into 64 bits: a whole number from -2**63 to 2**64 - 1")
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int], str | None]:

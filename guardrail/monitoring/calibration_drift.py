@@ -30,7 +30,8 @@ from guardrail.calibration.metrics import (
     ece,
     reliability_table,
 )
-from guardrail.calibration.pooling import PSEUDO_ANSWERS, pool_adjacent_violators
+from guardrail.calibration.pooling import pool_adjacent_violators
+from guardrail.calibration.record import PSEUDO_ANSWERS
 from guardrail.monitoring.reference import Reference
 
 DRAWS = 999

@@ -21,6 +21,7 @@ from typing import Any
 from guardrail.calibration.provenance import Unit
 from guardrail.datasets.questions import numbered_lines, parse_object
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 from guardrail.types import Score
 
 _NEEDED = {"action", "confidence", "score", "policy", "evidence"}
@@ -68,10 +69,12 @@ def entries(path: str, unit: Unit) -> Iterator[Entry | None]:
     """
     for _, raw, where in numbered_lines(path):
         try:
-            line = json.loads(raw)
-        except (ValueError, RecursionError):
+            line = parse(raw.decode())
+        except (json.JSONDecodeError, UnicodeDecodeError):
             yield None
             continue
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON that can be used: {error}") from error
         yield entry(line, where, unit)
 
 

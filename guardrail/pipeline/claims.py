@@ -5,7 +5,6 @@ Knows nothing about the answer as a whole, nor about what becomes of its text.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
 from guardrail.claims.complete import completed
 from guardrail.errors import CalibrationError, GuardrailError, PartError
-from guardrail.model.identity import text_hash
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
 from guardrail.pipeline.conversation import SearchContext
@@ -64,7 +62,7 @@ class ClaimPipeline:
         return {
             "extractor": self.extractor.name,
             "options": dict(self.extractor.options),
-            "calibrator": None if calibrator is None else text_hash(json.dumps(calibrator.to_dict(), sort_keys=True)),
+            "calibrator": None if calibrator is None else calibrator.digest,
         }
 
     def run(

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from guardrail.calibration.provenance import Provenance, Unit
-from guardrail.messages import as_messages
+from guardrail.errors import DataError, ModelError
+from guardrail.messages import as_messages, before_answer, check_text
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.retrieval import query_of, with_evidence
@@ -93,15 +94,21 @@ def opened(
     prompts: Provenance | None,
     answers: Provenance | None,
     decoding: Sequence[str] = (),
+    answer: str | None = None,
     search_context: SearchContext = nullcontext,
 ) -> Conversation:
     """The conversation that a question or messages begin.
 
     prompts: the calibration whose prompt a question goes into. answers: the calibration of whole answers. decoding: how
-    generation differs from the calibrations.
+    generation differs from the calibrations. answer: where there is one already; messages that end in it end before it.
     """
+    if system is not None:
+        check_text(system, "a system message")
+    if answer is not None:
+        check_text(answer, "an answer")
     if not isinstance(asked, str):
         messages = as_messages(asked, system)
+        messages = messages if answer is None else before_answer(messages, answer) or messages
         has_question = any(m["role"] == "user" for m in messages)  # without one there is nothing to retrieve for
         reasons = ("messages of your own, not the prompt of the calibration", *decoding)
         return Conversation(
@@ -119,6 +126,14 @@ def opened(
         (*shared, *decoding),
         search_context=search_context,
     )
+
+
+def check_batch(conversations: object, batch_size: object) -> None:
+    """Raise `DataError` for what is no list, and `ModelError` for a batch size that is no whole number from 1."""
+    if isinstance(conversations, str | bytes) or not isinstance(conversations, Sequence):
+        raise DataError(f"a batch is a list of questions or conversations, not {conversations!r:.80}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ModelError(f"the batch size is {batch_size!r:.80}; it must be at least 1, a whole number")
 
 
 def decoding_differs(calibrated: Calibrated, temperature: float, tools: Sequence[Tool]) -> list[str]:

@@ -8,8 +8,8 @@ answer about which nothing is known can never slip through a negation.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +29,7 @@ class Finding:
     phrase: str
 
 
+@dataclass(frozen=True, slots=True)
 class Facts(ABC):
     """What the conditions look at. `unit` is the word for it."""
 
@@ -48,6 +49,12 @@ class Facts(ABC):
             return f"confidence unknown ({_shorten(reason)})" if reason else "confidence unknown"
         label = f" ({self.confidence.label})" if self.confidence.label else ""
         return f"confidence {number(self.p_correct, bounds)}{label}"
+
+    def within_range(self) -> Self | None:
+        """The same with a score in the calibrated range; None where it lies there, or where nothing is known."""
+        if self.p_correct is None or self.confidence.in_range:
+            return None
+        return replace(self, confidence=replace(self.confidence, in_range=True))
 
     @abstractmethod
     def evaluate_own(self, when: Any) -> Iterator[Finding]:

@@ -286,10 +286,12 @@ class Policy:
 
 def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str]) -> tuple[_Rule | None, str]:
     """The first rule that matches and may act, and the explanation; None when there is none."""
-    notes = ""
+    notes, inside = "", facts.within_range()
     for rule in rules:
         finding = evaluate(rule.when, facts)
         if finding.truth is not True:
+            if inside is not None and evaluate(rule.when, inside).truth is True:
+                notes += f"; rule {rule.name!r} was passed over: the score lies outside the calibrated range"
             continue
         if rule.then == "retrieve" and (why_not := obstacle(rule)):
             notes += f"; rule {rule.name!r} was passed over: {why_not}"

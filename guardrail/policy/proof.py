@@ -17,7 +17,8 @@ from guardrail.errors import CalibratorMismatchError
 from guardrail.policy.bounds import Mapping, Probability, wrong
 
 _Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0)]
+_MOST = 1_000_000  # questions: a bound is summed term by term, and a file must not cost minutes to read
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -39,7 +40,7 @@ class Promise(Mapping):
 
     max_error: _Share
     threshold: Probability
-    n: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=1, le=_MOST)]
     errors: _Count
     level: _Share
     bound: _Share
@@ -84,7 +85,7 @@ class Proof(Mapping):
     confidence: _Share
     answered: Promise
     shown: Promise | None = None
-    questions: Annotated[int, Field(ge=1)]
+    questions: Annotated[int, Field(ge=1, le=_MOST)]
     data: _Hash
     calibrator: _Text
     calibrator_sha256: _Hash

@@ -1,11 +1,14 @@
 """YAML text -> plain values, and the line of each. Knows nothing about which keys a policy has.
 
 Reads less than YAML can say, on purpose: no anchors, aliases, tags, second documents, duplicate keys, empty values or
-depth beyond need. Each of them either hides what a policy does or can be made to cost without bound.
+depth beyond need. Each of them either hides what a policy does or can be made to cost without bound. Numbers are those of
+YAML 1.2 (core schema); what YAML 1.1 reads as another number (`0100`, `1:30`, `1_000`) is refused, not read as either.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +26,12 @@ MAX_DEPTH = 24
 Location: TypeAlias = tuple[int | str, ...]
 Value: TypeAlias = "str | int | float | bool | tuple[Value, ...] | dict[str, Value]"
 
-_CONVERTED = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))  # the rest stays text: dates too
+_BOOL = "tag:yaml.org,2002:bool"
+_OLD_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")  # as PyYAML, which reads YAML 1.1, sees them
+_WHOLE = re.compile(r"(?P<decimal>[-+]?[0-9]+)|(?P<octal>0o[0-7]+)|(?P<hexadecimal>0x[0-9a-fA-F]+)")
+_BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
+_FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +157,41 @@ class _Reader:
         if node.tag == "tag:yaml.org,2002:null":
             # A key without a value is a half-written line; read as "no condition" it would widen the rule.
             raise fault(self.name, self.lines.get(location, 1), f"{spell(location)} has no value")
-        if node.tag not in _CONVERTED:
-            return str(node.value)
+        text = str(node.value)
+        if node.tag == _BOOL:
+            return bool(yaml.SafeLoader("").construct_object(node))
+        if getattr(node, "style", None) is not None:  # in quotes
+            return text
+        shown = text if len(text) <= 20 else text[:20] + "..."
         try:
-            value: bool | int | float = yaml.SafeLoader("").construct_object(node)
-        except ValueError:  # an integer of thousands of digits, or digits that its base does not have
-            shown = node.value if len(node.value) <= 20 else node.value[:20] + "..."
+            value = _number(text)
+        except ValueError:  # thousands of digits, or beyond the largest float
             raise fault(
                 self.name, self.lines.get(location, 1), f"{spell(location)} is no usable number: {shown}"
             ) from None
-        return value
+        if (value is None and node.tag in _OLD_NUMBERS) or re.fullmatch("[-+]?0[0-9]+", text):
+            raise fault(
+                self.name,
+                self.lines.get(location, 1),
+                f"{spell(location)} is {shown}, which is one number in YAML 1.1 and another or none in YAML 1.2; write it in "
+                "plain digits, or put text in quotes",
+            )
+        return text if value is None else value
+
+
+def _number(text: str) -> int | float | None:
+    """The number that plain text is in YAML 1.2; None for other text. Raises `ValueError` for one out of reach."""
+    if whole := _WHOLE.fullmatch(text):
+        base = _BASES[str(whole.lastgroup)]
+        return int(text, base)
+    if _NO_NUMBER.fullmatch(text):
+        return float(text.replace(".", ""))
+    if not _FRACTION.fullmatch(text):
+        return None
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
 def spell(location: Location, preposition: str = "") -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.errors import RetrievalError
+from guardrail.json_text import parse
 
 if TYPE_CHECKING:
     import os
@@ -112,9 +113,11 @@ def _from_rows(file: Path) -> Iterator[Passage]:
             continue
         where = f"{file}:{line_number}"
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse(line)
+        except json.JSONDecodeError as error:
             raise RetrievalError(f"{where}: not valid JSON: {error}") from error
+        except ValueError as error:
+            raise RetrievalError(f"{where}: not JSON that can be used: {error}") from error
         if not isinstance(row, dict):
             raise RetrievalError(f"{where}: a row is an object such as {{'id': ..., 'title': ..., 'text': ...}}")
         text, title = row.get("text"), row.get("title") or ""

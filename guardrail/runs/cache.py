@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 from guardrail.model.gguf import cache_dir
 
 _TABLE = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID"
@@ -65,7 +66,7 @@ class RecordCache:
                 some = keys[at : at + _AT_ONCE]
                 marks = ",".join("?" * len(some))
                 rows = self._db.execute(f"SELECT key, record FROM records WHERE key IN ({marks})", some)  # noqa: S608
-                found.update((key, json.loads(record)) for key, record in rows)
+                found.update((key, parse(record)) for key, record in rows)
         except (sqlite3.Error, ValueError) as error:
             raise self._unusable(error) from error
         return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -101,7 +102,7 @@ def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[st
 
 def _parse(path: Path, line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse(line.decode())
         if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
             raise ValueError("not a row of a run")
     except ValueError as error:

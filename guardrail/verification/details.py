@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-_WORD = re.compile(r"[^\W_]+(?:[.,'’\-‐‑][^\W_]+)*")
+from guardrail.folding import marks, spelt_out
+from guardrail.plain_text import SIGNED, signed
+
+_LETTERS = rf"[^\W_](?:[^\W_]|[{marks()}])*"
+_WORD = re.compile(rf"{SIGNED}|(?<![\w.)])[-−]\d[\d.,]*(?![^\W\d_])\b|{_LETTERS}(?:[.,'’\-‐‑]{_LETTERS})*")
 _NEGATION = re.compile(
     r"\b(?:not|never|no|none|nor|neither|nobody|nothing|nowhere|without|cannot|hardly|false|untrue)\b|n['’]t\b",
     re.IGNORECASE,
@@ -53,7 +57,7 @@ def _details(statement: str) -> list[Detail]:
     found: list[Detail] = []
     for match in _WORD.finditer(statement):
         word, last = match[0], found[-1] if found else None
-        if any(c.isdigit() for c in word):
+        if any(unicodedata.category(c)[0] == "N" for c in word):
             found.append(Detail(word, *match.span(), "number"))
         elif word[0].isupper() and word.casefold() not in _GRAMMAR:
             if last and last.kind == "name" and re.fullmatch(r"\.?\s", statement[last.end : match.start()]):
@@ -129,10 +133,9 @@ def _fits(own: Detail, other: Detail, said: set[str]) -> bool:
 
 
 def words(text: str) -> Iterator[str]:
-    """Words as they are compared: no case, accents, possessive or commas in numbers."""
+    """Words as they are compared: no case, accents, possessive or commas in numbers; a number with the signs that change it."""
     for match in _WORD.finditer(text):
-        plain = unicodedata.normalize("NFKD", _bare(match[0]).casefold())
-        yield "".join(c for c in plain if not unicodedata.combining(c)).replace(",", "")
+        yield signed(spelt_out(_bare(match[0]))).replace(",", "").rstrip("!")
 
 
 def _bare(word: str) -> str:

@@ -93,9 +93,9 @@ def test_rows_keep_extra_keys_and_order_and_drop_repeated_questions(write):
         {"question": "  what is the capital of FRANCE ", "answers": ["Lyon"]},
     ]
     rows = load_question_rows(write("\n".join(map(json.dumps, lines))))
-    assert [r.answers for r in rows] == [("Paris",), ("Shakespeare", "William Shakespeare")]
+    assert [r.answers for r in rows] == [("Paris", "Lyon"), ("Shakespeare", "William Shakespeare")]
     assert rows[0].extra == {"id": 7, "split": "held-out"}
-    assert rows[0] == QuestionRow(ROW["question"], ("Paris",))
+    assert rows[0] == QuestionRow(ROW["question"], ("Paris", "Lyon"))
 
 
 def test_limit_counts_distinct_questions_and_reads_no_further(write):

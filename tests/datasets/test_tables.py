@@ -1,11 +1,12 @@
 import csv
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.datasets.questions import load_data
+from guardrail.datasets.questions import load_data, load_question_rows
 from guardrail.datasets.tables import read_table
 from guardrail.errors import DataError
 
@@ -94,3 +95,61 @@ def test_what_the_csv_module_writes_is_read_again(rows, tab, tmp_path_factory):
     path = tmp_path_factory.mktemp("t") / ("t.tsv" if tab else "t.csv")
     path.write_bytes(out.getvalue().encode())
     assert [row["note"] for _, row in read_table(str(path))] == [f"x{text}{other}y" for text, other in rows]
+
+
+@pytest.mark.parametrize(
+    ("cell", "answers"),
+    [
+        ("['Paris', 'paris']", ("Paris", "paris")),
+        ("['Paris' 'City of Paris']", ("Paris", "City of Paris")),
+        ("['Paris'\n 'City of Paris']", ("Paris", "City of Paris")),
+        ("""["O'Brien", 'it']""", ("O'Brien", "it")),
+        ("""["O'Brien" 'it']""", ("O'Brien", "it")),
+        (r"['caf\xe9', 'a\'b']", ("café", "a'b")),
+        ("['Rome',]", ("Rome",)),
+        ('["Paris", "paris"]', ("Paris", "paris")),
+        ("(Paris) | {x}", ("(Paris)", "{x}")),
+    ],
+)
+def test_lists_as_python_pandas_and_numpy_print_them(tmp_path, cell, answers):
+    path = tmp_path / "q.csv"
+    with path.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([["question", "answers"], ["Which?", cell]])
+    assert load_question_rows(path)[0].answers == answers
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["[b'a']", "['a' ... 'z']", "array(['a'], dtype=object)", "('a', 'b')", "{'a'}", "['a', 'b' 'c']", "['a' 'b', 'c']", "['a",
+     "['a', nan]", "['a', None]", "['a'.x]", "['a']['b']", r"['\ud800']", "[__import__('os')]", "[['a']]", "[f'{1}']",
+     "[Paris]"],
+)  # fmt: skip
+def test_what_looks_like_a_printed_list_and_is_none_is_refused(tmp_path, cell):
+    path = tmp_path / "q.csv"
+    with path.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([["question", "answers"], ["Which?", cell]])
+    with pytest.raises(DataError, match=r"q.csv:2: the cell of `answers` is not JSON, and not a list"):
+        load_question_rows(path)
+
+
+ROWS = [
+    ("USA?", "Washington, D.C."),
+    ("USA?", "Washington"),
+    ("Italy?", "Rome"),
+    ("usa", "Washington"),
+    ("Italy?", "Roma"),
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_one_accepted_answer_a_row_is_accepted_in_every_row(tmp_path, form):
+    path = tmp_path / f"q.{form}"
+    if form == "jsonl":
+        path.write_text("".join(json.dumps({"question": q, "answers": [a]}) + "\n" for q, a in ROWS))
+    else:
+        with path.open("w", newline="") as out:
+            csv.writer(out, delimiter="," if form == "csv" else "\t").writerows([("question", "answers"), *ROWS])
+    loaded = load_data(str(path), "calibration")
+    assert [row.answers for row in loaded.rows] == [("Washington, D.C.", "Washington"), ("Rome", "Roma")]
+    assert loaded.repeated == 3
+    assert load_data(str(path), "calibration", 1).rows[0].answers == ("Washington, D.C.", "Washington")

@@ -292,14 +292,16 @@ def test_other_decisions_than_the_policys_are_no_risk_of_it(calibrator, tmp_path
         ('{**, "time": "yesterday"}', "'yesterday' is no ISO time"),
         ('{**, "confidence": "high"}', "is no number"),
         ('{**, "score": 3}', "this is no verdict as guardrail writes it"),
+        ('{"action": "abstain", "action": "answer"}', "the key 'action' comes twice in one object"),
+        ('{"confidence": NaN}', "NaN is not a JSON number"),
     ],
 )
 def test_what_is_no_log_is_refused_with_its_line(calibrator, tmp_path, line, says):
-    whole = json.dumps(
-        {"action": "answer", "confidence": 0.5, "score": {"hybridgrad": 0.1}, "policy": "p", "evidence": []}
-    )
+    whole = {"action": "answer", "confidence": 0.5, "score": {"hybridgrad": 0.1}, "policy": "p", "evidence": []}
     path = tmp_path / "log.jsonl"
-    path.write_text(line.replace("{**", whole[:-1]) + "\n")
+    if line.startswith("{**, "):
+        line = json.dumps(whole | json.loads("{" + line.removeprefix("{**, ")))
+    path.write_text(line + "\n")
     with pytest.raises(DataError) as error:
         monitor(path, calibrator)
     assert says in str(error.value)

@@ -60,7 +60,7 @@ def test_an_old_file_keeps_its_digest_and_a_new_one_its_sketch(tmp_path):
     assert record["sketch"]["unscored"] == 4
     fitted.save(tmp_path / "c.json")
     assert IsotonicCalibrator.load(tmp_path / "c.json").digest == fitted.digest
-    del record["sketch"]
+    del record["sketch"], record["digest"]  # as earlier versions wrote it
     old = IsotonicCalibrator.from_dict(record)
     assert old.sketch is None
     assert "sketch" not in old.to_dict()
