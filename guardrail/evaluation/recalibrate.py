@@ -26,6 +26,7 @@ from guardrail.calibration.metrics import (
     ece,
     reliability_table,
 )
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 from guardrail.calibration.shipped import load_calibrator
@@ -147,9 +148,7 @@ def recalibrate(
     written = _output(output, log, calibrator, labels)
     if not isinstance(calibrator, IsotonicCalibrator):
         calibrator = load_calibrator(calibrator)
-    name, origin = name_of(calibrator), calibrator.provenance
-    if origin is None:
-        raise CalibrationError(f"{name} does not say what it was fitted on; fit it with guardrail calibrate")
+    name, origin = name_of(calibrator), origin_of(calibrator)
     reference = Reference.of(calibrator)
     tally = Tally(reference, labels=labels_of(labels), calibrated_only=not with_extrapolated)
     unreadable = read_into(tally, log, last, since)
