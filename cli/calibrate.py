@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +100,7 @@ def calibrate(
         paper=keep_paper_profile,
         profile=profile,
         cache=cache,
-        command=shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")]),
+        command=runtime.command(),
         progress=runtime.say,
     )
     figures.fit(runtime.console(), fit, output)

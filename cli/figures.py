@@ -17,6 +17,7 @@ from guardrail.cli.render import escape
 from guardrail.evaluation.assess import Assessment
 from guardrail.evaluation.assess_claims import ClaimAssessment
 from guardrail.evaluation.fit import Fit
+from guardrail.evaluation.recalibrate import Recalibration
 from guardrail.evaluation.tuning import Tuning
 from guardrail.types import CLAIM_ACTIONS
 
@@ -67,6 +68,23 @@ def fit(console: Console, value: Fit, output: Path) -> None:
             f"by claim minus that: "
             f"{estimate(value.baseline.difference)}"
         )
+    console.print(reliability(value.reliability, f"{value.unit}s"))
+    console.print(f"written to {output}")
+
+
+def recalibration(console: Console, value: Recalibration, output: Path) -> None:
+    """What `guardrail recalibrate` found."""
+    of = f" of {value.answers} answers" if value.unit == "claim" else ""
+    console.print(f"lines       {value.lines}, {value.unreadable} unreadable")
+    for what, n in value.left_out.items():
+        console.print(f"            {n} {escape(what)}")
+    console.print(f"labelled    {value.n} {value.unit}s{of}")
+    console.print(f"accuracy    {estimate(value.after['accuracy'])}")
+    for name, title in (("auroc", "AUROC"), ("ece", "ECE"), ("brier", "Brier")):
+        console.print(f"{title:11} {estimate(value.before[name])} before, {estimate(value.after[name])} after")
+    console.print(f"            ECE after minus before {estimate(value.ece_difference)}; after is cross-validated")
+    for line in value.notes:
+        console.print(f"  note: {escape(line)}")
     console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(f"written to {output}")
 

@@ -26,6 +26,7 @@ from guardrail.cli import (
     model,
     monitor,
     policy,
+    recalibrate,
     report,
     score,
     sps,
@@ -53,6 +54,7 @@ app.command("tune")(tune.tune)
 app.command("sps")(sps.sps)
 app.command("grade")(grade.grade)
 app.command("monitor")(monitor.monitor)
+app.command("recalibrate")(recalibrate.recalibrate)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")

@@ -18,22 +18,12 @@ from guardrail.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from guardrail.datasets.questions import QuestionData
-    from guardrail.grading.grade_answers import Grading
     from guardrail.model.local import LocalModel
-    from guardrail.runs.cache import RecordCache
 
 
 def say(line: str) -> None:
     """One line of progress, on stderr so that stdout stays the result."""
     print(f"… {printable(line)}", file=sys.stderr, flush=True)
-
-
-def say_data(data: QuestionData | None, grading: Grading | None) -> None:
-    """`guardrail.evaluation.setting.say_data`, on stderr."""
-    from guardrail.evaluation import setting
-
-    setting.say_data(say, data, grading)
 
 
 def quiet_libraries() -> None:
@@ -88,13 +78,6 @@ def read_text(path: Path) -> str:
 def command() -> str:
     """The command line as it was given, for records; `--resume` is no part of it."""
     return shlex.join(["guardrail", *(a for a in sys.argv[1:] if a != "--resume")])
-
-
-def record_cache() -> RecordCache:
-    """The answers that this machine has already made; open until the process ends."""
-    from guardrail.runs.cache import RecordCache
-
-    return RecordCache()
 
 
 def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:

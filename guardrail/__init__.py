@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.calibrate import calibrate
     from guardrail.evaluation.compare import bench
     from guardrail.evaluation.evaluate import evaluate
+    from guardrail.evaluation.recalibrate import recalibrate
     from guardrail.evaluation.score import score
     from guardrail.evaluation.tune import tune
     from guardrail.guard import Guard
@@ -80,6 +81,7 @@ _LAZY = {
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.retrieval",
     "monitor": "guardrail.monitoring",
+    "recalibrate": "guardrail.evaluation.recalibrate",
     "report": "guardrail.pages",
     "score": "guardrail.evaluation.score",
     "sps": "guardrail.pages",
@@ -126,6 +128,7 @@ __all__ = [
     "load_model",
     "load_retriever",
     "monitor",
+    "recalibrate",
     "report",
     "score",
     "sps",

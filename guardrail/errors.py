@@ -89,7 +89,12 @@ class MissingExtraError(GuardrailError):
 
 
 class LowConfidenceError(GuardrailError):
-    """An answer's confidence is too low for whoever asked to be told so by an error; `verdict` holds the `Verdict`."""
+    """An answer's confidence is too low for whoever asked to be told so by an error.
+
+    Args:
+        message: What is wrong.
+        verdict: The `Verdict` of the answer, kept as the attribute of that name.
+    """
 
     def __init__(self, message: str, verdict: Any) -> None:
         super().__init__(message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.paraphrases import load_paraphrase_rows
@@ -56,7 +57,7 @@ class RunReport:
 
     figures: Report
     run: RunAnswers
-    bench: bench_file.Bench | None = None
+    bench: bench_file.BenchRecord | None = None
     sps: SpsProfile | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,9 +120,8 @@ def report(
             raise CalibrationError(f"no calibrator is shipped for the model of {path}; give one with --calibrator FILE")
         fitted = shipped[1]
     name = name_of(fitted)
-    if fitted.provenance is None:
-        raise CalibrationError(f"{name} does not say what it was fitted on; make it with guardrail calibrate")
-    loaded = load_run(path, grader_from(grader) or get_grader(fitted.provenance.grader))
+    origin = origin_of(fitted, name)
+    loaded = load_run(path, grader_from(grader) or get_grader(origin.grader))
     check_fits(loaded, fitted, name)
     for policy in tried:
         check_proof(policy.proof, policy.name, fitted, name)

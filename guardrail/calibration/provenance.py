@@ -54,6 +54,8 @@ class Provenance(BaseModel):
     None for whole answers.
     source: where the questions come from (a file's name; a data set with split and revision). grading: the grader, and how many
     answers a person graded. Both are missing in files of earlier versions.
+    recalibrated: where the curve was fitted again from a log, what it was fitted on and the digest of the calibrator before;
+    n and accuracy are then those of the log, all else is kept. Missing where it was not.
     created: ISO date or date and time. command: what made the file. versions: of the packages that matter.
     generation: its options.
     """
@@ -77,13 +79,14 @@ class Provenance(BaseModel):
     extractor: ExtractorIdentity | None = None
     source: dict[str, JsonValue] = {}
     grading: dict[str, JsonValue] = {}
+    recalibrated: dict[str, JsonValue] = {}
 
     @property
     def scorer_options(self) -> dict[str, JsonValue]:
         """The scorer's options, whichever scorer it is; `profile` in the file."""
         return self.profile
 
-    @field_validator("profile", "generation", "source", "grading")
+    @field_validator("profile", "generation", "source", "grading", "recalibrated")
     @classmethod
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         return _checked_json(value)
@@ -102,7 +105,7 @@ class Provenance(BaseModel):
     def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A file of an earlier version keeps its digest, which proofs of policies hold."""
         out: dict[str, Any] = handler(self)
-        return {key: value for key, value in out.items() if value or key not in ("source", "grading")}
+        return {key: value for key, value in out.items() if value or key not in ("source", "grading", "recalibrated")}
 
     @field_validator("prompt")
     @classmethod

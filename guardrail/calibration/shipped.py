@@ -24,15 +24,6 @@ def load_calibrator(source: str | os.PathLike[str]) -> IsotonicCalibrator:
     return shipped_by_name(name) if name.startswith(PREFIX) else IsotonicCalibrator.load(name)
 
 
-def named_calibrator(
-    source: IsotonicCalibrator | str | os.PathLike[str] | None,
-) -> tuple[IsotonicCalibrator | None, str]:
-    """A calibrator, or none, and its name for messages. source: as in `load_calibrator`, or one that is there already."""
-    if source is None or isinstance(source, IsotonicCalibrator):
-        return source, "given"
-    return load_calibrator(source), os.fspath(source)
-
-
 def shipped_by_name(name: str) -> IsotonicCalibrator:
     """The calibrator of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for a name that is none."""
     folder = resources.files("guardrail.data").joinpath("calibrators")

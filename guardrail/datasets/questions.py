@@ -21,6 +21,7 @@ from guardrail.data import Split, load_questions
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
+from guardrail.folding import spelt_out
 from guardrail.json_text import parse
 from guardrail.messages import as_messages
 from guardrail.plain_text import normalise, says_something
@@ -154,8 +155,8 @@ def load_question_rows(path: str | os.PathLike[str], limit: int | None = None) -
 
 
 def question_digest(question: str) -> str:
-    """16 hex digits of SHA-256 that name a question; case, white space and end punctuation do not matter."""
-    plain = " ".join(unicodedata.normalize("NFKC", question).casefold().split()).rstrip(" ?!.")
+    """16 hex digits of SHA-256 that name a question; case, white space and end punctuation do not matter. 10⁶ is not 106."""
+    plain = " ".join(spelt_out(question).casefold().split()).rstrip(" ?!.")
     return hashlib.sha256(plain.encode()).hexdigest()[:_DIGEST]
 
 

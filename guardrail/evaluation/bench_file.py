@@ -14,7 +14,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _Count = Annotated[int, Field(ge=0)]
 
 
-class Est(BaseModel):
+class EstimateRecord(BaseModel):
     """A number with its 95 % interval, low <= value <= high, and the rows that it comes from."""
 
     model_config = _STRICT
@@ -30,7 +30,7 @@ class Est(BaseModel):
         return self
 
 
-class Seconds(BaseModel):
+class SecondsRecord(BaseModel):
     """What scoring one answer takes: median and quartiles."""
 
     model_config = _STRICT
@@ -47,11 +47,11 @@ class ScorerFigures(BaseModel):
     options: dict[str, JsonValue]
     n: _Count
     unscored: _Count
-    auroc: Est
-    aurc: Est
-    prr: Est
-    difference: Est | None
-    seconds: Seconds
+    auroc: EstimateRecord
+    aurc: EstimateRecord
+    prr: EstimateRecord
+    difference: EstimateRecord | None
+    seconds: SecondsRecord
     memory_mb: float | None
 
 
@@ -62,7 +62,7 @@ class BenchData(BaseModel):
     n: _Count
 
 
-class Bench(BaseModel):
+class BenchRecord(BaseModel):
     """A comparison of scorers on the same answers of one model."""
 
     model_config = _STRICT
@@ -73,14 +73,14 @@ class Bench(BaseModel):
     grader: str
     asking: dict[str, JsonValue]
     n: _Count
-    accuracy: Est
+    accuracy: EstimateRecord
     scorers: Annotated[tuple[ScorerFigures, ...], Field(min_length=1)]
     command: str
     created: str
     versions: dict[str, str]
 
 
-def load_bench(path: str | os.PathLike[str]) -> Bench:
+def load_bench(path: str | os.PathLike[str]) -> BenchRecord:
     """What `guardrail bench` wrote. Raises `DataError`, with the file's name, for anything else, an unknown key included."""
     source = os.fspath(path)
     remedy = "make it again: guardrail bench DATA.jsonl -o bench.json"
@@ -91,7 +91,7 @@ def load_bench(path: str | os.PathLike[str]) -> Bench:
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: not the result of a bench: not UTF-8 text; {remedy}") from error
     try:
-        return Bench.model_validate_json(text)
+        return BenchRecord.model_validate_json(text)
     except ValidationError as error:
         raise DataError(f"{source}: not the result of a bench: {_first(error)}; {remedy}") from error
 

@@ -12,7 +12,7 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.setting import ModelSource, StrPath, grader_from, model_from, say_data, silent
+from guardrail.evaluation.setting import ModelSource, StrPath, check_output, grader_from, model_from, say_data, silent
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
@@ -187,10 +187,7 @@ def _others(
 
 def _check_files(data: str, output: Path, run: Path | None) -> Path:
     """The run's file. Raises `DataError` for an output that cannot be written, or that is one of the other files."""
-    if not output.parent.is_dir():
-        raise DataError(f"there is no folder {str(output.parent)!r} to write the calibrator to")
-    if not output.name or output.is_dir():
-        raise DataError(f"the output {str(output)!r} is a folder; give a file")
+    check_output(output, "the calibrator")
     run = run or output.with_name(output.name + ".run.jsonl")
     if len({path.resolve() for path in (Path(data), output, run)}) < 3:
         raise DataError("the data, the output and the run must be three files")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
 from guardrail.claims import SentenceClaims
-from guardrail.errors import CalibrationError, CalibratorMismatchError
+from guardrail.errors import CalibratorMismatchError
 from guardrail.guard import Guard
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def fit_of(model: LocalModel, source: str | None = None) -> Fitting:
         none = () if found else ("none is shipped for its weights, dtype and chat template",)
         return Fitting(model.name, found[0] if found else None, "answer", none)
     calibrator = load_calibrator(source)
-    if calibrator.provenance is None:
-        raise CalibrationError(f"{source} does not say what it was fitted on; fit it again with guardrail calibrate")
-    differences = _of_the_model(calibrator.provenance, model) or _of_the_scorer(calibrator, model)
+    differences = _of_the_model(origin_of(calibrator, source), model) or _of_the_scorer(calibrator, model)
     return Fitting(model.name, source, calibrator.unit, differences, calibrator.sealed)
 
 

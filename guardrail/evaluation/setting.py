@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.shipped import load_calibrator
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, DataError
 from guardrail.grading import get_grader
 from guardrail.policy import Policy
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS
@@ -105,6 +106,14 @@ def grader_from(source: Grader | str | None) -> Grader | None:
 def policy_from(source: Policy | StrPath) -> Policy:
     """The policy itself. Raises `PolicyError` for a file or a name that is none."""
     return source if isinstance(source, Policy) else Policy.load(source)
+
+
+def check_output(output: Path, what: str) -> None:
+    """Raise `DataError` for an output that cannot be written, before the slow part. what: "the calibrator", say."""
+    if not output.parent.is_dir():
+        raise DataError(f"there is no folder {str(output.parent)!r} to write {what} to")
+    if not output.name or output.is_dir():
+        raise DataError(f"the output {str(output)!r} is a folder; give a file")
 
 
 def name_of(calibrator: IsotonicCalibrator) -> str:

@@ -16,6 +16,7 @@ from guardrail.evaluation.setting import (
     StrPath,
     Subject,
     calibrator_from,
+    check_output,
     fitted,
     grader_from,
     model_from,
@@ -97,10 +98,7 @@ def tune(
         )
     source, out, file = os.fspath(data), Path(output) if output is not None else None, Path(run) if run else None
     if out is not None:
-        if not out.parent.is_dir():
-            raise DataError(f"there is no folder {str(out.parent)!r} to write the policy to")
-        if not out.name or out.is_dir():
-            raise DataError(f"the output {str(out)!r} is a folder; give a file")
+        check_output(out, "the policy")
         file = file or out.with_name(out.name + ".run.jsonl")
     if resume and file is None:
         raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")

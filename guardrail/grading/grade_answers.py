@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -60,8 +59,3 @@ def grade_answers(rows: Sequence[AnswerRow], grader: Grader, labels: HandLabels 
         labels=labels.digest if len(labels) else None,
         ungraded=dict(grader.ungraded),
     )
-
-
-def answer_rows(records: Sequence[dict[str, Any]]) -> list[AnswerRow]:
-    """Records of a run that stands by itself: each has `question`, `accepted` and `answer`."""
-    return [AnswerRow(r["question"], r["answer"], tuple(r["accepted"])) for r in records]

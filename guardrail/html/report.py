@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.provenance import Provenance
 from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.claims.shown import probability
-from guardrail.errors import CalibrationError
-from guardrail.evaluation.bench_file import Bench
+from guardrail.evaluation.bench_file import BenchRecord
 from guardrail.evaluation.report import Report
 from guardrail.evaluation.report_examples import EACH, Example, LabelExamples, examples_by_label
 from guardrail.html.page import page, versions_here
@@ -42,7 +42,7 @@ def report_page(
     run: RunAnswers,
     *,
     calibrator: str,
-    bench: Bench | None = None,
+    bench: BenchRecord | None = None,
     sps: SpsProfile | None = None,
     title: str = "",
     command: str = "",
@@ -57,9 +57,7 @@ def report_page(
         found = report(calibrator, run.answers, policies, data=run.data)
         Path("report.html").write_text(report_page(found, run, calibrator="c.json"), encoding="utf-8")
     """
-    origin = report.calibrator.provenance
-    if origin is None:
-        raise CalibrationError(f"{calibrator} does not say what it was fitted on; make it with guardrail calibrate")
+    origin = origin_of(report.calibrator, calibrator)
     figures = [reliability_figure(report), risk_figure(report), score_figure(report)]
     if bench is not None:
         figures.append(bench_figure(bench))
@@ -150,7 +148,7 @@ def _provenance(
     run: RunAnswers,
     origin: Provenance,
     calibrator: str,
-    bench: Bench | None,
+    bench: BenchRecord | None,
     command: str,
     made: datetime,
 ) -> Mapping[str, Sequence[tuple[str, str]]]:
@@ -183,7 +181,12 @@ def _provenance(
             ("SHA-256", report.calibrator.digest),
             (
                 "fitted on",
-                f"{count(origin.n, 'answer')}, {percent(origin.accuracy)} right, SHA-256 of the questions {origin.data}",
+                f"{count(origin.n, 'answer')}, {percent(origin.accuracy)} right"
+                + (
+                    f", logged and labelled by people, SHA-256 of scores and labels {origin.recalibrated['data']}"
+                    if origin.recalibrated
+                    else f", SHA-256 of the questions {origin.data}"
+                ),
             ),
             ("scorer", f"{origin.scorer} ({options})" if options else origin.scorer),
             ("grader", origin.grader),

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
-from guardrail.evaluation.bench_file import Bench, Est, ScorerFigures
+from guardrail.evaluation.bench_file import BenchRecord, EstimateRecord, ScorerFigures
 from guardrail.evaluation.report import Report
 from guardrail.html.charts import Point, Row, dot_whisker, reliability_diagram, risk_coverage, score_histogram
 from guardrail.html.charts.score_histogram import counts_of
@@ -176,7 +176,7 @@ def score_figure(report: Report) -> Figure:
     return Figure("scores", "Scores", finding, (svg,), reading, tables)
 
 
-def bench_figure(bench: Bench) -> Figure:
+def bench_figure(bench: BenchRecord) -> Figure:
     """Scorers by AUROC, best first; what is said of them rests on the paired differences."""
     ranked = sorted(bench.scorers, key=lambda s: -s.auroc.value)
     chief = next((s.name for s in ranked if s.difference is None), ranked[0].name)
@@ -280,9 +280,9 @@ def _described(rows: Sequence[Sequence[str]], most: int = 40) -> str:
     return text + (f"; and {len(rows) - most} more, in the table" if len(rows) > most else "")
 
 
-def _est(e: Est | None) -> str:
+def _est(e: EstimateRecord | None) -> str:
     return "" if e is None else f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
-def _as_estimate(e: Est) -> Estimate:
+def _as_estimate(e: EstimateRecord) -> Estimate:
     return Estimate(e.value, e.low, e.high, e.n)

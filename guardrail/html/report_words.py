@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.provenance import Provenance
-from guardrail.evaluation.bench_file import Bench
+from guardrail.evaluation.bench_file import BenchRecord
 from guardrail.evaluation.report import PolicyCheck, PromiseCheck, Report
 from guardrail.runs.run_answers import RunAnswers
 from guardrail.types import Action
@@ -184,7 +184,7 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
     return (*found, *others)
 
 
-def unlike(run: RunAnswers, bench: Bench | None) -> tuple[str, ...]:
+def unlike(run: RunAnswers, bench: BenchRecord | None) -> tuple[str, ...]:
     """What a comparison of scorers does not share with the run."""
     found = []
     if bench is not None and bench.data.hash != run.data:

@@ -40,6 +40,9 @@ def load_model(
         trust_remote_code: Whether code that comes with the checkpoint may run.
         progress: Called with one line before each slow step.
 
+    Returns:
+        The model with its tokenizer, ready to answer and to be scored.
+
     Raises:
         ModelNotFoundError: Nothing can be loaded.
         ModelError: There is no such device or dtype, or the checkpoint lacks weights or has them in another shape.

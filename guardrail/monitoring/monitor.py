@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeAlias
 
 import numpy as np
 from scipy.stats import chi2_contingency
@@ -16,21 +13,18 @@ from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import Estimate, Floats, wilson_interval
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.shipped import load_calibrator
-from guardrail.errors import CalibrationError, DataError
+from guardrail.errors import CalibrationError
 from guardrail.monitoring.alarms import Test, more_unscored, name_of, tests_of
 from guardrail.monitoring.calibration_drift import CalibrationDrift, calibration_drift, design_effect
 from guardrail.monitoring.conclusion import Kind, holm, labels_needed, scores_needed
-from guardrail.monitoring.entries import Entry, entries, moment
-from guardrail.monitoring.entries import labels as read_labels
 from guardrail.monitoring.findings import Monitoring, periods
+from guardrail.monitoring.reading import StrPath, labels_of, read_into
 from guardrail.monitoring.realised_risk import RealisedRisk, Shown, realised_risk
 from guardrail.monitoring.reference import Reference
 from guardrail.monitoring.score_drift import score_drift
 from guardrail.monitoring.tally import Labelled, Tally
-from guardrail.monitoring.words import notes
+from guardrail.monitoring.words import again, notes
 from guardrail.policy import Policy, check_proof
-
-StrPath: TypeAlias = "str | os.PathLike[str]"
 
 FALSE_ALARMS = 0.05
 FEWEST_LABELS = 10  # below, nothing about the confidences is tested
@@ -79,58 +73,24 @@ def monitor(
         calibrator = load_calibrator(calibrator)
     if policy is not None and not isinstance(policy, Policy):
         policy = Policy.load(policy)
-    if isinstance(since, str):
-        since = moment(since, "--since")
     if not 0 < false_alarms < 1:
         raise CalibrationError(f"the false-alarm rate is {false_alarms:g}; it must lie between 0 and 1, ends excluded")
     if policy is not None:
         check_proof(policy.proof, policy.name, calibrator, "the calibrator given")
     reference = Reference.of(calibrator)
     proof = policy.proof if policy and reference.unit == "answer" else None
-    given = read_labels(os.fspath(labels)) if labels is not None else {}
     tally = Tally(
         reference,
-        labels=given,
+        labels=labels_of(labels),
         policy=policy.name if policy else None,
         proof=proof,
         calibrated_only=calibrated_only,
     )
-    unreadable = 0
-    for entry in _window(entries(os.fspath(log), reference.unit), last, since, tally):
-        if entry is None:
-            unreadable += 1
-        else:
-            tally.add(entry)
-    tally.finish()
-    if not tally.lines:
-        raise DataError(
-            f"{os.fspath(log)} holds no verdict" + (f" ({unreadable} lines are torn)" if unreadable else "")
-        )
-    if not tally.scored and not tally.unscored and not tally.with_evidence:
-        raise DataError(
-            f"{os.fspath(log)} holds no {reference.unit} of this calibrator: {dict(tally.set_aside) or 'nothing to compare'}; "
-            "give the calibrator that the verdicts were made with"
-        )
-    if unused := len(given) - len(tally.used):
-        tally.set_aside["labels for ids that are not in the log"] += unused
+    unreadable = read_into(tally, log, last, since)
     found = _conclude(reference, tally, unreadable, policy, false_alarms, seed)
-    return replace(found, log=os.fspath(log), calibrator=calibrator.source or "given")
-
-
-def _window(
-    found: Iterator[Entry | None], last: int | None, since: datetime | None, tally: Tally
-) -> Iterable[Entry | None]:
-    if since is not None:
-        found = _from(found, since, tally)
-    return found if last is None else deque(found, maxlen=last)
-
-
-def _from(found: Iterator[Entry | None], since: datetime, tally: Tally) -> Iterator[Entry | None]:
-    for entry in found:
-        if entry is None or (entry.time is not None and entry.time >= since):
-            yield entry
-        elif entry.time is None:
-            tally.set_aside["without a time"] += 1
+    name = calibrator.source or "given"
+    remedy = (again(os.fspath(log), calibrator.source, labels),) if found.drift else ()
+    return replace(found, log=os.fspath(log), calibrator=name, notes=remedy + found.notes)
 
 
 def _conclude(

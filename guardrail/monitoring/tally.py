@@ -44,12 +44,16 @@ class Day:
 
 @dataclass(slots=True)
 class Labelled:
-    """Labelled rows, one entry each: score and confidence (NaN where the label is about an answer given with evidence)."""
+    """Labelled rows, one entry each: score and confidence (NaN where the label is about an answer given with evidence).
+
+    model: the name of the model that answered.
+    """
 
     score: array[float] = field(default_factory=lambda: array("d"))
     p_correct: array[float] = field(default_factory=lambda: array("d"))
     correct: array[int] = field(default_factory=lambda: array("b"))
     answer: array[int] = field(default_factory=lambda: array("q"))
+    model: list[str] = field(default_factory=list)
     shown: dict[str, array[int]] = field(default_factory=lambda: {what: array("b") for what in _SHOWN})
 
 
@@ -68,7 +72,7 @@ class Tally:
         proof: Proof | None = None,
         calibrated_only: bool = False,
     ) -> None:
-        self.reference, self._labels, self._policy, self._proof = reference, labels or {}, policy, proof
+        self.reference, self.labels, self._policy, self._proof = reference, labels or {}, policy, proof
         self._calibrated_only = calibrated_only
         self.cells: Floats = np.zeros(len(reference.counts))
         self.lines = self.scored = self.outside = self.extrapolated = self.with_evidence = 0
@@ -178,6 +182,7 @@ class Tally:
         kept.p_correct.append(row.p_correct if about_score else np.nan)
         kept.correct.append(correct)
         kept.answer.append(self.lines)
+        kept.model.append(entry.model)
         for what, is_so in shown.items():
             kept.shown[what].append(is_so)
         if about_score:
@@ -189,10 +194,11 @@ class Tally:
             day.shown_wrong += not correct
 
     def _label(self, entry: Entry, row: Row, key: tuple[str, int | None]) -> bool | None:
-        given = self._labels.get(key)
-        if given is None:
-            return row.correct
-        if row.correct is not None and row.correct is not given:
+        given = self.labels.get(key)
+        correct = row.correct if given is None else given
+        if correct is None or entry.id is None:
+            return correct
+        if row.correct is not None and row.correct is not correct:
             raise DataError(
                 f"{entry.where}: {entry.id!r} is labelled {row.correct} here and {given} in the labels' file"
             )
@@ -200,7 +206,7 @@ class Tally:
             self.set_aside["labels for an id that stands in the log twice"] += 1
             return None
         self.used.add(key)
-        return given
+        return correct
 
     def _decided_as_promised(self, entry: Entry, row: Row) -> bool:
         """Whether the decision is the policy's: its name, and where it has a proof, what the proof's rules say."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 
 from guardrail.monitoring.conclusion import SHIFT
@@ -10,6 +12,12 @@ from guardrail.monitoring.tally import Tally
 
 _SELECTED = 0.01
 _COARSE = 0.2
+
+
+def again(log: str, calibrator: str | None, labels: str | os.PathLike[str] | None) -> str:
+    """What to do about drift. calibrator: its file or name; None where it was made in memory."""
+    files = [log, "--labels", os.fspath(labels or "LABELS.jsonl"), "-c", calibrator or "OLD.json", "-o", "NEW.json"]
+    return f"labels fit the curve again, without the model: {shlex.join(['guardrail', 'recalibrate', *files])}"
 
 
 def notes(

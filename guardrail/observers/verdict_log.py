@@ -34,13 +34,17 @@ class VerdictLog:
         verdict = guard.answer("Who wrote Faust?")
         log.id_of(verdict)          # what a label refers to
 
-    path: made if it is not there; an existing file goes on. text: also write the conversation (`messages`), the answers, the
-    evidence and the claims; without it a line holds numbers and names only. Threads and processes may share a file: a line is
-    appended under a lock (not on Windows, where one process writes). After a crash in the middle of a line, the next line
-    starts on its own.
+    Threads and processes may share a file: a line is appended under a lock (not on Windows, where one process writes). After a
+    crash in the middle of a line, the next line starts on its own.
 
-    Raises `DataError` when the file cannot be opened, and from the answer's call when a line cannot be written: an answer
-    that is not in the log would make the log say something else than what happened.
+    Args:
+        path: The file; it is made if it is not there, and goes on if it is.
+        text: Also write the conversation (`messages`), the answers, the evidence and the claims; without it a line holds
+            numbers and names only.
+
+    Raises:
+        DataError: The file cannot be opened; or, from the answer's call, a line cannot be written: an answer that is not in the
+            log would make the log say something else than what happened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, text: bool = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.provenance import (
     ExtractorIdentity,
     Provenance,
@@ -94,14 +95,14 @@ def calibrated(
     and `CalibrationError` for one whose profile is none.
     """
     if calibrator is None and (found := shipped_calibrator(model.identity, unit)):
-        origin = _origin(found[1])
+        origin = origin_of(found[1])
         given = scorer or _ScorerOf(origin)  # nobody asked for this calibrator, so it gives way
         if not differences(origin, origin.model, given.name, given.options, extractor=extractor):
             name, calibrator = found
     if calibrator is None:
         return Calibrated(scorer or default_scorer(model), None, None)
     check_unit(calibrator.unit, unit, name, model.name)
-    origin = _origin(calibrator)
+    origin = origin_of(calibrator, name)
     scorer = scorer or _fitted_on(model, origin, name)
     check_compatible(
         origin,
@@ -132,11 +133,3 @@ def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> Scorer:
         raise CalibratorMismatchError(
             f"{name} was fitted on the scorer {origin.scorer!r}, which cannot be made from it: {error}"
         ) from error
-
-
-def _origin(calibrator: IsotonicCalibrator) -> Provenance:
-    if calibrator.provenance is None:
-        raise CalibratorMismatchError(
-            "this calibrator does not say what it was fitted on; fit it with provenance=..., or with guardrail calibrate"
-        )
-    return calibrator.provenance

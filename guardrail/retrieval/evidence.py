@@ -59,9 +59,20 @@ def load_retriever(
 ) -> BaseRetriever:
     """A retriever over a folder of .txt and .md files, one such file, or a .jsonl file of `id`, `title`, `text`.
 
-    k: the most passages one search returns; `find_evidence` cuts further. embedding: alias, folder or hub id. progress:
-    called with the passages embedded so far and in all, first with 0 before the embedding model loads (some seconds).
-    Raises `RetrievalError` when the files or the embedding model cannot be read.
+    Args:
+        path: The folder or the file.
+        k: The most passages that one search returns; `find_evidence` cuts further.
+        embedding: The embedding model: an alias, a folder or a hub id.
+        min_similarity: Passages whose cosine to the query is lower are not returned.
+        device: Where the embedding model runs, such as "cpu" or "cuda".
+        progress: Called with the passages embedded so far and in all, first with 0 before the embedding model loads (some
+            seconds).
+
+    Returns:
+        A LangChain retriever.
+
+    Raises:
+        RetrievalError: The files or the embedding model cannot be read.
     """
     report = progress or (lambda done, total: None)
     passages = read_passages(path)

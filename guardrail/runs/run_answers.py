@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.provenance import Provenance, check_unit, differences
 from guardrail.datasets.questions import QuestionRow, check_no_leak, data_hash
-from guardrail.errors import CalibrationError, CalibratorMismatchError, DataError
+from guardrail.errors import CalibratorMismatchError, DataError
 from guardrail.model.identity import ModelIdentity
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import KIND, VERSION
@@ -112,13 +113,10 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
 def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> Provenance:
     """What the calibrator was fitted on; raises where it says nothing about the run, or would flatter itself.
 
-    `CalibratorMismatchError`: the answers come from another model than the calibrator's, or it is one of claims.
-    `DataError`: some
-    of the questions are those that it was fitted on. `CalibrationError`: it does not say. source: its name, for messages.
+    `CalibratorMismatchError`: the answers come from another model than the calibrator's, it is one of claims, or it does not
+    say. `DataError`: some of the questions are those that it was fitted on. source: its name, for messages.
     """
-    origin = calibrator.provenance
-    if origin is None:
-        raise CalibrationError(f"{source} does not say what it was fitted on; make it with guardrail calibrate")
+    origin = origin_of(calibrator, source)
     check_unit(calibrator.unit, "answer", source, origin.model.name)
     model = run.header.identity(origin.model.name)
     if found := differences(origin, model, origin.scorer, origin.profile, extractor=origin.extractor):

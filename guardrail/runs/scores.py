@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError, ScoringError
 from guardrail.messages import question_of
@@ -32,7 +33,7 @@ def scores_of(calibrator: IsotonicCalibrator, answers: Answers) -> Floats:
     answers: those that this scorer has a score of, `for_calibrator`. Raises `CalibrationError` where the calibrator does not
     say its scorer, or a score is missing.
     """
-    origin = _origin(calibrator)
+    origin = origin_of(calibrator)
     try:
         return _reader(origin).numbers(readings_of(answers, asking_of(origin)))
     except ScoringError as error:
@@ -44,7 +45,7 @@ def claim_scores_of(calibrator: IsotonicCalibrator, claims: ClaimAnswers) -> tup
 
     The latter ranks only (`Reader.of_answers`). Raises `CalibrationError` as `scores_of`.
     """
-    origin = _origin(calibrator)
+    origin = origin_of(calibrator)
     reader, asking = _reader(origin), asking_of(origin)
     readings, whole = claim_readings_of(claims, asking), whole_readings_of(claims, asking)
     try:
@@ -58,7 +59,7 @@ def for_calibrator(calibrator: IsotonicCalibrator, answers: Graded) -> Graded:
 
     Raises `CalibrationError` where they were collected without this scorer.
     """
-    for name in _reader(_origin(calibrator)).reads:
+    for name in _reader(origin_of(calibrator)).reads:
         answers = answers.scored_by(name)
     return answers
 
@@ -112,12 +113,6 @@ def _reader(origin: Provenance) -> Reader:
         raise CalibrationError(
             f"the options in the calibrator are none of {origin.scorer!r}: {' '.join(str(error).split())[:200]}"
         ) from error
-
-
-def _origin(calibrator: IsotonicCalibrator) -> Provenance:
-    if calibrator.provenance is None:
-        raise CalibrationError("this calibrator does not say what it was fitted on; fit it with guardrail calibrate")
-    return calibrator.provenance
 
 
 def _asked(question: str, asking: Asking) -> frozenset[str]:

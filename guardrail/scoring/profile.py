@@ -28,11 +28,18 @@ QUANTILES = 101
 class Profile(BaseModel):
     """How SemGrad and ParaGrad become one number; higher = more uncertain.
 
-    token: offset of t* from the prompt's end, -1 = its last token. band: "code", the last floor(L/2) of h^(0)..h^(L-1), as in
-    the authors' released code, or "text", h^(L/2+1)..h^(L-1), as in the paper. reduction: J is the mean or the sum over the
-    response tokens. scale: "raw" is eq. 6; "quantile" first replaces each part by its quantile among the calibration data.
-    tau, beta: appendix D.3, alpha = exp(-mean entropy / tau) and HybridGrad = (1 - alpha) SemGrad + beta alpha ParaGrad.
-    alpha: a fixed weight in place of eq. 6's; None means eq. 6.
+    Attributes:
+        token: Offset of t* from the prompt's end, -1 = its last token.
+        token_source: Where that offset comes from, in words; it changes no score.
+        band: "code", the last floor(L/2) of h^(0)..h^(L-1), as in the authors' released code, or "text",
+            h^(L/2+1)..h^(L-1), as in the paper.
+        reduction: J is the mean or the sum over the response tokens.
+        scale: "raw" is eq. 6; "quantile" first replaces each part by its quantile among the calibration data.
+        tau: Appendix D.3: alpha = exp(-mean entropy / tau).
+        beta: Appendix D.3: HybridGrad = (1 - alpha) SemGrad + beta alpha ParaGrad.
+        alpha: A fixed weight in place of eq. 6's; None means eq. 6.
+        semgrad_quantiles: SemGrad's quantiles among the calibration data, ascending; empty on the raw scale.
+        paragrad_quantiles: The same of ParaGrad.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

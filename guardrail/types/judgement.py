@@ -26,13 +26,19 @@ class Score:
         Score.of("g-nll", 7.13, length=4)
         Score.none("empty_answer", "the model ended its turn at once", length=1)
 
+    Args:
+        hybridgrad: Eq. 6 of arXiv 2605.04638, or its form on the quantile scale.
+        semgrad: Eq. 4.
+        paragrad: Eq. 5.
+        entropy: Mean over the response tokens, nats.
+        nll: Minus the response's log-likelihood, summed, nats.
+
     Attributes:
         name: The scorer's name; `scorer` is the same.
         number: The number that is calibrated, in the scorer's own unit; None for an answer without a score.
         length: Response tokens.
-        parts: What else the scorer computed, by name. `semgrad`, `paragrad`: eq. 4 and 5 of arXiv 2605.04638. `entropy`: mean
-            over the response tokens, nats. `nll`: minus the response's log-likelihood, summed, nats. Each can be read as an
-            attribute, and is None where it was not computed; so can `hybridgrad`, eq. 6 or its form on the quantile scale.
+        parts: What else the scorer computed, by name. `semgrad`, `paragrad`, `entropy` and `nll` can be read as attributes,
+            and are None where they were not computed; so can `hybridgrad`.
         unscored: Why there is no score; None where there is one.
         detail: The same in words.
     """
@@ -143,10 +149,15 @@ def _score_again(
 class Confidence:
     """A calibrated probability that the answer is right; higher = more certain.
 
-    p_correct in [0, 1]; low, high: its 95 % interval from the calibration counts; in_range: the score lay within the
-    calibrated range (if not, it was clipped to the nearest end). basis: "extrapolated", with a `reason`, when the prompt
-    was not of the kind that the calibrator was fitted with (evidence in it, messages of your own, another system message).
-    The numbers and the label are None, with a `reason`, when there is nothing to calibrate.
+    Attributes:
+        p_correct: The probability, in [0, 1]; None, with a `reason`, where there is nothing to calibrate.
+        low: Lower end of its 95 % interval, from the calibration's counts; None as `p_correct`.
+        high: Upper end of it; None as `p_correct`.
+        label: The probability in a word, from "very low" to "very high"; None as `p_correct`.
+        in_range: Whether the score lay within the calibrated range; if not, it was clipped to the nearest end.
+        reason: Why there is no number, or why the basis is "extrapolated"; else empty.
+        basis: "calibrated"; "extrapolated" where the prompt was not of the kind that the calibrator was fitted with (evidence
+            in it, messages of your own, another system message); "none" where there is no number.
     """
 
     p_correct: float | None
@@ -184,7 +195,13 @@ def check_computed(score: Score, confidence: Confidence) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A retrieved passage, where it came from, and its cosine similarity to the query (None if unknown)."""
+    """A retrieved passage.
+
+    Attributes:
+        text: The passage.
+        source: Where it comes from, such as a file's name; empty where that is not known.
+        similarity: Cosine to the query, in [-1, 1], higher = more alike; None where it is not known.
+    """
 
     text: str
     source: str = ""
@@ -193,10 +210,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy says to do, the name of the rule that said so, and a sentence that explains it.
+    """What a policy says to do, and why.
 
-    `template` is the policy's wording for hedge and abstain; it may hold `{answer}`, `{confidence}`, `{label}` and
-    `{explanation}`.
+    Attributes:
+        action: "answer", "hedge", "retrieve" or "abstain".
+        rule: Name of the rule that said so.
+        explanation: A sentence that explains it.
+        template: The policy's wording for hedge and abstain, which may hold `{answer}`, `{confidence}`, `{label}` and
+            `{explanation}`; None is the usual wording.
     """
 
     action: Action

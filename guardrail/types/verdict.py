@@ -17,7 +17,14 @@ from guardrail.types.trace import Trace
 class Attempt:
     """One pass through the pipeline: a verdict has one, or more when evidence was retrieved in between.
 
-    trace: what was read and written, without the states that scoring used; not part of `to_dict`.
+    Attributes:
+        answer: What the model said, unchanged.
+        score: How uncertain the model was of it; higher = more uncertain.
+        confidence: The calibrated probability that it is right.
+        decision: What the policy says to do with it.
+        finish_reason: Why the answer ends where it does.
+        evidence: The passages that stood in the prompt.
+        trace: What was read and written, without the states that scoring used; no part of `to_dict`.
     """
 
     answer: str
@@ -55,9 +62,16 @@ class Attempt:
 class Verdict:
     """The end of the flow: what the user is shown, what the model said, and why.
 
-    text: what the user is shown. attempts: every pass, oldest first; the properties below read the last one.
-    timing_ms: wall time by stage, summed over the passes. claims, asides: the last pass's answer taken apart; empty where
-    claims were not asked for. claim_calibrator: whose confidences the claims have.
+    Attributes:
+        text: What the user is shown.
+        attempts: Every pass, oldest first; the properties read the last one.
+        timing_ms: Wall time by stage, in milliseconds, summed over the passes.
+        model: Name of the model that answered.
+        calibrator: Name of the calibrator whose confidences the answers have; None where there is none.
+        policy: Name of the policy that decided.
+        claims: The claims of the last pass's answer; empty where claims were not asked for.
+        asides: Its parts that are not checked, each with the reason.
+        claim_calibrator: Name of the calibrator whose confidences the claims have; None where there is none.
     """
 
     text: str

@@ -8,7 +8,6 @@ from guardrail import IsotonicCalibrator
 from guardrail.calibration import shipped
 from guardrail.calibration.shipped import (
     load_calibrator,
-    named_calibrator,
     shipped_by_name,
     shipped_calibrator,
     why_none_is_shipped,
@@ -22,8 +21,8 @@ NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims", "shipped:smollm2
     ("name", "unit", "scorer"), [(NAMES[0], "answer", "hybridgrad"), (NAMES[1], "claim", "stacked")]
 )
 def test_by_name(name, unit, scorer):
-    calibrator, said = named_calibrator(name)
-    assert (calibrator.unit, calibrator.provenance.scorer, said) == (unit, scorer, name)
+    calibrator = load_calibrator(name)
+    assert (calibrator.unit, calibrator.provenance.scorer, calibrator.source) == (unit, scorer, name)
 
 
 def test_by_file(tmp_path):

@@ -51,7 +51,9 @@ The names of `guardrail.langchain.__all__`. How they are used: [LangChain](../ho
 """
 GROUPS = {
     "The guard": ("Guard", "Verdict", "Attempt", "JudgedClaim", "VerdictLog"),
-    "What the commands do": (*("calibrate", "evaluate", "tune", "bench", "score", "report", "sps", "monitor"),),
+    "What the commands do": (
+        *("calibrate", "evaluate", "tune", "bench", "score", "report", "sps", "monitor", "recalibrate"),
+    ),
     "Models": ("load_model", "LocalModel", "Trace"),
     "Scores": ("HybridGradScorer", "Profile", "Score"),
     "Calibration": ("IsotonicCalibrator", "Confidence", "LABELS"),

@@ -58,3 +58,12 @@ def test_policies_of_the_how_to_load() -> None:
     assert blocks
     for indent, block in blocks:
         assert not Policy.from_text(re.sub(f"^{indent}", "", block, flags=re.MULTILINE), "how-to/policies.md").warnings
+
+
+def test_the_architecture_page_points_at_code_that_is_there() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| `([\w/.]+)` \| (?:`(\w+)` )?\|$", text, re.MULTILINE)
+    assert len(rows) >= 5
+    for file, function in rows:
+        assert not function or f"def {function}(" in (ROOT / file).read_text(encoding="utf-8"), (file, function)
+        assert (ROOT / file).is_file()

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.retrievers import BaseRetriever
 
 from guardrail import CalibrationError, Guard, HybridGradScorer, IsotonicCalibrator
-from guardrail.calibration.shipped import load_calibrator, named_calibrator, shipped_calibrator
+from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
 from guardrail.data import load_claim_questions, load_questions
 from guardrail.datasets.questions import question_digest
 from guardrail.scoring.profile import Profile
@@ -72,9 +72,7 @@ def test_claims_are_judged_by_the_stacked_one(embedded_model):
 @pytest.mark.parametrize("calibrator", [None, "shipped:smollm2-135m-stacked"])
 def test_claims_are_verified_with_the_profile_that_was_measured(embedded_model, calibrator):
     """Whatever scores the answers and the claims: docs/results/verification.md."""
-    asked = Guard(
-        model=embedded_model, policy="per_claim", retriever=Nothing(), calibrator=named_calibrator(calibrator)[0]
-    )
+    asked = Guard(model=embedded_model, policy="per_claim", retriever=Nothing(), calibrator=calibrator)
     profile = shipped_calibrator(embedded_model.identity)[1].provenance.profile
     assert asked.claim_pipeline.verifier.scorer.profile == Profile.model_validate(profile)
 

@@ -1,0 +1,67 @@
+"""`guardrail recalibrate`: see `guardrail.evaluation.recalibrate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guardrail.cli import options
+
+
+def recalibrate(
+    log: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOG.jsonl",
+            help="Verdicts, one a line, as `guardrail ask --log` and VerdictLog write them; - reads stdin.",
+        ),
+    ],
+    calibrator: Annotated[
+        str,
+        typer.Option(
+            "--calibrator", "-c", metavar="FILE|shipped:NAME", help="The one that the verdicts were made with."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the new calibrator.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Who was right: rows of {"id", "correct"}, of a claim with "claim": 0. Default: the labels in the log.',
+        ),
+    ] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Use at most N lines, the last ones.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Use only lines from then on; without an offset in UTC.")
+    ] = None,
+    with_extrapolated: Annotated[
+        bool, typer.Option("--with-extrapolated", help="Also use answers asked otherwise than in the calibration.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds, and of the draws behind the intervals.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Fit a calibrator's curve again from logged scores and people's labels, without the model.
+
+    Model, scorer and options stay as they were. Tells the same figures before and after; refuses too few labels.
+    """
+    from guardrail.cli import figures, runtime
+    from guardrail.evaluation.recalibrate import recalibrate as fit_again
+
+    found = fit_again(
+        log,
+        calibrator,
+        output,
+        labels=labels,
+        last=last,
+        since=since or None,
+        with_extrapolated=with_extrapolated,
+        seed=seed,
+        command=runtime.command(),
+    )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        figures.recalibration(runtime.console(), found, output)
