@@ -95,7 +95,7 @@ def _value(name: str, separator: str, cell: str, where: str) -> Any:
     if name == "labels" or (name in _LISTS and text.startswith("[")):
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: the cell of `{name}` is not JSON: {error}") from error
     if name in _LISTS:
         return [part.strip() for part in text.split(separator) if part.strip()]

@@ -31,6 +31,7 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain.batches import SharedPasses
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
+from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
 from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, send_verdict_event, within_run
@@ -284,10 +285,10 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         return bool(calls) and not any(call["name"] in options.forms for call in calls)
 
     def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
-        """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""
+        """The tool calls of a response."""
         model = self._guard.model
         ids = [i for i in trace.response_ids if i not in model.eos_ids]
-        return parse_tool_calls(model.tokenizer.decode(ids), options.tool_names)
+        return parse_tool_calls(CallForms.of(model.tokenizer).mark(model.tokenizer, ids), options.tool_names)
 
     def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True, shown: str | None = None) -> Reply:
         trace = verdict.attempts[-1].trace

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from operator import itemgetter
 from typing import Any
 
@@ -14,8 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, Runn
 from pydantic import BaseModel, ValidationError
 
 from guardrail.langchain.metadata import read_metadata
-
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
+from guardrail.langchain.strict_json import read_json
 
 
 def json_output(chat: BaseChatModel, schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
@@ -42,10 +39,9 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
         # A hedge may show the JSON, but not as a fact, which an object of its fields would be.
         decided = "nothing" if verdict is None else verdict["action"]
         raise OutputParserException(f"the policy decided {decided!r}, so there is no object: {text}", llm_output=text)
-    fenced = _FENCED.fullmatch(text)
     try:
         # Not LangChain's parser: it completes JSON that was cut off, and half an answer is another answer.
-        value = json.loads(fenced[1] if fenced else text, parse_constant=_no_number)
+        value = read_json(_unfenced(text))
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             return schema.model_validate(value)
     except (ValidationError, ValueError) as error:
@@ -55,5 +51,9 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
     return value
 
 
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+def _unfenced(text: str) -> str:
+    """What one fence around the whole text holds, or the text."""
+    lines = text.strip().split("\n")
+    if len(lines) > 2 and lines[0].rstrip() in ("```", "```json") and lines[-1].strip() == "```":
+        return "\n".join(lines[1:-1])
+    return text

@@ -66,7 +66,7 @@ class RecordCache:
                 marks = ",".join("?" * len(some))
                 rows = self._db.execute(f"SELECT key, record FROM records WHERE key IN ({marks})", some)  # noqa: S608
                 found.update((key, json.loads(record)) for key, record in rows)
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, RecursionError) as error:
             raise self._unusable(error) from error
         return found
 

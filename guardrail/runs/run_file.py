@@ -104,7 +104,7 @@ def _parse(path: Path, line: bytes, number: int) -> dict[str, Any]:
         row = json.loads(line)
         if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
             raise ValueError("not a row of a run")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:{number}: {error}; this is not a run file, or it was edited") from error
     return row
 
