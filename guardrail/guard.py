@@ -25,7 +25,7 @@ from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace, Verdict
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
@@ -235,21 +235,35 @@ class Guard:
         finished = [each for batch in batches for each in _finish(batch, generate, one_pass)]
         return [self._told(each, one_pass) for each in finished]
 
-    def check(self, messages: Prompt, answer_text: str, *, system: str | None = None) -> Verdict:
+    def check(
+        self,
+        messages: Prompt,
+        answer_text: str,
+        *,
+        system: str | None = None,
+        finish_reason: FinishReason = "given",
+    ) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
 
         Args:
             messages: What was asked, as in `answer`.
             answer_text: The answer to it.
             system: As in `answer`.
+            finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
+                answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
+
+        Raises:
+            DataError: The finish reason is none that an answer can have.
         """
         conversation = self._opened(messages, system)
-        trace = self.model.trace(conversation.prompt, answer_text)
+        trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
         (finished,) = _finish([conversation], lambda _: [trace], one_pass)
         return self._told(finished, one_pass)
 
-    def judge(self, messages: Prompt, *, system: str | None = None) -> Generator[tuple[Message, ...], str, Verdict]:
+    def judge(
+        self, messages: Prompt, *, system: str | None = None
+    ) -> Generator[tuple[Message, ...], str | GivenAnswer, Verdict]:
         """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
 
             judging = guard.judge("Who wrote Faust?")
@@ -257,7 +271,8 @@ class Guard:
             judging.send("Goethe")          # more messages where the policy retrieves: the same ones with passages in them;
                                             # else StopIteration, whose `value` is the Verdict
 
-        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text.
+        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text. An
+        answer that was cut off is sent as `GivenAnswer(text, "length")`.
 
         Args:
             messages: A question, or a conversation.
@@ -266,8 +281,9 @@ class Guard:
         outcome: Conversation | Finished = self._opened(messages, system)
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
-            text = yield outcome.prompt
-            trace = self.model.trace(outcome.prompt, text)
+            given = yield outcome.prompt
+            answer = GivenAnswer(given) if isinstance(given, str) else given
+            trace = self.model.trace(outcome.prompt, answer.text, finish_reason=answer.finish_reason)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
         return self._told(outcome, one_pass)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from guardrail.errors import ChatTemplateError, DataError, GuardrailError
+from guardrail.messages import finish_of
 from guardrail.model.local import LocalModel
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import Message, Trace
@@ -23,7 +24,8 @@ def score_rows(
 ) -> Iterator[tuple[dict[str, Any], Status]]:
     """One row out for each row in, in order: with `score`, or with `error` and `line`; other keys untouched.
 
-    A row has `response` and `messages` (a list of role and content) or `prompt` (the user's text).
+    A row has `response` and `messages` (a list of role and content) or `prompt` (the user's text). Where its
+    `finish_reason` says that something cut the response, the score is that of an unended turn.
     """
     source = iter(rows)
     while batch := list(islice(source, batch_size)):
@@ -64,11 +66,12 @@ def _trace(local: LocalModel, row: Mapping[str, Any]) -> Trace:
         raise DataError("no `response`: it must be a string, the answer to score")
     if ("messages" in row) == ("prompt" in row):
         raise DataError("a row has either `messages` or `prompt`, and one of them it must have")
+    finish = finish_of(row.get("finish_reason"))
     if "prompt" in row:
         if not isinstance(row["prompt"], str):
             raise DataError("`prompt` must be a string, the user's text")
-        return local.trace(row["prompt"], response)
-    return local.trace(_messages(row["messages"]), response)
+        return local.trace(row["prompt"], response, finish_reason=finish)
+    return local.trace(_messages(row["messages"]), response, finish_reason=finish)
 
 
 def _messages(value: Any) -> list[Message]:

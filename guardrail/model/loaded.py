@@ -11,11 +11,11 @@ from torch import nn
 
 from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.kernels.frozen import lock_of
-from guardrail.messages import as_messages, check_text
+from guardrail.messages import as_messages, check_finish, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.identity import ModelIdentity, identify
-from guardrail.types import Message, Tool, Trace
+from guardrail.types import FinishReason, Message, Tool, Trace
 
 
 def end_ids(owner: Any) -> list[int]:
@@ -91,16 +91,27 @@ class LoadedModel:
             )
         return chat.prompt_ids(self.tokenizer, as_messages(messages), tools)
 
-    def encode_response(self, text: str) -> list[int]:
-        """Response ids of a text that exists already, with the end-of-turn token that a response has."""
+    def encode_response(self, text: str, *, ended: bool = True) -> list[int]:
+        """Response ids of a text that exists already, with the end-of-turn token that a response has where it has `ended`."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-        end = chat.end_of_turn(self.tokenizer, self.eos_ids)
+        end = chat.end_of_turn(self.tokenizer, self.eos_ids) if ended else None
         return ids if end is None else [*ids, end]
 
-    def trace(self, messages: str | Sequence[Message], answer: str) -> Trace:
-        """The Trace of an answer that exists already (finish reason `given`)."""
+    def trace(self, messages: str | Sequence[Message], answer: str, *, finish_reason: FinishReason = "given") -> Trace:
+        """The Trace of an answer that exists already.
+
+        Args:
+            messages: What was asked.
+            answer: The answer to it.
+            finish_reason: `length` where something cut the answer before its end: it has no end-of-turn token then.
+        """
+        check_finish(finish_reason)
         conversation = as_messages(messages)
         check_text(answer, "an answer")
         return Trace(
-            conversation, tuple(self.encode_prompt(conversation)), tuple(self.encode_response(answer)), answer, "given"
+            conversation,
+            tuple(self.encode_prompt(conversation)),
+            tuple(self.encode_response(answer, ended=finish_reason != "length")),
+            answer,
+            finish_reason,
         )

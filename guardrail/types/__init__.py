@@ -26,7 +26,7 @@ from guardrail.types.names import (
     Tool,
     UnscoredReason,
 )
-from guardrail.types.trace import GenerationState, Trace
+from guardrail.types.trace import GenerationState, GivenAnswer, Trace
 from guardrail.types.verdict import Attempt, Verdict
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "Evidence",
     "FinishReason",
     "GenerationState",
+    "GivenAnswer",
     "JudgedClaim",
     "Label",
     "Message",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guardrail.types.names import FinishReason, Message
 
@@ -63,3 +63,10 @@ class Trace:
     state: GenerationState | None = field(default=None, repr=False)
     stop_string: bool = False
     log_probs: tuple[float, ...] | None = None
+
+
+class GivenAnswer(NamedTuple):
+    """An answer that exists already. finish_reason: `length` where something cut it before its end."""
+
+    text: str
+    finish_reason: FinishReason = "given"
