@@ -55,6 +55,7 @@ def ask(
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
     ] = None,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -92,7 +93,7 @@ def ask(
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
     fitted = load_calibrator(calibrator) if calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
-    local = runtime.load(model, device, dtype, chat_template)
+    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page
     from guardrail.guard import Guard

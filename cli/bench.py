@@ -57,6 +57,7 @@ def bench(
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -69,7 +70,7 @@ def bench(
     from guardrail.evaluation.compare import bench as compare
 
     found = compare(
-        lambda: runtime.load(model, device, dtype, chat_template),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         data,
         scorers,
         output=output,

@@ -69,6 +69,7 @@ def calibrate(
         ),
     ] = None,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
 ) -> None:
@@ -82,7 +83,7 @@ def calibrate(
     from guardrail.evaluation.calibrate import calibrate as run_calibrate
 
     fit = run_calibrate(
-        lambda: runtime.load(model, device, dtype, chat_template),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         data,
         output=output,
         unit=unit,

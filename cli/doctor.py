@@ -29,6 +29,7 @@ def doctor(
         ),
     ] = None,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -44,7 +45,7 @@ def doctor(
 
     spec = model or options.DEFAULT_MODEL
     wanted = model is not None or calibrator is not None
-    load = (lambda: runtime.load(spec, device, dtype, chat_template)) if wanted else None
+    load = (lambda: runtime.load(spec, device, dtype, chat_template, chat_template_kwargs)) if wanted else None
     found = check_up(load, calibrator)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))

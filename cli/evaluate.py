@@ -44,6 +44,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
     cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -56,7 +57,7 @@ def evaluate(
     from guardrail.evaluation.evaluate import evaluate as measure
 
     result = measure(
-        lambda: runtime.load(model, device, dtype, chat_template),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         data,
         calibrator,
         policy or None,

@@ -30,6 +30,7 @@ def inspect(
         str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")
     ] = options.DEFAULT_MODEL,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -37,7 +38,7 @@ def inspect(
     """Architecture, layers, band, semantic token, head, cache and identity of a model."""
     from guardrail.cli import runtime
 
-    local = runtime.load(model, device, dtype, chat_template)
+    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
     from guardrail.calibration.shipped import shipped_calibrator
     from guardrail.scoring.profile import band_start
 
@@ -50,6 +51,7 @@ def inspect(
         "layers": layers,
         "band": f"h({band_start('code', layers)}) to h({layers - 1})",
         "semantic_token": {"offset": token.offset, "text": token.text, "source": token.source},
+        "end_of_turn": local.end_tokens,
         "head": anatomy.head_kind,
         "head_tied_to_embeddings": anatomy.tied,
         "vocabulary": anatomy.head.out_features,
@@ -66,6 +68,7 @@ def inspect(
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
     facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
+    facts["end_of_turn"] = " ".join(facts["end_of_turn"])
     facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):24} {value}")

@@ -17,6 +17,14 @@ ChatTemplate = Annotated[
     Path | None,
     typer.Option("--chat-template", metavar="FILE", help="Jinja chat template that replaces the model's own."),
 ]
+TemplateSwitches = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-template-kwargs",
+        metavar="JSON",
+        help="What the template takes beside the messages: '{\"enable_thinking\": false}'.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto. Default: the best one here.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: float32 on the CPU.")]
 Calibrator = Annotated[
@@ -74,5 +82,6 @@ __all__ = [
     "Limit",
     "Model",
     "Samples",
+    "TemplateSwitches",
     "Unit",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -45,23 +46,40 @@ def quiet_libraries() -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
 
-def load(spec: str, device: str | None, dtype: str | None, chat_template: Path | None) -> LocalModel:
+def load(
+    spec: str, device: str | None, dtype: str | None, chat_template: Path | None, switches: str | None = None
+) -> LocalModel:
     """The model, with a line of progress before each slow step."""
     from guardrail.model.spec import resolve
 
     template = read_text(chat_template) if chat_template else None
+    given = _switches(switches)
     resolve(spec)  # a misspelt name fails before torch is imported
     say("starting torch and transformers")
     quiet_libraries()
     from guardrail.model.loading import load_model
 
-    return load_model(spec, device=device, dtype=dtype, chat_template=template, progress=say)
+    return load_model(
+        spec, device=device, dtype=dtype, chat_template=template, chat_template_kwargs=given, progress=say
+    )
+
+
+def _switches(text: str | None) -> dict[str, object] | None:
+    try:
+        given = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        given = text
+    if given is not None and not isinstance(given, dict):
+        raise DataError(
+            f"--chat-template-kwargs is {text!r:.80}; give a JSON object such as '{{\"enable_thinking\": false}}'"
+        )
+    return given
 
 
 def read_text(path: Path) -> str:
     """The text of a file that the user named. Raises `DataError`."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -24,6 +24,7 @@ def score(
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Answers scored together.")] = 8,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
 ) -> None:
@@ -32,7 +33,7 @@ def score(
     from guardrail.evaluation.score import score as add_scores
 
     done = add_scores(
-        lambda: runtime.load(model, device, dtype, chat_template),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         source,
         output,
         calibrator=calibrator,

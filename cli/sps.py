@@ -58,6 +58,7 @@ def sps(
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
     tokens_per_pass: Annotated[int, typer.Option(min=1, help="Padded prompt tokens of one pass.")] = 4096,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -72,7 +73,8 @@ def sps(
 
     @cache
     def load(spec: str) -> LocalModel:
-        return runtime.load(spec, device, dtype, chat_template if spec == model else None)
+        own = (chat_template, chat_template_kwargs) if spec == model else (None, None)
+        return runtime.load(spec, device, dtype, *own)
 
     writer: str | Callable[[], LocalModel] | None = paraphrase_with
     if paraphrase_with is not None and not names_langchain(paraphrase_with):

@@ -47,6 +47,7 @@ def tune(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
     cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -59,7 +60,7 @@ def tune(
     from guardrail.evaluation.tune import tune as find
 
     found = find(
-        lambda: runtime.load(model, device, dtype, chat_template),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         data,
         max_error=max_error,
         output=output,

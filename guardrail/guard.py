@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +16,7 @@ from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_stops
 from guardrail.observers.protocol import Observation, Observer
 from guardrail.observers.telemetry import with_telemetry
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
@@ -131,18 +131,26 @@ class Guard:
         device: str | None = None,
         dtype: Any = None,
         chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Self:
         """Load a model by name and make a Guard of it.
 
         Args:
             model_spec: A hub id, a folder, a .gguf file or a short name, for `load_model`, which also takes device, dtype,
-                chat_template and progress. All others are as in `Guard`.
+                chat_template, chat_template_kwargs and progress. All others are as in `Guard`.
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
         calibrator, claim_calibrator = loaded(calibrator)[0], loaded(claim_calibrator)[0]
         return cls(
-            model=load_model(model_spec, device=device, dtype=dtype, chat_template=chat_template, progress=progress),
+            model=load_model(
+                model_spec,
+                device=device,
+                dtype=dtype,
+                chat_template=chat_template,
+                chat_template_kwargs=chat_template_kwargs,
+                progress=progress,
+            ),
             scorer=scorer,
             calibrator=calibrator,
             policy=policy,
@@ -232,7 +240,7 @@ class Guard:
                 )
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
-        finished = [each for batch in batches for each in _finish(batch, generate, one_pass)]
+        finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
         return [self._told(each, one_pass) for each in finished]
 
     def check(
@@ -252,13 +260,12 @@ class Guard:
             finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
                 answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
 
-        Raises:
-            DataError: The finish reason is none that an answer can have.
+        Raises `DataError` for a finish reason that such an answer cannot have.
         """
         conversation = self._opened(messages, system)
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
-        (finished,) = _finish([conversation], lambda _: [trace], one_pass)
+        (finished,) = finish([conversation], lambda _: [trace], one_pass)
         return self._told(finished, one_pass)
 
     def judge(
@@ -282,8 +289,8 @@ class Guard:
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
             given = yield outcome.prompt
-            answer = GivenAnswer(given) if isinstance(given, str) else given
-            trace = self.model.trace(outcome.prompt, answer.text, finish_reason=answer.finish_reason)
+            text, finish_reason = (given, "given") if isinstance(given, str) else given
+            trace = self.model.trace(outcome.prompt, text, finish_reason=finish_reason)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
         return self._told(outcome, one_pass)
@@ -311,17 +318,3 @@ class Guard:
         for observer in self.observers:
             observer(seen)
         return verdict
-
-
-def _finish(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
-) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
-    if not pending:
-        return []
-    traces = generate(pending)
-    scores = one_pass.score(pending, traces)
-    outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
-    del traces  # their states are as large as the model's cache
-    later = iter(_finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
-    return [next(later) if isinstance(each, Conversation) else each for each in outcomes]

@@ -103,3 +103,25 @@ def is_number(token: Token) -> bool:
 def says_something(answer: str) -> bool:
     """Whether there is a letter or a digit, as written and in plain form: not "", " ", "?!", "**", "%"."""
     return any(map(str.isalnum, answer)) and any(map(str.isalnum, normalise(answer)))
+
+
+_BLANKS = frozenset("\u2800\u3164\u115f\u1160\uffa0")  # letters and symbols to Unicode, nothing to the eye
+_EDGES = "\u200b\u2060\ufeff"
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: white space, control and format characters, marks without a letter.
+
+    >>> is_blank("\\u200b\\n"), is_blank("42")
+    (True, False)
+    """
+    return all(c in _BLANKS or c.isspace() or unicodedata.category(c) in _UNSEEN for c in text)
+
+
+_UNSEEN = ("Cc", "Cf", "Cn", "Mn", "Me", "Zs", "Zl", "Zp")
+
+
+def trimmed(text: str) -> str:
+    """A text without outer white space, control characters and zero-width spaces."""
+    seen = [i for i, c in enumerate(text) if not (c in _EDGES or c.isspace() or unicodedata.category(c) == "Cc")]
+    return text[seen[0] : seen[-1] + 1] if seen else ""

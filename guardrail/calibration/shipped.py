@@ -62,6 +62,24 @@ def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str
     return None
 
 
+def why_none_is_shipped(model: ModelIdentity) -> str:
+    """What keeps the shipped calibrators from fitting this model, in words: its weights, its dtype or its chat template."""
+    files = resources.files("guardrail.data").joinpath("calibrators").iterdir()
+    for file in sorted((f for f in files if f.name.endswith(".json")), key=lambda f: f.name):
+        name = PREFIX + file.name.removesuffix(".json")
+        calibrator = _shipped(name, file)
+        ours = calibrator.provenance.model if calibrator.provenance else None
+        if ours is None or ours.architecture != model.architecture:
+            continue
+        if ours.weights == model.weights and ours.dtype == model.dtype:
+            return f"{name} is for these weights with another chat template (white space and a last newline count)"
+        if ours.name == model.name and ours.dtype != model.dtype:
+            return f"{name} is for this model in {ours.dtype}, here it is in {model.dtype}; load it with dtype {ours.dtype}"
+        if ours.name == model.name:
+            return f"{name} is for other weights of that name"
+    return "none is shipped for these weights"
+
+
 def _shipped(name: str, file: Traversable) -> IsotonicCalibrator:
     with resources.as_file(file) as path:
         calibrator = IsotonicCalibrator.load(path)

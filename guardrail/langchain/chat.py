@@ -57,7 +57,8 @@ class ChatGuarded(VerdictEvents, SharedPasses):
     Nothing of it is pickled: a model has a lock and weights; build one in each process.
 
     Args:
-        model: A spec for `load_model`, which device, dtype and chat_template go to, or a `LocalModel`.
+        model: A spec for `load_model`, which device, dtype, chat_template and chat_template_kwargs go to, or a
+            `LocalModel`.
         policy: As in `Guard`, and so calibrator, retriever, scorer, observers, claims, claim_calibrator and verifier.
         max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
             and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.

@@ -29,11 +29,17 @@ class Reply:
     usage: UsageMetadata
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = field(default=())
+    thinking: str = ""
+
+    @property
+    def _additional(self) -> dict[str, Any]:
+        return {"reasoning_content": self.thinking} if self.thinking else {}
 
     def message(self) -> AIMessage:
         return AIMessage(
             self.text,
             tool_calls=list(self.calls),
+            additional_kwargs=self._additional,
             invalid_tool_calls=list(self.invalid),
             response_metadata=self.response_metadata,
             usage_metadata=self.usage,
@@ -43,6 +49,7 @@ class Reply:
         """Everything but the text: the metadata are in exactly one chunk, since equal keys of two would be merged."""
         chunk = AIMessageChunk(
             content="",
+            additional_kwargs=self._additional,
             tool_call_chunks=[
                 tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i)
                 for i, c in enumerate(self.calls)
@@ -96,11 +103,21 @@ def reply_to(
         usage_of(verdict),
         calls,
         invalid,
+        _thinking(verdict, unchanged=unchanged and judged, include_original=include_original),
     )
+
+
+def _thinking(verdict: Verdict, *, unchanged: bool, include_original: bool) -> str:
+    """What the model thought, where its answer goes out as it is: the thoughts behind a held-back answer would tell it."""
+    trace = verdict.attempts[-1].trace
+    told = trace is not None and ((unchanged and not trace.unfinished_thinking) or include_original)
+    return trace.thinking if trace is not None and told else ""
 
 
 def usage_of(verdict: Verdict) -> UsageMetadata:
     """Tokens read and written in all passes: evidence makes the model read and answer again."""
     traces = {a.trace.prompt_ids: a.trace for a in verdict.attempts if a.trace is not None}.values()  # one a pass
-    read, written = sum(len(t.prompt_ids) for t in traces), sum(len(t.response_ids) for t in traces)
+    thought = sum(t.thinking_tokens for t in traces)
+    read = sum(len(t.prompt_ids) for t in traces) - thought
+    written = sum(len(t.response_ids) for t in traces) + thought
     return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)

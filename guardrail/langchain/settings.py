@@ -56,6 +56,7 @@ class GuardedSettings(BaseChatModel):
     device: str | None = None
     dtype: Any = None
     chat_template: str | None = Field(default=None, repr=False)
+    chat_template_kwargs: dict[str, Any] | None = Field(default=None, repr=False)
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int | None = None
@@ -101,7 +102,11 @@ class GuardedSettings(BaseChatModel):
                 self._check_loading(self.model)
         else:
             self.model = load_model(
-                os.fspath(self.model), device=self.device, dtype=self.dtype, chat_template=self.chat_template
+                os.fspath(self.model),
+                device=self.device,
+                dtype=self.dtype,
+                chat_template=self.chat_template,
+                chat_template_kwargs=self.chat_template_kwargs,
             )
         unchanged = before is not None and self.calibrator is not None and self.calibrator is before.given["calibrator"]
         guard = Guard(
@@ -131,7 +136,7 @@ class GuardedSettings(BaseChatModel):
             )
 
     def _check_loading(self, model: LocalModel) -> None:
-        for name in ("device", "dtype", "chat_template"):
+        for name in ("device", "dtype", "chat_template", "chat_template_kwargs"):
             if getattr(self, name) is not None:
                 raise ModelError(
                     f"{name} says how to load a model, and this one ({model.name}) is loaded already; leave it out, or "
@@ -249,7 +254,7 @@ _MADE_OF = (
     *("model", "policy", "calibrator", "retriever", "scorer", "observers"),
     *("claims", "claim_calibrator", "verifier"),
 )
-_GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "built"))
+_GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "chat_template_kwargs", "built"))
 _CALL_FIELDS = (
     *("max_tokens", "temperature", "seed", "stop", "stream_policy", "as_question", "score_tool_calls"),
     "include_original",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import escape
+
 from guardrail.errors import ChatTemplateError
+from guardrail.model.inert import BREAK, Inert
 from guardrail.types import Message, Tool
 
 _PROBE = "Which river flows through Vienna"  # plain words: templates that trim or escape leave them alone
 _REPLY = "Danube"
+_ROLE = re.compile(r"[\w -]{1,40}")
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,40 +29,99 @@ class SemanticToken:
     source: str
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool] = (), switches: Mapping[str, Any] = _NONE
+) -> list[int]:
     """Token ids of the prompt, generation prompt included; the template's own BOS and no second one.
 
-    tools: JSON schemas of functions, in the form that chat templates and OpenAI's API take.
+    What the messages and tools say becomes text, never control tokens.
 
-    Raises `ChatTemplateError` when there is no template or it rejects the messages.
+    tools: JSON schemas of functions, in the form that chat templates and OpenAI's API take. switches: what the template takes
+    beside them, such as `enable_thinking`.
+
+    Raises `ChatTemplateError` when there is no template, it rejects the messages, or leaves out what one of them says.
     """
-    options = {"tools": [dict(t) for t in tools]} if tools else {}
-    return list(_apply(tokenizer, messages, tokenize=True, add_generation_prompt=True, **options))
+    inert = Inert(tokenizer)
+    options = {**switches, **({"tools": [inert.values(dict(t)) for t in tools]} if tools else {})}
+    for message in messages:
+        if not _ROLE.fullmatch(message["role"]):
+            raise ChatTemplateError(f"a role is a word such as user or assistant, not {message['role']!r:.80}")
+    harmless = [{**inert.values(m), "role": m["role"]} for m in messages]
+    rendered: str = _apply(tokenizer, harmless, tokenize=False, add_generation_prompt=True, **options)
+    if _left_out(rendered, harmless) is not None:
+        parts = [{**m, "content": _in_parts(m["content"])} for m in harmless]
+        try:
+            again: str = _apply(tokenizer, parts, tokenize=False, add_generation_prompt=True, **options)
+        except ChatTemplateError:
+            again = ""
+        if (role := _left_out(again, harmless)) is not None:
+            raise ChatTemplateError(
+                f"the chat template leaves out what the {_left_out(rendered, harmless) or role} message says, so the model "
+                "would answer without having read it; use roles that the template knows, or give another template"
+            )
+        rendered = again
+    return inert.encode(rendered)
 
 
-def takes_tools(tokenizer: Any) -> bool:
+def _in_parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _left_out(rendered: str, messages: Sequence[Message]) -> str | None:
+    """The role of the first message whose text does not stand in the prompt; None where all do.
+
+    White space may differ, and a template may write a text as JSON.
+    """
+    shown, at = _bare(rendered), 0
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str) or not (text := _bare(content)):
+            continue
+        forms = [
+            text,
+            *(_bare(json.dumps(content, ensure_ascii=a)[1:-1]) for a in (False, True)),
+            _bare(str(escape(content))),
+        ]
+        places = [(place, form) for form in forms if (place := shown.find(form, at)) >= 0]
+        if not places:  # templates put a system message, or tool results, where they want them
+            places = [
+                (at, "")
+                for form in forms
+                if shown.count(form) >= sum(_bare(str(m["content"])) == text for m in messages)
+            ]
+        if not places:
+            return str(message["role"])
+        place, form = min(places)
+        at = place + len(form)
+    return None
+
+
+def _bare(text: str) -> str:
+    return "".join(text.replace(BREAK, "").split())
+
+
+def takes_tools(tokenizer: Any, switches: Mapping[str, Any] = _NONE) -> bool:
     """Whether the chat template shows tools to the model: asked by rendering one."""
     probe = [{"role": "user", "content": _PROBE}]
     name = "probe_of_the_template"
     tool = {"name": name, "description": "A probe.", "parameters": {"type": "object", "properties": {}}}
+    tools = [{"type": "function", "function": tool}]
     try:
-        shown = _apply(
-            tokenizer, probe, tokenize=False, add_generation_prompt=True, tools=[{"type": "function", "function": tool}]
-        )
+        shown = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True, tools=tools, **switches)
     except ChatTemplateError:
         return False
     return name in shown
 
 
-def semantic_token(tokenizer: Any) -> SemanticToken:
+def semantic_token(tokenizer: Any, switches: Mapping[str, Any] = _NONE) -> SemanticToken:
     """The paper's t*, read off the chat template: the first token that the generation prompt adds, or where it adds none,
     the last token of the user's text (DESIGN: Llama 3 -4, Qwen -3, SmolLM2 -4, Mistral -2).
 
     Positions come from the tokenizer's character offsets, so a role name that splits in two is counted as it is.
     """
     probe = [{"role": "user", "content": _PROBE}]
-    prompt: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True)
-    closed: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=False)
+    prompt: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=True, **switches)
+    closed: str = _apply(tokenizer, probe, tokenize=False, add_generation_prompt=False, **switches)
     if len(prompt) > len(closed) and prompt.startswith(closed):
         position, source = len(closed), "chat template: first token of the generation prompt"
     else:
@@ -84,6 +150,19 @@ def end_of_turn(tokenizer: Any, eos_ids: Sequence[int]) -> int | None:
     rendered: str = _apply(tokenizer, turn, tokenize=False, add_generation_prompt=False)
     tail = tokenizer(rendered[rendered.rfind(_REPLY) :], add_special_tokens=False)["input_ids"]
     return next((i for i in tail if i in eos_ids), eos_ids[0] if eos_ids else None)
+
+
+def template_end(tokenizer: Any, switches: Mapping[str, Any] = _NONE) -> int | None:
+    """The control token that the template puts right after a reply; None where it puts none there."""
+    turn = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _REPLY}]
+    try:
+        rendered: str = _apply(tokenizer, turn, tokenize=False, add_generation_prompt=False, **switches)
+    except ChatTemplateError:
+        return None
+    if (at := rendered.rfind(_REPLY)) < 0 or not (tail := rendered[at + len(_REPLY) :].lstrip()):
+        return None
+    first = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
+    return next((int(i) for i in first if Inert(tokenizer).is_control(i)), None)
 
 
 def _apply(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:

@@ -18,7 +18,8 @@ from guardrail.kernels.memory import halve_on_out_of_memory, too_large
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.stopping import OnStep, Steps, cut, until_end
+from guardrail.model.stopping import OnStep, Steps, cut, special_ids, until_end
+from guardrail.model.thinking import Split
 from guardrail.model.token_log_probs import DrawnLogProbs
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
 
@@ -54,13 +55,15 @@ class _Response:
 
     Attributes:
         ids: Of the response.
-        text: Up to the stop string; None if none ended the response.
+        split: Where its thinking ends.
+        text: Of the answer, up to the stop string; None if none ended the response.
         state: What generation kept for scoring.
         ms: Its share of the batch's time.
         log_probs: Of `ids`, in nats.
     """
 
     ids: list[int]
+    split: Split
     text: str | None
     state: GenerationState | None
     ms: float
@@ -102,22 +105,31 @@ def generate(
 
 
 def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
+    """The Trace of a row. Its thinking is moved in front of the response, so that the answer is scored given it."""
     at_stop, text = response.text is not None, response.text
+    split = response.split
+    answer, state, log_probs = response.ids[split.start :], response.state, response.log_probs
     ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
     if text is None:
-        text = local.tokenizer.decode(response.ids, skip_special_tokens=True)
+        text = local.tokenizer.decode(answer, skip_special_tokens=True)
+    if state is not None and state.head_outputs is not None:
+        state = replace(state, head_outputs=state.head_outputs[split.start :])
+    log_probs = None if log_probs is None else log_probs[split.start :]
     finish: FinishReason = "stop" if ended else "length"
     return Trace(
         (),
-        tuple(prompt),
-        tuple(response.ids),
+        (*prompt, *response.ids[: split.start]),
+        tuple(answer),
         text.strip(),
         finish,
         False,
         response.ms,
-        response.state,
+        state,
         at_stop,
-        response.log_probs,
+        log_probs,
+        split.text,
+        split.start,
+        split.unfinished,
     )
 
 
@@ -146,15 +158,18 @@ def _run(
     device = local.device
     ids, mask = pad(rows, local.pad_id, left=True)
     width = ids.shape[1]
+    opened = [local.thinking.opened_by(row) for row in rows]
+    ends_anyway = special_ids(local.tokenizer, decoding.stop) & set(local.eos_ids)
+    stops = tuple(s for s in decoding.stop if ends_anyway.isdisjoint(special_ids(local.tokenizer, [s])))
     start = time.perf_counter()
     with untouched(local.model) as stack:
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
 
         def so_far(tokens: Sequence[list[int]]) -> list[_Response]:
             ms = (time.perf_counter() - start) * 1000 / len(rows)
-            ends = [cut(local.tokenizer, until_end(row, local.eos_ids), decoding.stop) for row in tokens]
-            states = recording.states([response for response, _ in ends]) if recording else [None] * len(rows)
-            return [_Response(response, text, state, ms) for (response, text), state in zip(ends, states, strict=True)]
+            ends = [_ended(local, row, stops, opened[r]) for r, row in enumerate(tokens)]
+            states = recording.states([ids for ids, _, _ in ends]) if recording else [None] * len(rows)
+            return [_Response(*end, state, ms) for end, state in zip(ends, states, strict=True)]
 
         def snapshot(tokens: Sequence[list[int]]) -> list[Trace]:
             return [_trace(local, row, response) for row, response in zip(rows, so_far(tokens), strict=True)]
@@ -165,9 +180,20 @@ def _run(
                 yield
 
         config = _config(local, decoding, room)  # its end tokens are the model's, which the next lines hide
-        watched = decoding.stop or decoding.on_step
+        watched = stops or decoding.on_step
+
+        def spoken(tokens: Sequence[list[int]]) -> list[list[int]]:
+            return [local.thinking.spoken(row, opened=was) for row, was in zip(tokens, opened, strict=True)]
+
         steps = Steps(
-            local.tokenizer, width, local.eos_ids, decoding.stop, decoding.on_step, snapshot, without_side_effects
+            local.tokenizer,
+            width,
+            local.eos_ids,
+            stops,
+            decoding.on_step,
+            snapshot,
+            without_side_effects,
+            spoken,
         )
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
@@ -186,6 +212,17 @@ def _run(
         return responses
     found = drawn.of(out, [len(response.ids) for response in responses])
     return [replace(response, log_probs=row) for response, row in zip(responses, found, strict=True)]
+
+
+def _ended(
+    local: LoadedModel, row: list[int], stops: Sequence[str], opened: bool
+) -> tuple[list[int], Split, str | None]:
+    """A reply up to its end, where its answer begins, and the answer's text if a stop string ended it. A stop string ends
+    answers: a thought may hold it."""
+    ids = until_end(row, local.eos_ids)
+    split = local.thinking.split(ids, opened=opened)
+    answer, text = cut(local.tokenizer, ids[split.start :], stops)
+    return [*ids[: split.start], *answer], split, text
 
 
 def _prompt_cache(local: LoadedModel, rows: Sequence[list[int]], recording: Recording | None) -> Cache | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +16,8 @@ class ModelIdentity(BaseModel):
     """What makes two models the same for a calibrator; `name` is for people and is not compared.
 
     architecture: the transformers class. weights: SHA-256 over samples of every parameter. dtype: of the parameters.
-    chat_template: SHA-256 of the template's text.
+    chat_template: SHA-256 of the template's text, and of the
+    switches that it is given, where there are any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,14 +29,15 @@ class ModelIdentity(BaseModel):
     chat_template: str
 
 
-def identify(name: str, model: Any, tokenizer: Any) -> ModelIdentity:
-    """The identity of a loaded model."""
+def identify(name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None) -> ModelIdentity:
+    """The identity of a loaded model. switches: what its template is given beside the messages."""
+    said = json.dumps(switches, sort_keys=True, default=repr) if switches else ""
     return ModelIdentity(
         name=name,
         architecture=type(model).__name__,
         weights=weights_hash(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        chat_template=text_hash(_template(tokenizer)),
+        chat_template=text_hash(_template(tokenizer) + said),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError
 from guardrail.model.gguf import dense_copy
+from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
 
@@ -23,6 +24,7 @@ def load_model(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
     chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> LocalModel:
@@ -33,6 +35,7 @@ def load_model(
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices). By default CUDA, else MPS, else CPU.
         dtype: "float32", "bfloat16" or "float16". By default float32 on the CPU, the checkpoint's own elsewhere.
         chat_template: Jinja text that replaces the tokenizer's.
+        chat_template_kwargs: What the template takes beside the messages, such as `{"enable_thinking": False}`.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         progress: Called with one line before each slow step.
 
@@ -40,6 +43,7 @@ def load_model(
         ModelNotFoundError: Nothing can be loaded.
         ModelError: There is no such device or dtype.
     """
+    check_switches(chat_template_kwargs)  # mistakes show before the slow part
     source = resolve(spec)
     place = _device(device)
     kind = _dtype(dtype, place)
@@ -67,7 +71,9 @@ def load_model(
             ) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
-    return LocalModel(model.eval(), tokenizer, name=source.name)
+    if isinstance(tokenizer.chat_template, str):  # a byte-order mark is no part of the text
+        tokenizer.chat_template = tokenizer.chat_template.removeprefix("\ufeff")
+    return LocalModel(model.eval(), tokenizer, name=source.name, chat_template_kwargs=chat_template_kwargs)
 
 
 def _device(device: str | None) -> str:

@@ -69,7 +69,7 @@ class LocalModel(LoadedModel):
             keep: The states that scoring can use again; by default none.
             stop: Strings that end a response and are not in it.
             tools: What the model may call, for the chat template.
-            on_step: Called after each token with the response ids of every row.
+            on_step: Called after each token with the ids of every row's answer so far, without its thinking.
 
         Returns:
             One Trace for each conversation, in order.

@@ -22,8 +22,8 @@ Snapshot = Callable[[], list[Trace]]
 """Makes the Traces so far, with what generation kept for scoring."""
 
 OnStep = Callable[[list[list[int]], Snapshot], None]
-"""Called after each token with the response ids of every row so far. It may use the model and draw random numbers: the
-generation goes on as if it had not. An exception that it raises ends the generation."""
+"""Called after each token with the ids of every row's answer so far, without its thinking. It may use the model and draw
+random numbers: the generation goes on as if it had not. An exception that it raises ends the generation."""
 
 WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
@@ -43,6 +43,10 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
     """The ids that spell the text before the first stop string, and that text; the ids and None where there is none."""
     if not stops:
         return ids, None
+    tokens = special_ids(tokenizer, stops)
+    if (first := next((k for k, i in enumerate(ids) if i in tokens), None)) is not None:
+        kept, shown = cut(tokenizer, ids[:first], stops)
+        return kept, tokenizer.decode(kept, skip_special_tokens=True) if shown is None else shown
     text: str = tokenizer.decode(ids, skip_special_tokens=True)
     at = min((i for s in stops if (i := text.find(s)) >= 0), default=None)
     if at is None:
@@ -51,6 +55,12 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
         if tokenizer.decode(ids[:k], skip_special_tokens=True).startswith(text[:at]):
             return ids[:k], text[:at]
     return ids, text[:at]
+
+
+def special_ids(tokenizer: Any, stops: Sequence[str]) -> set[int]:
+    """The ids of stop strings that are special tokens: a decoded text does not show those."""
+    known = tokenizer.added_tokens_decoder.items() if stops else ()
+    return {int(i) for i, token in known if token.special and str(token) in stops}
 
 
 def until_end(row: list[int], eos: Sequence[int]) -> list[int]:
@@ -73,19 +83,25 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         on_step: OnStep | None,
         snapshot: Callable[[list[list[int]]], list[Trace]],
         without_side_effects: WithoutSideEffects,
+        spoken: Callable[[list[list[int]]], list[list[int]]],
     ) -> None:
+        self.spoken = spoken
         self.snapshot, self.without_side_effects = snapshot, without_side_effects
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
+        self.tokens = special_ids(tokenizer, stops)
         self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
+        answers = self.spoken(rows)
         if self.on_step is not None:
             with self.without_side_effects():
-                self.on_step(rows, lambda: self.snapshot(rows))
-        done = [bool(self.stops) and self._stopped(row) for row in rows]
+                self.on_step(answers, lambda: self.snapshot(rows))
+        done = [bool(self.stops) and self._stopped(row) for row in answers]
         return torch.tensor(done, device=input_ids.device)
 
     def _stopped(self, row: list[int]) -> bool:
+        if not self.tokens.isdisjoint(row):
+            return True
         end = self.tokenizer.decode(row[-self.tail :], skip_special_tokens=True)
         return any(stop in end for stop in self.stops)

@@ -15,6 +15,7 @@ from transformers import LogitsProcessor
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
 from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.model.inert import Inert
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.types import Message
@@ -90,7 +91,9 @@ def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answe
     context behind the prompt has NaN. Raises `ModelError` where a single answer runs out of memory.
     """
     prompt = local.encode_prompt(messages)
-    ids = [local.tokenizer(a, add_special_tokens=False)["input_ids"] if a else [] for a in answers]
+    prompt = [*prompt, *local.unthinking(prompt)]
+    inert = Inert(local.tokenizer)
+    ids = [inert.encode(inert.text(a)) for a in answers]
     context = local.anatomy.context
     sums = [0.0 if not row else float("nan") for row in ids]
     fit = [i for i, row in enumerate(ids) if row and (context is None or len(prompt) + len(row) <= context)]

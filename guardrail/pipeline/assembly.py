@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.shipped import load_calibrator
+from guardrail.calibration.shipped import load_calibrator, why_none_is_shipped
 from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
 from guardrail.pipeline.calibrated import Calibrated, calibrated
@@ -33,7 +33,8 @@ def answer_calibration(
     out = calibrated(model, "answer", scorer, *loaded(calibrator, name))
     if out.calibrator is None and policy.needs_confidence:
         raise CalibrationError(
-            f"policy {policy.name!r} looks at confidence, and there is no calibrator for {model.name}; make one: "
+            f"policy {policy.name!r} looks at confidence, and there is no calibrator for {model.name} "
+            f"({why_none_is_shipped(model.identity)}); make one: "
             f"guardrail calibrate DATA.jsonl -o calibrator.json --model {model.name} (or use the policy 'observe')"
         )
     check_proof(policy.proof, policy.name, out.calibrator, out.name)

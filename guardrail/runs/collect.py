@@ -93,7 +93,7 @@ def _ask(
             records[i]["unscored"] = refused.unscored
     if not scorable:
         return records
-    shortest = min(len(rows[i].prompt_ids) for i in scorable)
+    shortest = min(rows[i].asked for i in scorable)
     reached = [o for o in offsets if -o <= shortest]
     for group in by_token_budget([rows[i] for i in scorable]):
         readouts = reading.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)

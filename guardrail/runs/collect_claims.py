@@ -197,7 +197,7 @@ def _read(
         return record | {"unscored": refused.unscored}
     if not spans:
         return record
-    reached = [o for o in offsets if -o <= len(row.prompt_ids)]
+    reached = [o for o in offsets if -o <= row.asked]
     whole, *parts = reading.read_spans(
         row, [(0, len(row.response_ids)), *spans], reached, band_start("code", len(local.anatomy.layers)), exgrad=True
     )  # one pass

@@ -60,7 +60,7 @@ def record_of(trace: Trace) -> dict[str, Any]:
     return {
         "answer": trace.text,
         "finish_reason": trace.finish_reason,
-        "prompt_tokens": len(trace.prompt_ids),
+        "prompt_tokens": len(trace.prompt_ids) - trace.thinking_tokens,
         "unscored": None,
     }
 

@@ -17,7 +17,7 @@ def by_token_budget(rows: Sequence[Row], budget: int = 4096, waste: float = 1.3)
     budget: padded tokens of prompts and answers in a group, which bounds its memory; one row alone may exceed it. waste: how
     many times the positions that run may grow by padding; on a CPU each costs time, on a GPU the weights do.
     """
-    runs = [len(r.response_ids) + (len(r.prompt_ids) if r.state is None else _NEAR) for r in rows]
+    runs = [len(r.response_ids) + r.thinking + (len(r.prompt_ids) if r.state is None else _NEAR) for r in rows]
     groups: list[list[int]] = []
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].state is None, runs[i], len(rows[i].prompt_ids))):
         trial = [*groups[-1], i] if groups else [i]

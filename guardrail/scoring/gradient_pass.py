@@ -123,7 +123,7 @@ def _too_big(row: Row) -> ScoringError:
 def _row(trace: Trace, weights: int) -> Row:
     ids, state = (*trace.prompt_ids, *trace.response_ids), trace.state
     fits = state is not None and state.ids == ids and state.weights == weights
-    return Row(trace.prompt_ids, trace.response_ids, state if fits else None)
+    return Row(trace.prompt_ids, trace.response_ids, state if fits else None, trace.thinking_tokens)
 
 
 def _ids(ids: Sequence[int]) -> list[int]:

@@ -63,8 +63,8 @@ class HybridGradScorer(GradientPass, RegisteredScorer):
     ) -> None:
         super().__init__(model, tokens_per_pass=tokens_per_pass)
         if profile is None:
-            own = model.tokenizer if isinstance(model, LocalModel) else None
-            token, source = _token(semantic_token, tokenizer or own)
+            own = model if tokenizer is None and isinstance(model, LocalModel) else None
+            token, source = _token(semantic_token, tokenizer, own)
             try:
                 profile = Profile(token=token, token_source=source, band=band, reduction=reduction, tau=tau, beta=beta)
             except ValueError as error:
@@ -148,12 +148,12 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
     return Score(profile.combine(*numbers[:3]), *numbers, length=length)
 
 
-def _token(given: int | None, tokenizer: Any) -> tuple[int, str]:
+def _token(given: int | None, tokenizer: Any, local: LocalModel | None) -> tuple[int, str]:
     if given is not None:
         return given, "given"
-    if tokenizer is None:
+    if tokenizer is None and local is None:
         raise ScoringError("give a tokenizer, whose chat template names the semantic token, or semantic_token=-N")
-    found = chat.semantic_token(tokenizer)
+    found = chat.semantic_token(tokenizer) if local is None else local.semantic_token
     return found.offset, found.source
 
 

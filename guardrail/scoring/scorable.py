@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from guardrail.errors import ScoringError
 from guardrail.model.anatomy import Anatomy
+from guardrail.plain_text import is_blank
 from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
 
@@ -23,14 +24,17 @@ def unscorable(
         return Score.none("prompt_too_long", f"{P} prompt tokens, context {anatomy.context}", length=T)
     if trace is not None and trace.prompt_truncated:
         return Score.none("prompt_truncated", "the model did not see the whole prompt", length=T)
+    if trace is not None and trace.unfinished_thinking:
+        detail = f"after {trace.thinking_tokens} tokens the model was still thinking; raise max_new_tokens"
+        return Score.none("unfinished_thinking", detail, length=T)
     if T == 0:
         return Score.none("no_response_tokens", "the response has no token", length=0)
-    if end_ids.issuperset(row.response_ids) or (trace is not None and not trace.text.strip()):
+    if end_ids.issuperset(row.response_ids) or (trace is not None and is_blank(trace.text)):
         return Score.none("empty_answer", "the answer is empty", length=T)
     if anatomy.context is not None and anatomy.context < P + T - 1:
         return Score.none("prompt_too_long", f"{P} + {T} tokens, context {anatomy.context}", length=T)
-    if offsets and -min(offsets) > P:
-        return Score.none("prompt_too_short", f"{P} prompt tokens, semantic token at {min(offsets)}", length=T)
+    if offsets and -min(offsets) > row.asked:
+        return Score.none("prompt_too_short", f"{row.asked} prompt tokens, semantic token at {min(offsets)}", length=T)
     V = anatomy.head.out_features
     for token in (*row.prompt_ids, *row.response_ids):
         if not 0 <= token < V:

@@ -26,11 +26,20 @@ from guardrail.types import GenerationState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One answer: P prompt ids, T >= 1 response ids, and what generation kept of it, if anything."""
+    """One answer: P prompt ids, T >= 1 response ids, and what generation kept of it, if anything.
+
+    thinking: how many of the last prompt ids are the model's thinking; offsets count from the end of the prompt before it.
+    """
 
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
     state: GenerationState | None = None
+    thinking: int = 0
+
+    @property
+    def asked(self) -> int:
+        """The length of the prompt without the thinking behind it."""
+        return len(self.prompt_ids) - self.thinking
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +57,7 @@ class Suffix:
 
     def columns(self, offsets: Sequence[int]) -> Tensor:
         """(B, tokens): where the prompt tokens at `offsets`, negative, from each prompt's end, stand."""
-        return torch.tensor([[len(row.prompt_ids) + o - s for o in offsets] for row, s in self._placed()])
+        return torch.tensor([[row.asked + o - s for o in offsets] for row, s in self._placed()])
 
     def predicting(self) -> list[slice]:
         """Of each row the columns that predict its response, T of them."""
@@ -183,7 +192,7 @@ def resumes(anatomy: Anatomy, row: Row, *, first_layer: int, reach: int) -> bool
 
 
 def _starts(anatomy: Anatomy, rows: Sequence[Row], reach: int) -> list[int]:
-    return [len(row.prompt_ids) - reach for row in rows] if anatomy.cached else [0]
+    return [row.asked - reach for row in rows] if anatomy.cached else [0]
 
 
 def _common_state_layer(anatomy: Anatomy, rows: Sequence[Row], starts: Sequence[int], first_layer: int) -> int | None:

@@ -33,6 +33,7 @@ UnscoredReason = Literal[
     "prompt_too_long",
     "prompt_too_short",
     "tool_call",
+    "unfinished_thinking",
 ]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 """Why an answer has no score.
@@ -40,7 +41,8 @@ UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)
 empty_answer: nothing but white space. no_response_tokens: not even an end token. not_finite: NaN or infinity in a
 logit, a gradient or a part of the score. prompt_truncated: the model did not see the whole prompt. prompt_too_long:
 prompt and answer exceed the model's context. prompt_too_short: the prompt ends before the semantic token.
-tool_call: a turn that calls tools, passed on unscored because its caller asked for that.
+tool_call: a turn that calls tools, passed on unscored because its caller asked for that. unfinished_thinking: the model
+thought until its limit, and gave no answer.
 """
 
 ClaimKind = Literal["sentence", "item", "row", "atomic"]

@@ -41,8 +41,8 @@ class Trace:
 
     Attributes:
         messages: The conversation that was answered.
-        prompt_ids: Token ids that the model read.
-        response_ids: Token ids that it wrote, with the end-of-turn token where it produced one.
+        prompt_ids: Token ids that the model read before it answered: the prompt, and its own thinking.
+        response_ids: Token ids of its answer, with the end-of-turn token where it produced one.
         text: The response, without the end-of-turn token.
         finish_reason: Why the response ends where it does.
         prompt_truncated: Whether the model did not see the whole prompt.
@@ -51,6 +51,9 @@ class Trace:
         stop_string: Whether the response ends before a stop string, not with an end-of-turn token.
         log_probs: Of the response tokens under the model itself (temperature 1, no top-p or top-k), in nats; None unless
             generation was asked for them.
+        thinking: What the model thought before it answered, without marks. It is no part of the answer.
+        thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
+        unfinished_thinking: Whether the thought was not ended; then there is no answer.
     """
 
     messages: tuple[Message, ...]
@@ -63,6 +66,9 @@ class Trace:
     state: GenerationState | None = field(default=None, repr=False)
     stop_string: bool = False
     log_probs: tuple[float, ...] | None = None
+    thinking: str = ""
+    thinking_tokens: int = 0
+    unfinished_thinking: bool = False
 
 
 class GivenAnswer(NamedTuple):

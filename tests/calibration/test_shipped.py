@@ -6,7 +6,13 @@ import pytest
 
 from guardrail import IsotonicCalibrator
 from guardrail.calibration import shipped
-from guardrail.calibration.shipped import load_calibrator, named_calibrator, shipped_by_name, shipped_calibrator
+from guardrail.calibration.shipped import (
+    load_calibrator,
+    named_calibrator,
+    shipped_by_name,
+    shipped_calibrator,
+    why_none_is_shipped,
+)
 from guardrail.errors import CalibrationError
 
 NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims", "shipped:smollm2-135m-stacked"]
@@ -52,3 +58,15 @@ def test_of_several_for_one_model_the_plain_name_is_taken(unit, name, order, mon
     files = sorted(folder.iterdir(), key=lambda f: f.name)[::order]
     monkeypatch.setattr(type(folder), "iterdir", lambda _: iter(files))
     assert shipped_calibrator(model, unit)[0] == name
+
+
+def test_what_differs_from_the_shipped_calibrator_is_said_in_words():
+    ours = shipped_by_name("shipped:smollm2-135m").provenance.model
+    cases = {
+        "another chat template": {"chat_template": "0" * 64},
+        "in float32, here it is in bfloat16": {"dtype": "bfloat16", "weights": "1" * 64},
+        "other weights of that name": {"weights": "1" * 64},
+        "none is shipped for these weights": {"weights": "1" * 64, "name": "another"},
+    }
+    for words, changed in cases.items():
+        assert words in why_none_is_shipped(ours.model_copy(update=changed))

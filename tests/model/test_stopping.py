@@ -108,3 +108,20 @@ def test_tools_need_a_template_that_shows_them():
     local.tokenizer.chat_template += "{% for t in tools or [] %}{{ t['function']['name'] }}{% endfor %}"
     assert local.takes_tools
     assert local.tokenizer.decode(local.encode_prompt("Who?", [tool])).endswith("add")
+
+
+def test_end_ids_are_those_of_config_tokenizer_and_template():
+    local = tiny_local_model(vocab_size=261)
+    local.model.generation_config.eos_token_id = 1  # as a base model's
+    local.tokenizer.eos_token = "<s>"
+    assert local.eos_ids == [1, 2]  # the template ends a turn with <|im_end|>
+    assert local.end_tokens == ["<s>", "<|im_end|>"]
+
+
+def test_a_stop_string_that_is_a_special_token_stops():
+    plain = tiny_local_model(vocab_size=261)
+    ids = [5 + 60, 5 + 61, plain.tokenizer.convert_tokens_to_ids("<|im_start|>"), 5 + 62]
+    text = plain.tokenizer.decode(ids[:2])
+    assert cut(plain.tokenizer, ids, ["<|im_start|>"]) == (ids[:2], text)
+    assert cut(plain.tokenizer, ids, ["<|im_start|>", text[1]]) == (ids[:1], text[:1])
+    assert cut(plain.tokenizer, ids[:2], ["<|im_start|>"]) == (ids[:2], None)

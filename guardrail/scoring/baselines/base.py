@@ -36,7 +36,7 @@ class AnswerScorer(RegisteredScorer, ABC):
 
     def _score(self, trace: Trace) -> Score:
         length = len(trace.response_ids)
-        row = Row(trace.prompt_ids, trace.response_ids)
+        row = Row(trace.prompt_ids, trace.response_ids, thinking=trace.thinking_tokens)
         refused = unscorable(self.model.anatomy, frozenset(self.model.eos_ids), row, trace)
         if refused is not None:
             assert refused.unscored is not None  # noqa: S101  (for the type checker)
@@ -51,7 +51,8 @@ class AnswerScorer(RegisteredScorer, ABC):
     def prompt_about(self, messages: Sequence[Message], *replies: Sequence[int]) -> list[int]:
         """The ids of a conversation of the scorer's own. Raises `TooLongError` where it, with the longest of `replies`, exceeds
         the context."""
-        ids = self.model.encode_prompt(as_messages(messages))
+        prompt = self.model.encode_prompt(as_messages(messages))
+        ids = [*prompt, *self.model.unthinking(prompt)]
         total, context = len(ids) + max(map(len, replies), default=1), self.model.anatomy.context
         if context is not None and total > context:
             raise TooLongError(f"{self.name} needs a prompt of {total} tokens, context {context}")

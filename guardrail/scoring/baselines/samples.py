@@ -149,10 +149,12 @@ class SampleSource:
 
     def _state(self, sample: Trace, middle: int) -> Tensor:
         """h^(middle) at the last token that generation read, (D,): that before the end of turn, or before a cut."""
-        at = max(0, len(sample.response_ids) - 1)  # 0: the prompt's last token
+        at = sample.thinking_tokens + max(0, len(sample.response_ids) - 1)  # 0: the prompt's last token
         if sample.state is not None:
             return sample.state.band_states[at].float()
-        return self._read_again([*sample.prompt_ids, *sample.response_ids[:at]], middle)
+        return self._read_again(
+            [*sample.prompt_ids, *sample.response_ids[: max(0, len(sample.response_ids) - 1)]], middle
+        )
 
     @torch.inference_mode(False)
     @torch.no_grad()
