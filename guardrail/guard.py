@@ -289,8 +289,8 @@ class Guard:
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
             given = yield outcome.prompt
-            text, finish_reason = (given, "given") if isinstance(given, str) else given
-            trace = self.model.trace(outcome.prompt, text, finish_reason=finish_reason)
+            text, finish = GivenAnswer(given) if isinstance(given, str) else given
+            trace = self.model.trace(outcome.prompt, text, finish_reason=finish)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
         return self._told(outcome, one_pass)
