@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,8 @@ class ClaimPipeline:
             return found
         looked_up = [claims[i] for i in wanted]
         with search_context():
-            evidence = evidence_for(self.retriever, looked_up, question, self.policy.retrieval.passages)
+            # A query holds a claim that may be held back: whoever traces this run must not see it, so the context is a bare one
+            evidence = Context().run(evidence_for, self.retriever, looked_up, question, self.policy.retrieval.passages)
         clock("retrieve")
         for i, verification in zip(wanted, self.verifier.verify(looked_up, evidence, question=question), strict=True):
             found[i] = verification
