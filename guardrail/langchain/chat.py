@@ -34,7 +34,7 @@ from guardrail.langchain.call import MARK, Call, Options, check_kept, conversati
 from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, send_verdict_event, within_run
+from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, internal_source, send_verdict_event, within_run
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
@@ -226,8 +226,9 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
         search_context = partial(self._search_context, run_manager)
-        source = (run_manager.metadata if run_manager else {}).get("lc_source", "")
-        return Call(conversation_of(messages, self.as_question, options), options, search_context, str(source))
+        return Call(
+            conversation_of(messages, self.as_question, options), options, search_context, internal_source(run_manager)
+        )
 
     @contextmanager
     def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:

@@ -200,3 +200,17 @@ def test_an_agent_runs_a_call_that_the_model_made():
     agent = create_agent(ChatGuarded(model=local, policy="observe", max_tokens=200), [launching(launched)])
     assert agent.invoke(ASK)["messages"][-1].text == "Gone."
     assert launched == ["Mars"]
+
+
+@pytest.mark.parametrize("marks", [("<think>", "</think>"), ()])
+def test_an_agent_runs_no_call_out_of_a_thought_and_keeps_the_answer_behind_it(marks):
+    local, launched = tool_model("<tool_call>", *marks), []
+    local.tokenizer.chat_template += "{# <think></think> #}"
+    thought = tokens(local, f"<think>I could write {WHOLE}</think>No, I do not launch.")
+    agent = create_agent(
+        ChatGuarded(model=say(local, thought), policy="observe", max_tokens=300), [launching(launched)]
+    )
+    last = agent.invoke(ASK)["messages"][-1]
+    assert launched == []
+    assert (last.text, last.tool_calls, last.invalid_tool_calls) == ("No, I do not launch.", [], [])
+    assert read_metadata(last)["unscored"] is None

@@ -50,21 +50,21 @@ def test_what_langchain_asks_for_itself_gets_no_wording(invoke):
     free = ChatGuarded(model=LOCAL, policy="observe", max_tokens=24)
     assert invoke(free, PROMPT, config=INTERNAL).text == SAID
     with pytest.raises(LowConfidenceError):
-        list(holding().stream(PROMPT, INTERNAL))
-    with pytest.raises(LowConfidenceError):
         holding().batch([PROMPT, PROMPT], INTERNAL)
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_conversation_is_never_replaced_by_an_abstention(asynchronous):
+@pytest.mark.parametrize("mode", ["sync", "async", "messages"])
+def test_a_conversation_is_never_replaced_by_an_abstention(mode):
     """With `SummarizationMiddleware`: the guarded model is refused there, its twin is taken."""
     history = [HumanMessage("I am Ada."), AIMessage("Good day."), HumanMessage("I like cats."), AIMessage("So do I.")]
     asked = {"messages": [*history, *PROMPT]}
 
-    def run(model):
+    def run(model):  # `messages` makes LangChain stream what `invoke` is asked for
         summary = SummarizationMiddleware(model=model, trigger=("messages", 3), keep=("messages", 1))
         agent = create_agent(holding(), [], middleware=[summary])
-        return asyncio.run(agent.ainvoke(asked)) if asynchronous else agent.invoke(asked)
+        if mode == "messages":
+            return list(agent.stream(asked, stream_mode=["messages", "values"]))[-1][1]
+        return asyncio.run(agent.ainvoke(asked)) if mode == "async" else agent.invoke(asked)
 
     with pytest.raises(LowConfidenceError, match="summarization"):
         run(holding())
