@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.cli.render import printable
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,8 +57,8 @@ def load(
 
 def _switches(text: str | None) -> dict[str, object] | None:
     try:
-        given = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
+        given = None if text is None else parse(text)
+    except ValueError:
         given = text
     if given is not None and not isinstance(given, dict):
         raise DataError(

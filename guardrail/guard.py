@@ -13,9 +13,9 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
-from guardrail.observers.protocol import Observation, Observer
+from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.observers.telemetry import with_telemetry
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
@@ -24,7 +24,7 @@ from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace, Verdict
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
@@ -240,24 +240,37 @@ class Guard:
                 )
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
-        finished = [each for batch in batches for each in _finish(batch, generate, one_pass)]
+        finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
         return self._told(finished, one_pass)
 
-    def check(self, messages: Prompt, answer_text: str, *, system: str | None = None) -> Verdict:
+    def check(
+        self,
+        messages: Prompt,
+        answer_text: str,
+        *,
+        system: str | None = None,
+        finish_reason: FinishReason = "given",
+    ) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
 
         Args:
             messages: What was asked, as in `answer`.
             answer_text: The answer to it.
             system: As in `answer`.
+            finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
+                answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
+
+        Raises `DataError` for a finish reason that such an answer cannot have.
         """
         conversation = self._opened(messages, system, answer=answer_text)
-        trace = self.model.trace(conversation.prompt, answer_text)
+        trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
-        (finished,) = _finish([conversation], lambda _: [trace], one_pass)
+        (finished,) = finish([conversation], lambda _: [trace], one_pass)
         return self._told([finished], one_pass)[0]
 
-    def judge(self, messages: Prompt, *, system: str | None = None) -> Generator[tuple[Message, ...], str, Verdict]:
+    def judge(
+        self, messages: Prompt, *, system: str | None = None
+    ) -> Generator[tuple[Message, ...], str | GivenAnswer, Verdict]:
         """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
 
             judging = guard.judge("Who wrote Faust?")
@@ -265,7 +278,8 @@ class Guard:
             judging.send("Goethe")          # more messages where the policy retrieves: the same ones with passages in them;
                                             # else StopIteration, whose `value` is the Verdict
 
-        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text.
+        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text. An
+        answer that was cut off is sent as `GivenAnswer(text, "length")`.
 
         Args:
             messages: A question, or a conversation.
@@ -274,8 +288,9 @@ class Guard:
         outcome: Conversation | Finished = self._opened(messages, system)
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
-            text = yield outcome.prompt
-            trace = self.model.trace(outcome.prompt, text)
+            given = yield outcome.prompt
+            text, ended = GivenAnswer(given) if isinstance(given, str) else given
+            trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
         return self._told([outcome], one_pass)[0]
@@ -287,8 +302,7 @@ class Guard:
         return claims.calibrated if claims is not None and claims.calibrated.origin else self.calibrated
 
     def _opened(self, prompt: Prompt, system: str | None, **options: Any) -> Conversation:
-        prompts, answers = self._prompt_source.origin, self.calibrated.origin
-        return opened(prompt, system, prompts=prompts, answers=answers, **options)
+        return opened(prompt, system, prompts=self._prompt_source.origin, answers=self.calibrated.origin, **options)
 
     def _one_pass(self, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS) -> AnswerPass:
         """A pass with the retriever that the guard has now, for whole answers and for claims."""
@@ -297,30 +311,11 @@ class Guard:
         return AnswerPass(self.model.name, self.calibrated, of_claims, self.policy, retriever, hooks)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
-        """Act, and tell every observer of every verdict; what the first of them raised is raised when all were told."""
+        """Act, and tell the observers."""
         verdicts = [one_pass.act(each) for each in finished]
-        raised: list[Exception] = []
-        for each, verdict in zip(finished, verdicts, strict=True):
-            seen = Observation(each.conversation.messages, verdict, tuple(each.conversation.stopwatch.stages))
-            for observer in self.observers:
-                try:
-                    observer(seen)
-                except Exception as error:
-                    raised.append(error)
-        if raised:
-            raise raised[0]
+        asked = [each.conversation for each in finished]
+        tell(
+            self.observers,
+            [Observation(c.messages, v, tuple(c.stopwatch.stages)) for c, v in zip(asked, verdicts, strict=True)],
+        )
         return verdicts
-
-
-def _finish(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
-) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
-    if not pending:
-        return []
-    traces = generate(pending)
-    scores = one_pass.score(pending, traces)
-    outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
-    del traces  # their states are as large as the model's cache
-    later = iter(_finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
-    return [next(later) if isinstance(each, Conversation) else each for each in outcomes]

@@ -11,6 +11,12 @@ import math
 from collections import Counter
 from typing import IO, Any, NoReturn
 
+_BLANK = " \t\n\r"
+
+
+MAX_DEPTH = 64
+"""The deepest nesting of arrays and objects. Whatever handles a value afterwards is recursive, and may stand deep itself."""
+
 
 def parse(text: str) -> Any:
     """The value of a JSON text.
@@ -21,18 +27,29 @@ def parse(text: str) -> Any:
     Raises:
         json.JSONDecodeError: It is not JSON.
         ValueError: It is JSON that cannot be trusted or used: a key that comes twice in one object, NaN or an infinity, a
-            number too large for a float, thousands of digits, endless nesting, half a surrogate pair.
+            number too large for a float, thousands of digits, nesting beyond `MAX_DEPTH`, half a surrogate pair.
     """
+    start = len(text) - len(text.lstrip(_BLANK))
+    value, end = parse_at(text, start)
+    if rest := text[end:].strip(_BLANK):
+        raise json.JSONDecodeError("Extra data", text, text.index(rest[0], end))
+    return value
+
+
+def parse_at(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins at `at`, and where it ends. Raises as `parse` does."""
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+        value, end = _DECODER.raw_decode(text, at)
     except RecursionError:
-        raise ValueError("it is nested too deeply; write fewer brackets inside each other") from None
-    if "\\ud" in text.lower():
+        raise ValueError(_TOO_DEEP) from None
+    if text.count("[", at, end) + text.count("{", at, end) > MAX_DEPTH:
+        _check_depth(value)
+    if "\\ud" in text[at:end].lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()  # half a pair has no UTF-8 form: fail here, not at output
         except UnicodeEncodeError:
             raise ValueError("a \\ud... escape is half of a surrogate pair; write the character itself") from None
-    return value
+    return value, end
 
 
 def dumps_for(stream: IO[str], value: Any) -> str:
@@ -74,3 +91,17 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"the number {digits[:40]} is too large")
     return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [child for outer in level for child in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [child for child in inner if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
+_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels; write fewer brackets inside each other"
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guardrail.errors import DataError
-from guardrail.types import Message
+from guardrail.types import FinishReason, Message
 
 _OTHER_NAMES = {"human": "user", "ai": "assistant", "gpt": "assistant", "bot": "assistant"}
 
@@ -96,3 +96,30 @@ def question_of(messages: Sequence[Message]) -> str:
     """The text of the last user message; "" where there is none."""
     at = question_at(messages)
     return "" if at is None else str(messages[at]["content"])
+
+
+_CUT = {
+    *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length", "incomplete", "pause_turn"),
+    *("context_length", "model_context_window_exceeded", "insufficient_system_resource"),
+    *("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "recitation", "blocklist"),
+    *("prohibited_content", "spii", "error", "error_toxic", "error_limit", "abort", "cancelled", "user_cancel"),
+}
+"""Words of providers for an answer that something cut before its end: a limit, a filter, a failure."""
+
+
+def finish_of(word: object) -> FinishReason:
+    """A provider's word for why an answer ends, in ours: `length` where it was cut before its end, else `given`.
+
+    >>> finish_of("MAX_TOKENS"), finish_of("end_turn"), finish_of(None)
+    ('length', 'given', 'given')
+    """
+    plain = str(getattr(word, "name", word)).lower().replace("-", "_").replace(" ", "_")
+    return "length" if plain in _CUT else "given"
+
+
+def check_finish(reason: object) -> None:
+    """Raises `DataError` for a finish reason that an answer which exists already cannot have."""
+    if reason not in ("given", "stop", "length"):
+        raise DataError(
+            f"the finish reason of an answer that exists already is 'given', 'stop' or 'length' (cut off), not {reason!r:.80}"
+        )

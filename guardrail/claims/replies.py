@@ -7,13 +7,14 @@ model's own, and has no place.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from rapidfuzz import fuzz
+
+from guardrail.json_text import parse_at
 
 Span = tuple[int, int]
 
@@ -73,15 +74,14 @@ def find_place(fact: Fact, answer: str, sentences: Sequence[Span], *, question: 
 
 def _items(reply: str, at: int) -> tuple[list[Any], bool]:
     """The items of a list from behind its bracket up to its end or the first that is no JSON, and whether its end was there."""
-    decoder = json.JSONDecoder()
     items: list[Any] = []
     while True:
         at = _BETWEEN_ITEMS.match(reply, at).end()  # type: ignore[union-attr]  # it matches everywhere
         if reply[at : at + 1] == "]":
             return items, True
         try:
-            item, at = decoder.raw_decode(reply, at)
-        except (ValueError, RecursionError):
+            item, at = parse_at(reply, at)
+        except ValueError:
             return items, False
         items.append(item)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from guardrail.errors import ChatTemplateError, DataError, GuardrailError
-from guardrail.messages import as_messages, before_answer, final_answer
+from guardrail.messages import as_messages, before_answer, final_answer, finish_of
 from guardrail.model.local import LocalModel
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import Message, Trace
@@ -25,7 +25,8 @@ def score_rows(
     """One row out for each row in, in order: with `score`, or with `error` and `line`; other keys untouched.
 
     A row has `messages` (a list of role and content) or `prompt` (the user's text), and `response`, or messages that end in the
-    answer. What an earlier run left in `score`, `error` and `line` gives way.
+    answer. Where its `finish_reason` says that something cut the response, the score is that of an unended turn. What an
+    earlier run left in `score`, `error` and `line` gives way.
     """
     source = iter(rows)
     while batch := list(islice(source, batch_size)):
@@ -70,11 +71,12 @@ def _trace(local: LocalModel, row: Mapping[str, Any]) -> Trace:
     given = [key for key in ("messages", "prompt") if row.get(key) is not None]
     if len(given) != 1:
         raise DataError("a row has either `messages` or `prompt`, and one of them it must have")
+    finish = finish_of(row.get("finish_reason"))
     if given == ["messages"]:
-        return local.trace(*_asked_and_answered(row["messages"], row.get("response")))
+        return local.trace(*_asked_and_answered(row["messages"], row.get("response")), finish_reason=finish)
     if not isinstance(row["prompt"], str):
         raise DataError("`prompt` must be a string, the user's text")
-    return local.trace(row["prompt"], _response(row.get("response")))
+    return local.trace(row["prompt"], _response(row.get("response")), finish_reason=finish)
 
 
 def _asked_and_answered(value: object, response: object) -> tuple[Sequence[Message], str]:

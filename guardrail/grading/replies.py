@@ -5,8 +5,9 @@ What cannot be read as one clear verdict is none: the cost of a lost grade is sm
 
 from __future__ import annotations
 
-import json
 import re
+
+from guardrail.json_text import parse
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>(?:(?!<think).)*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
@@ -54,18 +55,11 @@ def verdict_of(reply: str) -> bool | None:
 
 def _from_json(text: str) -> bool | None:
     try:
-        row = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        row = parse(text)
+    except ValueError:
         return None
     said = row.get("verdict") if isinstance(row, dict) else None
     plain = said.strip().casefold() if isinstance(said, str) else said
     if plain is True or plain in _RIGHT:
         return True
     return False if plain is False or plain in ("wrong", "incorrect") else None
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys come once: of two verdicts, neither counts."""
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key comes twice")
-    return dict(pairs)

@@ -100,18 +100,22 @@ def plain_number(name: str, value: Any) -> int | float | None:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A conversation (a question is a string, see `AsQuestion`), how to answer it, and where its evidence is searched."""
+    """A conversation (a question is a string, see `AsQuestion`), how to answer it, and where its evidence is searched.
+    internal: what LangChain itself asks for, such as "summarization"; "" for a call of a user or an agent."""
 
     conversation: str | Sequence[Message]
     options: Options
     search_context: SearchContext = field(default=nullcontext, compare=False, repr=False)
+    internal: str = field(default="", compare=False)
 
 
 def conversation_of(messages: Sequence[BaseMessage], as_question: AsQuestion, options: Options) -> str | list[Message]:
-    """What a Guard is asked. Raises `DataError` for an empty conversation, for parts that are not text, and where an agent
-    asks again for a structured answer that was held back: it would ask for ever."""
+    """What a Guard is asked. Raises `DataError` for an empty conversation, a blank last message, parts that are not text, and
+    where an agent asks again for a structured answer that was held back: it would ask for ever."""
     if not messages:
         raise DataError("the conversation is empty; give at least one message")
+    if isinstance(messages[-1], HumanMessage) and not text_of(messages[-1]).strip():
+        raise DataError("the last message is blank; there is nothing to answer, so ask something")
     if options.forms and (decided := _held_back(messages[-1])):
         raise DataError(
             f"the policy decided {decided!r} on the structured answer, and the agent asks for it again; give the agent "

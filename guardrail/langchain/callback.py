@@ -23,7 +23,7 @@ from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import dispatch_verdict
 from guardrail.langchain.huggingface import from_chat_huggingface
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
-from guardrail.langchain.review import described, is_final, spoken
+from guardrail.langchain.review import described, finish_reason_of, is_final, spoken
 from guardrail.types import Message, Verdict
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
 
     def _judge(self, generation: ChatGeneration, asked: Sequence[Message]) -> Verdict:
         message = generation.message
-        verdict = self.guard.check(asked, spoken(self.guard, asked, str(message.text)))
+        finish = finish_reason_of(message, generation.generation_info)
+        verdict = self.guard.check(asked, spoken(self.guard, asked, str(message.text)), finish_reason=finish)
         metadata = verdict_metadata(verdict, enforced=False)
         message.response_metadata = {**message.response_metadata, METADATA_KEY: metadata}
         dispatch_verdict(metadata)

@@ -27,13 +27,14 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from guardrail.errors import ChatTemplateError, ModelError
+from guardrail.errors import ChatTemplateError, LowConfidenceError, ModelError
 from guardrail.langchain.batches import SharedPasses
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
+from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, send_verdict_event, within_run
+from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, internal_source, send_verdict_event, within_run
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
@@ -75,6 +76,8 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         score_tool_calls: Judge turns that call tools like answers. By default they pass unscored, without the text beside
             them, unless they call a form (`with_structured_output`, an agent's `response_format`): its arguments are the
             answer.
+        raise_on_abstain: Raise `LowConfidenceError`, which holds the verdict, where the policy abstains, in place of a message
+            with its wording. Tokens and claims that have left a stream before stay out.
         include_original: Put what the model said into the metadata, held back or not.
         batch_size: Rows in one pass.
 
@@ -223,7 +226,9 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
         options = own.changed(stop, given)
         search_context = partial(self._search_context, run_manager)
-        return Call(conversation_of(messages, self.as_question, options), options, search_context)
+        return Call(
+            conversation_of(messages, self.as_question, options), options, search_context, internal_source(run_manager)
+        )
 
     @contextmanager
     def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
@@ -285,12 +290,27 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         return bool(calls) and not any(call["name"] in options.forms for call in calls)
 
     def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
-        """The tool calls of a response. Its special tokens stay: Mistral and Llama 3 mark calls with them."""
+        """The tool calls of a response."""
         model = self._guard.model
         ids = [i for i in trace.response_ids if i not in model.eos_ids]
-        return parse_tool_calls(model.tokenizer.decode(ids), options.tool_names)
+        return parse_tool_calls(CallForms.of(model.tokenizer).mark(model.tokenizer, ids), options.tool_names)
 
     def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True, shown: str | None = None) -> Reply:
+        if enforced:
+            self._raise_if_asked(call, verdict)
         trace = verdict.attempts[-1].trace
         parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
         return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original, shown=shown)
+
+    def _raise_if_asked(self, call: Call, verdict: Verdict) -> None:
+        """Raises `LowConfidenceError` where there must be no message: an abstention that is to be an error, or the policy's
+        wording in what LangChain asked for itself, which would go on as a summary or a query."""
+        if call.internal and (verdict.action == "abstain" or verdict.text != verdict.answer):
+            raise LowConfidenceError(
+                f"policy {verdict.policy!r} decided {verdict.action!r} on a text that LangChain asked for itself "
+                f"({call.internal}), and its wording must not stand in for that text; give that part chat.unguarded() as its "
+                "model",
+                verdict,
+            )
+        if self.raise_on_abstain and verdict.action == "abstain":
+            raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)

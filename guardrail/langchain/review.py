@@ -5,7 +5,7 @@ Knows nothing about agents or chains. `Guard.judge` decides; here are the steps 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from guardrail.errors import DataError
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.metadata import METADATA_KEY, is_judged, verdict_metadata
 from guardrail.langchain.tool_calls import without_args
-from guardrail.types import Message, Verdict
+from guardrail.messages import finish_of
+from guardrail.types import FinishReason, GivenAnswer, Message, Verdict
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -45,6 +46,9 @@ class Outcome:
 Review = Generator[list[BaseMessage], Said, Outcome]
 """Yields the messages to ask the model next, is sent what it said, returns the outcome."""
 
+_FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
+"""Where OpenAI, Mistral, Google and Hugging Face, Anthropic, Ollama, Bedrock, and OpenAI's responses say why an answer ends."""
+
 _HARMLESS = ("finish_reason", "model", "model_name", "model_provider", "system_fingerprint", "token_usage")
 """Response metadata that says nothing of the text; log-probabilities, say, spell it out token by token."""
 
@@ -60,7 +64,7 @@ def review(guard: Guard, messages: Sequence[BaseMessage]) -> Review:
         if said.text is None:
             return Outcome(passed(message), None)
         try:
-            asked = judging.send(spoken(guard, asked, said.text))
+            asked = judging.send(GivenAnswer(spoken(guard, asked, said.text), finish_reason_of(message)))
         except StopIteration as end:
             return Outcome(shown(message, end.value), end.value)
         asking = with_passages(messages, asked)
@@ -73,6 +77,20 @@ def _with_usage(message: AIMessage, before: list[UsageMetadata]) -> AIMessage:
     summed = add_usage(before[-1], own) if before else own
     before.append(summed)
     return message.model_copy(update={"usage_metadata": summed})
+
+
+def finish_reason_of(message: BaseMessage, generation_info: Mapping[str, Any] | None = None) -> FinishReason:
+    """Why a foreign model's answer ends: `length` where its provider says that something cut it, else `given`.
+
+    generation_info: of the generation that holds the message, where some providers say it.
+    """
+    for told in (message.response_metadata, generation_info or {}):
+        incomplete = told.get("incomplete_details")
+        words = [told.get(key) for key in _FINISH_KEYS]
+        words += [incomplete.get("reason")] if isinstance(incomplete, Mapping) else []
+        if any(finish_of(word) == "length" for word in words):
+            return "length"
+    return "given"
 
 
 def step(reviewing: Review, said: Said | None = None) -> list[BaseMessage] | Outcome:

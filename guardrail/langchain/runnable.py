@@ -26,6 +26,7 @@ from guardrail.langchain.metadata import METADATA_KEY
 from guardrail.langchain.review import (
     Outcome,
     described,
+    finish_reason_of,
     is_final,
     passed,
     review,
@@ -126,12 +127,12 @@ class GuardRunnable(Runnable[Any, AIMessage]):
         asked, answer = _pair(value)
         if not is_final(answer):
             return Outcome(passed(answer), None)
-        text = str(answer.text)
+        text, finish = str(answer.text), finish_reason_of(answer)
         if isinstance(asked, str):
-            verdict = self.guard.check(asked, text)
+            verdict = self.guard.check(asked, text, finish_reason=finish)
         else:
             messages = to_chat_messages(asked)
-            verdict = self.guard.check(messages, spoken(self.guard, messages, text))
+            verdict = self.guard.check(messages, spoken(self.guard, messages, text), finish_reason=finish)
         return Outcome(shown(answer, verdict), verdict)
 
 

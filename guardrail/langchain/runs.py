@@ -64,6 +64,17 @@ class VerdictEvents(BaseChatModel):
                 await adispatch_verdict(metadata, run)
             yield chunk
 
+    def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
+        """What LangChain asks for itself never streams from `invoke`: there it says nothing of the run that asked."""
+        if internal_source(run_manager):
+            return False
+        return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+
+    def _should_use_protocol_streaming(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
+        if internal_source(run_manager):
+            return False
+        return super()._should_use_protocol_streaming(async_api=async_api, run_manager=run_manager, **kwargs)
+
     def _run_of(
         self, config: RunnableConfig, kind: type[CallbackManager] | type[AsyncCallbackManager]
     ) -> RunnableConfig:
@@ -90,6 +101,12 @@ async def asend_verdict_event(metadata: Mapping[str, Any], run_manager: AsyncCal
     """`send_verdict_event` for async code."""
     if run_manager is not None and run_manager.handlers:
         await adispatch_verdict(metadata, _config_of(run_manager))
+
+
+def internal_source(run_manager: BaseRunManager | None) -> str:
+    """What LangChain asks for itself in this run, by its own metadata: "summarization" and the like; else ""."""
+    metadata = run_manager.metadata if run_manager is not None else None
+    return str((metadata or {}).get("lc_source") or "")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from guardrail.langchain.built import SharedGuard
 from guardrail.langchain.call import AsQuestion, plain_number
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.turns import ModelQueue
+from guardrail.langchain.unguarded import UnguardedChat
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.stopping import check_stops
@@ -66,6 +67,7 @@ class GuardedSettings(BaseChatModel):
     as_question: AsQuestion = "string"
     score_tool_calls: bool = False
     include_original: bool = False
+    raise_on_abstain: bool = False
     batch_size: int = Field(default=8, ge=1)
     built: SkipValidation[SharedGuard | None] = Field(default=None, exclude=True, repr=False)
 
@@ -208,6 +210,17 @@ class GuardedSettings(BaseChatModel):
         """The Guard that answers."""
         return self._guard
 
+    def unguarded(self) -> UnguardedChat:
+        """The same weights and decoding without the guard, for summaries, rewritten queries and the like.
+
+        Returns:
+            A chat model whose messages nobody has judged: do not show them as answers.
+        """
+        limit = self._guard.usual_length if self.max_tokens is None else self.max_tokens
+        return UnguardedChat(
+            local=self._guard.model, max_tokens=limit, temperature=self.temperature, seed=self.seed, stop=self.stop
+        )
+
     @property
     def model_name(self) -> str:
         """The model's name, as in `response_metadata`."""
@@ -257,5 +270,5 @@ _MADE_OF = (
 _GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "chat_template_kwargs", "built"))
 _CALL_FIELDS = (
     *("max_tokens", "temperature", "seed", "stop", "stream_policy", "as_question", "score_tool_calls"),
-    "include_original",
+    *("include_original", "raise_on_abstain"),
 )

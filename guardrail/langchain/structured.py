@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
 from pydantic import BaseModel, ValidationError
 
+from guardrail.json_text import parse
 from guardrail.langchain.metadata import read_metadata
 
 
@@ -41,7 +41,7 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
         raise OutputParserException(f"the policy decided {decided!r}, so there is no object: {text}", llm_output=text)
     try:
         # Not LangChain's parser: it completes JSON that was cut off, and half an answer is another answer.
-        value = json.loads(_unfenced(text), parse_constant=_no_number)
+        value = parse(_unfenced(text))
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             return schema.model_validate(value)
     except (ValidationError, ValueError) as error:
@@ -52,12 +52,8 @@ def _object(message: BaseMessage, schema: dict[str, Any] | type) -> Any:
 
 
 def _unfenced(text: str) -> str:
-    """What stands in a code fence that is the whole text; any other text as it is."""
-    first, _, rest = text.strip().partition("\n")
-    if first.rstrip() in ("```", "```json") and rest.endswith("```") and "\n" in rest:
-        return rest.removesuffix("```")
+    """What one fence around the whole text holds, or the text."""
+    lines = text.strip().split("\n")
+    if len(lines) > 2 and lines[0].rstrip() in ("```", "```json") and lines[-1].strip() == "```":
+        return "\n".join(lines[1:-1])
     return text
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -17,10 +18,19 @@ from langchain_core.messages import InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import StructuredTool
 
-_HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
-_MISTRAL = "[TOOL_CALLS]"
+from guardrail.json_text import parse, parse_at
+from guardrail.langchain.call_forms import HERMES, MISTRAL, MarkedText, spelt_markers, unquoted
+
+_HERMES_END = "</tool_call>"
+_CLOSED = re.compile(r"\s*</tool_call>")
+_BLANK = re.compile(r"\s*")
+_BETWEEN = re.compile(r"[; \n\t]*")
 _MISTRAL_NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\w*)?\[ARGS\]\s*")
 _CONTROL = re.compile(r"<\|(?:python_tag|eom_id|eot_id)\|>")
+_ARGUMENTS = ("arguments", "parameters")
+_KEYS = {"name", "id", "type", *_ARGUMENTS}
+
+Found = ToolCall | InvalidToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +42,105 @@ class ParsedCalls:
     invalid: tuple[InvalidToolCall, ...] = ()
 
 
-def parse_tool_calls(text: str, names: Collection[str]) -> ParsedCalls:
-    """The calls in a response. names: of the tools that the model was offered.
+def parse_tool_calls(response: str | MarkedText, names: Collection[str]) -> ParsedCalls:
+    """The calls in a response.
 
-    A call that is cut off, is no JSON or names another tool is invalid, with an `error` that says so. Bare JSON counts as a
-    call only if it names a tool: it may as well be an answer.
+    A call that is cut off, is no strict JSON, names another tool, or has its arguments anywhere but under `arguments` or
+    `parameters` is invalid, with an `error` that says so. Bare JSON counts as a call only if it is a valid one: it may as well
+    be an answer.
 
         >>> parse_tool_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', ["add"]).calls[0]["args"]
         {'a': 1}
+
+    Args:
+        response: What the model wrote, without its thoughts. Of a plain string every marker counts as spelt text, and bare
+            JSON may be a call.
+        names: Of the tools that the model was offered.
+
+    Returns:
+        The calls, and the text beside them. A marker that is only quoted is text. Markers that are spelt text count where
+        nothing follows the last call: a model ends its turn there, while a sentence about calls goes on.
     """
-    found: list[ToolCall | InvalidToolCall]
-    if "<tool_call>" in text:
-        found = [c for m in _HERMES.finditer(text) for c in _read(m[1], names)]
-        beside = _HERMES.sub("", text)
-    elif _MISTRAL in text:
-        beside, _, rest = text.partition(_MISTRAL)
-        found = [c for part in rest.split(_MISTRAL) for c in _mistral(part, names)]
-    else:
-        beside = _CONTROL.sub("", text).strip()
-        found = list(_bare(beside, names))
-        if not any(call["type"] == "tool_call" for call in found):
-            return ParsedCalls(beside)
-        beside = ""
+    if isinstance(response, str):
+        response = MarkedText(response, tuple(spelt_markers(response)), bare=True)
+    markers = unquoted(response.text, response.markers)
+    if markers:
+        found, beside, rest = _marked(response.text, markers, names)
+        if response.exact or not rest.strip():
+            return _parsed((beside + rest).strip(), found)
+    text = _CONTROL.sub("", response.text).strip()
+    bare = list(_bare(text, names)) if response.bare and not response.markers else []
+    return _parsed("", bare) if any(call["type"] == "tool_call" for call in bare) else ParsedCalls(text)
+
+
+def _parsed(text: str, found: Sequence[Found]) -> ParsedCalls:
     calls = tuple(c for c in found if c["type"] == "tool_call")
     invalid = tuple(c for c in found if c["type"] == "invalid_tool_call")
-    return ParsedCalls(beside.strip(), calls, invalid)
+    return ParsedCalls(text, calls, invalid)
+
+
+def _marked(text: str, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found], str, str]:
+    """The calls behind the markers, the text before and between them, and the text behind the last one."""
+    found: list[Found] = []
+    pieces: list[str] = []
+    at = 0
+    for place in markers:
+        if place < at:  # in a string of the call before
+            continue
+        pieces.append(text[at:place])
+        read = _hermes if text.startswith(HERMES, place) else _mistral
+        calls, at = read(text, place, markers, names)
+        found += calls
+    return found, "".join(pieces), text[at:]
+
+
+def _hermes(text: str, place: int, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found], int]:
+    """The calls at a marker, and where the text goes on."""
+    start = _end(_BLANK, text, place + len(HERMES))
+    try:
+        value, end = parse_at(text, start)
+        if closed := _CLOSED.match(text, end):
+            return _calls(value, names), closed.end()
+        end = _end(_BLANK, text, end)
+        if end == _next(markers, end, text):
+            return _calls(value, names), end
+        error = "something follows the JSON"
+    except ValueError as failed:
+        error = str(failed)
+    # Up to its last closing tag: one in a string of the broken JSON would leave the rest of it as text
+    limit = _next(markers, start, text)
+    closing = text.rfind(_HERMES_END, start, limit)
+    end = limit if closing < 0 else closing
+    invalid = _invalid(None, text[start:end], f"the call is no JSON: {error}")
+    return [invalid], limit if closing < 0 else closing + len(_HERMES_END)
+
+
+def _mistral(text: str, place: int, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found], int]:
+    start = _end(_BLANK, text, place + len(MISTRAL))
+    named = _MISTRAL_NAMED.match(text, start)
+    what, start = ("the call is", start) if named is None else ("the arguments are", named.end())
+    limit = _next(markers, start, text)
+    try:
+        value, end = parse_at(text, start)
+        limit = _next(markers, end, text)
+        if text[end:limit].strip():
+            raise ValueError("something follows it")
+    except ValueError as error:
+        name = None if named is None else named[1]
+        return [_invalid(name, text[start:limit], f"{what} no JSON: {error}")], limit
+    return _calls(value if named is None else {"name": named[1], "arguments": value}, names), limit
+
+
+def _next(markers: Sequence[int], at: int, text: str) -> int:
+    """The first marker from `at` on, or the end of the text."""
+    i = bisect_left(markers, at)
+    return markers[i] if i < len(markers) else len(text)
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where what the pattern takes at `at` ends; the pattern may take nothing."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def forms_among(tools: Collection[Any]) -> list[str]:
@@ -72,60 +156,49 @@ def without_args(call: InvalidToolCall) -> InvalidToolCall:
     return invalid_tool_call(name=call["name"], args="", id=call["id"], error=call["error"])
 
 
-def _bare(text: str, names: Collection[str]) -> Iterator[ToolCall | InvalidToolCall]:
+def _bare(text: str, names: Collection[str]) -> Iterator[Found]:
     """Objects that follow one another, with `;` or white space between, as Llama 3 writes parallel calls."""
-    decoder, at = json.JSONDecoder(), 0
-    values: list[Any] = []
+    at, values = 0, []
     while at < len(text):
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, at = parse_at(text, at)
         except ValueError:
             return
         values.append(value)
-        at += len(text[at:]) - len(text[at:].lstrip("; \n\t"))
+        at = _end(_BETWEEN, text, at)
     for value in values:
-        for item in value if isinstance(value, list) else [value]:
-            yield _call(item, json.dumps(item), names)
+        yield from _calls(value, names)
 
 
-def _mistral(text: str, names: Collection[str]) -> Iterator[ToolCall | InvalidToolCall]:
-    if (named := _MISTRAL_NAMED.match(text)) is None:
-        yield from _read(text.strip(), names)
-        return
-    try:
-        arguments = json.loads(text[named.end() :])
-    except ValueError as error:
-        yield _invalid(named[1], text[named.end() :], f"the arguments are no JSON: {error}")
-        return
-    yield _call({"name": named[1], "arguments": arguments}, text[named.end() :], names)
+def _calls(value: Any, names: Collection[str]) -> list[Found]:
+    return [_call(item, names) for item in (value if isinstance(value, list) else [value])]
 
 
-def _read(text: str, names: Collection[str]) -> Iterator[ToolCall | InvalidToolCall]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        yield _invalid(None, text, f"the call is no JSON: {error}")
-        return
-    for item in value if isinstance(value, list) else [value]:
-        yield _call(item, json.dumps(item), names)
-
-
-def _call(item: Any, raw: str, names: Collection[str]) -> ToolCall | InvalidToolCall:
+def _call(item: Any, names: Collection[str]) -> Found:
+    raw = json.dumps(item)
     if isinstance(item, dict) and isinstance(item.get("function"), dict):
-        item = item["function"]
+        outer, item = item, item["function"]
+        if unknown := sorted(outer.keys() - {"function", "id", "type"}):
+            return _invalid(None, raw, f"the call has unknown keys beside 'function': {', '.join(unknown)}")
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         return _invalid(None, raw, "a call is an object with a name")
-    arguments = item.get("arguments", item.get("parameters", {}))
+    name = item["name"]
+    if unknown := sorted(item.keys() - _KEYS):
+        return _invalid(name, raw, f"the arguments belong under 'arguments', not beside it: {', '.join(unknown)}")
+    given = [item[key] for key in _ARGUMENTS if key in item]
+    if len(given) > 1:
+        return _invalid(name, raw, "the call has arguments under two keys")
+    arguments = given[0] if given else {}
     if isinstance(arguments, str):  # some models write them as a string of JSON, as OpenAI's API does
         try:
-            arguments = json.loads(arguments)
+            arguments = parse(arguments)
         except ValueError as error:
-            return _invalid(item["name"], arguments, f"the arguments are no JSON: {error}")
+            return _invalid(name, arguments, f"the arguments are no JSON: {error}")
     if not isinstance(arguments, dict):
-        return _invalid(item["name"], raw, "the arguments are no JSON object")
-    if item["name"] not in names:
-        return _invalid(item["name"], raw, f"there is no tool {item['name']!r}; there are: {', '.join(sorted(names))}")
-    return tool_call(name=item["name"], args=arguments, id=_new_id())
+        return _invalid(name, raw, "the arguments are no JSON object")
+    if name not in names:
+        return _invalid(name, raw, f"there is no tool {name!r}; there are: {', '.join(sorted(names))}")
+    return tool_call(name=name, args=arguments, id=_new_id())
 
 
 def _invalid(name: str | None, raw: str, error: str) -> InvalidToolCall:

@@ -11,14 +11,14 @@ from torch import nn
 
 from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.kernels.frozen import lock_of, weights_sample, weights_version
-from guardrail.messages import as_messages, check_text
+from guardrail.messages import as_messages, check_finish, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
 from guardrail.model.identity import ModelIdentity, identify
 from guardrail.model.inert import Inert
 from guardrail.model.thinking import Thinking
 from guardrail.plain_text import trimmed
-from guardrail.types import Message, Tool, Trace
+from guardrail.types import FinishReason, Message, Tool, Trace
 
 
 def end_ids(owner: Any) -> list[int]:
@@ -166,19 +166,26 @@ class LoadedModel:
         """The ids that end a thought which the prompt has opened, so that an answer may follow; none where it has not."""
         return self.thinking.closing_ids if self.thinking.opened_by(prompt) else []
 
-    def encode_response(self, text: str) -> list[int]:
-        """Response ids of a text that exists already, with the end-of-turn token that a response has.
+    def encode_response(self, text: str, *, ended: bool = True) -> list[int]:
+        """Response ids of a text that exists already, with the end-of-turn token of a response that has `ended`.
 
         What the text says becomes text, never control tokens.
         """
         inert = Inert(self.tokenizer)
         ids = self._known(inert.encode(inert.text(text)))
-        end = chat.end_of_turn(self.tokenizer, self.eos_ids)
+        end = chat.end_of_turn(self.tokenizer, self.eos_ids) if ended else None
         return ids if end is None else [*ids, end]
 
-    def trace(self, messages: str | Sequence[Message], answer: str) -> Trace:
-        """The Trace of an answer that exists already (finish reason `given`), as it would be shown: without outer white space
-        and end tokens, which generation leaves out, too."""
+    def trace(self, messages: str | Sequence[Message], answer: str, *, finish_reason: FinishReason = "given") -> Trace:
+        """The Trace of an answer that exists already, as it would be shown: without outer white space and end tokens, which
+        generation leaves out, too.
+
+        Args:
+            messages: What was asked.
+            answer: The answer to it.
+            finish_reason: `length` where something cut the answer before its end: it has no end-of-turn token then.
+        """
+        check_finish(finish_reason)
         conversation = as_messages(messages)
         check_text(answer, "an answer")
         prompt = self.encode_prompt(conversation)
@@ -190,9 +197,9 @@ class LoadedModel:
         return Trace(
             conversation,
             (*prompt, *thought_ids),
-            tuple(self.encode_response(text)),
+            tuple(self.encode_response(text, ended=finish_reason != "length")),
             text,
-            "given",
+            finish_reason,
             thinking=self.thinking.bare(thought),
             thinking_tokens=len(thought_ids),
             unfinished_thinking=unfinished,

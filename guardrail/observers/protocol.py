@@ -7,7 +7,7 @@ not disturb answers catches its own errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from guardrail.calibration.provenance import Unit
@@ -43,3 +43,16 @@ class Observation:
 
 Observer = Callable[[Observation], None]
 """Anything that is called with an `Observation`; threads that share a Guard call it at the same time."""
+
+
+def tell(observers: Sequence[Observer], observations: Iterable[Observation]) -> None:
+    """Tell every observer of every observation; what the first of them raised is raised when all were told."""
+    raised: list[Exception] = []
+    for each in observations:
+        for observer in observers:
+            try:
+                observer(each)
+            except Exception as error:
+                raised.append(error)
+    if raised:
+        raise raised[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.actions import render
@@ -219,3 +219,17 @@ def _reasons(conversation: Conversation, reasons: Sequence[str], trace: Trace, c
     """Why a confidence is extrapolated, in words; empty if it is not."""
     given = ["given with evidence"] if conversation.evidence else reasons
     return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))
+
+
+def finish(
+    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
+) -> list[Finished]:
+    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
+    if not pending:
+        return []
+    traces = generate(pending)
+    scores = one_pass.score(pending, traces)
+    outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
+    del traces  # their states are as large as the model's cache
+    later = iter(finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
+    return [next(later) if isinstance(each, Conversation) else each for each in outcomes]

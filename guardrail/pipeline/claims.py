@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,9 @@ class ClaimPipeline:
         looked_up = [claims[i] for i in wanted]
         try:
             with search_context():
-                evidence = evidence_for(
+                # A query holds a claim that may be held back: whoever traces this run must not see it, so the context is bare
+                evidence = Context().run(
+                    evidence_for,
                     self.retriever,
                     looked_up,
                     question,

@@ -27,7 +27,7 @@ from guardrail.types.names import (
     Tool,
     UnscoredReason,
 )
-from guardrail.types.trace import GenerationState, Trace
+from guardrail.types.trace import GenerationState, GivenAnswer, Trace
 from guardrail.types.verdict import Attempt, Verdict
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Evidence",
     "FinishReason",
     "GenerationState",
+    "GivenAnswer",
     "JudgedClaim",
     "Label",
     "Message",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from guardrail.types.names import FinishReason, Message
 
@@ -72,3 +72,10 @@ class Trace:
     thinking_tokens: int = 0
     unfinished_thinking: bool = False
     fault: Literal["not_finite", "out_of_memory"] | None = None
+
+
+class GivenAnswer(NamedTuple):
+    """An answer that exists already. finish_reason: `length` where something cut it before its end."""
+
+    text: str
+    finish_reason: FinishReason = "given"

@@ -63,6 +63,8 @@ def test_a_tsv_with_its_own_separator(write):
         ("question,answers\nQ,|\n", 2, "`answers` is empty"),
         ("question,answers\nQ,?\n", 2, "no letter or digit"),
         ("question,answers,labels\nQ,a,yes\n", 2, "the cell of `labels` is not JSON"),
+        (f"question,answers,labels\nQ,a,{'[' * 100_000}\n", 2, "the cell of `labels` is not JSON"),
+        (f"question,answers\nQ,{'[' * 100_000}\n", 2, "the cell of `answers` is not JSON"),
     ],
 )
 def test_errors_name_the_line_where_the_row_begins(write, content, line, says):

@@ -14,6 +14,7 @@ from guardrail.langchain import ChatGuarded
 from guardrail.langchain.metadata import is_judged, read_metadata
 from guardrail.langchain.reply import reply_to
 from guardrail.langchain.tool_calls import parse_tool_calls
+from tests.helpers.langchain_doubles import Passages
 from tests.helpers.scripted_claims import ANSWER, QUESTION, france, guarded, half_sure, ruled
 
 
@@ -109,3 +110,35 @@ def test_what_cannot_stream_claims_is_refused():
         ChatGuarded(model=france(), policy="observe", claims="words")
     built = ChatGuarded(model=france(), policy="per_claim", claim_calibrator=half_sure(france()))
     assert built.model_copy(update={"stream_policy": "claim"}).cache is False
+
+
+class Traced(Everything):
+    """Also the runs of retrievers, which a query names."""
+
+    def on_retriever_start(self, serialized, query, **kwargs):
+        self.told += repr((query, kwargs))
+
+    def on_retriever_end(self, documents, **kwargs):
+        self.told += repr(documents)
+
+    def on_retriever_error(self, error, **kwargs):
+        self.told += repr(error)
+
+
+@pytest.mark.parametrize("way", ["chat", "chat, async", "chat, streamed", "a Guard in a chain"])
+def test_the_claims_that_are_looked_up_reach_no_tracer(way):
+    """A query is a claim, and what it finds says whether the claim is shown."""
+    told, index = Traced(), Passages(found=["Nothing of the kind."], queries=[])
+    guard = guarded(france(), retriever=index)
+    config = {"callbacks": [told]}
+    if way == "a Guard in a chain":
+        RunnableLambda(lambda question: guard.answer(question).text).invoke(QUESTION, config)
+    elif way == "chat, async":
+        asyncio.run(chat("answer", guard).ainvoke(QUESTION, config))
+    elif way == "chat, streamed":
+        list(chat("claim", guard).stream(QUESTION, config))
+    else:
+        chat("answer", guard).invoke(QUESTION, config)
+    assert index.queries
+    for query in index.queries:
+        assert query not in told.told

@@ -318,4 +318,13 @@ def test_odd_but_right(chat):
     assert chat.invoke(
         [HumanMessage("x"), AIMessage("", tool_calls=[]), ToolMessage("3", tool_call_id="1"), HumanMessage("y")]
     )
-    assert chat.invoke("").content
+
+
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\n\t", "\u3000", [HumanMessage("")], [HumanMessage("x"), HumanMessage(" ")]]
+)
+def test_a_blank_question_is_refused(chat, invoke, blank):
+    with pytest.raises(DataError, match="blank"):
+        invoke(chat, blank)
+    with pytest.raises(DataError, match="blank"):
+        list(chat.stream(blank))

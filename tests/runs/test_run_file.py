@@ -27,6 +27,16 @@ def test_goes_on_where_it_was(tmp_path):
         assert list(run.rows.values()) == rows("a", "b", "c")
 
 
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"key": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}"])
+def test_a_line_nested_without_end_is_named(tmp_path, line):
+    path = tmp_path / "run.jsonl"
+    with RunFile(path, HEADER) as run:
+        run.add(rows("a"))
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(DataError, match=r"run\.jsonl:3: "):
+        RunFile(path, HEADER, resume=True).__enter__()
+
+
 def test_refuses_to_overwrite(tmp_path):
     path = tmp_path / "run.jsonl"
     RunFile(path, HEADER).__exit__(None, None, None)

@@ -1,0 +1,137 @@
+"""How a model marks its tool calls, read off its chat template and its tokenizer; where a response has such marks.
+
+A marker that the tokenizer has a token for counts where that token was generated. Spelt out in other tokens, as in a sentence
+about calls, it is text. Where the tokenizer has no token for it, the marker counts as text only if the template spells it.
+Knows nothing about what a call holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+HERMES, MISTRAL = "<tool_call>", "[TOOL_CALLS]"
+MARKERS = (HERMES, MISTRAL)
+"""What stands before a call: of Hermes and Qwen, of Mistral."""
+
+_MARKER = re.compile("|".join(map(re.escape, MARKERS)))
+_TICKS = re.compile(r"`+|^[ \t]*~{3,}", re.MULTILINE)
+_SHOWN = re.compile(r" {0,3}>| {4}|\t")
+_OPENING_QUOTES = "\"'\u201c\u2018\u201e\u00ab\u300c\u300e"  # straight, curly, low, angle and corner ones
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedText:
+    """A response in characters. markers: where its calls are marked, ascending. exact: the markers are control tokens, not
+    spelt text. bare: whether a response of nothing but JSON may be a call."""
+
+    text: str
+    markers: tuple[int, ...]
+    exact: bool = False
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallForms:
+    """The forms of one model. tokens: the id of each marker that the tokenizer has a token for. spelt: markers that the
+    template spells and the tokenizer has no token for. bare: the template has no marker, so calls are bare JSON, as Llama
+    3's are."""
+
+    tokens: Mapping[int, str]
+    spelt: frozenset[str]
+    bare: bool
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> CallForms:
+        """The forms of the model that has this tokenizer, its chat template included."""
+        template = _tool_template(tokenizer)
+        ids = {marker: _id_of(tokenizer, marker) for marker in MARKERS}
+        tokens = {i: marker for marker, i in ids.items() if i is not None}
+        taught = [marker for marker in MARKERS if marker in template]
+        return cls(tokens, frozenset(m for m in taught if ids[m] is None), not taught)
+
+    def mark(self, tokenizer: Any, ids: Sequence[int]) -> MarkedText:
+        """The text of response ids, special tokens included, and where it has markers that count."""
+        text, markers = "", []
+        for piece in _split(ids, self.tokens):
+            if len(piece) == 1 and piece[0] in self.tokens:
+                markers.append(len(text))
+                text += self.tokens[piece[0]]
+            else:
+                text += tokenizer.decode(piece)
+        exact = bool(markers)
+        if not exact:
+            markers = [at for at in spelt_markers(text) if any(text.startswith(m, at) for m in self.spelt)]
+        return MarkedText(text, tuple(markers), exact, self.bare)
+
+
+def spelt_markers(text: str) -> list[int]:
+    """Where a text spells a marker."""
+    return [found.start() for found in _MARKER.finditer(text)]
+
+
+def unquoted(text: str, places: Collection[int]) -> list[int]:
+    """The places that are not quoted: in a code span, a fence, an indented or cited line, or right behind an opening quote."""
+    code = list(_code(text))
+    out: list[int] = []
+    span = line = 0  # the code span that may hold a place, and where the place's line begins
+    for place in sorted(places):
+        while span < len(code) and code[span][1] <= place:
+            span += 1
+        line = max(line, text.rfind("\n", line, place) + 1)
+        in_code = span < len(code) and code[span][0] <= place
+        in_quotes = place > line and text[place - 1] in _OPENING_QUOTES
+        if not in_code and not in_quotes and not _SHOWN.match(text, line, place):
+            out.append(place)
+    return out
+
+
+def _code(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of code, as Markdown has them: between two runs of as many backticks, or from a fence that nobody closes on."""
+    runs = list(_TICKS.finditer(text))
+    later: dict[str, list[int]] = {}
+    for i in reversed(range(len(runs))):
+        later.setdefault(runs[i][0].strip(), []).append(i)
+    i = 0
+    while i < len(runs):
+        same = later[runs[i][0].strip()]
+        while same and same[-1] <= i:
+            same.pop()
+        if same:
+            yield runs[i].start(), runs[same[-1]].end()
+            i = same[-1] + 1
+        elif len(runs[i][0].strip()) >= 3:
+            yield runs[i].start(), len(text)
+            return
+        else:
+            i += 1
+
+
+def _split(ids: Sequence[int], tokens: Collection[int]) -> Iterator[list[int]]:
+    """The ids in pieces; each marker is a piece of its own."""
+    piece: list[int] = []
+    for i in ids:
+        if i in tokens:
+            if piece:
+                yield piece
+            yield [i]
+            piece = []
+        else:
+            piece.append(i)
+    if piece:
+        yield piece
+
+
+def _tool_template(tokenizer: Any) -> str:
+    """The source of the template that shows tools; some tokenizers have one of its own for them."""
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, Mapping):
+        template = template.get("tool_use", template.get("default"))
+    return template or ""
+
+
+def _id_of(tokenizer: Any, marker: str) -> int | None:
+    found = tokenizer.convert_tokens_to_ids(marker)
+    return None if found is None or found == tokenizer.unk_token_id else int(found)
