@@ -313,9 +313,6 @@ class Guard:
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""
         verdicts = [one_pass.act(each) for each in finished]
-        asked = [each.conversation for each in finished]
-        tell(
-            self.observers,
-            [Observation(c.messages, v, tuple(c.stopwatch.stages)) for c, v in zip(asked, verdicts, strict=True)],
-        )
+        watched = [(each.conversation.messages, each.conversation.stopwatch.stages) for each in finished]
+        tell(self.observers, [Observation(m, v, tuple(s)) for (m, s), v in zip(watched, verdicts, strict=True)])
         return verdicts
