@@ -55,7 +55,7 @@ def expressions() -> list[tuple[str, re.Pattern[str], str]]:
         found += [
             (f"{name}:{key}", pattern, method)
             for key, pattern in compiled.items()
-            for method in used[key]
+            for method in sorted(used[key])
             if isinstance(pattern.pattern, str)
         ]
     return [one for one in found if one[0] not in LEFT_OUT]
