@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
+from guardrail.messages import given_answer
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
@@ -289,7 +290,7 @@ class Guard:
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
             given = yield outcome.prompt
-            text, ended = GivenAnswer(given) if isinstance(given, str) else given
+            text, ended = given_answer(given)
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)

@@ -41,7 +41,7 @@ ENCODINGS = (
         ("1e999", "the number 1e999 is too large"),
         ("9" * 5000, "is too large"),
         ("1" + "0" * 400, "is too large"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
         ('"\\ud83d"', "half of a surrogate pair"),
         ("{'a': 1}", "Expecting property name"),
         ("", "Expecting value"),

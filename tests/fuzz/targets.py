@@ -193,8 +193,10 @@ def _policies() -> list[bytes]:
 
 
 def _verdicts() -> list[bytes]:
+    """Those that can stand in a log: one sample has NaN, one half a surrogate pair, which no line may hold."""
     found = [make().to_dict() for make in sample_verdicts.ALL.values()]
-    return [_lines({"id": "a", "correct": True, "time": "2026-01-31T12:00:00", **each}) for each in found]
+    lines = [_lines({"id": "a", "correct": True, "time": "2026-01-31T12:00:00", **each}) for each in found]
+    return [line for line in lines if b"NaN" not in line and b"\\ud83d half" not in line]
 
 
 def _run() -> bytes:

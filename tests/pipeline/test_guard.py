@@ -22,7 +22,7 @@ CONFIDENT, DOUBTFUL = 0.9, 0.1
 class Fixed:
     """A scorer double whose score is what the test says, by what the prompt holds; everything else is real."""
 
-    name, keep = "fixed", None
+    name, keep = "hybridgrad", None
     options: dict = {}
 
     def __init__(self, *values):
@@ -58,7 +58,7 @@ def talking():
     return tiny_local_model(vocab_size=261)
 
 
-def calibrator(local, scorer="fixed", profile=None):
+def calibrator(local, scorer="hybridgrad", profile=None):
     """Scores below 0 are mostly right, above 0 mostly wrong."""
     scores = [-1 - i / 100 for i in range(50)] + [1 + i / 100 for i in range(50)]
     correct = [i % 10 != 0 for i in range(50)] + [i % 10 == 0 for i in range(50)]
