@@ -22,7 +22,7 @@ SURE, UNSURE = -1.2, 1.2  # raw scores; calibrated to about 0.9 and 0.1
 class Fixed:
     """A scorer double: the score of an answer is the value for the first key that the answer holds; all else is real."""
 
-    name, keep = "hybridgrad", None
+    name, keep = "fixed", None
     options: dict = {}
 
     def __init__(self, usual, by_text=None, evidence=None):
@@ -33,11 +33,11 @@ class Fixed:
 
     def _score(self, trace):
         if not trace.text.strip():
-            return Score.none("empty_answer", "nothing was said")
+            return Score.none("empty_answer", "nothing was said", name=self.name)
         value = next((v for key, v in self.by_text.items() if key in trace.text), self.usual)
         if self.evidence is not None and any("<reference>" in str(m["content"]) for m in trace.messages):
             value = self.evidence
-        return Score(value, value, value, 1.0, 2.0, len(trace.response_ids))
+        return Score(value, value, value, 1.0, 2.0, len(trace.response_ids), name=self.name, number=value)
 
 
 @cache
@@ -46,7 +46,7 @@ def calibrator(local):
     scores = [-1 - i / 100 for i in range(50)] + [1 + i / 100 for i in range(50)]
     correct = [i % 10 != 0 for i in range(50)] + [i % 10 == 0 for i in range(50)]
     provenance = Provenance(
-        model=local.identity, scorer="hybridgrad", profile={}, prompt="{question}", system=None, data="x",
+        model=local.identity, scorer="fixed", profile={}, prompt="{question}", system=None, data="x",
         n=100, accuracy=0.5, created="2026-01-01", command="test", versions={}, grader="exact",
         generation={"max_new_tokens": 12},
     )  # fmt: skip

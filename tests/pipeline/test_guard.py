@@ -22,7 +22,7 @@ CONFIDENT, DOUBTFUL = 0.9, 0.1
 class Fixed:
     """A scorer double whose score is what the test says, by what the prompt holds; everything else is real."""
 
-    name, keep = "hybridgrad", None
+    name, keep = "fixed", None
     options: dict = {}
 
     def __init__(self, *values):
@@ -30,7 +30,7 @@ class Fixed:
 
     def score_traces(self, traces):
         return [
-            v if isinstance(v, Score) else Score(v, v, v, 1.0, 2.0, len(t.response_ids))
+            v if isinstance(v, Score) else Score(v, v, v, 1.0, 2.0, len(t.response_ids), name=self.name, number=v)
             for t, v in ((t, self.values.pop(0)) for t in traces)
         ]
 
@@ -58,7 +58,7 @@ def talking():
     return tiny_local_model(vocab_size=261)
 
 
-def calibrator(local, scorer="hybridgrad", profile=None):
+def calibrator(local, scorer="fixed", profile=None):
     """Scores below 0 are mostly right, above 0 mostly wrong."""
     scores = [-1 - i / 100 for i in range(50)] + [1 + i / 100 for i in range(50)]
     correct = [i % 10 != 0 for i in range(50)] + [i % 10 == 0 for i in range(50)]
