@@ -20,8 +20,8 @@ NO_CONVERSATION = (
 
 
 def shown(value):
-    """A name that is the same in every process: without addresses."""
-    return re.sub(r" at 0x\w+", "", repr(value))
+    """A name that is the same in every process: without addresses and the order of sets."""
+    return re.sub(r" at 0x\w+", "", repr(sorted(value) if isinstance(value, set) else value))
 
 
 @pytest.fixture(scope="module")
