@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guardrail.errors import DataError
-from guardrail.types import FinishReason, Message
+from guardrail.types import FinishReason, GivenAnswer, Message
 
 _OTHER_NAMES = {"human": "user", "ai": "assistant", "gpt": "assistant", "bot": "assistant"}
 
@@ -115,6 +115,13 @@ def finish_of(word: object) -> FinishReason:
     """
     plain = str(getattr(word, "name", word)).lower().replace("-", "_").replace(" ", "_")
     return "length" if plain in _CUT else "given"
+
+
+def given_answer(given: object) -> GivenAnswer:
+    """A text, or a text and why it ends, as what the second is. Raises `DataError` for anything else."""
+    if isinstance(given, tuple) and len(given) == 2:
+        return GivenAnswer(*given)
+    return GivenAnswer(check_text(given, "an answer"))
 
 
 def check_finish(reason: object) -> None:

@@ -33,11 +33,11 @@ class Fixed:
 
     def _score(self, trace):
         if not trace.text.strip():
-            return Score.none("empty_answer", "nothing was said")
+            return Score.none("empty_answer", "nothing was said", name=self.name)
         value = next((v for key, v in self.by_text.items() if key in trace.text), self.usual)
         if self.evidence is not None and any("<reference>" in str(m["content"]) for m in trace.messages):
             value = self.evidence
-        return Score(value, value, value, 1.0, 2.0, len(trace.response_ids))
+        return Score(value, value, value, 1.0, 2.0, len(trace.response_ids), name=self.name, number=value)
 
 
 @cache

@@ -123,7 +123,7 @@ def test_a_template_that_wants_parts_gets_them():
         ("m['role'] == 'assistant'", ["user"], "user"),
         ("m['role'] in ('user', 'assistant')", ["user", "tool"], "tool"),
         ("m['role'] == 'user' or loop.first", ["system", "system", "user"], "system"),
-        ("m['role'] in ('user', 'system')", ["developer", "user"], "developer"),
+        ("m['role'] in ('user', 'system')", ["assistant", "user"], "assistant"),
     ],
 )
 def test_a_message_that_the_template_drops_is_an_error_that_names_its_role(condition, messages, role):

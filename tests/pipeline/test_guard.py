@@ -30,7 +30,7 @@ class Fixed:
 
     def score_traces(self, traces):
         return [
-            v if isinstance(v, Score) else Score(v, v, v, 1.0, 2.0, len(t.response_ids))
+            v if isinstance(v, Score) else Score(v, v, v, 1.0, 2.0, len(t.response_ids), name=self.name, number=v)
             for t, v in ((t, self.values.pop(0)) for t in traces)
         ]
 
