@@ -250,7 +250,7 @@ def test_a_claim_over_two_blocks_goes_from_both() -> None:
     assert out.text == "- old\n\nFrance is large."
 
 
-@pytest.mark.parametrize("p", [None, float("nan"), 1.7])
+@pytest.mark.parametrize("p", [None, float("nan")])
 def test_a_hedge_without_a_confidence_says_so(p: float | None) -> None:
     answer = "Paris is old."
     claim = judged(answer, 0, 13, "hedge", None)
