@@ -22,6 +22,7 @@ from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
 from guardrail.pipeline.conversation import Conversation, check_batch, decoding_differs, opened, timed
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
+from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
@@ -218,26 +219,23 @@ class Guard:
             ModelError: An option cannot be kept.
         """
         check_batch(conversations, batch_size)
-        check_decoding(self.usual_length if max_new_tokens is None else max_new_tokens, temperature, seed)
+        length = self.usual_length if max_new_tokens is None else max_new_tokens
+        check_decoding(length, temperature, seed)
         decoding = decoding_differs(self._prompt_source, temperature, tools)
         asked = [
             self._opened(prompt, system, decoding=decoding, search_context=context)
             for prompt, context in zip(conversations, hooks.contexts(len(conversations)), strict=True)
         ]
-        one_pass = self._one_pass(answers=retrieve and hooks.claim_stream is None, claims=retrieve, hooks=hooks)
+        one_pass = self._one_pass(
+            Room(self.model, length, tools), answers=retrieve and not hooks.claim_stream, claims=retrieve, hooks=hooks
+        )
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "tools": tools}
         on_step = hooks.watcher(one_pass.claim_pipeline, asked, check_stops(stop), self.policy.name)
 
         def generate(pending: Sequence[Conversation]) -> list[Trace]:
             with timed("generate", *pending):
                 return self.model.generate_batch(
-                    [conversation.prompt for conversation in pending],
-                    max_new_tokens=self.usual_length if max_new_tokens is None else max_new_tokens,
-                    keep=one_pass.keep,
-                    temperature=temperature,
-                    seed=seed,
-                    stop=stop,
-                    tools=tools,
-                    on_step=on_step,
+                    [c.prompt for c in pending], max_new_tokens=length, keep=one_pass.keep, on_step=on_step, **options
                 )
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
@@ -305,11 +303,14 @@ class Guard:
     def _opened(self, prompt: Prompt, system: str | None, **options: Any) -> Conversation:
         return opened(prompt, system, prompts=self._prompt_source.origin, answers=self.calibrated.origin, **options)
 
-    def _one_pass(self, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS) -> AnswerPass:
+    def _one_pass(
+        self, room: Room | None = None, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS
+    ) -> AnswerPass:
         """A pass with the retriever that the guard has now, for whole answers and for claims."""
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
         retriever = self.retriever if answers else None
-        return AnswerPass(self.model.name, self.calibrated, of_claims, self.policy, retriever, hooks)
+        room = room or Room(self.model, self.usual_length)
+        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

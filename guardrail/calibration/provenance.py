@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from guardrail.errors import CalibratorMismatchError
-from guardrail.model.identity import ModelIdentity
+from guardrail.model.identity import SAME, ModelIdentity, told_apart
 
 __all__ = ["ExtractorIdentity", "ModelIdentity", "Provenance", "Unit", "check_compatible"]
 
@@ -174,12 +174,13 @@ def differences(
 ) -> list[str]:
     """What differs between the calibration and what is in use, a phrase each, with both values.
 
-    Weights, dtype, chat template, scorer, every option in the profile, and for claims the extractor with its options must
-    agree. The model's name need not: the same weights go by several names; the architecture follows from the weights.
+    Weights, dtype, chat template, the ids that end an answer, scorer, every option in the profile, and for claims the
+    extractor with its options must agree. The model's name need not: the same weights go by several names; the architecture
+    follows from the weights.
     """
     pairs: list[tuple[str, Any, Any]] = [
-        (f"model {field}", getattr(provenance.model, field), getattr(model, field))
-        for field in ("weights", "dtype", "chat_template")
+        (f"model {SAME[field]}", getattr(provenance.model, field), getattr(model, field))
+        for field in told_apart(provenance.model, model)
     ]
     pairs.append(("scorer", provenance.scorer, scorer))
     pairs += [(f"profile {key}", theirs, ours) for key, theirs, ours in _options(provenance.profile, profile)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.errors import CalibrationError
+from guardrail.model.identity import told_apart
 
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import ModelIdentity, Unit
@@ -34,7 +35,7 @@ def shipped_by_name(name: str) -> IsotonicCalibrator:
 
 
 def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str, IsotonicCalibrator] | None:
-    """The name and the calibrator of that unit fitted on exactly these weights, dtype and template, or None.
+    """The name and the calibrator of that unit fitted on exactly this model, or None.
 
     Of several the first by name: the others are for those who ask for them.
     """
@@ -44,17 +45,14 @@ def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str
             name = PREFIX + file.name.removesuffix(".json")
             calibrator = _shipped(name, file)
             fitted_on = calibrator.provenance.model if calibrator.provenance and calibrator.unit == unit else None
-            if fitted_on and (fitted_on.weights, fitted_on.dtype, fitted_on.chat_template) == (
-                model.weights,
-                model.dtype,
-                model.chat_template,
-            ):
+            if fitted_on and not told_apart(fitted_on, model):
                 return name, calibrator
     return None
 
 
 def why_none_is_shipped(model: ModelIdentity) -> str:
-    """What keeps the shipped calibrators from fitting this model, in words: its weights, its dtype or its chat template."""
+    """What keeps the shipped calibrators from fitting this model, in words: its weights, its dtype, its chat template
+    or its end tokens."""
     files = resources.files("guardrail.data").joinpath("calibrators").iterdir()
     for file in sorted((f for f in files if f.name.endswith(".json")), key=lambda f: f.name):
         name = PREFIX + file.name.removesuffix(".json")
@@ -62,6 +60,10 @@ def why_none_is_shipped(model: ModelIdentity) -> str:
         ours = calibrator.provenance.model if calibrator.provenance else None
         if ours is None or ours.architecture != model.architecture:
             continue
+        if told_apart(ours, model) == ["end_ids"]:
+            return (
+                f"{name} is for this model with answers that end at the token ids {ours.end_ids}, here {model.end_ids}"
+            )
         if ours.weights == model.weights and ours.dtype == model.dtype:
             return f"{name} is for these weights with another chat template (white space and a last newline count)"
         if ours.name == model.name and ours.dtype != model.dtype:

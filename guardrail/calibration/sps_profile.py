@@ -18,7 +18,7 @@ from guardrail.calibration.record import MetricRecord
 from guardrail.errors import CalibratorMismatchError, DataError
 from guardrail.files import write_whole
 from guardrail.json_text import parse
-from guardrail.model.identity import ModelIdentity
+from guardrail.model.identity import SAME, ModelIdentity, told_apart
 from guardrail.scoring.profile import Profile
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -133,13 +133,12 @@ class SpsProfile(BaseModel):
 
     def profile_for(self, model: ModelIdentity) -> Profile:
         """Eq. 6 at the proposed token. Raises `CalibratorMismatchError` for another model than the file's."""
-        for name in ("weights", "dtype", "chat_template"):
+        for name in told_apart(self.model, model):
             theirs, ours = getattr(self.model, name), getattr(model, name)
-            if theirs != ours:
-                raise CalibratorMismatchError(
-                    f"this SPS profile is of {self.model.name}, another model: {name} {theirs[:16]} (in use: {ours[:16]}). "
-                    f"Measure one for {model.name}: guardrail sps PARAPHRASES.jsonl -o profile.json --model {model.name}"
-                )
+            raise CalibratorMismatchError(
+                f"this SPS profile is of {self.model.name}, another model: {SAME[name]} {theirs[:16]} (in use: {ours[:16]}). "
+                f"Measure one for {model.name}: guardrail sps PARAPHRASES.jsonl -o profile.json --model {model.name}"
+            )
         return Profile(token=self.token, token_source=f"SPS of {self.data.questions} questions ({self.data.name})")
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -63,7 +63,7 @@ class AtomicClaims:
             "threshold": self.threshold,
             "max_new_tokens": self.max_new_tokens,
             "prompt": text_hash(PROMPT + STRICTER),
-            "model": self.model.identity.model_dump(exclude={"name"}),
+            "model": self.model.identity.model_dump(exclude={"name", "end_ids"}),
         }
 
     def extract(self, answer: str, *, question: str = "") -> Claims:

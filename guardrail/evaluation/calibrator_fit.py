@@ -10,6 +10,7 @@ from guardrail.calibration.shipped import load_calibrator, shipped_calibrator
 from guardrail.claims import SentenceClaims
 from guardrail.errors import CalibratorMismatchError
 from guardrail.guard import Guard
+from guardrail.model.identity import told_apart
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -66,6 +67,8 @@ def _of_the_model(fitted: Provenance, model: LocalModel) -> tuple[str, ...]:
             f"the chat template is another one (fitted with {theirs.chat_template[:12]}, here {ours.chat_template[:12]}; "
             "see --chat-template)"
         )
+    if "end_ids" in told_apart(theirs, ours):
+        found.append(f"other tokens end an answer (fitted with the ids {theirs.end_ids}, here {ours.end_ids})")
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from guardrail.errors import DataError, ModelError
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
 from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
+from guardrail.model.identity import require_finite_weights
 
 BEM_MODEL = "kortukov/answer-equivalence-bem"
 BEM_THRESHOLD = 0.7
@@ -116,6 +117,7 @@ class BemGrader(Grader):
                     f"(hf download {BEM_MODEL} --local-dir bem) and give the folder: --grader bem:./bem"
                 ) from error
             require_all_weights(self.model, model, info)
+            require_finite_weights(self.model, model)
             if model.config.num_labels != 2:
                 raise ModelError(
                     f"{self.model!r} has {model.config.num_labels} classes; an answer-equivalence model has two, the second of "

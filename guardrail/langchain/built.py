@@ -39,6 +39,7 @@ class SharedGuard:
             "model_name": guard.model.name,
             "model_weights": guard.model.identity.weights,
             "chat_template": guard.model.identity.chat_template,
+            "end_ids": guard.model.identity.end_ids,
             "policy": text_hash(repr(guard.policy)),
             "calibrator": None if calibrator is None else calibrator.digest,
             "scorer": guard.scorer.name,

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from guardrail.errors import ModelError
+from guardrail.model.identity import require_finite_weights
 
 ALLOWING = "GUARDRAIL_ALLOW_PICKLE"
 _SHOWN = 4
@@ -64,10 +65,11 @@ def require_all_weights(name: str, model: Any, info: Mapping[str, Any], *, unuse
 def require_whole_transformer(name: str, modules: Any) -> None:
     """The same for a sentence-transformers model, which reads its checkpoints itself and says nothing: they are read again.
 
-    A pooler counts only where the model's numbers come from it, as in a classifier.
+    A pooler counts only where the model's numbers come from it, as in a classifier. NaN and infinity are refused, too.
     """
     from transformers import PreTrainedModel  # takes a second, and those who ask have it loaded already
 
+    require_finite_weights(name, modules)
     for module in modules.modules():
         if not isinstance(module, PreTrainedModel) or not (location := module.config._name_or_path):
             continue

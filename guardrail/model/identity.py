@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from guardrail.errors import ModelError
+
+SAME = {
+    "weights": "weights",
+    "dtype": "dtype",
+    "chat_template": "chat_template",
+    "end_ids": "end-of-turn token ids",
+}
+"""What two models have in common where they are the same for a calibrator, each with what messages call it."""
 
 _READABLE = ("torch.float64", "torch.float32", "torch.bfloat16", "torch.float16")
 
@@ -19,7 +27,8 @@ class ModelIdentity(BaseModel):
 
     architecture: the transformers class. weights: SHA-256 over samples of every parameter. dtype: of the parameters.
     chat_template: SHA-256 of the template's text, and of the
-    switches that it is given, where there are any.
+    switches that it is given, where there are any. end_ids: the token ids that end an answer, ascending, with spaces between;
+    empty where that is not known, as in files of earlier versions, and not compared then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,10 +38,25 @@ class ModelIdentity(BaseModel):
     weights: str
     dtype: str
     chat_template: str
+    end_ids: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A file of an earlier version keeps its digest."""
+        out: dict[str, Any] = handler(self)
+        return {key: value for key, value in out.items() if value or key != "end_ids"}
 
 
-def identify(name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None) -> ModelIdentity:
-    """The identity of a loaded model. switches: what its template is given beside the messages.
+def told_apart(theirs: ModelIdentity, ours: ModelIdentity) -> list[str]:
+    """The fields of `SAME` by which two models differ; none for the same model."""
+    pairs = {field: (getattr(theirs, field), getattr(ours, field)) for field in SAME}
+    return [field for field, (a, b) in pairs.items() if a != b and not (field == "end_ids" and "" in (a, b))]
+
+
+def identify(
+    name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] | None = None, end_ids: Iterable[int] = ()
+) -> ModelIdentity:
+    """The identity of a loaded model. switches: what its template is given beside the messages. end_ids: what ends an answer.
 
     Raises `ModelError` for weights that are not there, and for NaN or infinity in them.
     """
@@ -44,6 +68,7 @@ def identify(name: str, model: Any, tokenizer: Any, switches: Mapping[str, Any] 
         weights=weights_hash(model),
         dtype=str(model.dtype).removeprefix("torch."),
         chat_template=text_hash(_template(tokenizer) + said),
+        end_ids=" ".join(map(str, sorted(end_ids))),
     )
 
 

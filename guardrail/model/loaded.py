@@ -65,7 +65,7 @@ class LoadedModel:
         with self.lock:
             now = (weights_version(self.model), weights_sample(self.model), self.tokenizer.chat_template)
             if self._identified is None or self._identified[0] != now:
-                found = identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs)
+                found = identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs, self._end_ids)
                 self._identified = now, found
             return self._identified[1]
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.errors import ModelError, ModelNotFoundError, UnsupportedModelError
+from guardrail.model.adapter import base_of, require_peft, with_adapter
 from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
+from guardrail.model.families import class_for
 from guardrail.model.gguf import dense_copy
+from guardrail.model.identity import require_finite_weights
 from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
@@ -32,7 +35,7 @@ def load_model(
     """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file or a hub id.
 
     Args:
-        spec: The model's name; by default the embedded model.
+        spec: The model's name; by default the embedded model. A folder with an adapter alone is loaded with its base.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices). By default CUDA, else MPS, else CPU.
         dtype: "float32", "bfloat16" or "float16". By default float32 on the CPU, the checkpoint's own elsewhere.
         chat_template: Jinja text that replaces the tokenizer's.
@@ -45,20 +48,39 @@ def load_model(
 
     Raises:
         ModelNotFoundError: Nothing can be loaded.
-        ModelError: There is no such device or dtype, or the checkpoint lacks weights or has them in another shape.
+        ModelError: There is no such device or dtype, or the checkpoint lacks weights, has them in another shape, or holds NaN.
+        UnsupportedModelError: It is of a kind that cannot be scored, such as an encoder-decoder.
+        MissingExtraError: It is an adapter, and peft is not installed.
     """
     check_switches(chat_template_kwargs)  # mistakes show before the slow part
     source = resolve(spec)
     place = _device(device)
     kind = _dtype(dtype, place)
     location = source.location
+    if source.kind == "adapter":
+        folder = Path(location)
+        require_peft(folder)
+        base = load_model(
+            base_of(folder),
+            device=device,
+            dtype=dtype,
+            chat_template_kwargs=chat_template_kwargs,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
+        own = (folder / "tokenizer_config.json").is_file()
+        tokenizer = (
+            AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code) if own else base.tokenizer
+        )
+        return _finished(with_adapter(base.model, folder), tokenizer, source, chat_template, chat_template_kwargs)
     if source.kind == "gguf":
         location = str(dense_copy(Path(source.location), progress))
     if progress:
         progress(f"loading {source.name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        family = class_for(source.name, location, trust_remote_code=trust_remote_code)
+        model, info = family.from_pretrained(
             location,
             dtype=kind,
             trust_remote_code=trust_remote_code,
@@ -67,6 +89,8 @@ def load_model(
             ignore_mismatched_sizes=True,  # refused below, by name
             **safe_weights(),
         )
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # damaged files make their readers raise anything
         raise _not_loaded(source, location, error) from error
     require_all_weights(source.name, model, info)
@@ -77,11 +101,18 @@ def load_model(
             raise ModelError(
                 f"cannot move {source.name} to device {place!r}: {' '.join(str(error).split())}"
             ) from error
+    return _finished(model, tokenizer, source, chat_template, chat_template_kwargs)
+
+
+def _finished(
+    model: Any, tokenizer: Any, source: Source, chat_template: str | None, switches: Mapping[str, Any] | None
+) -> LocalModel:
+    require_finite_weights(source.name, model)
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if isinstance(tokenizer.chat_template, str):  # a byte-order mark is no part of the text
         tokenizer.chat_template = tokenizer.chat_template.removeprefix("\ufeff")
-    return LocalModel(model.eval(), tokenizer, name=source.name, chat_template_kwargs=chat_template_kwargs)
+    return LocalModel(model.eval(), tokenizer, name=source.name, chat_template_kwargs=switches)
 
 
 def _device(device: str | None) -> str:

@@ -36,9 +36,12 @@ ALIASES: dict[str, PackagedModel] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a spec's weights are. `location` is a folder, a file or a hub id; `name` is the spec as the user wrote it."""
+    """Where a spec's weights are. `location` is a folder, a file or a hub id; `name` is the spec as the user wrote it.
 
-    kind: Literal["folder", "gguf", "hub"]
+    adapter: a folder with an adapter and without its base.
+    """
+
+    kind: Literal["folder", "gguf", "hub", "adapter"]
     location: str
     name: str
 
@@ -53,6 +56,8 @@ def resolve(spec: str) -> Source:
         raise ModelNotFoundError(f"the model's name is empty; give {DEFAULT_MODEL}, a folder, a .gguf file or a hub id")
     path = Path(spec).expanduser()
     if path.is_dir():
+        if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+            return Source("adapter", str(path.resolve()), spec)
         if not (path / "config.json").is_file():
             raise ModelNotFoundError(f"the folder {spec!r} holds no config.json, so it is not a saved model")
         return Source("folder", str(path.resolve()), spec)

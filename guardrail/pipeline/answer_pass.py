@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from guardrail.actions import render
 from guardrail.actions.rewriting.rewrite import rewrite
 from guardrail.errors import GuardrailError
+from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.conversation import Conversation, length_differs, timed
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
+from guardrail.retrieval.budget import CUT
 from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
 
 NOTHING_LEFT = "nothing left"
@@ -23,6 +26,13 @@ NOTHING_LEFT = "nothing left"
 
 UNREAD = "text that nobody judged"
 """The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
+
+_NO_ROOM = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
+
+_FAULTS = {
+    "not_finite": "NaN or infinity in the model's logits",
+    "out_of_memory": "the prompt does not fit into memory",
+}
 
 _TOOL_CALL = "the turn calls tools, which is no answer yet"
 
@@ -43,9 +53,10 @@ Outcome = Finished | Conversation
 
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
-    """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up."""
+    """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
+    model that answers."""
 
-    model_name: str
+    room: Room
     calibrated: Calibrated
     claim_pipeline: ClaimPipeline | None
     policy: Policy
@@ -59,18 +70,22 @@ class AnswerPass:
         return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
-        """Score the answers in one batch; turns of tool calls are left unscored.
+        """Score the answers in one batch; turns of tool calls, and what the model could not answer, are left unscored.
 
         Where the batch fails, each is scored alone, and what fails alone is unscored (`error`), or raised where the policy
         says so.
         """
-        calls = [self.hooks.is_tool_call(trace) for trace in traces]
-        with timed("score", *(c for c, is_call in zip(conversations, calls, strict=True) if not is_call)):
-            scored = iter(self._scored([t for t, is_call in zip(traces, calls, strict=True) if not is_call]))
-        return [
-            Score.none("tool_call", _TOOL_CALL, length=len(trace.response_ids)) if is_call else next(scored)
-            for trace, is_call in zip(traces, calls, strict=True)
-        ]
+        known = [self._known(trace) for trace in traces]
+        with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
+            scored = iter(self._scored([t for t, score in zip(traces, known, strict=True) if score is None]))
+        return [next(scored) if score is None else score for score in known]
+
+    def _known(self, trace: Trace) -> Score | None:
+        """The Score that has no number, whatever the scorer: of a turn of tool calls, and of a model that could not answer."""
+        length = len(trace.response_ids)
+        if trace.fault is not None:
+            return Score.none(trace.fault, _FAULTS[trace.fault], length=length, name=self.calibrated.scorer.name)
+        return Score.none("tool_call", _TOOL_CALL, length=length) if self.hooks.is_tool_call(trace) else None
 
     def run(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
         """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence.
@@ -80,12 +95,22 @@ class AnswerPass:
         try:
             if score.unscored == "error" and self.policy.on_error == "abstain":
                 return self._given_up(conversation, trace, score, score.detail)
+            why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
+            if why in _NO_ROOM and conversation.evidence and conversation.attempts:
+                return self._without_passages(conversation, f"there is no room for the passages ({why})")
             return self._judged(conversation, trace, score)
         except Exception as caught:
             error = failed("guard", self, caught)
             if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
                 raise error from caught
             return self._given_up(conversation, trace, score, noted(error))
+
+    def _without_passages(self, conversation: Conversation, why: str) -> Outcome:
+        """The policy's decision on the answer before these passages, without looking anything up again."""
+        before = conversation.attempts[-1]
+        trace = before.trace or self.room.model.trace(conversation.messages, before.answer)
+        conversation = replace(conversation, evidence=before.evidence)
+        return replace(self, retriever=None)._judged(conversation, trace, before.score, why)
 
     def _given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
         """An abstention for what failed, without a confidence."""
@@ -108,7 +133,7 @@ class AnswerPass:
                 raise error from caught
             return [Score.none("error", noted(error), length=len(traces[0].response_ids), name=scorer.name)]
 
-    def _judged(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
+    def _judged(self, conversation: Conversation, trace: Trace, score: Score, trouble: str = "") -> Outcome:
         if score.unscored == "tool_call":
             confidence = Confidence.none("unscored: tool_call")
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
@@ -117,7 +142,6 @@ class AnswerPass:
             reasons = _reasons(conversation, conversation.extrapolation_reasons, trace, self.calibrated)
             confidence = self.calibrated.confidence(score, reasons)
         claims, asides = self._claims(conversation, trace)
-        trouble = ""
         while True:
             with timed("decide", conversation):
                 decision = self.policy.decide(
@@ -138,6 +162,8 @@ class AnswerPass:
             found: tuple[Evidence, ...] = ()
             try:
                 found = self._found(self.retriever, conversation)
+                if found and not (found := self.room.fit(conversation.messages, found)):
+                    trouble = "there is no room for passages beside the question"
             except GuardrailError as error:
                 if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
                     raise
@@ -166,7 +192,7 @@ class AnswerPass:
             text=text,
             attempts=conversation.attempts,
             timing_ms=dict(stopwatch.timing_ms),
-            model=self.model_name,
+            model=self.room.model.name,
             calibrator=self.calibrated.name,
             policy=self.policy.name,
             claims=finished.claims,
@@ -217,8 +243,22 @@ class AnswerPass:
 
 def _reasons(conversation: Conversation, reasons: Sequence[str], trace: Trace, calibrated: Calibrated) -> str:
     """Why a confidence is extrapolated, in words; empty if it is not."""
-    given = ["given with evidence"] if conversation.evidence else reasons
+    cut = any(passage.text.endswith(CUT) for passage in conversation.evidence)
+    evidence = "given with evidence, cut to fit the model's context" if cut else "given with evidence"
+    given = [evidence] if conversation.evidence else reasons
     return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))
+
+
+def _generated(
+    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]]
+) -> list[Trace]:
+    """What is generated. Where passages are too much for the memory, the answer without them is still there."""
+    try:
+        return generate(pending)
+    except TooLargeError:
+        if not all(conversation.attempts for conversation in pending):
+            raise
+        return [Trace(c.prompt, (), (), "", "length", fault="out_of_memory") for c in pending]
 
 
 def finish(
@@ -227,7 +267,7 @@ def finish(
     """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
     if not pending:
         return []
-    traces = generate(pending)
+    traces = _generated(pending, generate)
     scores = one_pass.score(pending, traces)
     outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
     del traces  # their states are as large as the model's cache

@@ -72,6 +72,7 @@ class ProofModel(Mapping):
     weights: _Hash
     dtype: _Text
     chat_template: _Hash
+    end_ids: _Text | None = None
 
 
 class Proof(Mapping):

@@ -28,7 +28,9 @@ class SentenceEmbeddings(Embeddings):
     def __init__(self, spec: str, device: str = "cpu") -> None:
         try:
             with _no_progress_bar():
-                self._model = SentenceTransformer(resolve(spec), device=device, model_kwargs=safe_weights())
+                self._model = SentenceTransformer(
+                    resolve(spec), device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True}
+                )
                 require_whole_transformer(spec, self._model)
         except (OSError, ValueError, RuntimeError, ModelError) as error:
             reason = str(error).strip().split("\n")[0]

@@ -13,7 +13,7 @@ from guardrail.calibration.origin import origin_of
 from guardrail.calibration.provenance import Provenance, check_unit, differences
 from guardrail.datasets.questions import QuestionRow, check_no_leak, data_hash
 from guardrail.errors import CalibratorMismatchError, DataError
-from guardrail.model.identity import ModelIdentity
+from guardrail.model.identity import SAME, ModelIdentity
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import KIND, VERSION
 from guardrail.runs.run_file import read_run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from guardrail.grading import Grader
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_COMPARED = ("weights", "dtype", "chat_template")
 
 
 class RunAsking(BaseModel):
@@ -130,9 +129,9 @@ def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> 
 
 def check_same_model(run: RunAnswers, model: Mapping[str, Any], source: str) -> None:
     """Raise `DataError` where a file is about another model than the run: one page would tell of two. model: the file's."""
-    for key in _COMPARED:
+    for key in SAME:
         theirs, ours = str(model.get(key, "unknown")), run.header.model.get(key, "unknown")
-        if theirs != ours:
+        if theirs != ours and not (key == "end_ids" and "unknown" in (theirs, ours)):  # not in earlier files
             raise DataError(f"{source} is about another model than {run.path}: {key} {theirs[:16]} against {ours[:16]}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from string import Formatter
 from typing import Any
 
 from guardrail.errors import ScoringError
@@ -58,6 +59,13 @@ class Attempt:
         }
 
 
+def _worded(text: str, decision: Decision) -> bool:
+    """Whether the text may be an abstention's wording; a model may have said the same words."""
+    if decision.template is None:
+        return decision.explanation in text
+    return all(literal.strip() in text for literal, *_ in Formatter().parse(decision.template))
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The end of the flow: what the user is shown, what the model said, and why.
@@ -83,6 +91,21 @@ class Verdict:
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
     claim_calibrator: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
+        if not self.attempts:
+            raise ScoringError("a verdict without an attempt has decided nothing; give one for each pass")
+        if self.action != "abstain":
+            return
+        if shown := next((claim.shown for claim in self.claims if claim.shown), None):
+            raise ScoringError(
+                f"the decision is abstain, and a claim is shown ({shown!r:.60}); leave its `shown` empty"
+            )
+        if self.text.strip() and self.text.strip() == self.answer.strip() and not _worded(self.text, self.decision):
+            raise ScoringError(
+                "the decision is abstain, and the text is the answer; show the policy's wording in its place"
+            )
 
     @property
     def answer(self) -> str:

@@ -121,7 +121,7 @@ def _load(spec: str, device: str) -> Any:
     from sentence_transformers import CrossEncoder
 
     try:
-        model = CrossEncoder(spec, device=device, model_kwargs=safe_weights())
+        model = CrossEncoder(spec, device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(

@@ -50,7 +50,8 @@ def attempt(calibrator, score, action="answer", evidence=()):
 
 
 def verdict(calibrator, *attempts, claims=(), tick=0.0):
-    return Verdict(SECRET, attempts, {"generate": 1.0 + tick}, "m", "c.json", "tuned", claims, (), "claims.json")
+    text = f"No: {SECRET}" if attempts[-1].decision.action == "abstain" else SECRET
+    return Verdict(text, attempts, {"generate": 1.0 + tick}, "m", "c.json", "tuned", claims, (), "claims.json")
 
 
 def observation(found):

@@ -72,7 +72,7 @@ def _load(spec: str) -> CrossEncoder:
     from sentence_transformers import CrossEncoder  # imports torch and more
 
     try:
-        model = CrossEncoder(spec, model_kwargs=safe_weights())
+        model = CrossEncoder(spec, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ScoringError(
