@@ -53,7 +53,18 @@ class ChatGuarded(GuardedSettings):
     Args:
         model: A spec for `load_model`, which device, dtype, chat_template and chat_template_kwargs go to, or a
             `LocalModel`.
-        policy: As in `Guard`, and so calibrator, retriever, scorer, observers, claims, claim_calibrator and verifier.
+        policy: As in `Guard`.
+        calibrator: As in `Guard`.
+        retriever: As in `Guard`.
+        scorer: As in `Guard`.
+        claims: As in `Guard`, or an extractor's name.
+        claim_calibrator: As in `Guard`.
+        verifier: As in `Guard`.
+        observers: As in `Guard`.
+        device: See `load_model`.
+        dtype: See `load_model`.
+        chat_template: See `load_model`.
+        chat_template_kwargs: See `load_model`.
         max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
             and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
         temperature: 0 is greedy, as the calibration was; any other makes confidences `extrapolated`.
@@ -74,6 +85,7 @@ class ChatGuarded(GuardedSettings):
             with its wording. Tokens and claims that have left a stream before stay out.
         include_original: Put what the model said into the metadata, held back or not.
         batch_size: Rows in one pass.
+        built: Not for users: the Guard that copies of this chat model share.
 
     Raises:
         GuardrailError: Those of `Guard`, when it is built: a wrong policy, a missing or foreign calibrator.
@@ -137,7 +149,7 @@ class ChatGuarded(GuardedSettings):
         """
         config, run = run_ahead(self, config, CallbackManager)
         for chunk in super().stream(input, config, stop=stop, **kwargs):
-            if metadata := read_metadata(chunk):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):  # a message has told it
                 dispatch_verdict(metadata, run)
             yield chunk
 
@@ -152,7 +164,7 @@ class ChatGuarded(GuardedSettings):
         """`stream` for async code."""
         config, run = run_ahead(self, config, AsyncCallbackManager)
         async for chunk in super().astream(input, config, stop=stop, **kwargs):
-            if metadata := read_metadata(chunk):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):  # a message has told it
                 await adispatch_verdict(metadata, run)
             yield chunk
 
