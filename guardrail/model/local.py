@@ -22,6 +22,7 @@ class LocalModel(LoadedModel):
         model: The transformers module.
         tokenizer: Its tokenizer, with a chat template.
         name: For people; by default the module's own.
+        chat_template_kwargs: Switches of the chat template, such as `{"enable_thinking": False}`.
         lock: Held by generation and scoring while they use the module.
         anatomy: Where its layers and head are, and how scoring reads its KV cache.
         identity: What tells this model from others.
