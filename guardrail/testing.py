@@ -135,7 +135,16 @@ MORE_ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def tiny_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> nn.Module:
-    """A random model of 4 layers, 32 units and 384 tokens in float32; `config` overrides its configuration."""
+    """A random model of 4 layers, 32 units and 384 tokens in float32, the same for the same seed.
+
+    Args:
+        architecture: A key of `ARCHITECTURES` or `MORE_ARCHITECTURES`.
+        seed: Of the weights; torch's own generator is left as it is.
+        config: Overrides the configuration; None leaves an option out.
+
+    Returns:
+        The model, in eval mode on the CPU.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {**_SMALL, "initializer_range": 0.2, **(ARCHITECTURES | MORE_ARCHITECTURES)[architecture], **config}
@@ -151,7 +160,14 @@ def tiny_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> 
 
 
 def tiny_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer of 256 bytes and five special tokens; every text round-trips."""
+    """A byte-level tokenizer of 256 bytes and five special tokens; every text round-trips.
+
+    Args:
+        chat_template: A Jinja template; None for a tokenizer without one.
+
+    Returns:
+        A fast tokenizer of transformers.
+    """
     special = ["<pad>", "<s>", "<|im_end|>", "<unk>", "<|im_start|>"]
     vocabulary = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
@@ -166,5 +182,14 @@ def tiny_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFas
 
 
 def tiny_local_model(architecture: str = "llama", *, seed: int = 0, **config: Any) -> LocalModel:
-    """A tiny random model with the tiny tokenizer: everything of a `LocalModel` but sense."""
+    """A tiny random model with the tiny tokenizer: everything of a `LocalModel` but sense.
+
+    Args:
+        architecture: See `tiny_model`.
+        seed: See `tiny_model`.
+        config: See `tiny_model`.
+
+    Returns:
+        The model, named `tiny-ARCHITECTURE`.
+    """
     return LocalModel(tiny_model(architecture, seed=seed, **config), tiny_tokenizer(), name=f"tiny-{architecture}")

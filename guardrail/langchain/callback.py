@@ -43,11 +43,6 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         >>> message.response_metadata["guardrail"]["action"]
         'answer'
 
-    guard: on the model that answers, or on its local twin where the answering one runs elsewhere; the score is always
-    that of the guard's model. on_verdict: called with each `Verdict`. raise_on_abstain: raise `LowConfidenceError`, which
-    holds the verdict, where the policy says abstain. raise_below: raise it where the calibrated probability is below this,
-    in [0, 1], or unknown.
-
     The text stays as it is, whatever the policy says (`enforced` is False); `action` says what it would have done. Also of an
     answer that was streamed, but then the metadata does not reach the caller, whose chunks are out already: use `on_verdict`
     or the event `guardrail.verdict`. Turns of tool calls and messages that a guard has let out are left alone.
@@ -56,6 +51,17 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
     warning, and the message has no verdict. Runs in the thread, or the event loop, of the chain (`run_inline`): in async
     code scoring blocks the loop, since LangChain swallows what a handler raises anywhere else. One handler may serve any
     number of runs at the same time.
+
+    Args:
+        guard: On the model that answers, or on its local twin where the answering one runs elsewhere; the score is always
+            that of the guard's model.
+        on_verdict: Called with each `Verdict`.
+        raise_on_abstain: Raise `LowConfidenceError`, which holds the verdict, where the policy says abstain.
+        raise_below: Raise it where the calibrated probability is below this, in [0, 1], or unknown.
+
+    Raises:
+        DataError: For a `raise_below` that is no probability.
+        LowConfidenceError: During a run, as `raise_on_abstain` and `raise_below` ask.
     """
 
     run_inline = True

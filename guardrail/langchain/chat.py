@@ -1,50 +1,44 @@
 """`ChatGuarded`: a LangChain chat model that generates, scores, decides, and only then speaks.
 
-Generation, scoring and policy are the Guard's; here are LangChain's surfaces. Knows nothing about agents.
+Generation, scoring and policy are the Guard's; here are LangChain's surfaces, sync beside async. The fields stand in
+`settings`, one call in `answering`, what a stream sends in `exchange`, what a batch shares in `batches`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import copy_context
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.callbacks import (
+    AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
-    BaseRunManager,
+    CallbackManager,
     CallbackManagerForLLMRun,
+    Callbacks,
 )
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from guardrail.errors import ChatTemplateError, LowConfidenceError, ModelError
-from guardrail.langchain.batches import SharedPasses
-from guardrail.langchain.batching import join_batch
-from guardrail.langchain.call import MARK, Call, Options, check_kept, conversation_of
-from guardrail.langchain.call_forms import CallForms
-from guardrail.langchain.live import StreamingRun
-from guardrail.langchain.reply import Reply, reply_to, text_chunk
-from guardrail.langchain.runs import VerdictEvents, asend_verdict_event, internal_source, send_verdict_event, within_run
-from guardrail.langchain.streaming import Watch
+from guardrail.errors import ChatTemplateError, ModelError
+from guardrail.langchain import exchange
+from guardrail.langchain.answering import Answering
+from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
+from guardrail.langchain.call import MARK, check_kept
+from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
+from guardrail.langchain.metadata import read_metadata
+from guardrail.langchain.runs import asend_verdict_event, internal_source, run_ahead, send_verdict_event
+from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.structured import json_output
-from guardrail.langchain.tool_calls import ParsedCalls, forms_among, parse_tool_calls
-from guardrail.pipeline.hooks import Hooks
-from guardrail.types import Trace, Verdict
-
-T = TypeVar("T")
+from guardrail.langchain.tool_calls import forms_among
 
 
-class ChatGuarded(VerdictEvents, SharedPasses):
+class ChatGuarded(GuardedSettings):
     """A local model with a guard, as a LangChain chat model: what the policy holds back leaves on no surface.
 
         >>> from guardrail.langchain import ChatGuarded
@@ -59,7 +53,18 @@ class ChatGuarded(VerdictEvents, SharedPasses):
     Args:
         model: A spec for `load_model`, which device, dtype, chat_template and chat_template_kwargs go to, or a
             `LocalModel`.
-        policy: As in `Guard`, and so calibrator, retriever, scorer, observers, claims, claim_calibrator and verifier.
+        policy: As in `Guard`.
+        calibrator: As in `Guard`.
+        retriever: As in `Guard`.
+        scorer: As in `Guard`.
+        claims: As in `Guard`, or an extractor's name.
+        claim_calibrator: As in `Guard`.
+        verifier: As in `Guard`.
+        observers: As in `Guard`.
+        device: See `load_model`.
+        dtype: See `load_model`.
+        chat_template: See `load_model`.
+        chat_template_kwargs: See `load_model`.
         max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
             and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
         temperature: 0 is greedy, as the calibration was; any other makes confidences `extrapolated`.
@@ -80,6 +85,7 @@ class ChatGuarded(VerdictEvents, SharedPasses):
             with its wording. Tokens and claims that have left a stream before stay out.
         include_original: Put what the model said into the metadata, held back or not.
         batch_size: Rows in one pass.
+        built: Not for users: the Guard that copies of this chat model share.
 
     Raises:
         GuardrailError: Those of `Guard`, when it is built: a wrong policy, a missing or foreign calibrator.
@@ -94,10 +100,10 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = self.call(messages, stop, kwargs, run_manager)
-        reply = self._reply(call, self._verdict(call))
+        call = self._answering.call(messages, stop, kwargs, run_manager)
+        reply = self._answering.reply(call, self._answering.verdict(call))
         send_verdict_event(reply.metadata, run_manager)
-        return ChatResult(generations=[ChatGeneration(message=reply.message())])
+        return reply.result()
 
     async def _agenerate(
         self,
@@ -106,10 +112,10 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = self.call(messages, stop, kwargs, run_manager)
-        reply = self._reply(call, await self._averdict(call))
+        call = self._answering.call(messages, stop, kwargs, run_manager)
+        reply = self._answering.reply(call, await self._answering.averdict(call))
         await asend_verdict_event(reply.metadata, run_manager)
-        return ChatResult(generations=[ChatGeneration(message=reply.message())])
+        return reply.result()
 
     def _stream(
         self,
@@ -118,41 +124,102 @@ class ChatGuarded(VerdictEvents, SharedPasses):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = self.call(messages, stop, kwargs, run_manager)
-        if self._held(call):
-            reply = self._reply(call, self._verdict(call))
-            rest = reply.text
-        else:
-            with self._live(call) as live:
-                yield from map(text_chunk, live)
-                reply = self._reply(call, live.verdict, enforced=live.enforced, shown=live.shown)
-                rest = live.rest
-        if rest:
-            yield text_chunk(rest)
-        send_verdict_event(reply.metadata, run_manager)
-        yield reply.last_chunk()
+        return exchange.stream(self._answering, self._answering.call(messages, stop, kwargs, run_manager), run_manager)
 
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call = self.call(messages, stop, kwargs, run_manager)
-        if self._held(call):
-            reply = self._reply(call, await self._averdict(call))
-            rest = reply.text
-        else:
-            with self._live(call) as live:
-                async for piece in live:
-                    yield text_chunk(piece)
-                reply = self._reply(call, live.verdict, enforced=live.enforced, shown=live.shown)
-                rest = live.rest
-        if rest:
-            yield text_chunk(rest)
-        await asend_verdict_event(reply.metadata, run_manager)
-        yield reply.last_chunk()
+        return exchange.astream(self._answering, self._answering.call(messages, stop, kwargs, run_manager), run_manager)
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """The answer in chunks, the verdict in the last one; see `stream_policy` for what leaves before it.
+
+        Raises what `invoke` raises, at the first chunk.
+        """
+        config, run = run_ahead(self, config, CallbackManager)
+        for chunk in super().stream(input, config, stop=stop, **kwargs):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):  # a message has told it
+                dispatch_verdict(metadata, run)
+            yield chunk
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """`stream` for async code."""
+        config, run = run_ahead(self, config, AsyncCallbackManager)
+        async for chunk in super().astream(input, config, stop=stop, **kwargs):
+            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):  # a message has told it
+                await adispatch_verdict(metadata, run)
+            yield chunk
+
+    def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
+        """What LangChain asks for itself never streams from `invoke`: there it says nothing of the run that asked."""
+        streams = super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+        return streams and not internal_source(run_manager)
+
+    def _should_use_protocol_streaming(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
+        streams = super()._should_use_protocol_streaming(async_api=async_api, run_manager=run_manager, **kwargs)
+        return streams and not internal_source(run_manager)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """`invoke` for many inputs, in order; `batch_size` of them (or `max_concurrency`) share a pass on the model."""
+        return batch_together(self._answering, inputs, config, return_exceptions, kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """`batch` for async code."""
+        return await abatch_together(self._answering, inputs, config, return_exceptions, kwargs)
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's `generate`; several prompts share a pass on the model."""
+        with prompts_together(self._answering, messages, stop, kwargs):
+            return super().generate(messages, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """`generate` for async code."""
+        with prompts_together(self._answering, messages, stop, kwargs, self._answering.beside):
+            return await super().agenerate(messages, stop, callbacks, **kwargs)
 
     # --- tools and structured output ---
 
@@ -215,102 +282,6 @@ class ChatGuarded(VerdictEvents, SharedPasses):
             return ChatPromptValue(messages=[HumanMessage(model_input, additional_kwargs={MARK: True})])
         return super()._convert_input(model_input)
 
-    def call(
-        self,
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        given: dict[str, Any],
-        run_manager: BaseRunManager | None = None,
-    ) -> Call:
-        """What a Guard is asked, and how; `given` are the options of one call. Raises what these raise, see `invoke`."""
-        own = Options(self.max_tokens, self.temperature, self.seed, self.stop, score_tool_calls=self.score_tool_calls)
-        options = own.changed(stop, given)
-        search_context = partial(self._search_context, run_manager)
-        return Call(
-            conversation_of(messages, self.as_question, options), options, search_context, internal_source(run_manager)
-        )
-
-    @contextmanager
-    def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
-        """A retriever is traced, and may ask this very model: others take their turns meanwhile."""
-        with self._turns.yield_turn(), within_run(run_manager):
-            yield
-
-    def _live(self, call: Call) -> StreamingRun:
-        return StreamingRun(self._guard.model, call, self._verdicts, by_claim=self.stream_policy == "claim")
-
-    def _held(self, call: Call) -> bool:
-        return self.stream_policy == "answer" or bool(call.options.tools)
-
-    def _verdict(self, call: Call) -> Verdict:
-        if (shared := join_batch(self, call)) is not None:
-            return shared.result()
-        return self._verdicts([call])[0]
-
-    async def _averdict(self, call: Call) -> Verdict:
-        if (shared := join_batch(self, call)) is not None:
-            return await asyncio.wrap_future(shared)
-        watch = Watch()
-        try:
-            return (await asyncio.wrap_future(self._beside(lambda: self._verdicts([call], watch))))[0]
-        except asyncio.CancelledError:
-            watch.abandon()
-            raise
-
-    def _beside(self, work: Callable[[], T]) -> Future[T]:
-        return self._turns.submit(partial(copy_context().run, work))
-
-    def _verdicts(self, calls: Sequence[Call], watch: Watch | None = None) -> list[Verdict]:
-        """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
-        model's own text: then nothing is retrieved, for it would replace what is out already."""
-        options = calls[0].options
-        sampled = options.temperature > 0 and options.seed is not None  # repeatable: no row's draws hang on the others'
-        return self._guard.answer_batch(
-            [call.conversation for call in calls],
-            max_new_tokens=options.max_tokens,
-            batch_size=1 if sampled else self.batch_size,
-            temperature=options.temperature,
-            seed=options.seed,
-            stop=options.stop,
-            tools=options.tools,
-            retrieve=watch is None or watch.stream is None,
-            hooks=Hooks(
-                is_tool_call=partial(self._is_tool_call, options),
-                on_step=watch,
-                search_contexts=[call.search_context for call in calls],
-                claim_stream=watch.claims if watch else None,
-            ),
-        )
-
-    def _is_tool_call(self, options: Options, trace: Trace) -> bool:
-        """Whether a response goes out unscored: it calls tools, and none whose call is to be judged."""
-        if not options.tools or options.score_tool_calls is True:
-            return False
-        calls = self._parsed(trace, options).calls
-        return bool(calls) and not any(call["name"] in options.forms for call in calls)
-
-    def _parsed(self, trace: Trace, options: Options) -> ParsedCalls:
-        """The tool calls of a response."""
-        model = self._guard.model
-        ids = [i for i in trace.response_ids if i not in model.eos_ids]
-        return parse_tool_calls(CallForms.of(model.tokenizer).mark(model.tokenizer, ids), options.tool_names)
-
-    def _reply(self, call: Call, verdict: Verdict, *, enforced: bool = True, shown: str | None = None) -> Reply:
-        if enforced:
-            self._raise_if_asked(call, verdict)
-        trace = verdict.attempts[-1].trace
-        parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
-        return reply_to(verdict, parsed, enforced=enforced, include_original=self.include_original, shown=shown)
-
-    def _raise_if_asked(self, call: Call, verdict: Verdict) -> None:
-        """Raises `LowConfidenceError` where there must be no message: an abstention that is to be an error, or the policy's
-        wording in what LangChain asked for itself, which would go on as a summary or a query."""
-        if call.internal and (verdict.action == "abstain" or verdict.text != verdict.answer):
-            raise LowConfidenceError(
-                f"policy {verdict.policy!r} decided {verdict.action!r} on a text that LangChain asked for itself "
-                f"({call.internal}), and its wording must not stand in for that text; give that part chat.unguarded() as its "
-                "model",
-                verdict,
-            )
-        if self.raise_on_abstain and verdict.action == "abstain":
-            raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)
+    @property
+    def _answering(self) -> Answering:
+        return Answering(self, self._guard, self._turns)

@@ -30,6 +30,11 @@ class GatedRetriever(BaseRetriever):
         ['A passage.']
 
     Counts since it was made, over all threads: `asked` questions, of which `retrieved` went to the index and `saved` did not.
+
+    Attributes:
+        guard: The guard whose model is asked first.
+        retriever: The retriever behind the gate.
+        below: See `as_retriever_gate`.
     """
 
     guard: Any = Field(repr=False)
@@ -102,15 +107,24 @@ def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | 
         >>> gate.asked, gate.retrieved, gate.saved  # the guard had no calibrator: what is not known is looked up
         (1, 1, 0)
 
-    below: retrieve where the calibrated probability of the closed-book answer is below this, or unknown. None leaves it to
-    the guard's policy: retrieve where its `retrieve` rules say so. The query is put to the guard as a question, so it should
-    read like one; the guard's own retriever is not asked.
+    The query is put to the guard as a question, so it should read like one; the guard's own retriever is not asked.
 
     Each question costs a closed-book answer and its score, also where passages are fetched then. What it saves is the
     search, and a longer prompt: worth it where the index is slow, metered or noisy. Where the guarded model answers as
     well, `ChatGuarded` or a `Guard` with a retriever does both in one pass.
 
-    Raises `PolicyError` where the policy never retrieves and no `below` is given, `DataError` for one that is no probability.
+    Args:
+        guard: On the model whose closed-book answer decides.
+        retriever: What is asked where that answer is too unsure.
+        below: Retrieve where the calibrated probability of the closed-book answer is below this, in [0, 1], or unknown. None
+            leaves it to the guard's policy: retrieve where its `retrieve` rules say so.
+
+    Returns:
+        The gate, itself a LangChain retriever.
+
+    Raises:
+        PolicyError: Where the policy never retrieves and no `below` is given.
+        DataError: For a `below` that is no probability.
     """
     if below is not None and not 0.0 <= below <= 1.0:
         raise DataError(f"below is {below}; it is a probability, from 0 to 1")

@@ -92,27 +92,41 @@ class ClaimMetadata(TypedDict):
 class VerdictMetadata(TypedDict):
     """The contract, version 1: JSON objects, lists, strings, finite numbers, booleans and null; nothing else.
 
-    version: 1. action: what the policy decided. enforced: whether the message's text is what the policy made of it; False
-    where it was out already (passed-through streams, callbacks), so that `action` says what would have been done, and for
-    turns of tool calls that pass unscored. actions: of every pass, oldest first, e.g. `["retrieve", "answer"]`.
-    rule: the policy's rule that fired. explanation: one sentence.
-    confidence: calibrated probability of being right, in [0, 1]; higher = more certain. confidence_interval: [low, high],
-    95 %. label: of five. basis: "calibrated"; "extrapolated", see `basis_reason`; or "none", without a number.
-    in_range: whether the score lay within the calibrated range. score: the raw parts, None when `unscored` says why.
-    finish_reason: why generation ended. model, calibrator, policy: names. evidence: passages in the prompt.
-    latency_ms: wall time by stage, in milliseconds, summed over the passes; a batch's time is divided by its rows.
-    claims: of a long answer, where the guard takes it apart; else empty. claim_calibrator: the name of theirs.
-    text_hash: of the message that the verdict is on, see `shown_hash`; a message with another one counts as unjudged.
-
-    reviewed: True where a person has put a text in the place of what was shown; else left out.
-    original: what the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
-    see, and traces, logs and user interfaces read metadata.
-
     >>> from langchain_core.messages import AIMessage
     >>> message = AIMessage("Goethe", response_metadata={"guardrail": {"version": 1, "label": "high"}})
     >>> verdict: VerdictMetadata | None = read_metadata(message)
     >>> verdict["label"]
     'high'
+
+    Attributes:
+        version: 1.
+        action: What the policy decided.
+        enforced: Whether the message's text is what the policy made of it; False where it was out already (passed-through
+            streams, callbacks), so that `action` says what would have been done, and for turns of tool calls that pass
+            unscored.
+        actions: Of every pass, oldest first, e.g. `["retrieve", "answer"]`.
+        rule: The policy's rule that fired.
+        explanation: One sentence.
+        confidence: Calibrated probability of being right, in [0, 1]; higher = more certain.
+        confidence_interval: [low, high], 95 %.
+        label: Of five.
+        basis: "calibrated"; "extrapolated", see `basis_reason`; or "none", without a number.
+        basis_reason: Why there is no number, or why the basis is "extrapolated"; else empty.
+        in_range: Whether the score lay within the calibrated range.
+        score: The raw parts, None when `unscored` says why.
+        unscored: Why there is no score, else None.
+        finish_reason: Why generation ended.
+        model: The model's name.
+        calibrator: The calibrator's name.
+        policy: The policy's name.
+        evidence: Passages in the prompt.
+        latency_ms: Wall time by stage, in milliseconds, summed over the passes; a batch's time is divided by its rows.
+        claims: Of a long answer, where the guard takes it apart; else empty.
+        claim_calibrator: The name of theirs.
+        text_hash: Of the message that the verdict is on, see `shown_hash`; a message with another one counts as unjudged.
+        reviewed: True where a person has put a text in the place of what was shown; else left out.
+        original: What the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
+            see, and traces, logs and user interfaces read metadata.
     """
 
     version: int
@@ -147,13 +161,19 @@ def verdict_metadata(
 ) -> dict[str, Any]:
     """A `VerdictMetadata` for a verdict, JSON-ready.
 
-    enforced: False where the model's own text was shown, whatever the policy says. include_original: add what the model
-    said, also where the policy held it back. text_hash: of the message that carries it, where that holds something else
-    than the verdict's text (the model's own, if not enforced). A plain dict, for LangChain merges and serialises those.
-
     >>> metadata = verdict_metadata(guard.answer("Who wrote Faust?", max_new_tokens=2))
     >>> metadata["version"], metadata["action"], metadata["enforced"]
     (1, 'answer', True)
+
+    Args:
+        verdict: What a guard decided.
+        enforced: False where the model's own text was shown, whatever the policy says.
+        include_original: Add what the model said, also where the policy held it back.
+        text_hash: Of the message that carries it, where that holds something else than the verdict's text (the model's own, if
+            not enforced).
+
+    Returns:
+        A plain dict, for LangChain merges and serialises those.
     """
     values = {
         **verdict.to_dict(),
@@ -201,6 +221,12 @@ def read_metadata(message: Any) -> VerdictMetadata | None:
     'answer'
     >>> read_metadata(AIMessage("Goethe")) is None
     True
+
+    Args:
+        message: A LangChain message or chunk.
+
+    Returns:
+        The `VerdictMetadata` in it; None of a message without one.
     """
     found = (getattr(message, "response_metadata", None) or {}).get(METADATA_KEY)
     if not isinstance(found, Mapping) or found.get("version") != METADATA_VERSION:

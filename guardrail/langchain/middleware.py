@@ -57,9 +57,7 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         >>> state["messages"][-1].response_metadata["guardrail"]["action"]
         'answer'
 
-    guard: on the agent's model or on its local twin. None where the model is a `ChatGuarded`, whose answers are judged
-    already: then only abstention and escalation are left to do. escalate: the actions on which a person decides, for example
-    `{"abstain"}`; the run stops with an interrupt (the agent needs a checkpointer) whose value is
+    Where a person is to decide (`escalate`), the run stops with an interrupt (the agent needs a checkpointer) whose value is
 
         {"type": "guardrail_review", "question": ..., "answer": what the model said, "shown": what would be shown,
          "verdict": the metadata}
@@ -75,10 +73,17 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
     Where another middleware gives several messages for one turn, the last answer among them is judged, and other texts that
     nobody has judged are left out.
 
-    Raises `DataError` where no policy was applied to an answer: there is no guard, and the model is no `ChatGuarded`.
-
     With a guard, tokens of the model reach no stream: its run is hidden from `stream_mode="messages"` and `astream_events`,
     which get the message that may be shown. Other callbacks, tracers say, still see what the model said.
+
+    Args:
+        guard: On the agent's model or on its local twin. None where the model is a `ChatGuarded`, whose answers are judged
+            already: then only abstention and escalation are left to do.
+        escalate: The actions on which a person decides, for example `{"abstain"}`.
+
+    Raises:
+        DataError: For an unknown action; and in a run, where no policy was applied to an answer: there is no guard, and the
+            model is no `ChatGuarded`.
     """
 
     def __init__(self, guard: Guard | None = None, *, escalate: Collection[Action] = ()) -> None:

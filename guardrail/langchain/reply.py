@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from guardrail.langchain.metadata import METADATA_KEY, shown_hash, verdict_metadata
 from guardrail.langchain.tool_calls import ParsedCalls, without_args
@@ -44,6 +44,9 @@ class Reply:
             response_metadata=self.response_metadata,
             usage_metadata=self.usage,
         )
+
+    def result(self) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.message())])
 
     def last_chunk(self) -> ChatGenerationChunk:
         """Everything but the text: the metadata are in exactly one chunk, since equal keys of two would be merged."""

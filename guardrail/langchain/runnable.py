@@ -58,10 +58,9 @@ class GuardRunnable(Runnable[Any, AIMessage]):
         >>> GuardRunnable(guard).invoke({"messages": "What is the capital of France?", "answer": "Paris."}).text
         'Paris.'
 
-    guard: on the answering model or on its local twin. model: a chat model, or a chain that ends in one; it is asked, and
-    asked again with passages where the policy retrieves and the guard has a retriever. Input then: what a chat model takes.
-    Without `model` the input is `{"messages": what was asked, "answer": a message or text}`, and retrieve rules are passed
-    over; a string as `messages` is a question and goes into the calibrator's prompt.
+    With `model` the input is what a chat model takes. Without it the input is `{"messages": what was asked, "answer": a
+    message or text}`, and retrieve rules are passed over; a string as `messages` is a question and goes into the calibrator's
+    prompt.
 
     Output: an `AIMessage` with `response_metadata["guardrail"]` and the id of the model's message. A message that a guard
     has judged already comes out as it is, a turn of tool calls without the text beside them. Sends the event
@@ -69,7 +68,15 @@ class GuardRunnable(Runnable[Any, AIMessage]):
 
     With `model` nothing streams out before the verdict, on any surface: the model's own run is hidden from
     `astream_events` and from LangGraph's `messages` mode. Without it the model has streamed before the guard is asked.
-    Raises `DataError` for an input that cannot be judged.
+
+    Args:
+        guard: On the answering model or on its local twin.
+        model: A chat model, or a chain that ends in one; it is asked, and asked again with passages where the policy retrieves
+            and the guard has a retriever.
+        name: The step's name in traces; None is "GuardRunnable".
+
+    Raises:
+        DataError: When it is invoked, for an input that cannot be judged.
     """
 
     def __init__(self, guard: Guard, *, model: Runnable[Any, Any] | None = None, name: str | None = None) -> None:

@@ -5,7 +5,7 @@ Knows nothing about how a verdict is made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -17,78 +17,28 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForLLMRun,
 )
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessageChunk
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
-from guardrail.langchain.metadata import read_metadata
 
 
-class VerdictEvents(BaseChatModel):
-    """Streams that send the event of the verdict in their last chunk: LangChain gives `_stream` no run to send it to."""
+def run_ahead(
+    chat: BaseChatModel, config: RunnableConfig | None, kind: type[CallbackManager] | type[AsyncCallbackManager]
+) -> tuple[RunnableConfig, RunnableConfig]:
+    """The run that a stream of `chat` will have, known before LangChain makes it: `_stream` is given no run of its own.
 
-    def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """The answer in chunks, the verdict in the last one; see `stream_policy` for what leaves before it.
-
-        Raises what `invoke` raises, at the first chunk.
-        """
-        config = _with_run(config)
-        run = self._run_of(config, CallbackManager)
-        for chunk in super().stream(input, config, stop=stop, **kwargs):
-            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
-                dispatch_verdict(metadata, run)
-            yield chunk
-
-    async def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[AIMessageChunk]:
-        """`stream` for async code."""
-        config = _with_run(config)
-        run = self._run_of(config, AsyncCallbackManager)
-        async for chunk in super().astream(input, config, stop=stop, **kwargs):
-            if isinstance(chunk, AIMessageChunk) and (metadata := read_metadata(chunk)):
-                await adispatch_verdict(metadata, run)
-            yield chunk
-
-    def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        """What LangChain asks for itself never streams from `invoke`: there it says nothing of the run that asked."""
-        if internal_source(run_manager):
-            return False
-        return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
-
-    def _should_use_protocol_streaming(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        if internal_source(run_manager):
-            return False
-        return super()._should_use_protocol_streaming(async_api=async_api, run_manager=run_manager, **kwargs)
-
-    def _run_of(
-        self, config: RunnableConfig, kind: type[CallbackManager] | type[AsyncCallbackManager]
-    ) -> RunnableConfig:
-        """A config whose events belong to the run that a call with `config` will have."""
-        manager = kind.configure(
-            config.get("callbacks"), self.callbacks, self.verbose, config.get("tags"), self.tags, config.get("metadata")
-        )
-        manager.parent_run_id = config["run_id"]
-        return {"callbacks": manager}
-
-
-def _with_run(config: RunnableConfig | None) -> RunnableConfig:
+    Returns:
+        A config to stream with, and one whose events belong to that run.
+    """
     config = ensure_config(config)
-    return {**config, "run_id": config.get("run_id") or uuid4()}
+    config = {**config, "run_id": config.get("run_id") or uuid4()}
+    manager = kind.configure(
+        config.get("callbacks"), chat.callbacks, chat.verbose, config.get("tags"), chat.tags, config.get("metadata")
+    )
+    manager.parent_run_id = config["run_id"]
+    return config, {"callbacks": manager}
 
 
 def send_verdict_event(metadata: Mapping[str, Any], run_manager: CallbackManagerForLLMRun | None) -> None:

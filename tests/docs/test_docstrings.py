@@ -8,12 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.load import Serializable
+from langchain_core.retrievers import BaseRetriever
+from typing_extensions import is_typeddict
 
-import guardrail
+import guardrail.langchain
+import guardrail.testing
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note):$")
 ITEM = re.compile(r"^    (\*{0,2}\w+)(?: \(.+\))?: \S")
-CALLABLE = [name for name in guardrail.__all__ if callable(getattr(guardrail, name))]
+OTHERS = ("METADATA_VERSION", "VERDICT_EVENT")
+CALLABLE = [
+    *(getattr(guardrail, name) for name in guardrail.__all__ if callable(getattr(guardrail, name))),
+    *(getattr(guardrail.langchain, name) for name in guardrail.langchain.__all__ if name not in OTHERS),
+    *(getattr(guardrail.testing, name) for name in ("tiny_local_model", "tiny_model", "tiny_tokenizer")),
+]
 
 
 def sections(docstring: str) -> dict[str, list[str]]:
@@ -42,12 +52,18 @@ def sections(docstring: str) -> dict[str, list[str]]:
 def parameters(value: Callable[..., Any]) -> set[str]:
     if inspect.isclass(value) and issubclass(value, Exception) and "__init__" not in vars(value):
         return set()  # a message, as every exception takes one
+    if is_typeddict(value):
+        return set(value.__annotations__)
+    if inspect.isclass(value) and issubclass(value, Serializable):  # LangChain's own fields are documented there
+        theirs = {
+            name for base in (BaseChatModel, BaseRetriever) if issubclass(value, base) for name in base.model_fields
+        }
+        return {name for name in value.model_fields if name not in theirs}
     return set(inspect.signature(value).parameters) - {"self"}
 
 
-@pytest.mark.parametrize("name", CALLABLE)
-def test_every_parameter_is_named(name: str) -> None:
-    value = getattr(guardrail, name)
+@pytest.mark.parametrize("value", CALLABLE, ids=lambda value: value.__name__)
+def test_every_parameter_is_named(value: Callable[..., Any]) -> None:
     docstring = inspect.getdoc(value) or ""
     found = sections(docstring)
     assert docstring.splitlines()[0].endswith((".", "?")), "the first line is a sentence"
@@ -58,9 +74,9 @@ def test_every_parameter_is_named(name: str) -> None:
         assert "Returns" in found
 
 
-@pytest.mark.parametrize("name", CALLABLE)
-def test_what_is_raised_is_an_error_of_ours(name: str) -> None:
-    for raised in sections(inspect.getdoc(getattr(guardrail, name)) or "").get("Raises", ()):
+@pytest.mark.parametrize("value", CALLABLE, ids=lambda value: value.__name__)
+def test_what_is_raised_is_an_error_of_ours(value: Callable[..., Any]) -> None:
+    for raised in sections(inspect.getdoc(value) or "").get("Raises", ()):
         assert issubclass(getattr(guardrail, raised), guardrail.GuardrailError)
 
 
