@@ -53,7 +53,7 @@ def expressions() -> list[tuple[str, re.Pattern[str], str]]:
         found += [
             (f"{name}:{key}", pattern, method)
             for key, pattern in compiled.items()
-            for method in sorted(used[key])  # workers must collect the same tests
+            for method in sorted(used[key])
             if isinstance(pattern.pattern, str)
         ]
     return found
