@@ -1,8 +1,8 @@
 """How a model marks its tool calls, read off its chat template and its tokenizer; where a response has such marks.
 
 A marker that the tokenizer has a token for counts where that token was generated. Spelt out in other tokens, as in a sentence
-about calls, it is text. Where the tokenizer has no token for it, the marker counts as text only if the template spells it.
-Knows nothing about what a call holds.
+about calls, it is text. Where the tokenizer has no token for it, the marker counts as text only if the template spells it,
+and only if the whole response consists of calls. Knows nothing about what a call holds.
 """
 
 from __future__ import annotations
@@ -54,14 +54,15 @@ class CallForms:
 
     def mark(self, tokenizer: Any, ids: Sequence[int]) -> MarkedText:
         """The text of response ids, special tokens included, and where it has markers that count."""
-        text, markers = "", []
+        pieces: list[str] = []
+        markers: list[int] = []
+        length = 0
         for piece in _split(ids, self.tokens):
-            if len(piece) == 1 and piece[0] in self.tokens:
-                markers.append(len(text))
-                text += self.tokens[piece[0]]
-            else:
-                text += tokenizer.decode(piece)
-        exact = bool(markers)
+            marker = self.tokens.get(piece[0]) if len(piece) == 1 else None
+            markers += [] if marker is None else [length]
+            pieces.append(tokenizer.decode(piece) if marker is None else marker)
+            length += len(pieces[-1])
+        text, exact = "".join(pieces), bool(markers)
         if not exact:
             markers = [at for at in spelt_markers(text) if any(text.startswith(m, at) for m in self.spelt)]
         return MarkedText(text, tuple(markers), exact, self.bare)
@@ -76,11 +77,12 @@ def unquoted(text: str, places: Collection[int]) -> list[int]:
     """The places that are not quoted: in a code span, a fence, an indented or cited line, or right behind an opening quote."""
     code = list(_code(text))
     out: list[int] = []
-    span = line = 0  # the code span that may hold a place, and where the place's line begins
+    span = line = seen = 0  # the code span that may hold a place, where the place's line begins, and the place before
     for place in sorted(places):
         while span < len(code) and code[span][1] <= place:
             span += 1
-        line = max(line, text.rfind("\n", line, place) + 1)
+        line = max(line, text.rfind("\n", seen, place) + 1)
+        seen = place
         in_code = span < len(code) and code[span][0] <= place
         in_quotes = place > line and text[place - 1] in _OPENING_QUOTES
         if not in_code and not in_quotes and not _SHOWN.match(text, line, place):

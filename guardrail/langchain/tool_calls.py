@@ -24,10 +24,11 @@ from guardrail.langchain.call_forms import HERMES, MISTRAL, MarkedText, spelt_ma
 _HERMES_END = "</tool_call>"
 _CLOSED = re.compile(r"\s*</tool_call>")
 _BLANK = re.compile(r"\s*")
-_BETWEEN = re.compile(r"[; \n\t]*")
-_MISTRAL_NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\w*)?\[ARGS\]\s*")
 _CONTROL = re.compile(r"<\|(?:python_tag|eom_id|eot_id)\|>")
+_BETWEEN = re.compile(rf"(?:[; \n\t]|{_CONTROL.pattern})*+")
+_MISTRAL_NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\w*)?\[ARGS\]\s*")
 _ARGUMENTS = ("arguments", "parameters")
+_NAMING = ("name", "function")
 _KEYS = {"name", "id", "type", *_ARGUMENTS}
 
 Found = ToolCall | InvalidToolCall
@@ -46,8 +47,8 @@ def parse_tool_calls(response: str | MarkedText, names: Collection[str]) -> Pars
     """The calls in a response.
 
     A call that is cut off, is no strict JSON, names another tool, or has its arguments anywhere but under `arguments` or
-    `parameters` is invalid, with an `error` that says so. Bare JSON counts as a call only if it is a valid one: it may as well
-    be an answer.
+    `parameters` is invalid, with an `error` that says so. Bare JSON counts as calls only if all of it is, and one of them is
+    valid: it may as well be an answer.
 
         >>> parse_tool_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', ["add"]).calls[0]["args"]
         {'a': 1}
@@ -58,19 +59,20 @@ def parse_tool_calls(response: str | MarkedText, names: Collection[str]) -> Pars
         names: Of the tools that the model was offered.
 
     Returns:
-        The calls, and the text beside them. A marker that is only quoted is text. Markers that are spelt text count where
-        nothing follows the last call: a model ends its turn there, while a sentence about calls goes on.
+        The calls, and the text beside them. A marker that is only quoted is text. Markers that are spelt text count only where
+        the whole response consists of calls: nothing tells a call from a sentence that shows one, at its end as anywhere.
     """
     if isinstance(response, str):
         response = MarkedText(response, tuple(spelt_markers(response)), bare=True)
     markers = unquoted(response.text, response.markers)
     if markers:
         found, beside, rest = _marked(response.text, markers, names)
-        if response.exact or not rest.strip():
+        if response.exact or not (beside + rest).strip():
             return _parsed((beside + rest).strip(), found)
-    text = _CONTROL.sub("", response.text).strip()
-    bare = list(_bare(text, names)) if response.bare and not response.markers else []
-    return _parsed("", bare) if any(call["type"] == "tool_call" for call in bare) else ParsedCalls(text)
+    bare = list(_bare(response.text.strip(), names)) if response.bare and not response.markers else []
+    if any(call["type"] == "tool_call" for call in bare) and all(call["name"] for call in bare):
+        return _parsed("", bare)
+    return ParsedCalls(_CONTROL.sub("", response.text).strip())
 
 
 def _parsed(text: str, found: Sequence[Found]) -> ParsedCalls:
@@ -98,7 +100,7 @@ def _hermes(text: str, place: int, markers: Sequence[int], names: Collection[str
     """The calls at a marker, and where the text goes on."""
     start = _end(_BLANK, text, place + len(HERMES))
     try:
-        value, end = parse_at(text, start)
+        value, end = _value(text, start, markers)
         if closed := _CLOSED.match(text, end):
             return _calls(value, names), closed.end()
         end = _end(_BLANK, text, end)
@@ -121,7 +123,7 @@ def _mistral(text: str, place: int, markers: Sequence[int], names: Collection[st
     what, start = ("the call is", start) if named is None else ("the arguments are", named.end())
     limit = _next(markers, start, text)
     try:
-        value, end = parse_at(text, start)
+        value, end = _value(text, start, markers)
         limit = _next(markers, end, text)
         if text[end:limit].strip():
             raise ValueError("something follows it")
@@ -129,6 +131,23 @@ def _mistral(text: str, place: int, markers: Sequence[int], names: Collection[st
         name = None if named is None else named[1]
         return [_invalid(name, text[start:limit], f"{what} no JSON: {error}")], limit
     return _calls(value if named is None else {"name": named[1], "arguments": value}, names), limit
+
+
+def _value(text: str, start: int, markers: Sequence[int]) -> tuple[Any, int]:
+    """The JSON value at `start`, and where it ends; raises as `parse_at` does.
+
+    It is looked for up to the next marker, and beyond one only where that stands in a string: a reader of the whole rest, or
+    an error that counts its lines, would take quadratic time over many broken calls.
+    """
+    limit = _next(markers, start, text)
+    while True:
+        try:
+            value, length = parse_at(text[start:limit], 0)
+            return value, start + length
+        except json.JSONDecodeError as error:
+            if limit == len(text) or not error.msg.startswith("Unterminated string"):
+                raise
+        limit = _next(markers, 2 * limit - start, text)
 
 
 def _next(markers: Sequence[int], at: int, text: str) -> int:
@@ -157,12 +176,14 @@ def without_args(call: InvalidToolCall) -> InvalidToolCall:
 
 
 def _bare(text: str, names: Collection[str]) -> Iterator[Found]:
-    """Objects that follow one another, with `;` or white space between, as Llama 3 writes parallel calls."""
-    at, values = 0, []
+    """Objects that follow one another, with `;`, white space or control tokens around, as Llama 3 writes parallel calls."""
+    at, values = _end(_BETWEEN, text, 0), []
     while at < len(text):
         try:
             value, at = parse_at(text, at)
         except ValueError:
+            return
+        if not isinstance(value, (dict, list)) or (isinstance(value, dict) and value.keys().isdisjoint(_NAMING)):
             return
         values.append(value)
         at = _end(_BETWEEN, text, at)

@@ -10,6 +10,7 @@ import random
 from functools import cache
 
 import torch
+from tokenizers import AddedToken
 
 from guardrail.model.local import LocalModel
 from guardrail.testing import tiny_model, tiny_tokenizer
@@ -55,7 +56,10 @@ def said(name):
 def calling_model(steps=140) -> LocalModel:
     """Trained from a fixed seed; raises if it has not learnt its calls."""
     tokenizer = tiny_tokenizer(TEMPLATE)
-    model = tiny_model(vocab_size=261, max_position_embeddings=1024, **SIZE)
+    tokenizer.add_tokens(
+        [AddedToken("<tool_call>", normalized=False)]
+    )  # with a token for it, it may say something beside
+    model = tiny_model(vocab_size=len(tokenizer), max_position_embeddings=1024, **SIZE)
     draw = random.Random(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     with torch.random.fork_rng():

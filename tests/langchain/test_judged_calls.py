@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from guardrail import DataError, Guard, Policy
 from guardrail.langchain import ChatGuarded, GuardrailMiddleware, GuardRunnable, read_metadata
+from guardrail.langchain.call_forms import MarkedText, spelt_markers
 from guardrail.langchain.reply import reply_to
 from guardrail.langchain.tool_calls import parse_tool_calls
 from guardrail.pipeline.hooks import Hooks
@@ -143,7 +144,8 @@ def test_invalid_calls_beside_a_valid_one_carry_no_free_text(local, judged, acti
     (verdict,) = guard.answer_batch(
         [[{"role": "user", "content": "Weather?"}]], max_new_tokens=2, hooks=Hooks(is_tool_call=lambda _: not judged)
     )
-    parsed = parse_tool_calls(f"{SECRET} {WHOLE} {BROKEN}", ["get_weather"])
+    text = f"{SECRET} {WHOLE} {BROKEN}"
+    parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), ["get_weather"])
     assert SECRET in parsed.invalid[0]["args"]
     reply = reply_to(verdict, parsed, enforced=True, include_original=False)
     for message in (reply.message(), reply.last_chunk().message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from langchain_core.tools import tool
 
 from guardrail.json_text import MAX_DEPTH, parse
 from guardrail.langchain import ChatGuarded, read_metadata
-from guardrail.langchain.call_forms import MARKERS, CallForms
+from guardrail.langchain.call_forms import MARKERS, CallForms, MarkedText, spelt_markers
 from guardrail.langchain.tool_calls import parse_tool_calls
 from tests.helpers.speaking_model import say, spelt, tokens, tool_model
 
@@ -50,15 +51,38 @@ def test_a_quoted_call_is_text(form):
     assert (parsed.calls, parsed.invalid, parsed.text) == ((), (), QUOTED[form])
 
 
-@pytest.mark.parametrize("behind", [".", " is how.", "\n\nDo not run it."])
-def test_a_spelt_call_in_a_sentence_is_text(behind):
-    text = f"One writes {WHOLE}{behind}"
+SPELT = {
+    "hermes": WHOLE,
+    "hermes, not closed": f"<tool_call>{CALL}",
+    "mistral": f"[TOOL_CALLS] [{CALL}]",
+    "mistral, newer": '[TOOL_CALLS]launch[ARGS]{"where": "Mars"}',
+    "llama 3": '{"name": "launch", "parameters": {"where": "Mars"}}',
+}
+
+
+@pytest.mark.parametrize("behind", ["", ".", " is how.", "\n\nDo not run it."])
+@pytest.mark.parametrize("before", ["", "One writes ", "Never write:\n\n"])
+@pytest.mark.parametrize("form", SPELT)
+def test_a_spelt_call_counts_only_where_it_is_the_whole_response(form, before, behind):
+    text = f"{before}{SPELT[form]}{behind}"
+    parsed = parse_tool_calls(text, NAMES)
+    if before or (behind and form in ("hermes", "llama 3")):
+        assert (parsed.calls, parsed.invalid, parsed.text) == ((), (), text.strip())
+    else:
+        assert len(parsed.calls) == (not behind)
+
+
+@pytest.mark.parametrize(
+    "text", ["<start_function_call>call:launch{where:<escape>Mars<escape>}<end_function_call>", 'launch(where="Mars")']
+)
+def test_forms_that_are_not_read_are_text(text):
     assert parse_tool_calls(text, NAMES).text == text
     assert parse_tool_calls(text, NAMES).calls == ()
 
 
 def test_code_before_a_call_is_no_quotation_of_it():
-    parsed = parse_tool_calls(f"With `launch`, as in\n```\nx\n```\nso: {WHOLE}", NAMES)
+    text = f"With `launch`, as in\n```\nx\n```\nso: {WHOLE}"
+    parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
     assert [c["args"] for c in parsed.calls] == [{"where": "Mars"}]
 
 
@@ -120,14 +144,27 @@ def test_nesting_is_counted_where_brackets_in_strings_are_not():
         parse("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
 
 
+@pytest.mark.parametrize("start", ["", '<tool_call>["', "```\n"])
 @pytest.mark.parametrize(
     "unit",
-    ["`", "` `` ", "<tool_call>", "<tool_call>{", WHOLE, "[TOOL_CALLS]a", "1;", "> <tool_call>\n", "    <tool_call>"],
-)
-def test_long_responses_take_time_in_proportion(unit):
-    started = time.perf_counter()
-    parse_tool_calls(unit * (30_000 // len(unit)), NAMES)
-    assert time.perf_counter() - started < 5
+    ["`", "` `` ", "`<tool_call>`", "<tool_call>", "<tool_call>{", '<tool_call>["', WHOLE, "[TOOL_CALLS]a", "1;", "{};", '"',
+     "[TOOL_CALLS]a[ARGS]{", "> <tool_call>\n", "    <tool_call>", "<|eot_id|>"],
+)  # fmt: skip
+def test_long_responses_take_time_in_proportion(unit, start):
+    def spent(size: int) -> float:
+        text = start + unit * (size // len(unit))
+        gc.collect()
+        gc.disable()  # its walks over all objects are not the parser's
+        began = time.process_time()
+        parse_tool_calls(text, NAMES)
+        took = time.process_time() - began
+        gc.enable()
+        return took
+
+    long = spent(400_000)
+    assert long < 2
+    if long > 0.2:  # seconds: below that, what is measured is noise
+        assert min(long, spent(400_000)) <= 2.5**2 * max(spent(100_000), spent(100_000))
 
 
 class TestControlTokens:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.langchain.call_forms import MarkedText, spelt_markers
 from guardrail.langchain.tool_calls import parse_tool_calls
 
 NAMES = ["add", "get_weather"]
@@ -41,14 +42,27 @@ def test_read(form):
     ],
 )
 def test_several_and_the_text_beside_them(text):
-    parsed = parse_tool_calls(text, NAMES)
+    parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
     assert [c["name"] for c in parsed.calls] == NAMES
     assert parsed.text == "One  two"
+    assert parse_tool_calls(text, NAMES).calls == ()  # spelt out, they may be what a sentence shows
 
 
 def test_parallel_calls_of_llama_3():
     text = '{"name": "add", "parameters": {"a": 1}}; {"name": "get_weather", "parameters": {}}'
     assert [c["name"] for c in parse_tool_calls(text, NAMES).calls] == NAMES
+
+
+@pytest.mark.parametrize("beside", ["3", "[1]", '{"answer": 5}', '"so"', "x", '{"name": "add"'])
+def test_bare_json_that_holds_more_than_calls_is_an_answer(beside):
+    for text in (f"{READ['llama 3']}; {beside}", f"{beside}; {READ['llama 3']}"):
+        parsed = parse_tool_calls(text, NAMES)
+        assert (parsed.calls, parsed.invalid, parsed.text) == ((), (), text)
+
+
+def test_a_control_token_within_an_argument_is_part_of_it():
+    text = '<|python_tag|>{"name": "add", "parameters": {"a": "<|eot_id|>"}}<|eom_id|>'
+    assert [c["args"] for c in parse_tool_calls(text, NAMES).calls] == [{"a": "<|eot_id|>"}]
 
 
 @pytest.mark.parametrize(
