@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail import files
 from guardrail.cli.render import printable
 from guardrail.errors import DataError
 from guardrail.json_text import parse
@@ -70,7 +71,7 @@ def _switches(text: str | None) -> dict[str, object] | None:
 def read_text(path: Path) -> str:
     """The text of a file that the user named. Raises `DataError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 

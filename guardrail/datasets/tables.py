@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import DataError
+from guardrail.files import read_bytes
 from guardrail.json_text import parse
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -68,7 +69,7 @@ def read_table(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _text(path: str) -> str:
     try:
-        raw = Path(path).read_bytes()
+        raw = read_bytes(path, most=None)
     except OSError as error:
         raise DataError(f"{path}: cannot read it: {error.strerror}") from error
     try:
