@@ -1,7 +1,7 @@
 """Files that a user named: read where they are ordinary, written whole or not at all.
 
-What cannot be read or written is an OSError in plain words, also where the system itself would wait, or read for ever, instead of
-failing; callers make it an error of their own that says what the file was for. Knows nothing about what files hold.
+What cannot be read or written is an OSError in plain words, also where the system itself would wait or read for ever;
+callers make it an error of their own that says what the file was for. Knows nothing about what files hold.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SMALL = 64 * 2**20
 LARGE = 2**30
 """Bytes that are read from a pipe by whoever needs all of them; an ordinary file has an end, and no limit."""
 
-_PATIENCE = 2.0  # seconds for the writer of a FIFO to come
+_PATIENCE = 1.0  # seconds for the writer of a FIFO to come
 _PIECE = 2**20
 
 StrPath = str | os.PathLike[str]
 
 
-def open_file(path: StrPath) -> IO[bytes]:
+def open_file(path: StrPath) -> io.BufferedReader:
     """A file for reading. A pipe with a writer, a terminal and the null device are read, too.
 
     Raises:
@@ -58,7 +58,7 @@ def standard_input() -> IO[bytes]:
     """What is piped in, as bytes. Raises OSError where it is closed, or a device without an end."""
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed")
-    with suppress(io.UnsupportedOperation):  # a test's, which is no file
+    with suppress(io.UnsupportedOperation, AttributeError):  # something that stands for it, which is no file
         _check(sys.stdin.fileno(), "standard input")
     return sys.stdin.buffer
 

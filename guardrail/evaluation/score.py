@@ -88,7 +88,7 @@ def score(
     else:
         name, numbered = "-", enumerate(source, start=1)
     target = None if output is None else os.fspath(output)
-    if name != "-" and not Path(name).is_file():
+    if name != "-" and not (Path(name).is_file() or Path(name).is_fifo()):
         raise DataError(f"there is no file {name!r}")
     if target is not None and target != "-":
         if name != "-" and Path(target).exists() and Path(name).samefile(target):
