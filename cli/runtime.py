@@ -15,6 +15,7 @@ from guardrail import files
 from guardrail.cli.render import printable
 from guardrail.errors import DataError
 from guardrail.json_text import parse
+from guardrail.waiting import rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:
 def passage_counter() -> Callable[[int, int], None]:
     """`counter` for callbacks without a rate."""
     report, start = counter("passages indexed"), time.perf_counter()
-    return lambda done, total: report(done, total, done / max(time.perf_counter() - start, 1e-9))
+    return lambda done, total: report(done, total, rate(done, start))
 
 
 def console() -> Console:

@@ -91,12 +91,13 @@ def _header(cells: list[str], where: str) -> list[tuple[str, str]]:
     names = [name for name, _ in columns]
     missing = [name for name in ("question", "answers") if name not in names]
     if missing:
+        shown = ", ".join([*(repr(name[:40]) for name in names[:20]), *(["..."] if names[20:] else [])])
         raise DataError(
-            f"{where}: the header has no column `{missing[0]}`; its columns are {', '.join(map(repr, names))}. The first row "
+            f"{where}: the header has no column `{missing[0]}`; its columns are {shown}. The first row "
             "of a table names its columns, such as question,answers (a .csv file has commas, a .tsv file tabs between them)"
         )
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{where}: the header has the column {repeated!r} twice")
+        raise DataError(f"{where}: the header has the column {repeated[:40]!r} twice")
     return columns
 
 

@@ -107,6 +107,8 @@ def _refuse_risky_syntax(text: str, name: str) -> None:
             raise fault(name, line, "anchors and aliases (& and *) are not allowed; write the value out")
         if (tag := getattr(event, "tag", None)) is not None:
             raise fault(name, line, f"tags ({tag}) are not allowed; write the plain value")
+        if isinstance(event, yaml.ScalarEvent) and any("\ud800" <= c <= "\udfff" for c in event.value):
+            raise fault(name, line, "a \\ud... escape is half of a surrogate pair; write the character itself")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
