@@ -22,6 +22,7 @@ from guardrail.datasets.questions import load_data
 from guardrail.errors import CalibrationError, DataError, GuardrailError
 from guardrail.evaluation.score import score
 from guardrail.files import check_page, whole_file, write_whole
+from guardrail.model.spec import resolve
 from guardrail.observers.protocol import Observation
 from guardrail.observers.verdict_log import VerdictLog
 from guardrail.policy import Policy
@@ -228,8 +229,8 @@ def test_progress_never_goes_among_the_results(tiny_folder, tmp_path):
 LONG = {
     "calibrate": ("calibrate data.jsonl -o c.json --resume", ["c.json"]),
     "evaluate": ("evaluate held.jsonl -c ready.json --run e.run --resume", []),
-    "tune": ("tune held.jsonl -c ready.json --max-error 0.9 -o p.yaml --run t.run --resume", ["p.yaml"]),
-    "bench": ("bench held.jsonl -o b.json --scorers hybridgrad,ln_pe --resume", ["b.json"]),
+    "tune": ("tune held.jsonl -c ready.json --max-error 0.998 -o p.yaml --run t.run --resume", ["p.yaml"]),
+    "bench": ("bench held.jsonl -o b.json --scorers hybridgrad,ln-pe --resume", ["b.json"]),
     "score": ("score rows.jsonl -o s.jsonl --paper", ["s.jsonl"]),
 }
 
@@ -273,6 +274,27 @@ def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(name, place, 
     assert done.returncode == 0, done.stderr
     for output in outputs:
         check(place / output)
+
+
+@pytest.mark.slow
+@pytest.mark.real_model
+def test_after_kill_9_a_dense_copy_is_made_anew(tmp_path):
+    source = resolve("smollm2-135m")
+    assert source.kind == "gguf"
+    code = "import sys; from guardrail.model.gguf import dense_copy; from pathlib import Path; dense_copy(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, source.location]
+    own = {**ENVIRONMENT, "GUARDRAIL_CACHE": str(tmp_path)}
+    process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 150
+    while not list(tmp_path.glob("dense/.making-*/*")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+    assert [each.name for each in (tmp_path / "dense").iterdir() if not each.name.startswith(".making-")] == []
+    assert subprocess.run(command, env=own, timeout=200, check=False).returncode == 0
+    [copy] = [each for each in (tmp_path / "dense").iterdir() if not each.name.startswith(".making-")]
+    assert (copy / "model.safetensors").stat().st_size > 100_000_000
 
 
 def check(path):
