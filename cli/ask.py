@@ -77,13 +77,15 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
-    from guardrail.files import check_page
+    from guardrail.files import check_page, read_stream, standard_input
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
 
     if question == "-":
         try:
-            question = sys.stdin.buffer.read().decode("utf-8-sig").strip()
+            question = read_stream(standard_input()).decode("utf-8-sig").strip()
+        except OSError as error:
+            raise DataError(f"cannot read the question from stdin: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"stdin is not UTF-8 (byte {error.start + 1}); save the text as UTF-8") from error
     if not question.strip():

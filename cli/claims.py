@@ -14,7 +14,7 @@ from guardrail.claims.segments import segments
 from guardrail.claims.shown import interval, least_certain, probability, remarks, shown_label, support
 from guardrail.cli import render
 from guardrail.errors import DataError
-from guardrail.files import check_page
+from guardrail.files import check_page, whole_file
 from guardrail.types import LABELS, JudgedClaim, Label, Verdict
 
 COLOURS: dict[Label | None, str] = {
@@ -162,7 +162,8 @@ def write_page(path: Path, verdict: Verdict, *, question: str, made: datetime | 
     check_page(path)
     text = claims_page(verdict, question=question, made=made)
     try:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8", "replace"))
     except OSError as error:
         raise DataError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guardrail.waiting import seconds_since
+
 if TYPE_CHECKING:
     from guardrail.types import Verdict
 
@@ -58,5 +60,5 @@ def demo(
         runtime.say(f"question {number} of {len(QUESTIONS)}: {question}")
         verdicts.append((question, guard.answer(question)))
     console = Console(highlight=False, width=min(runtime.console().width, WIDTH))
-    render.demo(console, verdicts, time.perf_counter() - started)
+    render.demo(console, verdicts, seconds_since(started))
     console.print(NEXT)

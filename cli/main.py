@@ -5,9 +5,11 @@ Importing this imports no torch: commands import what they need when they run.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -80,7 +82,31 @@ def _global_options(
 
 def _fail(message: str) -> None:
     """One line on stderr. What a file, a model or a name brought along cannot drive the terminal."""
-    print(f"error: {printable(message)}", file=sys.stderr)
+    _let_go()
+    with suppress(OSError):
+        print(f"error: {printable(message)}", file=sys.stderr)
+
+
+def _open_all() -> None:
+    """A standard stream that was closed is one that cannot be read from or written to, and no file that is opened next takes
+    its number. What is said on a closed stderr goes nowhere; Python would print it among the results.
+    """
+    for number, (name, mode) in enumerate((("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY))):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, mode)
+            if file != number:
+                os.dup2(file, number)
+                os.close(file)
+            stream = open(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def _let_go() -> None:
+    """What stdout could not take is given up, or Python would try again when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -89,6 +115,7 @@ def main() -> None:
     Exit code 0; 1 for a mistake or a failed row, 2 for wrong usage, 3 for a target that `tune` cannot reach, 4 for
     drift that `monitor` finds, 130 for Ctrl-C.
     """
+    _open_all()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its number
@@ -100,10 +127,12 @@ def main() -> None:
         _fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _let_go()
+        with suppress(OSError):
+            print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe went away: no mistake, and nowhere to say so
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         sys.exit(1)
     except RuntimeError as error:  # torch's own: out of memory, a device that failed
         if _debug:
@@ -118,5 +147,7 @@ def main() -> None:
     except OSError as error:
         if _debug:
             raise
-        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        unnamed = error.filename is None and error.errno in (errno.EBADF, errno.EIO, errno.ENOSPC)  # files have names
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{'cannot write to standard output: ' if unnamed else ''}{error.strerror or error}{where}")
         sys.exit(1)

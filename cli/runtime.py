@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail import files
 from guardrail.cli.render import printable
 from guardrail.errors import DataError
 from guardrail.json_text import parse
+from guardrail.waiting import rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +72,7 @@ def _switches(text: str | None) -> dict[str, object] | None:
 def read_text(path: Path) -> str:
     """The text of a file that the user named. Raises `DataError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -90,7 +92,7 @@ def counter(what: str, every: float = 2.0) -> Callable[[int, int, float], None]:
 def passage_counter() -> Callable[[int, int], None]:
     """`counter` for callbacks without a rate."""
     report, start = counter("passages indexed"), time.perf_counter()
-    return lambda done, total: report(done, total, done / max(time.perf_counter() - start, 1e-9))
+    return lambda done, total: report(done, total, rate(done, start))
 
 
 def console() -> Console:

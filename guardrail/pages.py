@@ -235,7 +235,7 @@ def sps(
     if profile is not None:
         found.save(profile)
     if page is not None:
-        page.write_text(sps_page(found), encoding="utf-8", newline="\n")
+        write_whole(page, sps_page(found), "the page", DataError)
     if picture is not None:
         sps_png(found, picture)
     return found

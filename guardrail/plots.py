@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import DataError, MissingExtraError
+from guardrail.files import whole_file
 from guardrail.html.heat_map import short
 from guardrail.html.palette import BELOW_ZERO, INK, PAGE, heat
 
@@ -67,6 +67,7 @@ def sps_png(found: SpsProfile, path: str | os.PathLike[str]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # a token in a script that the font has not
-            figure.savefig(Path(path), dpi=150, format="png")
+            with whole_file(path) as file:
+                figure.savefig(file, dpi=150, format="png")
     except OSError as error:
         raise DataError(f"{os.fspath(path)}: cannot write the picture: {error.strerror}") from error

@@ -1,8 +1,9 @@
-"""Waiting, with a limit, for work that may never end."""
+"""Waiting, with a limit, for work that may never end; and how long work took, whatever the clock does meanwhile."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -18,6 +19,18 @@ class OverdueError(GuardrailError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"did not answer within {seconds:g} s")
+
+
+def seconds_since(began: float) -> float:
+    """Seconds since a reading of `time.perf_counter`; never negative, not even where the clock was set back (a machine that
+    slept or moved).
+    """
+    return max(0.0, time.perf_counter() - began)
+
+
+def rate(done: int, began: float) -> float:
+    """How many a second since a reading of `time.perf_counter`; 0 where no time has passed."""
+    return done / seconds if (seconds := seconds_since(began)) else 0.0
 
 
 def within(seconds: float | None, work: Callable[[], T]) -> T:

@@ -18,7 +18,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -42,7 +41,7 @@ from guardrail.calibration.record import (
 )
 from guardrail.calibration.sketch import Sketch, sketch_of
 from guardrail.errors import CalibrationError, NotFittedError
-from guardrail.files import write_whole
+from guardrail.files import read_text, write_whole
 from guardrail.types import Confidence, Score
 
 T = TypeVar("T")
@@ -240,7 +239,7 @@ class IsotonicCalibrator:
         """Read what `save` wrote. Raises `CalibrationError`, with the file's name, for anything else."""
         source = os.fspath(path)
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_text(path)
         except OSError as e:
             raise CalibrationError(f"{source}: cannot read the calibrator: {e.strerror}. {remedy(source)}") from e
         except UnicodeDecodeError as e:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guardrail.calibration.record import MetricRecord
 from guardrail.errors import CalibratorMismatchError, DataError
-from guardrail.files import write_whole
+from guardrail.files import read_text, write_whole
 from guardrail.json_text import parse
 from guardrail.model.identity import SAME, ModelIdentity, told_apart
 from guardrail.scoring.profile import Profile
@@ -150,9 +149,9 @@ class SpsProfile(BaseModel):
         """Read what `save` wrote. Raises `DataError`, with the file's name, for anything else."""
         source = os.fspath(path)
         try:
-            raw = Path(path).read_bytes()
-            found = cls.model_validate_json(raw)
-            parse(raw.decode())
+            text = read_text(path)
+            found = cls.model_validate_json(text)
+            parse(text)
             return found
         except OSError as error:
             raise DataError(f"{source}: cannot read the SPS profile: {error.strerror}") from error

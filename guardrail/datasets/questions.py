@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from guardrail.data import Split, load_questions
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
+from guardrail.files import open_file, read_lines, standard_input
 from guardrail.folding import spelt_out
 from guardrail.json_text import parse
 from guardrail.messages import as_messages
@@ -54,8 +54,8 @@ def numbered_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, s
     source = "<stdin>" if name == "-" else name
     try:
         # nullcontext: standard input is not ours to close
-        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+        with nullcontext(standard_input()) if name == "-" else open_file(name) as file:
+            for number, raw in enumerate(read_lines(file), start=1):
                 line = raw.removeprefix(_BOM) if number == 1 else raw
                 if line.strip():
                     yield number, line, f"{source}:{number}"

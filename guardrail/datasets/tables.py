@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import DataError
+from guardrail.files import read_bytes
 from guardrail.json_text import parse
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -68,7 +69,7 @@ def read_table(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _text(path: str) -> str:
     try:
-        raw = Path(path).read_bytes()
+        raw = read_bytes(path, most=None)
     except OSError as error:
         raise DataError(f"{path}: cannot read it: {error.strerror}") from error
     try:
@@ -90,12 +91,13 @@ def _header(cells: list[str], where: str) -> list[tuple[str, str]]:
     names = [name for name, _ in columns]
     missing = [name for name in ("question", "answers") if name not in names]
     if missing:
+        shown = ", ".join([*(repr(name[:40]) for name in names[:20]), *(["..."] if names[20:] else [])])
         raise DataError(
-            f"{where}: the header has no column `{missing[0]}`; its columns are {', '.join(map(repr, names))}. The first row "
+            f"{where}: the header has no column `{missing[0]}`; its columns are {shown}. The first row "
             "of a table names its columns, such as question,answers (a .csv file has commas, a .tsv file tabs between them)"
         )
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{where}: the header has the column {repeated!r} twice")
+        raise DataError(f"{where}: the header has the column {repeated[:40]!r} twice")
     return columns
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from guardrail.errors import DataError
+from guardrail.files import read_text
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _Count = Annotated[int, Field(ge=0)]
@@ -85,7 +85,7 @@ def load_bench(path: str | os.PathLike[str]) -> BenchRecord:
     source = os.fspath(path)
     remedy = "make it again: guardrail bench DATA.jsonl -o bench.json"
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise DataError(f"{source}: cannot read it: {error.strerror}") from error
     except UnicodeDecodeError as error:

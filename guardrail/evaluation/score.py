@@ -88,7 +88,7 @@ def score(
     else:
         name, numbered = "-", enumerate(source, start=1)
     target = None if output is None else os.fspath(output)
-    if name != "-" and not Path(name).is_file():
+    if name != "-" and not (Path(name).is_file() or Path(name).is_fifo()):
         raise DataError(f"there is no file {name!r}")
     if target is not None and target != "-":
         if name != "-" and Path(target).exists() and Path(name).samefile(target):
@@ -139,15 +139,22 @@ def _writer(output: str | None, say: Say) -> Iterator[IO[str] | None]:
         yield None if output is None else sys.stdout
         return
     target = Path(output).resolve()  # a link stays a link
-    if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
-        with target.open("w", encoding="utf-8") as file:
-            yield file
-        return
-    partial = target.with_name(f"{target.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        try:
-            yield file
-        except BaseException:
-            say(f"stopped; the rows that were done are in {partial}")
-            raise
-    partial.replace(target)
+    try:
+        if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+            with target.open("w", encoding="utf-8") as file:
+                yield file
+            return
+        partial = target.with_name(f"{target.name}.partial")
+        if partial.exists() and not partial.is_file():
+            raise DataError(f"cannot write the scores to {str(partial)!r}: it is not a regular file")
+        with partial.open("w", encoding="utf-8") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                say(f"stopped; the rows that were done are in {partial}")
+                raise
+        partial.replace(target)
+    except OSError as error:
+        raise DataError(f"cannot write the scores to {output!r}: {error.strerror or error}") from error

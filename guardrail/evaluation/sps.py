@@ -22,6 +22,7 @@ from guardrail.runs.asking import Asking, Progress
 from guardrail.runs.readings import offsets_of
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.sps import Floats, Sps, SpsSums, unit_sum
+from guardrail.waiting import rate
 
 ENOUGH = 10
 """Questions from which a bootstrap interval is given: with fewer it would be too narrow."""
@@ -113,7 +114,7 @@ def _sums(
                 open_group, members = None, 0
         at = end
         if progress:
-            progress(at, len(order), at / (time.perf_counter() - start))
+            progress(at, len(order), rate(at, start))
     return sums
 
 

@@ -22,6 +22,7 @@ from guardrail.model.stopping import OnStep, Steps, cut, special_ids, until_end
 from guardrail.model.thinking import Split
 from guardrail.model.token_log_probs import DrawnLogProbs, FiniteRows
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
+from guardrail.waiting import seconds_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _run(
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
 
         def so_far(tokens: Sequence[list[int]]) -> list[_Response]:
-            ms = (time.perf_counter() - start) * 1000 / len(rows)
+            ms = seconds_since(start) * 1000 / len(rows)
             ends = [_ended(local, row, stops, opened[r]) for r, row in enumerate(tokens)]
             states = recording.states([ids for ids, _, _ in ends]) if recording else [None] * len(rows)
             return [_Response(*end, state, ms) for end, state in zip(ends, states, strict=True)]

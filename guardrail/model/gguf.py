@@ -17,6 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.files import open_file
 from guardrail.model.checkpoint import require_all_weights
 
 
@@ -31,11 +32,14 @@ def dense_copy(file: Path, progress: Callable[[str], None] | None = None) -> Pat
     Raises `ModelNotFoundError` for a file that is not GGUF, `ModelError` when transformers cannot read its architecture or
     the cache cannot be written.
     """
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise ModelNotFoundError(f"{str(file)!r} is not a GGUF file (its first four bytes are not 'GGUF')")
-        stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with open_file(file) as stream:
+            if stream.read(4) != b"GGUF":
+                raise ModelNotFoundError(f"{str(file)!r} is not a GGUF file (its first four bytes are not 'GGUF')")
+            stream.seek(0)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
     target = cache_dir() / "dense" / f"{file.stem}-{digest[:16]}"
     if not target.is_dir():
         if progress:
@@ -72,10 +76,10 @@ def _write(file: Path, target: Path) -> None:
             model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
             scratch.rename(target)
-        except OSError as error:
+        except Exception as error:  # safetensors has an error of its own for a full disk
             if not target.is_dir():  # otherwise another process was first, and its copy is as good
                 raise ModelError(
-                    f"cannot write the model cache {str(target)!r}: {error}; set GUARDRAIL_CACHE"
+                    f"cannot write the model cache {str(target)!r}: {_one_line(error)}; set GUARDRAIL_CACHE"
                 ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

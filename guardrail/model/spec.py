@@ -60,6 +60,8 @@ def resolve(spec: str) -> Source:
             return Source("adapter", str(path.resolve()), spec)
         if not (path / "config.json").is_file():
             raise ModelNotFoundError(f"the folder {spec!r} holds no config.json, so it is not a saved model")
+        if odd := next((f for f in path.iterdir() if f.exists() and not (f.is_file() or f.is_dir())), None):
+            raise ModelNotFoundError(f"{str(odd)!r} is no ordinary file, so the folder is not a saved model; remove it")
         return Source("folder", str(path.resolve()), spec)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():

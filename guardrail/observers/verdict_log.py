@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,18 @@ class VerdictLog:
         file = self._open()
         try:
             _lock(file)
-            if os.fstat(file).st_size:
+            end = os.fstat(file).st_size
+            if end:
                 os.lseek(file, -1, os.SEEK_END)
                 if os.read(file, 1) != b"\n":
                     line = b"\n" + line  # a writer was killed in the middle of its line
-            while line:
-                line = line[os.write(file, line) :]
+            try:
+                while line:
+                    line = line[os.write(file, line) :]
+            except OSError:  # whole lines only, on a full disk too
+                with suppress(OSError):
+                    os.ftruncate(file, end)
+                raise
         except OSError as error:
             raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
         finally:

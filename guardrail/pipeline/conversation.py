@@ -14,6 +14,7 @@ from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.retrieval import query_of, with_evidence
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
+from guardrail.waiting import seconds_since
 
 SearchContext = Callable[[], AbstractContextManager[object]]
 """Makes a context in which the evidence for one conversation is searched, for whoever traces that or works meanwhile."""
@@ -28,7 +29,7 @@ class Stopwatch:
 
     def book(self, stage: str, began: float, rows: int = 1, unit: Unit = "answer") -> None:
         """Book the time since `began` (seconds of `perf_counter`), divided among `rows` conversations."""
-        ended = time.perf_counter()
+        ended = began + seconds_since(began)
         self.timing_ms[stage] = self.timing_ms.get(stage, 0.0) + (ended - began) * 1000 / rows
         self.stages.append(Stage(stage, began, ended, rows, unit))
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
 from guardrail.errors import PolicyError
+from guardrail.files import open_file
 
 if TYPE_CHECKING:
     import os
@@ -60,10 +60,10 @@ def fault(name: str, line: int, message: str) -> PolicyError:
 def read_text(path: str | os.PathLike[str]) -> str:
     """A file's text. Raises `PolicyError` when it cannot be read, is larger than `MAX_BYTES` or is not UTF-8."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # bounded: the path may be a device
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise PolicyError(f"cannot read policy {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+        with open_file(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(f"cannot read policy {str(path)!r}: {error.strerror or error}") from error
     try:
         return data[:MAX_BYTES].decode("utf-8-sig") if len(data) <= MAX_BYTES else _too_large(str(path))
     except UnicodeDecodeError as error:
@@ -107,6 +107,8 @@ def _refuse_risky_syntax(text: str, name: str) -> None:
             raise fault(name, line, "anchors and aliases (& and *) are not allowed; write the value out")
         if (tag := getattr(event, "tag", None)) is not None:
             raise fault(name, line, f"tags ({tag}) are not allowed; write the plain value")
+        if isinstance(event, yaml.ScalarEvent) and any("\ud800" <= c <= "\udfff" for c in event.value):
+            raise fault(name, line, "a \\ud... escape is half of a surrogate pair; write the character itself")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.errors import RetrievalError
+from guardrail.files import read_text
 from guardrail.json_text import parse
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _from_rows(file: Path) -> Iterator[Passage]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, most=None)
     except UnicodeDecodeError as error:
         raise RetrievalError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except OSError as error:

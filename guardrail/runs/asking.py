@@ -14,6 +14,7 @@ from guardrail.runs.cache import RecordCache, content_key
 from guardrail.runs.readings import offsets_of
 from guardrail.runs.run_file import RunFile
 from guardrail.types import Message
+from guardrail.waiting import rate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,5 +108,5 @@ def records_of(
                 cache.put({places[i]: record for i, record in zip(batch, fresh, strict=True)})
             if progress:
                 finished = at + len(batch)
-                progress(done + finished, len(keys), finished / (time.perf_counter() - start))
+                progress(done + finished, len(keys), rate(finished, start))
     return tuple(rows[key] for key in keys)

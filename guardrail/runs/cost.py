@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from guardrail.waiting import seconds_since
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -21,7 +23,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     work()
     finish(device)
-    return time.perf_counter() - start
+    return seconds_since(start)
 
 
 def peak_extra(work: Callable[[], object], device: torch.device) -> int | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from guardrail.waiting import seconds_since
+
 Say = Callable[[str], None]
 """Called with one line before each slow step, and now and then during one."""
 
@@ -15,7 +17,7 @@ def counter(what: str, say: Say, every: float = 2.0) -> Callable[[int, int, floa
 
     def report(done: int, total: int, rate: float) -> None:
         nonlocal last
-        if done < total and time.perf_counter() - last < every:
+        if done < total and seconds_since(last) < every:
             return
         last = time.perf_counter()
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""

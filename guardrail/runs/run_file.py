@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from guardrail.errors import DataError
+from guardrail.files import read_bytes, read_stream
 from guardrail.json_text import parse
 
 if TYPE_CHECKING:
@@ -34,10 +36,14 @@ class RunFile:
         self.rows: dict[str, dict[str, Any]] = {}
         if self.path.exists() and not resume:
             raise DataError(f"{self.path} exists: --resume goes on with it; delete it to start again")
+        if self.path.exists() and not self.path.is_file():
+            raise DataError(f"cannot write the run file {str(self.path)!r}: it is not a regular file")
         try:
-            self._file: IO[bytes] = self.path.open("a+b")
+            self._file: IO[bytes] = self.path.open(
+                "a+b", buffering=0
+            )  # what does not fit on the disk is not kept for later
         except OSError as error:
-            raise DataError(f"cannot write the run file {str(self.path)!r}: {error.strerror}") from error
+            raise self._unwritable(error) from error
         try:
             _lock(self._file, self.path)
             self._read()
@@ -47,10 +53,9 @@ class RunFile:
 
     def add(self, rows: Iterable[Json]) -> None:
         """Write finished rows, each with its `key`; they are on the disk when this returns."""
-        for row in rows:
-            self.rows[row["key"]] = dict(row)
-            self._line(row)
-        self._flush()
+        added = [dict(row) for row in rows]
+        self._append(b"".join(map(_encoded, added)))
+        self.rows.update((row["key"], row) for row in added)
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +66,17 @@ class RunFile:
     def _read(self) -> None:
         """Check everything before a byte is written: the file may be something else."""
         self._file.seek(0)
-        content = self._file.read()
+        try:
+            content = read_stream(self._file, most=None)
+        except OSError as error:
+            raise DataError(f"cannot read the run file {str(self.path)!r}: {error.strerror}") from error
         whole = content.rfind(b"\n") + 1
         lines = content[:whole].splitlines()
         if not lines:
             if not _encoded(self.header).startswith(content):  # neither empty nor our own header, torn
                 raise DataError(f"{self.path} is not a run file; give another file")
             self._file.truncate(0)
-            self._line(self.header)
-            self._flush()
+            self._append(_encoded(self.header))
             return
         parsed = [_parse(self.path, line, number) for number, line in enumerate(lines, start=1)]
         if differing := _differing(parsed[0], self.header):
@@ -78,19 +85,27 @@ class RunFile:
             self._file.truncate(whole)
         self.rows = {row["key"]: row for row in parsed[1:]}
 
-    def _line(self, row: Json) -> None:
-        self._file.write(_encoded(row))
+    def _append(self, lines: bytes) -> None:
+        """All of it or, where the disk is full, nothing."""
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise self._unwritable(error) from error
 
-    def _flush(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"cannot write the run file {str(self.path)!r}: {error.strerror}")
 
 
 def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The header and the rows of a run file, which may still be growing. Raises `DataError` for another file."""
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, most=None)
     except OSError as error:
         raise DataError(f"cannot read the run file {str(path)!r}: {error.strerror}") from error
     lines = content[: content.rfind(b"\n") + 1].splitlines()

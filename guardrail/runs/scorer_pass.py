@@ -14,6 +14,7 @@ from guardrail.scoring.baselines.base import Sampled
 from guardrail.scoring.baselines.samples import SampleSource, TooLongError
 from guardrail.scoring.protocol import scores_spans
 from guardrail.scoring.registry import reader_of, scorer
+from guardrail.waiting import seconds_since
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +124,7 @@ def _drawing(scoring: Scorer, trace: Trace) -> float:
     try:
         return scoring.samples(trace).seconds
     except TooLongError:  # the scorer says so itself
-        return time.perf_counter() - start
+        return seconds_since(start)
 
 
 def _peak(scoring: Scorer, trace: Trace, device: torch.device) -> int | None:

@@ -25,6 +25,7 @@ from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
+from guardrail.waiting import seconds_since
 
 Floats = NDArray[np.float64]
 
@@ -126,7 +127,7 @@ class SampleSource:
         with self.model.lock:
             start = time.perf_counter()
             drawn = self._draw(trace, sampling)
-            return replace(drawn, seconds=time.perf_counter() - start)  # its numbers are on the CPU: nothing is pending
+            return replace(drawn, seconds=seconds_since(start))  # its numbers are on the CPU: nothing is pending
 
     def _draw(self, trace: Trace, sampling: Sampling) -> Samples:
         decoding = Decoding(
