@@ -69,7 +69,7 @@ def inspect(
         typer.echo(dumps_for(sys.stdout, facts))
         return
     facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
-    facts["end_of_turn"] = " ".join(facts["end_of_turn"])
+    facts["end_of_turn"] = " ".join(local.end_tokens)
     facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):24} {value}")

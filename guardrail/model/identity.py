@@ -26,9 +26,9 @@ class ModelIdentity(BaseModel):
     """What makes two models the same for a calibrator; `name` is for people and is not compared.
 
     architecture: the transformers class. weights: SHA-256 over samples of every parameter. dtype: of the parameters.
-    chat_template: SHA-256 of the template's text, and of the
-    switches that it is given, where there are any. end_ids: the token ids that end an answer, ascending, with spaces between;
-    empty where that is not known, as in files of earlier versions, and not compared then.
+    chat_template: SHA-256 of the template's text, and of the switches that it is given, where there are any. end_ids: the
+    token ids that end an answer, ascending, with spaces between; empty where that is not known, as in files of earlier
+    versions, and not compared then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
