@@ -90,7 +90,9 @@ def grows(pattern: re.Pattern[str], method: str) -> str:
                 if seconds(pattern, method, long[0]) < 0.0004:  # 3,200 characters take no 10 ms then
                     continue
                 short = seconds(pattern, method, long[0], 3)
-                if short > 0.0004 and all(slow_growth(pattern, method, *long) for _ in range(3)):  # a busy machine is not
+                if short > 0.0004 and all(
+                    slow_growth(pattern, method, *long) for _ in range(3)
+                ):  # a busy machine is not
                     return f"{start!r} + {unit!r} * n + {end!r}"
     return ""
 
