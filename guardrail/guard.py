@@ -14,25 +14,23 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
-from guardrail.observers.protocol import Observation, Observer, tell
+from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
-from guardrail.pipeline.conversation import Conversation, check_batch, decoding_differs, opened, timed
+from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, decoding_differs, opened, timed
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
+from guardrail.waiting import Deadline, before
 
 if TYPE_CHECKING:
     from guardrail.verification.protocol import Verifier
-
-Prompt = str | Sequence[Message]
-"""A question as a string, which goes into the calibration's prompt, or messages, which are used as they are."""
 
 
 class Guard:
@@ -171,6 +169,7 @@ class Guard:
         temperature: float = 0.0,
         seed: int | None = None,
         stop: str | Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> Verdict:
         """Generate, score, calibrate, decide and act.
 
@@ -183,11 +182,15 @@ class Guard:
             temperature: 0 is greedy.
             seed: Makes a temperature above 0 repeatable.
             stop: Strings that end the answer and are not in it.
+            timeout: Seconds for all of it, waiting for the model's lock included; None is no limit.
 
         Returns:
             What to show, and why.
+
+        Raises:
+            DeadlineError: There was no verdict in time. It is a `TimeoutError`, and no policy makes an answer of it.
         """
-        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop}
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "timeout": timeout}
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
 
     def answer_batch(
@@ -202,6 +205,7 @@ class Guard:
         stop: str | Sequence[str] | None = None,
         tools: Sequence[Tool] = (),
         retrieve: bool = True,
+        timeout: float | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> list[Verdict]:
         """`answer` for many conversations, in order.
@@ -212,6 +216,7 @@ class Guard:
             batch_size: How many share a pass on the model.
             tools: What the model may call, for its chat template.
             retrieve: False passes `retrieve` rules over.
+            timeout: Seconds for all of them together, as in `answer`.
             hooks: Internal, for adapters.
 
         Raises:
@@ -239,8 +244,9 @@ class Guard:
                 )
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
-        finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
-        return self._told(finished, one_pass)
+        with before(Deadline.after(timeout)):
+            finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
+            return one_pass.told(finished, self.observers)
 
     def check(
         self,
@@ -249,6 +255,7 @@ class Guard:
         *,
         system: str | None = None,
         finish_reason: FinishReason = "given",
+        timeout: float | None = None,
     ) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
 
@@ -258,14 +265,15 @@ class Guard:
             system: As in `answer`.
             finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
                 answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
+            timeout: As in `answer`.
 
-        Raises `DataError` for a finish reason that such an answer cannot have.
+        Raises `DataError` for a finish reason that such an answer cannot have, and `DeadlineError` as `answer` does.
         """
         conversation = self._opened(messages, system, answer=answer_text)
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
-        (finished,) = finish([conversation], lambda _: [trace], one_pass)
-        return self._told([finished], one_pass)[0]
+        with before(Deadline.after(timeout)):
+            return one_pass.told(finish([conversation], lambda _: [trace], one_pass), self.observers)[0]
 
     def judge(
         self, messages: Prompt, *, system: str | None = None
@@ -292,7 +300,7 @@ class Guard:
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
-        return self._told([outcome], one_pass)[0]
+        return one_pass.told([outcome], self.observers)[0]
 
     @property
     def _prompt_source(self) -> Calibrated:
@@ -308,13 +316,5 @@ class Guard:
     ) -> AnswerPass:
         """A pass with the retriever that the guard has now, for whole answers and for claims."""
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
-        retriever = self.retriever if answers else None
-        room = room or Room(self.model, self.usual_length)
+        retriever, room = self.retriever if answers else None, room or Room(self.model, self.usual_length)
         return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks)
-
-    def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
-        """Act, and tell the observers."""
-        verdicts = [one_pass.act(each) for each in finished]
-        watched = [(each.conversation.messages, each.conversation.stopwatch.stages) for each in finished]
-        tell(self.observers, [Observation(m, v, tuple(s)) for (m, s), v in zip(watched, verdicts, strict=True)])
-        return verdicts

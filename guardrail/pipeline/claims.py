@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from contextvars import Context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.labels import label_for
@@ -26,7 +26,7 @@ from guardrail.scoring.protocol import scores_spans
 from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
-from guardrail.waiting import OverdueError, within
+from guardrail.waiting import OverdueError, bare_context, within
 
 if TYPE_CHECKING:
     from guardrail.claims.protocol import ClaimExtractor
@@ -140,7 +140,7 @@ class ClaimPipeline:
         try:
             with search_context():
                 # A query holds a claim that may be held back: whoever traces this run must not see it, so the context is bare
-                evidence = Context().run(
+                evidence = bare_context().run(
                     evidence_for,
                     self.retriever,
                     looked_up,
@@ -165,11 +165,9 @@ class ClaimPipeline:
     ) -> list[Verification]:
         """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread."""
         own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
+        work = partial(verifier.verify, claims, evidence, question=question)
         try:
-            found = within(
-                None if own else self.policy.limits.verifier,
-                lambda: verifier.verify(claims, evidence, question=question),
-            )
+            found = work() if own else within(self.policy.limits.verifier, work)
             return checked_verifications(verifier, found, len(claims))
         except OverdueError as error:
             why = f"the verifier {verifier.name} {error}; the limit is the policy's limits.verifier"
