@@ -29,11 +29,12 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain import exchange
 from guardrail.langchain.answering import Answering
 from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
-from guardrail.langchain.call import MARK, check_kept
+from guardrail.langchain.call import MARK
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import read_metadata
 from guardrail.langchain.runs import asend_verdict_event, internal_source, run_ahead, send_verdict_event
 from guardrail.langchain.settings import GuardedSettings
+from guardrail.langchain.standard_options import check_kept
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import forms_among
 
