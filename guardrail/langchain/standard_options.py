@@ -26,7 +26,10 @@ KEPT: Mapping[str, tuple[Any, str]] = {
     "n": (1, "a call has one answer, which is judged (batch gives several)"),
     "parallel_tool_calls": (True, "nothing keeps a local model from several calls in a turn"),
     "presence_penalty": (0, "an answer's likelihood is the model's own"),
-    "response_format": (None, "nothing constrains the decoding of a local model (with_structured_output checks the answer)"),
+    "response_format": (
+        None,
+        "nothing constrains the decoding of a local model (with_structured_output checks the answer)",
+    ),
     "strict": (False, "nothing constrains the decoding of a local model to a schema"),
     "top_k": (None, "sampling draws from the whole vocabulary"),
     "top_logprobs": (None, "a message has the score of its answer and not its tokens' likelihoods"),
