@@ -97,7 +97,10 @@ class GuardedSettings(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _own_options(cls, given: Any) -> Any:
-        return own_options(given, cls.model_fields.keys(), cls.__name__) if isinstance(given, Mapping) else given
+        if not isinstance(given, Mapping):
+            return given
+        fields = cls.model_fields
+        return own_options(given, {*fields, *(f.alias for f in fields.values() if f.alias)}, cls.__name__)
 
     def model_post_init(self, context: Any, /) -> None:
         self.cache = _cache_under(self.stream_policy, self.cache)
