@@ -81,10 +81,10 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
+    from guardrail.deadlines import check_timeout
     from guardrail.files import check_page, read_stream, standard_input
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
-    from guardrail.waiting import check_timeout
 
     if question == "-":
         try:

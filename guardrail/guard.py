@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
+from guardrail.deadlines import Deadline, before
 from guardrail.messages import given_answer
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
-from guardrail.observers.protocol import Observer
+from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
@@ -27,10 +28,7 @@ from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
-from guardrail.waiting import Deadline, before
-
-if TYPE_CHECKING:
-    from guardrail.verification.protocol import Verifier
+from guardrail.verification.protocol import Verifier
 
 
 class Guard:
@@ -182,13 +180,10 @@ class Guard:
             temperature: 0 is greedy.
             seed: Makes a temperature above 0 repeatable.
             stop: Strings that end the answer and are not in it.
-            timeout: Seconds for all of it, waiting for the model's lock included; None is no limit.
+            timeout: Seconds for all of it, waiting for the model included. No verdict by then is a `TimeoutError`.
 
         Returns:
             What to show, and why.
-
-        Raises:
-            DeadlineError: There was no verdict in time. It is a `TimeoutError`, and no policy makes an answer of it.
         """
         options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "timeout": timeout}
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
@@ -246,7 +241,7 @@ class Guard:
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
         with before(Deadline.after(timeout)):
             finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
-            return one_pass.told(finished, self.observers)
+            return self._told(finished, one_pass)
 
     def check(
         self,
@@ -262,18 +257,17 @@ class Guard:
         Args:
             messages: What was asked, as in `answer`.
             answer_text: The answer to it.
-            system: As in `answer`.
+            system: As in `answer`, and so timeout.
             finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
                 answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
-            timeout: As in `answer`.
 
-        Raises `DataError` for a finish reason that such an answer cannot have, and `DeadlineError` as `answer` does.
+        Raises `DataError` for a finish reason that such an answer cannot have.
         """
         conversation = self._opened(messages, system, answer=answer_text)
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
         with before(Deadline.after(timeout)):
-            return one_pass.told(finish([conversation], lambda _: [trace], one_pass), self.observers)[0]
+            return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
 
     def judge(
         self, messages: Prompt, *, system: str | None = None
@@ -295,12 +289,11 @@ class Guard:
         outcome: Conversation | Finished = self._opened(messages, system)
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
-            given = yield outcome.prompt
-            text, ended = given_answer(given)
+            text, ended = given_answer((yield outcome.prompt))
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
-        return one_pass.told([outcome], self.observers)[0]
+        return self._told([outcome], one_pass)[0]
 
     @property
     def _prompt_source(self) -> Calibrated:
@@ -318,3 +311,10 @@ class Guard:
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
         retriever, room = self.retriever if answers else None, room or Room(self.model, self.usual_length)
         return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks)
+
+    def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
+        """Act, and tell the observers."""
+        verdicts = [one_pass.act(each) for each in finished]
+        watched = [(each.conversation.messages, each.conversation.stopwatch.stages) for each in finished]
+        tell(self.observers, [Observation(m, v, tuple(s)) for (m, s), v in zip(watched, verdicts, strict=True)])
+        return verdicts

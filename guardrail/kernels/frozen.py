@@ -11,7 +11,7 @@ from weakref import finalize
 import torch
 from torch import Tensor, nn
 
-from guardrail.waiting import Lock, check_deadline, deadline_now
+from guardrail.deadlines import Lock, check_deadline, deadline_now
 
 _locks: dict[int, Lock] = {}
 _locks_lock = threading.Lock()

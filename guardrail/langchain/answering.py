@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage
 
+from guardrail.deadlines import Deadline, before
 from guardrail.errors import DeadlineError, LowConfidenceError
 from guardrail.guard import Guard
 from guardrail.langchain.batching import join_batch
@@ -32,7 +33,6 @@ from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
 from guardrail.langchain.turns import ModelQueue
 from guardrail.pipeline.hooks import Hooks
 from guardrail.types import Trace, Verdict
-from guardrail.waiting import Deadline, before
 
 T = TypeVar("T")
 
@@ -105,13 +105,15 @@ class Answering:
         return self.turns.submit(partial(copy_context().run, work))
 
     def verdicts(self, calls: Sequence[Call], watch: Watch | None = None) -> list[Verdict]:
-        """The verdicts on calls with equal options, in one batch on the model, by the first of their deadlines. A watch with a
-        text stream asks for the model's own text: then nothing is retrieved, for it would replace what is out already."""
+        """The verdicts on calls with equal options, by the first of their deadlines."""
         deadlines = [call.deadline for call in calls if call.deadline is not None]
         with before(min(deadlines, key=lambda deadline: deadline.at, default=None)):
-            return self._verdicts(calls, calls[0].options, watch)
+            return self._verdicts(calls, watch)
 
-    def _verdicts(self, calls: Sequence[Call], options: Options, watch: Watch | None) -> list[Verdict]:
+    def _verdicts(self, calls: Sequence[Call], watch: Watch | None) -> list[Verdict]:
+        """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
+        model's own text: then nothing is retrieved, for it would replace what is out already."""
+        options = calls[0].options
         sampled = options.temperature > 0 and options.seed is not None  # repeatable: no row's draws hang on the others'
         return self.guard.answer_batch(
             [call.conversation for call in calls],

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from guardrail.deadlines import Deadline, check_timeout
 from guardrail.errors import DataError, ModelError
 from guardrail.langchain.convert import text_of, to_chat_messages
 from guardrail.langchain.metadata import is_judged, read_metadata
@@ -17,7 +18,6 @@ from guardrail.langchain.standard_options import LANGCHAINS, own_options
 from guardrail.model.stopping import check_stops
 from guardrail.pipeline.conversation import SearchContext
 from guardrail.types import Message, Tool
-from guardrail.waiting import Deadline, check_timeout
 
 AsQuestion = Literal["string", "single", "never"]
 """What counts as a question, to be put into the calibration's prompt: a string that was passed in place of messages; also a

@@ -15,6 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationInfo, field_validator, model_validator
 
 from guardrail.claims import AtomicClaims, ClaimExtractor
+from guardrail.deadlines import check_timeout
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
@@ -33,7 +34,6 @@ from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
 from guardrail.verification.protocol import Verifier
-from guardrail.waiting import check_timeout
 
 StreamPolicy = Literal["answer", "claim", "passthrough"]
 

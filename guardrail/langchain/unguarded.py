@@ -15,10 +15,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
+from guardrail.deadlines import Deadline, before
 from guardrail.langchain.call import Options
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.model.local import LocalModel
-from guardrail.waiting import Deadline, before
 
 
 class UnguardedChat(BaseChatModel):

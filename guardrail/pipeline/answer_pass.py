@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from guardrail.actions import render
 from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
-from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.conversation import Conversation, length_differs, timed
@@ -21,7 +21,6 @@ from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
-from guardrail.waiting import check_deadline
 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
@@ -181,7 +180,7 @@ class AnswerPass:
                 retriever,
                 conversation.query,
                 self.policy.retrieval.passages,
-                seconds=self.policy.limits.retriever,
+                seconds=sooner(self.policy.limits.retriever),
             )
 
     def act(self, finished: Finished) -> Verdict:
@@ -201,14 +200,6 @@ class AnswerPass:
             asides=finished.asides,
             claim_calibrator=self.claim_pipeline.calibrated.name if self.claim_pipeline else None,
         )
-
-    def told(self, finished: Sequence[Finished], observers: Sequence[Observer]) -> list[Verdict]:
-        """Act, and tell the observers; raises `DeadlineError` where that comes too late."""
-        check_deadline()
-        verdicts = [self.act(each) for each in finished]
-        watched = [(each.conversation.messages, each.conversation.stopwatch.stages) for each in finished]
-        tell(observers, [Observation(m, v, tuple(s)) for (m, s), v in zip(watched, verdicts, strict=True)])
-        return verdicts
 
     def _claims(self, conversation: Conversation, trace: Trace) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
         if self.claim_pipeline is None:
@@ -274,7 +265,11 @@ def _generated(
 def finish(
     pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
+    """Generate, score, calibrate and decide, again and again for those that new evidence was found for.
+
+    Raises `DeadlineError` where that is not done in time.
+    """
+    check_deadline()
     if not pending:
         return []
     traces = _generated(pending, generate)

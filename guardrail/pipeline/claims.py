@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.labels import label_for
@@ -17,6 +16,7 @@ from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
 from guardrail.claims.complete import completed
+from guardrail.deadlines import bare_context, sooner
 from guardrail.errors import CalibrationError, GuardrailError, PartError
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
@@ -26,7 +26,7 @@ from guardrail.scoring.protocol import scores_spans
 from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
 from guardrail.verification import ModelVerifier, evidence_for
-from guardrail.waiting import OverdueError, bare_context, within
+from guardrail.waiting import OverdueError, within
 
 if TYPE_CHECKING:
     from guardrail.claims.protocol import ClaimExtractor
@@ -165,9 +165,11 @@ class ClaimPipeline:
     ) -> list[Verification]:
         """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread."""
         own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
-        work = partial(verifier.verify, claims, evidence, question=question)
         try:
-            found = work() if own else within(self.policy.limits.verifier, work)
+            found = within(
+                None if own else sooner(self.policy.limits.verifier),
+                lambda: verifier.verify(claims, evidence, question=question),
+            )
             return checked_verifications(verifier, found, len(claims))
         except OverdueError as error:
             why = f"the verifier {verifier.name} {error}; the limit is the policy's limits.verifier"

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from guardrail.deadlines import check_deadline
 from guardrail.errors import (
     CalibrationError,
     DeadlineError,
@@ -21,7 +22,6 @@ from guardrail.errors import (
     UnsupportedModelError,
 )
 from guardrail.types import SUPPORTS, Aside, Claim, Claims, Score, Verification
-from guardrail.waiting import check_deadline
 
 LOG = logging.getLogger("guardrail")
 

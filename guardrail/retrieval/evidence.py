@@ -18,7 +18,7 @@ from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.passages import read_passages
 from guardrail.types import Evidence, Message
 from guardrail.types.names import MAX_PASSAGES
-from guardrail.waiting import OverdueError, check_deadline, deadline_now, within
+from guardrail.waiting import OverdueError, within
 
 if TYPE_CHECKING:
     import os
@@ -100,7 +100,6 @@ def find_evidence(retriever: Retriever, query: str, k: int, *, seconds: float | 
 
     Raises:
         RetrievalError: For whatever goes wrong in the retriever, with the cause.
-        DeadlineError: The deadline of what runs now has passed.
     """
     if not query.strip():
         return ()
@@ -110,7 +109,6 @@ def find_evidence(retriever: Retriever, query: str, k: int, *, seconds: float | 
     except OverdueError as error:
         raise RetrievalError(f"the retriever {name} {error}; the limit is the policy's limits.retriever") from error
     except Exception as error:  # a foreign retriever may raise anything: network, database, its own classes
-        check_deadline()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RetrievalError(f"the retriever {name} failed: {reason}") from error
     return tuple(found)
@@ -127,16 +125,12 @@ def _search(retriever: Retriever, query: str, k: int, seconds: float | None) -> 
 
 
 async def _awaited(found: Awaitable[Any], seconds: float | None) -> Any:
-    deadline = deadline_now()
-    limits = [s for s in (seconds, deadline.left if deadline else None) if s is not None]
     try:
-        async with asyncio.timeout(min(limits, default=None)) as limit:
+        async with asyncio.timeout(seconds) as limit:
             return await found
     except TimeoutError as error:
-        if limit.expired():
-            check_deadline()
-            if seconds is not None:
-                raise OverdueError(seconds) from error
+        if seconds is not None and limit.expired():
+            raise OverdueError(seconds) from error
         raise
 
 

@@ -9,9 +9,9 @@ import pytest
 from langchain_core.documents import Document
 
 from guardrail import Guard, Policy
+from guardrail.deadlines import Deadline, before
 from guardrail.errors import DeadlineError, ModelError
 from guardrail.testing import tiny_local_model
-from guardrail.waiting import Deadline, before
 from tests.helpers.langchain_doubles import SURE, UNSURE, Fixed, calibrator
 
 RULES = """

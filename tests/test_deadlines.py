@@ -1,4 +1,4 @@
-"""Deadlines: whose holds, where, and for how long a lock or a piece of work is waited for."""
+"""Deadlines: whose holds, where, and how long something is waited for."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from guardrail.errors import DeadlineError, GuardrailError, ModelError
-from guardrail.waiting import (
+from guardrail.deadlines import (
     Deadline,
     Lock,
-    OverdueError,
     bare_context,
     before,
     check_deadline,
     check_timeout,
     deadline_now,
-    within,
+    sooner,
 )
+from guardrail.errors import DeadlineError, GuardrailError, ModelError
+from guardrail.waiting import within
 
 LONG = 60.0
 PASSED = Deadline(at=0.0, seconds=2.0)
-
-
-def hang():
-    threading.Event().wait(5)
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan"), float("inf"), True, "5", (1, 2), [3]])
@@ -69,21 +65,23 @@ def test_a_deadline_ends_with_its_block_whatever_happens_there():
 def test_threads_see_it_where_they_are_handed_the_context():
     with before(deadline := Deadline.after(LONG)):
         assert within(LONG, deadline_now) is deadline
-        assert within(None, deadline_now) is deadline
         assert bare_context().run(deadline_now) is deadline
         with ThreadPoolExecutor(1) as threads:
             assert threads.submit(deadline_now).result() is None
     assert len(list(bare_context())) == 0
 
 
-def test_work_is_waited_for_until_the_nearer_limit():
-    began = time.monotonic()
-    for seconds in (None, LONG):
-        with pytest.raises(DeadlineError), before(Deadline.after(0.05)):
-            within(seconds, hang)
-    with pytest.raises(OverdueError), before(Deadline.after(LONG)):
-        within(0.05, hang)
-    assert time.monotonic() - began < 4
+def test_the_shorter_of_a_limit_and_what_is_left():
+    assert (sooner(None), sooner(3.0)) == (None, 3.0)
+    with before(Deadline.after(LONG)):
+        assert LONG - 5 < sooner(None) <= LONG
+        assert LONG - 5 < sooner(2 * LONG) <= LONG
+        assert sooner(3.0) == 3.0
+    with before(short := Deadline.after(0.01)):
+        time.sleep(0.05)
+        assert short.left == 0
+        with pytest.raises(DeadlineError):
+            sooner(3.0)
 
 
 def test_a_lock_is_waited_for_until_the_deadline():
