@@ -70,6 +70,10 @@ def ask(
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Give up when there is no verdict by then, the model once loaded."),
+    ] = None,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
@@ -77,6 +81,7 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
+    from guardrail.deadlines import check_timeout
     from guardrail.files import check_page, read_stream, standard_input
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.policy import Policy
@@ -91,6 +96,7 @@ def ask(
     if not question.strip():
         raise DataError("the question is empty")
     claims = claims or html is not None
+    check_timeout(timeout)
     chosen = Policy.load(policy or ("per_claim" if claims else "default"))  # its mistakes show before the model loads
     claims = claims or chosen.judges_claims or chosen.looks_at_claims
     if not claims and (claim_calibrator is not None or extractor != "sentences"):
@@ -131,7 +137,7 @@ def ask(
         claim_calibrator=fitted_on_claims,
     )
     runtime.say("answering")
-    verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens)
+    verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens, timeout=timeout)
     if html is not None:
         write_page(html, verdict, question=question)
     if as_json:

@@ -17,6 +17,7 @@ Every message says what is wrong, with the value, and what to do about it. The c
     ├── PartError
     ├── DataError
     ├── LowConfidenceError
+    ├── DeadlineError
     └── MissingExtraError
 """
 
@@ -86,6 +87,10 @@ class DataError(GuardrailError):
 
 class MissingExtraError(GuardrailError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class DeadlineError(GuardrailError, TimeoutError):
+    """A call was not done within its `timeout`; a `TimeoutError` too, for callers that know nothing of guardrail."""
 
 
 class LowConfidenceError(GuardrailError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
+from guardrail.deadlines import Deadline, before
 from guardrail.messages import given_answer
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
@@ -20,19 +21,14 @@ from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
-from guardrail.pipeline.conversation import Conversation, check_batch, decoding_differs, opened, timed
+from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, decoding_differs, opened, timed
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
-
-if TYPE_CHECKING:
-    from guardrail.verification.protocol import Verifier
-
-Prompt = str | Sequence[Message]
-"""A question as a string, which goes into the calibration's prompt, or messages, which are used as they are."""
+from guardrail.verification.protocol import Verifier
 
 
 class Guard:
@@ -171,6 +167,7 @@ class Guard:
         temperature: float = 0.0,
         seed: int | None = None,
         stop: str | Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> Verdict:
         """Generate, score, calibrate, decide and act.
 
@@ -183,11 +180,12 @@ class Guard:
             temperature: 0 is greedy.
             seed: Makes a temperature above 0 repeatable.
             stop: Strings that end the answer and are not in it.
+            timeout: Seconds for all of it, waiting for the model included. No verdict by then is a `TimeoutError`.
 
         Returns:
             What to show, and why.
         """
-        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop}
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "timeout": timeout}
         return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
 
     def answer_batch(
@@ -202,6 +200,7 @@ class Guard:
         stop: str | Sequence[str] | None = None,
         tools: Sequence[Tool] = (),
         retrieve: bool = True,
+        timeout: float | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> list[Verdict]:
         """`answer` for many conversations, in order.
@@ -212,6 +211,7 @@ class Guard:
             batch_size: How many share a pass on the model.
             tools: What the model may call, for its chat template.
             retrieve: False passes `retrieve` rules over.
+            timeout: Seconds for all of them together, as in `answer`.
             hooks: Internal, for adapters.
 
         Raises:
@@ -239,8 +239,9 @@ class Guard:
                 )
 
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
-        finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
-        return self._told(finished, one_pass)
+        with before(Deadline.after(timeout)):
+            finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
+            return self._told(finished, one_pass)
 
     def check(
         self,
@@ -249,13 +250,14 @@ class Guard:
         *,
         system: str | None = None,
         finish_reason: FinishReason = "given",
+        timeout: float | None = None,
     ) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
 
         Args:
             messages: What was asked, as in `answer`.
             answer_text: The answer to it.
-            system: As in `answer`.
+            system: As in `answer`, and so timeout.
             finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
                 answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
 
@@ -264,8 +266,8 @@ class Guard:
         conversation = self._opened(messages, system, answer=answer_text)
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(answers=False, claims=False)
-        (finished,) = finish([conversation], lambda _: [trace], one_pass)
-        return self._told([finished], one_pass)[0]
+        with before(Deadline.after(timeout)):
+            return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
 
     def judge(
         self, messages: Prompt, *, system: str | None = None
@@ -287,8 +289,7 @@ class Guard:
         outcome: Conversation | Finished = self._opened(messages, system)
         one_pass = self._one_pass()
         while isinstance(outcome, Conversation):
-            given = yield outcome.prompt
-            text, ended = given_answer(given)
+            text, ended = given_answer((yield outcome.prompt))
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
             (score,) = one_pass.score([outcome], [trace])
             outcome = one_pass.run(outcome, trace, score)
@@ -308,8 +309,7 @@ class Guard:
     ) -> AnswerPass:
         """A pass with the retriever that the guard has now, for whole answers and for claims."""
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
-        retriever = self.retriever if answers else None
-        room = room or Room(self.model, self.usual_length)
+        retriever, room = self.retriever if answers else None, room or Room(self.model, self.usual_length)
         return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:

@@ -11,11 +11,13 @@ from weakref import finalize
 import torch
 from torch import Tensor, nn
 
-_locks: dict[int, threading.RLock] = {}
+from guardrail.deadlines import Lock, check_deadline, deadline_now
+
+_locks: dict[int, Lock] = {}
 _locks_lock = threading.Lock()
 
 
-def lock_of(model: nn.Module) -> threading.RLock:
+def lock_of(model: nn.Module) -> Lock:
     """The one lock of a module: hooks and flags are shared state, so generation and scoring of threads take turns.
 
     What shares a config shares the lock (a PEFT wrapper and its base, two models of one config): we switch the config, too.
@@ -24,7 +26,7 @@ def lock_of(model: nn.Module) -> threading.RLock:
     owner = model if isinstance(owner, dict) else owner
     with _locks_lock:
         if id(owner) not in _locks:
-            _locks[id(owner)] = threading.RLock()
+            _locks[id(owner)] = Lock()
             finalize(owner, _locks.pop, id(owner), None)
         return _locks[id(owner)]
 
@@ -86,8 +88,10 @@ def wiring_version(model: nn.Module) -> int:
 def untouched(model: nn.Module) -> Iterator[ExitStack]:
     """Inside: evaluation mode, no autocast, no parameter requires a gradient. After, also after an exception: all as before.
 
-    Register hooks and patches on the stack that it yields; they are undone first.
+    Register hooks and patches on the stack that it yields; they are undone first. Where what runs now has a deadline, each
+    layer looks at the clock first, so that a forward pass ends there with a `DeadlineError`; a backward pass is not ended.
     """
+    check_deadline()
     modules = list(model.modules())  # one walk, and no write where nothing changes: every answer passes here
     training = [module for module in modules if module.training]
     trainable = [p for module in modules for p in module.parameters(recurse=False) if p.requires_grad]
@@ -100,12 +104,25 @@ def untouched(model: nn.Module) -> Iterator[ExitStack]:
             kind = next((p.device.type for module in modules for p in module.parameters(recurse=False)), "cpu")
             if torch.is_autocast_enabled(kind):  # one precision for what is kept and what is computed on it
                 stack.enter_context(torch.autocast(kind, enabled=False))
+            if deadline_now() is not None:
+                for part in (model, *_layers(model)):
+                    stack.callback(part.register_forward_pre_hook(_on_time).remove)
             yield stack
     finally:
         for module in training:
             module.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    """What stands in the model's lists of modules; not what is in those (experts, say)."""
+    for child in model.children():
+        yield from child if isinstance(child, nn.ModuleList) else _layers(child)
+
+
+def _on_time(*_: object) -> None:
+    check_deadline()
 
 
 def on_input(stack: ExitStack, layer: nn.Module, see: Callable[[Tensor], Tensor | None]) -> None:

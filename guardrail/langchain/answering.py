@@ -6,8 +6,9 @@ LangChain's surfaces are in `chat`, which composes this with the fields of the c
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage
 
-from guardrail.errors import LowConfidenceError
+from guardrail.deadlines import Deadline, before
+from guardrail.errors import DeadlineError, LowConfidenceError
 from guardrail.guard import Guard
 from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import Call, Options, conversation_of
@@ -52,11 +54,19 @@ class Answering:
     ) -> Call:
         """What the Guard is asked, and how; `given` are the options of one call. Raises what `invoke` raises for them."""
         chat = self.chat
-        own = Options(chat.max_tokens, chat.temperature, chat.seed, chat.stop, score_tool_calls=chat.score_tool_calls)
+        own = Options(
+            chat.max_tokens,
+            chat.temperature,
+            chat.seed,
+            chat.stop,
+            score_tool_calls=chat.score_tool_calls,
+            timeout=chat.timeout,
+        )
         options = own.changed(stop, given)
+        deadline = Deadline.after(options.timeout)
         conversation = conversation_of(messages, chat.as_question, options)
         search_context = partial(self._search_context, run_manager)
-        return Call(conversation, options, search_context, internal_source(run_manager))
+        return Call(conversation, options, search_context, internal_source(run_manager), deadline)
 
     @contextmanager
     def _search_context(self, run_manager: BaseRunManager | None) -> Iterator[None]:
@@ -76,17 +86,17 @@ class Answering:
     def verdict(self, call: Call) -> Verdict:
         """The verdict on one call, from the batch that it belongs to, if any."""
         if (shared := join_batch(self.chat, call)) is not None:
-            return shared.result()
+            return _in_time(shared, call.deadline)
         return self.verdicts([call])[0]
 
     async def averdict(self, call: Call) -> Verdict:
         """`verdict` beside the event loop; a cancelled one ends the generation."""
         if (shared := join_batch(self.chat, call)) is not None:
-            return await asyncio.wrap_future(shared)
+            return await _ain_time(shared, call.deadline)
         watch = Watch()
         try:
-            return (await asyncio.wrap_future(self.beside(lambda: self.verdicts([call], watch))))[0]
-        except asyncio.CancelledError:
+            return (await _ain_time(self.beside(lambda: self.verdicts([call], watch)), call.deadline))[0]
+        except (asyncio.CancelledError, DeadlineError):
             watch.abandon()
             raise
 
@@ -95,6 +105,12 @@ class Answering:
         return self.turns.submit(partial(copy_context().run, work))
 
     def verdicts(self, calls: Sequence[Call], watch: Watch | None = None) -> list[Verdict]:
+        """The verdicts on calls with equal options, by the first of their deadlines."""
+        deadlines = [call.deadline for call in calls if call.deadline is not None]
+        with before(min(deadlines, key=lambda deadline: deadline.at, default=None)):
+            return self._verdicts(calls, watch)
+
+    def _verdicts(self, calls: Sequence[Call], watch: Watch | None) -> list[Verdict]:
         """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
         model's own text: then nothing is retrieved, for it would replace what is out already."""
         options = calls[0].options
@@ -149,3 +165,21 @@ class Answering:
             )
         if self.chat.raise_on_abstain and verdict.action == "abstain":
             raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)
+
+
+def _in_time(future: Future[T], deadline: Deadline | None) -> T:
+    """What a future gives; raises `DeadlineError` where it gives nothing by then."""
+    if deadline is not None and not wait([future], min(deadline.left, threading.TIMEOUT_MAX)).done:
+        raise deadline.missed()
+    return future.result()
+
+
+async def _ain_time(future: Future[T], deadline: Deadline | None) -> T:
+    """`_in_time` for async code. The future is cancelled then, too: work that waits for its turn never begins."""
+    try:
+        async with asyncio.timeout(None if deadline is None else deadline.left) as limit:
+            return await asyncio.wrap_future(future)
+    except TimeoutError as error:
+        if deadline is None or isinstance(error, DeadlineError) or not limit.expired():  # the work's own error
+            raise
+        raise deadline.missed() from error

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from guardrail.deadlines import Deadline, check_timeout
 from guardrail.errors import DataError, ModelError
 from guardrail.langchain.convert import text_of, to_chat_messages
 from guardrail.langchain.metadata import is_judged, read_metadata
+from guardrail.langchain.standard_options import LANGCHAINS, own_options
 from guardrail.model.stopping import check_stops
 from guardrail.pipeline.conversation import SearchContext
 from guardrail.types import Message, Tool
@@ -25,19 +26,13 @@ conversation of one human message; nothing."""
 MARK = "guardrail_question"
 """In `additional_kwargs` of a human message that a user passed as a plain string."""
 
-_IGNORED = {"stream", "ls_structured_output_format"}  # LangChain's own, without effect here
-
-_NOT_KEPT: dict[str, tuple[Any, str]] = {
-    "strict": (False, "nothing constrains the decoding of a local model to a schema"),
-    "parallel_tool_calls": (True, "nothing keeps a local model from several calls in a turn"),
-}
-"""Options that other chat models have: the value that holds here anyway, and why no other can."""
+_OF_A_CALL = {"max_tokens", "temperature", "seed", "timeout", "tools", "tool_choice", "score_tool_calls"}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. max_tokens: None is the guard's usual length. score_tool_calls: judge turns that call tools: all, or those
-    that call one of these. Others as in `Guard.answer_batch`."""
+    """How to answer. max_tokens: None is the guard's usual length. timeout: seconds, None is no limit. score_tool_calls: judge
+    turns that call tools: all, or those that call one of these. Others as in `Guard.answer_batch`."""
 
     max_tokens: int | None = None
     temperature: float = 0.0
@@ -45,6 +40,7 @@ class Options:
     stop: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()
     score_tool_calls: bool | tuple[str, ...] = False
+    timeout: float | None = None
 
     @property
     def tool_names(self) -> list[str]:
@@ -58,15 +54,12 @@ class Options:
     def changed(self, stop: Sequence[str] | None, given: Mapping[str, Any]) -> Options:
         """These options with a call's own. Raises `ModelError` for one that does not exist, that cannot be kept, or is of the
         wrong kind, and for tools of no known form."""
-        known = {"max_tokens", "temperature", "seed", "tools", "tool_choice", "score_tool_calls"}
-        check_kept(given)
-        for name in given.keys() - known - _IGNORED - _NOT_KEPT.keys():
-            near = get_close_matches(name, known | {"stop"}, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: stop, {', '.join(sorted(known))}"
-            raise ModelError(f"a call has no option {name!r}; {hint}")
+        given = own_options({name: given[name] for name in given.keys() - LANGCHAINS}, _OF_A_CALL | {"stop"}, "a call")
         new: dict[str, Any] = {k: plain_number(k, given[k]) for k in ("max_tokens", "seed") if k in given}
         if given.get("temperature") is not None:
             new["temperature"] = plain_number("temperature", given["temperature"])
+        if "timeout" in given:
+            new["timeout"] = check_timeout(given["timeout"])
         if stop:
             new["stop"] = check_stops(stop)
         tools = given.get("tools") or ()
@@ -75,13 +68,6 @@ class Options:
         if given.get("score_tool_calls") is not None:
             new["score_tool_calls"] = _judged_calls(given["score_tool_calls"], [t["function"]["name"] for t in tools])
         return replace(self, **new) if new else self
-
-
-def check_kept(given: Mapping[str, Any]) -> None:
-    """Raises `ModelError` for what other chat models promise of tools and schemas, and a local model cannot keep."""
-    for name, (kept, why) in _NOT_KEPT.items():
-        if given.get(name, kept) not in (None, kept):
-            raise ModelError(f"{name}={given[name]!r} cannot be kept, for {why}; leave it out")
 
 
 def plain_number(name: str, value: Any) -> int | float | None:
@@ -101,12 +87,14 @@ def plain_number(name: str, value: Any) -> int | float | None:
 @dataclass(frozen=True, slots=True)
 class Call:
     """A conversation (a question is a string, see `AsQuestion`), how to answer it, and where its evidence is searched.
-    internal: what LangChain itself asks for, such as "summarization"; "" for a call of a user or an agent."""
+    internal: what LangChain itself asks for, such as "summarization"; "" for a call of a user or an agent. deadline: of its
+    timeout."""
 
     conversation: str | Sequence[Message]
     options: Options
     search_context: SearchContext = field(default=nullcontext, compare=False, repr=False)
     internal: str = field(default="", compare=False)
+    deadline: Deadline | None = field(default=None, compare=False)
 
 
 def conversation_of(messages: Sequence[BaseMessage], as_question: AsQuestion, options: Options) -> str | list[Message]:

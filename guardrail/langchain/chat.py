@@ -29,11 +29,12 @@ from guardrail.errors import ChatTemplateError, ModelError
 from guardrail.langchain import exchange
 from guardrail.langchain.answering import Answering
 from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
-from guardrail.langchain.call import MARK, check_kept
+from guardrail.langchain.call import MARK
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import read_metadata
 from guardrail.langchain.runs import asend_verdict_event, internal_source, run_ahead, send_verdict_event
 from guardrail.langchain.settings import GuardedSettings
+from guardrail.langchain.standard_options import check_kept
 from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import forms_among
 
@@ -50,6 +51,10 @@ class ChatGuarded(GuardedSettings):
 
     Nothing of it is pickled: a model has a lock and weights; build one in each process.
 
+    What other chat models are given and this one can do without is taken, here and by a call, and has no effect: `api_key`,
+    `max_retries`, `organization`, `stream_usage`; so is the neutral value of what it cannot keep (`n=1`, `logprobs=False`,
+    `top_p=1`, `base_url=None` and the like), and any other value of that is a `ModelError` that says why.
+
     Args:
         model: A spec for `load_model`, which device, dtype, chat_template and chat_template_kwargs go to, or a
             `LocalModel`.
@@ -65,11 +70,13 @@ class ChatGuarded(GuardedSettings):
         dtype: See `load_model`.
         chat_template: See `load_model`.
         chat_template_kwargs: See `load_model`.
-        max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed
-            and stop can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
+        max_tokens: LangChain's word for `max_new_tokens`. None takes the limit of the calibration. This one, temperature, seed,
+            stop and timeout can be given to a call, too: `chat.invoke(messages, stop=["\\n"], max_tokens=20)`.
         temperature: 0 is greedy, as the calibration was; any other makes confidences `extrapolated`.
         seed: Makes sampling repeatable, also in a batch (which then runs one by one).
         stop: Strings that end an answer.
+        timeout: Seconds that a call may take, from waiting for the model to the verdict; None is no limit. What is not there by
+            then is a `TimeoutError`, on every surface: no policy makes an answer of it, and fallbacks and retries catch it.
         stream_policy: "answer": nothing leaves before the verdict. "claim": each sentence leaves as soon as its own claim has
             passed the policy, and rules on the whole answer come too late for it (`enforced: False` where one would have
             acted; the last chunk has the verdict). "passthrough": tokens leave as they come, the verdict is in the last chunk

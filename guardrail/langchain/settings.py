@@ -12,15 +12,17 @@ from typing import Any, Literal, Self
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationInfo, field_validator, model_validator
 
 from guardrail.claims import AtomicClaims, ClaimExtractor
+from guardrail.deadlines import check_timeout
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
 from guardrail.langchain.built import SharedGuard
 from guardrail.langchain.call import AsQuestion, plain_number
 from guardrail.langchain.convert import to_chat_messages
+from guardrail.langchain.standard_options import own_options
 from guardrail.langchain.turns import ModelQueue
 from guardrail.langchain.unguarded import UnguardedChat
 from guardrail.model.loading import load_model
@@ -43,7 +45,9 @@ class GuardedSettings(BaseChatModel):
     with this one it shares the Guard where nothing has changed that the Guard is made of.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )  # keys are secret
 
     model: SkipValidation[LocalModel | str | os.PathLike[str]]
     policy: SkipValidation[Policy | str | os.PathLike[str]] = "default"
@@ -62,6 +66,7 @@ class GuardedSettings(BaseChatModel):
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    timeout: float | None = None
     stream_policy: StreamPolicy = "answer"
     streaming: bool = False
     as_question: AsQuestion = "string"
@@ -83,6 +88,19 @@ class GuardedSettings(BaseChatModel):
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
         return plain_number(str(info.field_name), value)
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _timeout(cls, value: Any) -> float | None:
+        return check_timeout(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_options(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        fields = cls.model_fields
+        return own_options(given, {*fields, *(f.alias for f in fields.values() if f.alias)}, cls.__name__)
 
     def model_post_init(self, context: Any, /) -> None:
         self.cache = _cache_under(self.stream_policy, self.cache)
@@ -218,7 +236,12 @@ class GuardedSettings(BaseChatModel):
         """
         limit = self._guard.usual_length if self.max_tokens is None else self.max_tokens
         return UnguardedChat(
-            local=self._guard.model, max_tokens=limit, temperature=self.temperature, seed=self.seed, stop=self.stop
+            local=self._guard.model,
+            max_tokens=limit,
+            temperature=self.temperature,
+            seed=self.seed,
+            stop=self.stop,
+            timeout=self.timeout,
         )
 
     @property

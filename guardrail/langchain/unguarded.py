@@ -15,6 +15,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
+from guardrail.deadlines import Deadline, before
 from guardrail.langchain.call import Options
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.model.local import LocalModel
@@ -32,6 +33,7 @@ class UnguardedChat(BaseChatModel):
         temperature: 0 is greedy.
         seed: Makes sampling repeatable.
         stop: Strings that end an answer.
+        timeout: Seconds that a call may take, as in `ChatGuarded`; None is no limit.
     """
 
     local: Any = Field(repr=False)
@@ -39,6 +41,7 @@ class UnguardedChat(BaseChatModel):
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    timeout: float | None = None
 
     @property
     def _llm_type(self) -> str:
@@ -51,15 +54,17 @@ class UnguardedChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        options = Options(self.max_tokens, self.temperature, self.seed, self.stop).changed(stop, kwargs)
+        options = Options(self.max_tokens, self.temperature, self.seed, self.stop, timeout=self.timeout)
+        options = options.changed(stop, kwargs)
         local: LocalModel = self.local
-        (trace,) = local.generate_batch(
-            [to_chat_messages(messages)],
-            max_new_tokens=options.max_tokens or self.max_tokens,
-            temperature=options.temperature,
-            seed=options.seed,
-            stop=options.stop,
-        )
+        with before(Deadline.after(options.timeout)):
+            (trace,) = local.generate_batch(
+                [to_chat_messages(messages)],
+                max_new_tokens=options.max_tokens or self.max_tokens,
+                temperature=options.temperature,
+                seed=options.seed,
+                stop=options.stop,
+            )
         read, written = len(trace.prompt_ids), len(trace.response_ids)
         message = AIMessage(
             trace.text,

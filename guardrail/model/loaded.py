@@ -61,13 +61,22 @@ class LoadedModel:
 
     @property
     def identity(self) -> ModelIdentity:
-        """What tells this model from others; found again when its weights, its adapters or its template have changed."""
+        """What tells this model from others; found again when its weights, its adapters or its template have changed.
+
+        Only then does it wait for the lock: it is asked for in event loops, while another thread generates.
+        """
+        known = self._identified
+        if known is not None and known[0] == self._version():
+            return known[1]
         with self.lock:
-            now = (weights_version(self.model), weights_sample(self.model), self.tokenizer.chat_template)
+            now = self._version()
             if self._identified is None or self._identified[0] != now:
                 found = identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs, self._end_ids)
                 self._identified = now, found
             return self._identified[1]
+
+    def _version(self) -> tuple[int, int, Any]:
+        return weights_version(self.model), weights_sample(self.model), self.tokenizer.chat_template
 
     @cached_property
     def semantic_token(self) -> chat.SemanticToken:

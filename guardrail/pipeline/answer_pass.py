@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from guardrail.actions import render
 from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
@@ -179,7 +180,7 @@ class AnswerPass:
                 retriever,
                 conversation.query,
                 self.policy.retrieval.passages,
-                seconds=self.policy.limits.retriever,
+                seconds=sooner(self.policy.limits.retriever),
             )
 
     def act(self, finished: Finished) -> Verdict:
@@ -264,7 +265,11 @@ def _generated(
 def finish(
     pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for."""
+    """Generate, score, calibrate and decide, again and again for those that new evidence was found for.
+
+    Raises `DeadlineError` where that is not done in time.
+    """
+    check_deadline()
     if not pending:
         return []
     traces = _generated(pending, generate)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
 from guardrail.claims.complete import completed
+from guardrail.deadlines import bare_context, sooner
 from guardrail.errors import CalibrationError, GuardrailError, PartError
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
@@ -140,7 +140,7 @@ class ClaimPipeline:
         try:
             with search_context():
                 # A query holds a claim that may be held back: whoever traces this run must not see it, so the context is bare
-                evidence = Context().run(
+                evidence = bare_context().run(
                     evidence_for,
                     self.retriever,
                     looked_up,
@@ -167,7 +167,7 @@ class ClaimPipeline:
         own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
         try:
             found = within(
-                None if own else self.policy.limits.verifier,
+                None if own else sooner(self.policy.limits.verifier),
                 lambda: verifier.verify(claims, evidence, question=question),
             )
             return checked_verifications(verifier, found, len(claims))

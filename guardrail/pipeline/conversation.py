@@ -16,6 +16,9 @@ from guardrail.retrieval import query_of, with_evidence
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
 from guardrail.waiting import seconds_since
 
+Prompt = str | Sequence[Message]
+"""A question as a string, which goes into the calibration's prompt, or messages, which are used as they are."""
+
 SearchContext = Callable[[], AbstractContextManager[object]]
 """Makes a context in which the evidence for one conversation is searched, for whoever traces that or works meanwhile."""
 
@@ -89,7 +92,7 @@ def timed(stage: str, *conversations: Conversation) -> Iterator[None]:
 
 
 def opened(
-    asked: str | Sequence[Message],
+    asked: Prompt,
     system: str | None,
     *,
     prompts: Provenance | None,

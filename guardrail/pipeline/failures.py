@@ -11,8 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from guardrail.deadlines import check_deadline
 from guardrail.errors import (
     CalibrationError,
+    DeadlineError,
     GuardrailError,
     MissingExtraError,
     PartError,
@@ -26,13 +28,15 @@ LOG = logging.getLogger("guardrail")
 ON_ERROR = "on error"
 """The rule of a decision that no rule made: a part of the guard failed."""
 
-MISTAKES = (UnsupportedModelError, MissingExtraError, CalibrationError, PolicyError)
-"""Errors that say how a Guard is set up wrongly: every answer would meet them, so they are raised whatever a policy says."""
+MISTAKES = (UnsupportedModelError, MissingExtraError, CalibrationError, PolicyError, DeadlineError)
+"""Errors that are raised whatever a policy says: a Guard is set up wrongly, so that every answer would meet them, or the time
+that the caller gave is over."""
 
 
 def failed(part: str, given: object, error: Exception) -> GuardrailError:
-    """The error of our own for what a part raised."""
-    if isinstance(error, GuardrailError):
+    """The error of our own for what a part raised; raises `DeadlineError` where the caller's time is over."""
+    check_deadline()
+    if isinstance(error, GuardrailError) and not isinstance(error, DeadlineError):  # its own time is not the caller's
         return error
     name = getattr(given, "name", None) or type(given).__name__
     reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from guardrail.deadlines import sooner
 from guardrail.retrieval import Retriever, find_evidence
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def evidence_for(
     found: dict[str, tuple[Evidence, ...]] = {}
     for query in (query_for(claim, question) for claim in claims):
         if query not in found:
-            found[query] = find_evidence(retriever, query, k, seconds=seconds)
+            found[query] = find_evidence(retriever, query, k, seconds=sooner(seconds))
     return [found[query_for(claim, question)] for claim in claims]
 
 

@@ -105,6 +105,14 @@ def test_ask_without_a_calibrator_says_which_command_makes_one(cli, tiny_folder)
     assert json.loads(observed.stdout)["confidence"] is None
 
 
+def test_ask_gives_up_in_time(cli, tiny_folder):
+    asked = ("ask", "hi", "-m", tiny_folder, "-p", "observe", "--max-new-tokens", "4")
+    out = cli(*asked, "--timeout", "1e-9")
+    assert out.returncode == 1
+    assert "there was no verdict within the timeout of 1e-09 s" in out.stderr
+    assert cli(*asked, "--timeout", "600").returncode == 0
+
+
 def test_another_models_calibrator_is_refused(process, calibrator, tmp_path):
     from guardrail.testing import tiny_model, tiny_tokenizer
 

@@ -97,6 +97,7 @@ def test_policy_explain(cli, tmp_path):
     ("arguments", "message"),
     [
         (["ask", "  "], "the question is empty"),
+        (["ask", "hi", "--timeout", "0"], "timeout is 0.0; it is the number of seconds that a call may take"),
         (["ask", "hi", "--policy", "strikt"], "did you mean 'strict'?"),
         (["ask", "hi", "--model", "no/such/model/here"], "'no/such/model/here' is no alias"),
         (["ask", "hi", "--model", "gone.gguf"], "there is no file 'gone.gguf'"),

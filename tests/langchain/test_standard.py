@@ -1,5 +1,8 @@
 """LangChain's own suites for chat models on `ChatGuarded`, with a policy that lets all through and one that holds all back.
 
+The parameters are the suites' own. They ask for tool calls with `tool_choice`, too, which nothing forces on a local model; this
+one calls whatever it is shown.
+
 `asyncio_mode = "auto"` (pyproject) runs their async tests. Tools are called by a model that was taught to, see `calling_model`.
 """
 
@@ -30,25 +33,9 @@ class Observing:
     def chat_model_params(self):
         return {"model": calling_model(), "policy": self.policy}
 
-    @property
-    def standard_chat_model_params(self):
-        return {
-            "temperature": 0,
-            "max_tokens": 100,
-            "stop": [],
-        }  # timeout and max_retries are no options of a local model
-
-    @property
-    def has_tool_choice(self):
-        return False  # nothing forces a local model to call a tool: no constrained decoding
-
 
 class Abstaining(Observing):
     policy = ABSTAIN
-
-    @property
-    def has_structured_output(self):
-        return False  # what is held back is None, and the suite wants an object
 
 
 class TestObservingUnit(Observing, ChatModelUnitTests): ...
@@ -60,4 +47,7 @@ class TestAbstainingUnit(Abstaining, ChatModelUnitTests): ...
 class TestObservingIntegration(Observing, ChatModelIntegrationTests): ...
 
 
-class TestAbstainingIntegration(Abstaining, ChatModelIntegrationTests): ...
+class TestAbstainingIntegration(Abstaining, ChatModelIntegrationTests):
+    @property
+    def has_structured_output(self):
+        return False  # what is held back is None, and the suite wants an object

@@ -69,6 +69,10 @@ EXPECTED = {
         "drift: recalibrate",
         "scores: the model is less sure",
     ],
+    "21_timeout_and_fallback.py": [
+        "DeadlineError: there was no verdict within the timeout of 0.001 s",
+        "Tokyo. (answer)",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
