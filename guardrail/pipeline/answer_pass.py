@@ -93,8 +93,9 @@ class AnswerPass:
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
         try:
-            if score.unscored == "error" and self.policy.on_error == "abstain":
-                return self._given_up(conversation, trace, score, score.detail)
+            failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
+            if failure and self.policy.on_error == "abstain":
+                return self._given_up(conversation, trace, score, failure)
             why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
             if why in _NO_ROOM and conversation.evidence and conversation.attempts:
                 return self._without_passages(conversation, f"there is no room for the passages ({why})")
@@ -211,6 +212,7 @@ class AnswerPass:
             search_context=conversation.search_context,
             clock=conversation.stopwatch.lap("claim"),
             known=self.hooks.judged_claims,
+            beginning=self.hooks.beginning,
         )
 
     def _rewritten(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from guardrail.errors import ModelError
 from guardrail.model.stopping import OnStep, Snapshot
-from guardrail.pipeline.claims import ClaimPipeline
+from guardrail.pipeline.claims import NO_BEGINNING, Beginning, ClaimPipeline
 from guardrail.pipeline.conversation import Conversation, SearchContext
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Claim, JudgedClaim, Trace
@@ -36,6 +36,16 @@ class Hooks:
     def judged_claims(self) -> Mapping[Claim, JudgedClaim]:
         """The claims that were judged while the answer was generated."""
         return self.claim_stream.judged if self.claim_stream is not None else {}
+
+    @property
+    def beginning(self) -> Beginning:
+        """Where those stand."""
+        return self.claim_stream.beginning if self.claim_stream is not None else NO_BEGINNING
+
+    @property
+    def failure(self) -> str:
+        """What failed while the claims were judged; empty where nothing did."""
+        return self.claim_stream.failure if self.claim_stream is not None else ""
 
     def contexts(self, n: int) -> Sequence[SearchContext]:
         """A search context for each of `n` conversations."""
