@@ -10,6 +10,7 @@ from guardrail.actions.rewriting.rewrite import rewrite
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
+from guardrail.observers.protocol import Observation
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.conversation import Conversation, length_differs, timed
@@ -45,6 +46,10 @@ class Finished:
     text: str
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
+
+    def observed(self, verdict: Verdict) -> Observation:
+        """What observers are told of it."""
+        return Observation(self.conversation.messages, verdict, tuple(self.conversation.stopwatch.stages))
 
 
 Outcome = Finished | Conversation

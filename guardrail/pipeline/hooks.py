@@ -18,6 +18,10 @@ def _never(trace: Trace) -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Calls into an adapter, and what it wants of the passes.
@@ -25,12 +29,14 @@ class Hooks:
     is_tool_call: responses for which it is true get the action `answer` unscored (`tool_call`). on_step: sees every token,
     see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
     claim_stream: judges the claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
+    on_judged: called once all verdicts are there, before observers are told of them.
     """
 
     is_tool_call: Callable[[Trace], bool] = _never
     on_step: OnStep | None = None
     search_contexts: Sequence[SearchContext] = ()
     claim_stream: ClaimStream | None = None
+    on_judged: Callable[[], None] = _nothing
 
     @property
     def judged_claims(self) -> Mapping[Claim, JudgedClaim]:
