@@ -175,13 +175,14 @@ class ClaimPipeline:
     def _verify(
         self, verifier: Verifier, claims: Sequence[Claim], evidence: Sequence[Sequence[Evidence]], question: str
     ) -> list[Verification]:
-        """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread."""
-        own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
+        """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread: there
+        the limit is that of the embeddings."""
+        limit = self.policy.limits.verifier
         try:
-            found = within(
-                None if own else self.policy.limits.verifier,
-                lambda: verifier.verify(claims, evidence, question=question),
-            )
+            if isinstance(verifier, ModelVerifier) and verifier.model is self.model:
+                found = verifier.verify(claims, evidence, question=question, seconds=limit)
+            else:
+                found = within(limit, lambda: verifier.verify(claims, evidence, question=question))
             return checked_verifications(verifier, found, len(claims))
         except OverdueError as error:
             why = f"the verifier {verifier.name} {error}; the limit is the policy's limits.verifier"

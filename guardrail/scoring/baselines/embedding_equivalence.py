@@ -12,6 +12,7 @@ from langchain_core.embeddings import Embeddings
 
 from guardrail.errors import ScoringError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
+from guardrail.retrieval.vectors import embedded
 from guardrail.scoring.baselines.equivalence import Comparison
 
 _WORD = re.compile(r"\w+")
@@ -43,8 +44,8 @@ class EmbeddingEquivalence:
 
     def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
         pairs = [without_question(question, a, b) for a, b in zip(left, right, strict=True)]
-        unique = list(dict.fromkeys(text for pair in pairs for text in pair))
-        rows = dict(zip(unique, np.array(self.embeddings.embed_documents(unique), dtype=np.float64), strict=True))
+        vectors = embedded(self.embeddings, [text for pair in pairs for text in pair])
+        rows = {text: np.array(vector, dtype=np.float64) for text, vector in vectors.items()}
         cosine = np.array([rows[a] @ rows[b] for a, b in pairs], dtype=np.float64)
         return Comparison(cosine >= self.threshold, np.clip(cosine, 0, 1), np.clip((1 - cosine) / 2, 0, 1))
 
