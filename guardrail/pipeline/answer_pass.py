@@ -235,8 +235,10 @@ class AnswerPass:
         if decision.action == "abstain":
             return trace.text, without_text(claims), decision
         if unread := [aside for aside in asides if aside.reason == "unread"]:
-            part = " ".join(unread[0].text.split())[:60]
-            why = f"{len(unread)} {'part' if len(unread) == 1 else 'parts'} of the answer lie in no claim, the first {part!r}"
+            # where it stands, and not what it says: people see the explanation
+            where = f"the first at characters {unread[0].start} to {unread[0].end}"
+            parts = "1 part" if len(unread) == 1 else f"{len(unread)} parts"
+            why = f"{parts} of the answer lie in no claim, {where}"
             return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
         if not claims:
             return trace.text, claims, decision
