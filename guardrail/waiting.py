@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TypeVar
@@ -48,7 +49,33 @@ def within(seconds: float | None, work: Callable[[], T]) -> T:
     """
     if seconds is None:
         return work()
+    future, ended = _begun(work)
+    if not ended.wait(seconds):
+        raise OverdueError(seconds)
+    return future.result()
+
+
+async def awithin(seconds: float | None, work: Callable[[], T]) -> T:
+    """`within` for async code: the event loop goes on meanwhile, also without a limit, and none of its threads is taken."""
+    future, _ = _begun(work)
+    return await aovertaken(seconds, asyncio.wrap_future(future))
+
+
+async def aovertaken(seconds: float | None, work: Awaitable[T]) -> T:
+    """The result of async work, which is cancelled after `seconds`; see `within`."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work
+    except TimeoutError as error:
+        if seconds is not None and limit.expired():
+            raise OverdueError(seconds) from error
+        raise
+
+
+def _begun(work: Callable[[], T]) -> tuple[Future[T], threading.Event]:
+    """Work in a thread of its own, and what tells that it has ended."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # nobody can cancel it, and so its result has a place to go to
     ended = threading.Event()
     context = copy_context()
 
@@ -60,6 +87,4 @@ def within(seconds: float | None, work: Callable[[], T]) -> T:
         ended.set()
 
     threading.Thread(target=run, name="guardrail-limited", daemon=True).start()
-    if not ended.wait(seconds):
-        raise OverdueError(seconds)
-    return future.result()
+    return future, ended

@@ -113,6 +113,7 @@ class Answering:
     def _verdicts(self, calls: Sequence[Call], watch: Watch | None) -> list[Verdict]:
         """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
         model's own text: then nothing is retrieved, for it would replace what is out already."""
+        seen = watch or Watch()
         options = calls[0].options
         sampled = options.temperature > 0 and options.seed is not None  # repeatable: no row's draws hang on the others'
         return self.guard.answer_batch(
@@ -123,12 +124,13 @@ class Answering:
             seed=options.seed,
             stop=options.stop,
             tools=options.tools,
-            retrieve=watch is None or watch.stream is None,
+            retrieve=seen.stream is None,
             hooks=Hooks(
                 is_tool_call=partial(self._is_tool_call, options),
                 on_step=watch,
                 search_contexts=[call.search_context for call in calls],
-                claim_stream=watch.claims if watch else None,
+                claim_stream=seen.claims,
+                on_judged=seen.note_judged,
             ),
         )
 

@@ -75,11 +75,13 @@ class BatchBarrier:
             waiting = [(call, future) for call, future in waiting if call.options != options]
 
     def _answer_alike(self, waiting: Sequence[tuple[Call, Future[Verdict]]]) -> None:
-        """Where the pass fails, each is answered alone, so that an error meets its own input only."""
+        """Where the pass fails, each is answered alone, so that an error meets its own input only; not where an observer fails,
+        which would be told of everything again."""
+        self._watch.judged = False
         try:
             verdicts = self._answer([call for call, _ in waiting], self._watch)
         except Exception as error:
-            if len(waiting) > 1 and not self._watch.abandoned:
+            if len(waiting) > 1 and not self._watch.abandoned and not self._watch.judged:
                 for one in waiting:
                     self._answer_alike([one])
                 return

@@ -125,7 +125,8 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         )
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Judge every generation; annotate all before raising `LowConfidenceError` for the first that is too unsure.
+        """Judge every generation; annotate all, and tell of all, before raising `LowConfidenceError` for the first that is too
+        unsure, or else what `on_verdict` raised.
 
         Raises `DataError` for an answer whose question this handler has not seen.
         """
@@ -137,8 +138,18 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         if asked is None:
             raise DataError(f"run {run_id} ended without a start that this handler saw, so its answer cannot be judged")
         verdicts = [self._judge(generation, asked) for generation in unjudged]
+        raised: list[Exception] = []
+        for verdict in verdicts:
+            try:
+                dispatch_verdict(verdict_metadata(verdict, enforced=False))
+                if self.on_verdict:
+                    self.on_verdict(verdict)
+            except Exception as error:
+                raised.append(error)
         for verdict in verdicts:
             self._raise_if_unsure(verdict)
+        if raised:
+            raise raised[0]
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget the run."""
@@ -154,9 +165,6 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
         verdict = self.guard.check(asked, spoken(self.guard, asked, str(message.text)), finish_reason=finish)
         metadata = verdict_metadata(verdict, enforced=False)
         message.response_metadata = {**message.response_metadata, METADATA_KEY: metadata}
-        dispatch_verdict(metadata)
-        if self.on_verdict:
-            self.on_verdict(verdict)
         return verdict
 
     def _raise_if_unsure(self, verdict: Verdict) -> None:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import Field, PrivateAttr
 
 from guardrail.errors import DataError, PolicyError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import verdict_metadata
+from guardrail.pipeline.failures import ON_ERROR
+from guardrail.retrieval.evidence import documents_of, overran
 from guardrail.types import Verdict
+from guardrail.waiting import OverdueError, aovertaken, awithin, within
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 
     from guardrail.guard import Guard
+
+
+LOG = logging.getLogger("guardrail")
 
 
 class GatedRetriever(BaseRetriever):
@@ -68,7 +77,12 @@ class GatedRetriever(BaseRetriever):
         child = {"callbacks": run_manager.get_child()}
         needed, verdict = self._judge(query)
         dispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
-        return list(self.retriever.invoke(query, child)) if needed else []
+        if not needed:
+            return []
+        try:
+            return within(self._seconds, lambda: documents_of(self.retriever, self.retriever.invoke(query, child)))
+        except Exception as error:
+            return self._without(error)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
@@ -76,7 +90,30 @@ class GatedRetriever(BaseRetriever):
         child = {"callbacks": run_manager.get_child()}
         needed, verdict = await asyncio.to_thread(self._judge, query)
         await adispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
-        return list(await self.retriever.ainvoke(query, child)) if needed else []
+        if not needed:
+            return []
+        try:
+            if _is_async(self.retriever):
+                searched = aovertaken(self._seconds, self.retriever.ainvoke(query, child))
+                return documents_of(self.retriever, await searched)
+            return await awithin(
+                self._seconds, lambda: documents_of(self.retriever, self.retriever.invoke(query, child))
+            )
+        except Exception as error:
+            return self._without(error)
+
+    @property
+    def _seconds(self) -> float:
+        return float(self.guard.policy.limits.retriever)
+
+    def _without(self, error: Exception) -> list[Document]:
+        """No documents where the policy says `on_error: continue`; else raises what the search came to."""
+        if self.guard.policy.on_error == "continue":
+            LOG.warning("a chain goes on without documents: %s", error, exc_info=error)
+            return []
+        if isinstance(error, OverdueError):
+            raise overran(self.retriever, error) from error
+        raise error
 
     def _judge(self, query: str) -> tuple[bool, Verdict]:
         verdict: Verdict = self.guard.answer(query)
@@ -91,10 +128,22 @@ class GatedRetriever(BaseRetriever):
             p = verdict.confidence.p_correct
             return p is None or p < self.below  # what cannot be measured is looked up
         attempt = verdict.attempts[-1]
+        if attempt.decision.rule == ON_ERROR:
+            return True
         decision = self.guard.policy.decide(
             attempt.confidence, attempt.score, finish_reason=attempt.finish_reason, retriever=True
         )
         return bool(decision.action == "retrieve")
+
+
+def _is_async(retriever: Any) -> bool:
+    """Whether `ainvoke` is more than `invoke` in one of the event loop's threads: the process cannot end before those do."""
+    kind = type(retriever)
+    if not isinstance(retriever, BaseRetriever):
+        return kind.ainvoke is not Runnable.ainvoke
+    if isinstance(retriever, VectorStoreRetriever):
+        return type(retriever.vectorstore).asimilarity_search is not VectorStore.asimilarity_search
+    return kind._aget_relevant_documents is not BaseRetriever._aget_relevant_documents
 
 
 def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | None = None) -> GatedRetriever:
@@ -113,6 +162,9 @@ def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | 
     search, and a longer prompt: worth it where the index is slow, metered or noisy. Where the guarded model answers as
     well, `ChatGuarded` or a `Guard` with a retriever does both in one pass.
 
+    The policy's `limits.retriever` bounds the search. One that fails raises, or, where the policy says `on_error: continue`,
+    finds nothing. Of what a retriever gives, 1,000 documents are handed on at most.
+
     Args:
         guard: On the model whose closed-book answer decides.
         retriever: What is asked where that answer is too unsure.
@@ -125,6 +177,7 @@ def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | 
     Raises:
         PolicyError: Where the policy never retrieves and no `below` is given.
         DataError: For a `below` that is no probability.
+        RetrievalError: In a run, for a search that overruns its limit, or gives something else than documents.
     """
     if below is not None and not 0.0 <= below <= 1.0:
         raise DataError(f"below is {below}; it is a probability, from 0 to 1")

@@ -57,6 +57,10 @@ class Watch:
     """An `on_step` for one generation: hands new text to `emit`, and ends the generation once `abandon` was called.
 
     claims: what streams in place of the text as it comes.
+
+    Attributes:
+        abandoned: Whether nobody waits for it any more.
+        judged: Whether all verdicts were there: what is raised after that comes from those who were told of them.
     """
 
     def __init__(
@@ -67,9 +71,13 @@ class Watch:
     ) -> None:
         self.stream, self.emit, self.claims = stream, emit, claims
         self.abandoned = False
+        self.judged = False
 
     def abandon(self) -> None:
         self.abandoned = True
+
+    def note_judged(self) -> None:
+        self.judged = True
 
     def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
         if self.abandoned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcess
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
-from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.kernels.memory import halve_on_out_of_memory, is_out_of_memory, too_large
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
@@ -102,8 +102,7 @@ def generate(
                 return _run(local, rows, decoding, room, keep)
 
             rows = [prompts[i] for i in group]
-            # a second try would show its steps twice
-            responses = work(rows) if decoding.on_step else halve_on_out_of_memory(work, rows, too_big)
+            responses = (_once if decoding.on_step else halve_on_out_of_memory)(work, rows, too_big)
             for i, response in zip(group, responses, strict=True):
                 trace = _trace(local, prompts[i], response)
                 traces[i] = replace(trace, messages=tuple(conversations[i]), prompt_truncated=truncated[i])
@@ -111,6 +110,22 @@ def generate(
         if i not in traces:
             traces[i] = Trace(tuple(conversations[i]), tuple(prompt), (), "", "prompt_too_long", truncated[i])
     return [traces[i] for i in range(len(prompts))]
+
+
+def _once(
+    work: Callable[[Sequence[list[int]]], list[_Response]],
+    rows: Sequence[list[int]],
+    too_big: Callable[[list[int]], _Response | ModelError],
+) -> list[_Response]:
+    """As `halve_on_out_of_memory`, without another try: it would show its steps twice."""
+    if len(rows) == 1:
+        return halve_on_out_of_memory(work, rows, too_big)
+    try:
+        return work(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise too_large(f"answering {len(rows)} prompts together", "ask fewer of them at once") from error
 
 
 def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:

@@ -1,8 +1,9 @@
 """What a Guard tells those who watch it: one `Observation` an answer, after its verdict. Knows nothing about who watches.
 
 Watching is one-way: an observer gets frozen values and hands nothing back. It runs in the thread that asked, before the
-verdict is returned; what it raises goes to the caller once all observers were told of all verdicts, so an observer that must
-not disturb answers catches its own errors.
+verdict is returned; what it raises goes to the caller once all observers were told of all verdicts, in place of the verdicts:
+an answer that could not be logged, say, is not given out. An observer that must not disturb answers catches its own errors, as
+`Telemetry` does. Where claims or tokens stream, those that have left stay out, and the error ends the stream.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Needs `opentelemetry-api` (`pip install 'hybridgrad-guardrail[otel]'`). Every Guard has it where that package is installed;
 until the application sets up an SDK, the API does nothing. Questions and answers are left out unless asked for.
-Not covered: an answer that ends in an error has no verdict, and so no span of its own.
+Not covered: an answer that ends in an error has no verdict, and so no span of its own. Since nobody asked for it, it takes no
+answer away: what fails in recording one (an exporter, a processor, an attribute) is a warning in the log of `guardrail`.
 
 Span `guardrail.answer` or `guardrail.check`, kind INTERNAL, child of the current span. Attributes: `gen_ai.request.model`,
 `gen_ai.response.finish_reasons`, and below `guardrail.`: action, actions, rule, label, policy, calibrator,
@@ -21,6 +22,7 @@ Child spans `guardrail.generate`, `.score`, `.calibrate`, `.decide`, `.retrieve`
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The environment variable with which OpenTelemetry's GenAI instrumentations are told to record content: `true`."""
+
+LOG = logging.getLogger("guardrail")
 
 _SCOPE = "guardrail"
 _PROBABILITIES = tuple(i / 20 for i in range(1, 20))
@@ -89,8 +93,14 @@ class Telemetry:
         )
 
     def __call__(self, observation: Observation) -> None:
-        """Record one verdict."""
-        self._measure(observation)
+        """Record one verdict; what fails is logged."""
+        for record in (self._measure, self._trace):
+            try:
+                record(observation)
+            except Exception as error:  # whoever wrote the exporter may raise anything
+                LOG.warning("telemetry of one verdict is lost: %s: %s", type(error).__name__, error, exc_info=error)
+
+    def _trace(self, observation: Observation) -> None:
         verdict, stages = observation.verdict, observation.stages
         offset = time.time_ns() - round(time.perf_counter() * 1e9)  # perf_counter -> Unix time
         given = verdict.attempts[0].finish_reason == "given"

@@ -11,6 +11,7 @@ from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
+from guardrail.observers.protocol import Observation
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.conversation import Conversation, length_differs, timed
@@ -46,6 +47,10 @@ class Finished:
     text: str
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
+
+    def observed(self, verdict: Verdict) -> Observation:
+        """What observers are told of it."""
+        return Observation(self.conversation.messages, verdict, tuple(self.conversation.stopwatch.stages))
 
 
 Outcome = Finished | Conversation
@@ -94,8 +99,9 @@ class AnswerPass:
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
         try:
-            if score.unscored == "error" and self.policy.on_error == "abstain":
-                return self._given_up(conversation, trace, score, score.detail)
+            failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
+            if failure and self.policy.on_error == "abstain":
+                return self._given_up(conversation, trace, score, failure)
             why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
             if why in _NO_ROOM and conversation.evidence and conversation.attempts:
                 return self._without_passages(conversation, f"there is no room for the passages ({why})")
@@ -212,6 +218,7 @@ class AnswerPass:
             search_context=conversation.search_context,
             clock=conversation.stopwatch.lap("claim"),
             known=self.hooks.judged_claims,
+            beginning=self.hooks.beginning,
         )
 
     def _rewritten(
@@ -229,8 +236,10 @@ class AnswerPass:
         if decision.action == "abstain":
             return trace.text, without_text(claims), decision
         if unread := [aside for aside in asides if aside.reason == "unread"]:
-            part = " ".join(unread[0].text.split())[:60]
-            why = f"{len(unread)} {'part' if len(unread) == 1 else 'parts'} of the answer lie in no claim, the first {part!r}"
+            # where it stands, and not what it says: people see the explanation
+            where = f"the first at characters {unread[0].start} to {unread[0].end}"
+            parts = "1 part" if len(unread) == 1 else f"{len(unread)} parts"
+            why = f"{parts} of the answer lie in no claim, {where}"
             return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
         if not claims:
             return trace.text, claims, decision

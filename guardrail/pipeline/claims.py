@@ -45,6 +45,17 @@ _LOST = Score.none("no_response_tokens", "the claim's tokens cannot be found in 
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """The first part of an answer, whose claims were judged while the answer was generated."""
+
+    text: str
+    taken: Claims
+
+
+NO_BEGINNING = Beginning("", Claims(()))
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimPipeline:
     """calibrated: of the unit "claim". verifier: asked only where the policy looks claims up and there is a retriever."""
 
@@ -76,24 +87,25 @@ class ClaimPipeline:
         clock: Clock = lambda _: None,
         taken: Claims | None = None,
         known: Mapping[Claim, JudgedClaim] | None = None,
+        beginning: Beginning = NO_BEGINNING,
     ) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
         """The claims of an answer with their decisions, none of them `retrieve`, and what of it was not checked.
 
         question: nothing is looked up for an empty one. extrapolated: how the conversation differs from the calibration's.
         taken: the answer taken apart already, or a part of it. known: claims of it that are judged; only `extrapolated` may
-        be new about them. A claim whose tokens cannot be found is unscored, so that a policy does not take it for a checked
-        one. An empty answer has no claims.
+        be new about them. beginning: where those stand. A claim whose tokens cannot be found is unscored, so that a policy
+        does not take it for a checked one. An empty answer has no claims.
 
         Raises what a part of it raised as a `GuardrailError`. Where the policy says `on_error: continue`, only what is wrong
-        with the set-up is raised: an answer that could not be taken apart is one claim, and what failed leaves claims
-        unscored, or not looked up.
+        with the set-up is raised: what could not be taken apart, behind the beginning, is one claim, and what failed leaves
+        claims unscored, or not looked up.
         """
         known = {
             claim: replace(judged, confidence=self.calibrated.confidence(judged.score, extrapolated))
             for claim, judged in (known or {}).items()
         }
         if taken is None:
-            taken = self._taken_apart(trace.text, question)
+            taken = self._taken_apart(trace.text, question, beginning)
         fresh = [claim for claim in taken.claims if claim not in known]
         places = token_spans(
             trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
@@ -163,13 +175,14 @@ class ClaimPipeline:
     def _verify(
         self, verifier: Verifier, claims: Sequence[Claim], evidence: Sequence[Sequence[Evidence]], question: str
     ) -> list[Verification]:
-        """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread."""
-        own = isinstance(verifier, ModelVerifier) and verifier.model is self.model
+        """Within the policy's limit; the guard's own model is no other party, and its lock may be held by this thread: there
+        the limit is that of the embeddings."""
+        limit = sooner(self.policy.limits.verifier)
         try:
-            found = within(
-                None if own else sooner(self.policy.limits.verifier),
-                lambda: verifier.verify(claims, evidence, question=question),
-            )
+            if isinstance(verifier, ModelVerifier) and verifier.model is self.model:
+                found = verifier.verify(claims, evidence, question=question, seconds=limit)
+            else:
+                found = within(limit, lambda: verifier.verify(claims, evidence, question=question))
             return checked_verifications(verifier, found, len(claims))
         except OverdueError as error:
             why = f"the verifier {verifier.name} {error}; the limit is the policy's limits.verifier"
@@ -177,18 +190,21 @@ class ClaimPipeline:
         except Exception as error:
             raise failed("verifier", verifier, error) from error
 
-    def _taken_apart(self, answer: str, question: str) -> Claims:
+    def _taken_apart(self, answer: str, question: str, beginning: Beginning) -> Claims:
         if not answer.strip():
             return Claims(())
         try:
-            taken = self.extractor.extract(answer, question=question)
-            return completed(checked_claims(self.extractor, taken, answer), answer)
-        except Exception as caught:
-            error = failed("claim extractor", self.extractor, caught)
+            return taken_apart(self.extractor, answer, question)
+        except GuardrailError as error:
             if self._stops(error):
-                raise error from caught
+                raise
             noted(error)
-            return Claims((Claim(answer, 0, len(answer)),))
+            if not answer.startswith(beginning.text):
+                beginning = NO_BEGINNING
+            rest = answer[len(beginning.text) :].strip()
+            start = answer.find(rest, len(beginning.text))
+            claims = (Claim(rest, start, start + len(rest)),) if rest else ()
+            return completed(replace(beginning.taken, claims=(*beginning.taken.claims, *claims)), answer)
 
     def _scored(self, trace: Trace, places: Sequence[tuple[int, int]]) -> list[Score]:
         try:
@@ -202,6 +218,16 @@ class ClaimPipeline:
 
     def _stops(self, error: GuardrailError) -> bool:
         return self.policy.on_error != "continue" or isinstance(error, MISTAKES)
+
+
+def taken_apart(extractor: ClaimExtractor, answer: str, question: str) -> Claims:
+    """An answer, whole or so far, taken apart. Raises a `GuardrailError` for whatever the extractor raises or gives amiss."""
+    try:
+        return completed(checked_claims(extractor, extractor.extract(answer, question=question), answer), answer)
+    except GuardrailError:
+        raise
+    except Exception as caught:
+        raise failed("claim extractor", extractor, caught) from caught
 
 
 def without_text(claims: Sequence[JudgedClaim]) -> tuple[JudgedClaim, ...]:

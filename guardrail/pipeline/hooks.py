@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from guardrail.errors import ModelError
 from guardrail.model.stopping import OnStep, Snapshot
-from guardrail.pipeline.claims import ClaimPipeline
+from guardrail.pipeline.claims import NO_BEGINNING, Beginning, ClaimPipeline
 from guardrail.pipeline.conversation import Conversation, SearchContext
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Claim, JudgedClaim, Trace
@@ -18,6 +18,10 @@ def _never(trace: Trace) -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Calls into an adapter, and what it wants of the passes.
@@ -25,17 +29,29 @@ class Hooks:
     is_tool_call: responses for which it is true get the action `answer` unscored (`tool_call`). on_step: sees every token,
     see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
     claim_stream: judges the claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
+    on_judged: called once all verdicts are there, before observers are told of them.
     """
 
     is_tool_call: Callable[[Trace], bool] = _never
     on_step: OnStep | None = None
     search_contexts: Sequence[SearchContext] = ()
     claim_stream: ClaimStream | None = None
+    on_judged: Callable[[], None] = _nothing
 
     @property
     def judged_claims(self) -> Mapping[Claim, JudgedClaim]:
         """The claims that were judged while the answer was generated."""
         return self.claim_stream.judged if self.claim_stream is not None else {}
+
+    @property
+    def beginning(self) -> Beginning:
+        """Where those stand."""
+        return self.claim_stream.beginning if self.claim_stream is not None else NO_BEGINNING
+
+    @property
+    def failure(self) -> str:
+        """What failed while the claims were judged; empty where nothing did."""
+        return self.claim_stream.failure if self.claim_stream is not None else ""
 
     def contexts(self, n: int) -> Sequence[SearchContext]:
         """A search context for each of `n` conversations."""

@@ -2,7 +2,8 @@
 
 A claim is judged once the text behind it shows that it is complete, on the states that generation has kept until then; its
 score is the one it has in the finished answer, since nothing behind a claim acts on it. What has been handed on is never
-changed: rules on the whole answer come too late for it. Knows nothing about LangChain.
+changed: rules on the whole answer come too late for it. Once a part of the guard has failed nothing more is handed on before
+the verdict, which says what the failure comes to. Knows nothing about LangChain.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from guardrail.actions.rewriting.rewrite import rewrite
 from guardrail.claims import AtomicClaims
-from guardrail.claims.complete import take_apart
 from guardrail.errors import ModelError
+from guardrail.pipeline.claims import NO_BEGINNING, Beginning, taken_apart
+from guardrail.pipeline.failures import MISTAKES, failed, noted
 from guardrail.types import Claim, Claims, JudgedClaim, Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ class ClaimStream:
 
     Joined, the pieces and `remaining(verdict)` are `verdict.text`, unless a rule on the whole answer changed it
     (`verdict.action` is not "answer"), or the answer's end made an earlier claim another one.
+
+    Attributes:
+        judged: The claims that were judged so far.
+        beginning: The part of the answer that they stand in.
+        failure: What failed while the answer was generated, in few words; empty where nothing did.
+        emitted: What was handed on.
     """
 
     def __init__(self, emit: Callable[[str], None]) -> None:
@@ -42,8 +50,10 @@ class ClaimStream:
         self._conversation: Conversation | None = None
         self._stops: Sequence[str] = ()
         self._emitted_claims: set[Claim] = set()  # their wording, nothing for what was dropped, is in `emitted`
-        self._length = 0
+        self._shown_to = 0  # of the answer; what stands before it was shown, or dropped
         self.judged: Mapping[Claim, JudgedClaim] = {}
+        self.beginning = NO_BEGINNING
+        self.failure = ""
         self.emitted = ""
 
     def begin(self, pipeline: ClaimPipeline, conversation: Conversation, stops: Sequence[str] = ()) -> None:
@@ -59,29 +69,48 @@ class ClaimStream:
 
     def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
         pipeline, conversation = self._pipeline, self._conversation
-        if pipeline is None or conversation is None:
+        if pipeline is None or conversation is None or self.failure:
             return
-        text = self._text(pipeline.model.tokenizer.decode(rows[0], skip_special_tokens=True))
-        if len(text) < self._length + LOOKAHEAD:  # nothing can have become complete
+        try:
+            text = self._text(pipeline.model.tokenizer.decode(rows[0], skip_special_tokens=True))
+            shown = self._newly_judged(pipeline, conversation, text, snapshot)
+        except Exception as caught:
+            error = failed("guard", pipeline, caught)
+            if pipeline.policy.on_error == "raise" or isinstance(error, MISTAKES):
+                raise error from caught
+            self.failure = noted(error)
             return
-        taken = take_apart(pipeline.extractor, text, question=conversation.query)
+        if shown is not None:
+            self._send(shown)
+
+    def _newly_judged(
+        self, pipeline: ClaimPipeline, conversation: Conversation, text: str, snapshot: Snapshot
+    ) -> str | None:
+        """The first claims of the text as they may be shown, with those that are complete since the last step judged; None
+        where there are none."""
+        if len(text) < len(self.beginning.text) + LOOKAHEAD:  # nothing can have become complete
+            return None
+        taken = taken_apart(pipeline.extractor, text, conversation.query)
         complete = list(self._complete(taken.claims, text))
         if all(claim in self.judged for claim, _ in complete):
-            return
-        claims, self._length = tuple(claim for claim, _ in complete), complete[-1][1]
-        asides = tuple(a for a in taken.asides if a.end is not None and a.end <= self._length)
-        if any(a.reason == "unread" and (a.start or 0) < self._length for a in taken.asides):
-            return  # nobody judged it, and nothing that follows can mend that
+            return None
+        claims, end = tuple(claim for claim, _ in complete), complete[-1][1]
+        asides = tuple(a for a in taken.asides if a.end is not None and a.end <= end)
+        if any(a.reason == "unread" and (a.start or 0) < end for a in taken.asides):
+            return None  # nobody judged it, and nothing that follows can mend that
+        beginning = Beginning(text[:end], Claims(claims, asides))
         judged, _ = pipeline.run(
             snapshot()[0],
             question=conversation.query,
             extrapolated="; ".join(conversation.claim_extrapolation_reasons),
             search_context=conversation.search_context,
-            taken=Claims(claims, asides),
+            taken=beginning.taken,
             known=self.judged,
         )
+        shown = rewrite(beginning.text, judged, asides).text
         self.judged = {**self.judged, **{claim.claim: claim for claim in judged}}
-        self._send(rewrite(text[: self._length], judged, asides).text, claims)
+        self.beginning = beginning
+        return shown
 
     def remaining(self, verdict: Verdict) -> str:
         """What is left to show once the verdict is there: nothing of an answer that the policy holds back."""
@@ -92,8 +121,12 @@ class ClaimStream:
         whole = rewrite(verdict.answer, verdict.claims, verdict.asides)
         if whole.text.startswith(self.emitted):
             return whole.text[len(self.emitted) :]
-        # the end made another claim of an earlier one: what was not shown yet follows, claim by claim
-        later = [claim for claim in whole.claims if claim.claim not in self._emitted_claims and claim.shown]
+        # the end made another claim of an earlier one: what lies behind all that was shown follows, claim by claim
+        later = [
+            claim
+            for claim in whole.claims
+            if claim.claim not in self._emitted_claims and claim.claim.start >= self._shown_to and claim.shown
+        ]
         return "".join((" " if claim.claim.kind == "sentence" else "\n") + claim.shown for claim in later)
 
     def matches(self, verdict: Verdict) -> bool:
@@ -117,10 +150,11 @@ class ClaimStream:
                 return
             yield claim, end
 
-    def _send(self, text: str, claims: Sequence[Claim]) -> None:
+    def _send(self, text: str) -> None:
         if not text.startswith(self.emitted):
             return
-        self._emitted_claims.update(claims)
+        self._emitted_claims.update(self.beginning.taken.claims)
+        self._shown_to = len(self.beginning.text)
         new, self.emitted = text[len(self.emitted) :], text
         if new:
             self._emit(new)

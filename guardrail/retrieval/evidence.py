@@ -18,11 +18,11 @@ from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.passages import read_passages
 from guardrail.types import Evidence, Message
 from guardrail.types.names import MAX_PASSAGES
-from guardrail.waiting import OverdueError, within
+from guardrail.waiting import OverdueError, aovertaken, within
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.retrievers import BaseRetriever
 
@@ -107,31 +107,50 @@ def find_evidence(retriever: Retriever, query: str, k: int, *, seconds: float | 
     try:
         found = within(seconds, lambda: _search(retriever, query, k, seconds))
     except OverdueError as error:
-        raise RetrievalError(f"the retriever {name} {error}; the limit is the policy's limits.retriever") from error
+        raise overran(retriever, error) from error
     except Exception as error:  # a foreign retriever may raise anything: network, database, its own classes
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RetrievalError(f"the retriever {name} failed: {reason}") from error
     return tuple(found)
 
 
+def overran(retriever: object, error: OverdueError) -> RetrievalError:
+    """The error of a retriever that did not answer in time."""
+    return RetrievalError(
+        f"the retriever {type(retriever).__name__} {error}; the limit is the policy's limits.retriever"
+    )
+
+
 def _search(retriever: Retriever, query: str, k: int, seconds: float | None) -> list[Evidence]:
     documents: Any = retriever.invoke(query)
     if inspect.isawaitable(documents):
-        documents = asyncio.run(_awaited(documents, seconds))
-    if not isinstance(documents, Iterable) or isinstance(documents, (str, bytes, Mapping)):
-        raise TypeError(f"it gave {type(documents).__name__}, not a list of documents")
-    passages = (evidence for document in islice(documents, MOST_READ) if (evidence := _evidence(document)).text)
+        documents = asyncio.run(aovertaken(seconds, documents))
+    passages = (evidence for _, evidence in _read(documents) if evidence.text)
     return list(islice(passages, k))
 
 
-async def _awaited(found: Awaitable[Any], seconds: float | None) -> Any:
+def documents_of(retriever: object, found: Any) -> list[Any]:
+    """The documents that a retriever gave, as they are; at most `MOST_READ` of them.
+
+    Args:
+        retriever: For the error's text.
+        found: What it gave.
+
+    Raises:
+        RetrievalError: It is no list of documents, or one of them has no text.
+    """
     try:
-        async with asyncio.timeout(seconds) as limit:
-            return await found
-    except TimeoutError as error:
-        if seconds is not None and limit.expired():
-            raise OverdueError(seconds) from error
-        raise
+        return [document for document, _ in _read(found)]
+    except (TypeError, AttributeError) as error:
+        raise RetrievalError(f"the retriever {type(retriever).__name__} failed: {error}") from error
+
+
+def _read(documents: Any) -> Iterator[tuple[Any, Evidence]]:
+    """Documents, checked, with what they say."""
+    if not isinstance(documents, Iterable) or isinstance(documents, (str, bytes, Mapping)):
+        raise TypeError(f"it gave {type(documents).__name__}, not a list of documents")
+    for document in islice(documents, MOST_READ):
+        yield document, _evidence(document)
 
 
 def query_of(messages: Sequence[Message]) -> str:

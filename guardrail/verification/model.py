@@ -20,6 +20,7 @@ from guardrail.types import Evidence
 from guardrail.verification.details import backed, denies, missing, rivals
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
+from guardrail.waiting import within
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -128,22 +129,34 @@ class ModelVerifier:
         )
 
     def verify(
-        self, claims: Sequence[Claim], evidence: Sequence[Sequence[Evidence]], *, question: str
+        self,
+        claims: Sequence[Claim],
+        evidence: Sequence[Sequence[Evidence]],
+        *,
+        question: str,
+        seconds: float | None = None,
     ) -> list[Verification]:
-        """As `Verifier.verify`."""
+        """As `Verifier.verify`; seconds: as in `read`."""
+        readings = self.read(claims, evidence, question=question, seconds=seconds)
         return [
-            settle(passages, [Judgement(r.evidence, decide(r, self.bounds), r.share) for r in readings], self.method)
-            for passages, readings in zip(evidence, self.read(claims, evidence, question=question), strict=True)
+            settle(passages, [Judgement(r.evidence, decide(r, self.bounds), r.share) for r in found], self.method)
+            for passages, found in zip(evidence, readings, strict=True)
         ]
 
     def read(
-        self, claims: Sequence[Claim], evidence: Sequence[Sequence[Evidence]], *, question: str
+        self,
+        claims: Sequence[Claim],
+        evidence: Sequence[Sequence[Evidence]],
+        *,
+        question: str,
+        seconds: float | None = None,
     ) -> list[list[Reading]]:
         """What `verify` decides on: for each claim the readings of its passages, most similar first.
 
-        The model runs only where a claim could be settled. All HybridGrad scores are computed together.
+        The model runs only where a claim could be settled. All HybridGrad scores are computed together. seconds: how long to
+        wait for the embeddings, which another machine may compute; None waits for ever. Raises `OverdueError` after that.
         """
-        found = self.premises.find(claims, evidence, question)
+        found = within(seconds, lambda: self.premises.find(claims, evidence, question))
         readings, traces = [], []
         for claim, premises in zip(claims, found, strict=True):
             for premise in premises:

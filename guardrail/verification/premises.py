@@ -6,7 +6,6 @@ the sentence whose embedding is most similar to the claim's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +15,7 @@ from sentencex import segment
 
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.passages import split
+from guardrail.retrieval.vectors import embedded
 from guardrail.verification.search import query_for
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class PremiseFinder:
         """For each claim at most one premise a passage, most similar first; none below the bound.
 
         Every different text is embedded once, all in one batch. Raises `RetrievalError` where the embedding model cannot be
-        loaded.
+        loaded, or gives what is no vector.
         """
         texts = {passage.text for passages in evidence for passage in passages}
         read = {text: list(islice(_sentences(text), self.max_sentences)) for text in texts}
@@ -83,8 +83,7 @@ class PremiseFinder:
         found = []
         for i, pairs in enumerate(passages if query else ()):
             cosines = [(_cosine(vectors[query], vectors[sentence]), piece, sentence) for piece, sentence in pairs]
-            known = [c for c in cosines if not math.isnan(c[0])]
-            best = max(known, key=lambda c: c[0], default=None)
+            best = max(cosines, key=lambda c: c[0], default=None)
             if best is not None and best[0] >= self.min_similarity:
                 found.append(Premise(i, best[1], best[2], best[0]))
         return found
@@ -94,8 +93,7 @@ class PremiseFinder:
             from guardrail.retrieval.embedding import SentenceEmbeddings
 
             self._embeddings = SentenceEmbeddings(self._embeddings)
-        different = list(dict.fromkeys(texts))
-        return dict(zip(different, self._embeddings.embed_documents(different), strict=True))
+        return embedded(self._embeddings, texts)
 
 
 def _sentences(text: str) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from guardrail.errors import ScoringError
+from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.scoring.baselines.equivalence import Comparison
 
@@ -44,7 +45,10 @@ class EmbeddingEquivalence:
     def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
         pairs = [without_question(question, a, b) for a, b in zip(left, right, strict=True)]
         unique = list(dict.fromkeys(text for pair in pairs for text in pair))
-        rows = dict(zip(unique, np.array(self.embeddings.embed_documents(unique), dtype=np.float64), strict=True))
+        made = np.array(self.embeddings.embed_documents(unique), dtype=np.float64)  # (texts, D)
+        if not np.isfinite(made).all():  # a cosine of infinity would be clipped to 1
+            raise NotFiniteError("NaN or infinity in the embeddings of two answers")
+        rows = dict(zip(unique, made, strict=True))
         cosine = np.array([rows[a] @ rows[b] for a, b in pairs], dtype=np.float64)
         return Comparison(cosine >= self.threshold, np.clip(cosine, 0, 1), np.clip((1 - cosine) / 2, 0, 1))
 
