@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,11 +110,13 @@ def test_nothing_that_a_command_shows_acts(payload, console, tmp_path, capsys):
 
 def test_a_long_answer_of_any_signs_takes_linear_time(console):
     verdict = sample_verdicts.city()
-    for unit in ("\\", "[a]", "[", "\\[b]", "a", "\u0301"):
-        long = filled(verdict, unit * (20_000 // len(unit)))[0]
+    for unit in ("\\", "[a]", "[", "\\[b]", "a", "\u0301", "a "):
+        long = unit * (100_000 // len(unit))
+        attempt = replace(verdict.attempts[0], answer=verdict.answer + long)
+        attempt = replace(attempt, decision=replace(attempt.decision, explanation=long))
         began = time.process_time()
-        render.verdict(console, long)
-        claims.show(console, long)
+        render.verdict(console, replace(verdict, text=long, attempts=(attempt,)))
+        claims.show(console, replace(verdict, text=long, attempts=(attempt,)))
         assert time.process_time() - began < 5, unit
 
 
