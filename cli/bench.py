@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.cli.render import echo
 
 
 def bench(
@@ -95,4 +96,4 @@ def bench(
     bench_table.show(runtime.console(), found)
     for path in (output, table):
         if path is not None:
-            typer.echo(f"written to {path}")
+            echo(f"written to {path}")

@@ -12,7 +12,7 @@ from guardrail.evaluation.bench_text import HEADINGS, about, cells, ranked
 
 def show(console: Console, found: Bench) -> None:
     """The best one first."""
-    console.print(about(found))
+    console.print(escape(about(found)))
     table = Table(title="Scorers, highest AUROC first; 95 % intervals, of seconds quartiles", title_justify="left")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "scorer" else "right")

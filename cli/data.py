@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from guardrail.cli import options
+from guardrail.cli.render import echo
 from guardrail.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, help="Cut questions into disjoint parts.")
@@ -80,6 +81,6 @@ def split(
     write_whole(about, json.dumps(record, indent=2, ensure_ascii=False) + "\n", "the record of the split", DataError)
     groups = len(set(groups_of(loaded.rows)))
     repeated = f", {loaded.repeated} rows left out whose question came before" if loaded.repeated else ""
-    typer.echo(f"{len(loaded.rows)} questions in {groups} groups{repeated}")
+    echo(f"{len(loaded.rows)} questions in {groups} groups{repeated}")
     for name, rows in found.items():
-        typer.echo(f"{files[name]}: {len(rows)} ({len(rows) / len(loaded.rows):.3f}, asked for {shares[name]:g})")
+        echo(f"{files[name]}: {len(rows)} ({len(rows) / len(loaded.rows):.3f}, asked for {shares[name]:g})")

@@ -59,6 +59,6 @@ def demo(
     for number, question in enumerate(QUESTIONS, start=1):
         runtime.say(f"question {number} of {len(QUESTIONS)}: {question}")
         verdicts.append((question, guard.answer(question)))
-    console = Console(highlight=False, width=min(runtime.console().width, WIDTH))
+    console = Console(highlight=False, emoji=False, width=min(runtime.console().width, WIDTH))
     render.demo(console, verdicts, seconds_since(started))
     console.print(NEXT)

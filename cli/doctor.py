@@ -10,6 +10,7 @@ import typer
 
 from guardrail import __version__
 from guardrail.cli import options
+from guardrail.cli.render import echo
 from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def doctor(
 
 
 def _show(found: Checkup) -> None:
-    typer.echo(f"guardrail {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    echo(f"guardrail {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     _section("packages", ((p.name, p.version or "missing") for p in found.packages))
     _section("devices", ((d.name, f"{d.what}, {_bytes(d.memory)}") for d in found.devices))
     _section("models", ((m.name, f"{m.kind}, {_bytes(m.size)}: {m.path}") for m in found.models))
@@ -76,18 +77,18 @@ def _show(found: Checkup) -> None:
         unsealed = (
             "" if found.fitting.sealed else "; it holds no digest, so an edit to what it was fitted on would not show"
         )
-        typer.echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}{unsealed}")
+        echo(f"\n{found.fitting.calibrator} fits {found.fitting.model}{unsealed}")
     typer.echo()
     for problem in found.problems:
-        typer.echo(f"problem: {problem.what}{f'; {problem.remedy}' if problem.remedy else ''}")
+        echo(f"problem: {problem.what}{f'; {problem.remedy}' if problem.remedy else ''}")
     if found.ok:
-        typer.echo("no problems; try: guardrail demo")
+        echo("no problems; try: guardrail demo")
 
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    typer.echo(f"\n{title}")
+    echo(f"\n{title}")
     for name, text in rows:
-        typer.echo(f"  {name:28} {text}")
+        echo(f"  {name:28} {text}")
 
 
 def _bytes(size: int | None) -> str:

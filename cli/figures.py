@@ -48,7 +48,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     """What `guardrail calibrate` found."""
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
     of = f" of {value.answers} answers" if value.unit == "claim" else ""
-    console.print(f"{value.unit + 's scored':15} {value.n}{of}" + (f" ({out})" if out else ""))
+    console.print(f"{value.unit + 's scored':15} {value.n}{of}" + (f" ({escape(out)})" if out else ""))
     console.print(f"accuracy        {estimate(value.metrics['accuracy'])}")
     console.print(f"AUROC           {estimate(value.metrics['auroc'])}")
     console.print(f"ECE before      {estimate(value.ece_before)}   of exp(-nll / length), the model's own probability")
@@ -69,7 +69,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
             f"{estimate(value.baseline.difference)}"
         )
     console.print(reliability(value.reliability, f"{value.unit}s"))
-    console.print(f"written to {output}")
+    console.print(f"written to {escape(str(output))}")
 
 
 def recalibration(console: Console, value: Recalibration, output: Path) -> None:
@@ -86,14 +86,14 @@ def recalibration(console: Console, value: Recalibration, output: Path) -> None:
     for line in value.notes:
         console.print(f"  note: {escape(line)}")
     console.print(reliability(value.reliability, f"{value.unit}s"))
-    console.print(f"written to {output}")
+    console.print(f"written to {escape(str(output))}")
 
 
 def _profile(console: Console, s: Selection) -> None:
     profile = s.profile
     how = "eq. 6" if profile.alpha is None else f"alpha {profile.alpha:g}"
     console.print(
-        f"profile         token {profile.token} ({escape(profile.token_source)}), band {profile.band}, "
+        f"profile         token {profile.token} ({escape(profile.token_source)}), band {escape(str(profile.band))}, "
         f"{profile.reduction}, {profile.scale} scale, {how}"
     )
     if s.difference is not None:
@@ -175,7 +175,7 @@ def tuning(console: Console, value: Tuning, output: Path) -> None:
             if value.hedges
             else f"holds with confidence {value.confidence:g}"
         )
-        console.print(f"written to {output}")
+        console.print(f"written to {escape(str(output))}")
 
 
 def unreachable(value: Tuning) -> str:
@@ -239,7 +239,7 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
     if value.out_of_range:
         out = ", ".join(filter(None, [out, f"{value.out_of_range} outside the calibrated range"]))
-    console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({out})" if out else ""))
+    console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({escape(out)})" if out else ""))
     _metrics(console, value, "claims")
     console.print("[bold]If every claim had its whole answer's score[/]")
     console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from guardrail.cli.render import echo
 from guardrail.errors import DataError
 
 
@@ -33,5 +34,5 @@ def init(
         raise DataError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
     for name, text in starter.items():
         write_whole(folder / name, text, "the starter", DataError)
-        typer.echo(f"written to {folder / name}")
-    typer.echo(f"next: read {folder / 'commands.sh'}, then run it: cd {shlex.quote(str(folder))} && sh commands.sh")
+        echo(f"written to {folder / name}")
+    echo(f"next: read {folder / 'commands.sh'}, then run it: cd {shlex.quote(str(folder))} && sh commands.sh")

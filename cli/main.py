@@ -34,7 +34,7 @@ from guardrail.cli import (
     sps,
     tune,
 )
-from guardrail.cli.render import printable
+from guardrail.cli.render import echo, printable
 from guardrail.errors import GuardrailError
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ _debug = False
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"guardrail {__version__}")
+        echo(f"guardrail {__version__}")
         raise typer.Exit
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.cli.render import echo
 from guardrail.json_text import dumps_for
 
 app = typer.Typer(no_args_is_help=True, help="Look at models.")
@@ -72,4 +73,4 @@ def inspect(
     facts["end_of_turn"] = " ".join(local.end_tokens)
     facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
     for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):24} {value}")
+        echo(f"{name.replace('_', ' '):24} {value}")

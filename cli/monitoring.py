@@ -20,9 +20,9 @@ def show(console: Console, value: Monitoring) -> None:
     """The verdict and why, then what it rests on."""
     console.print(f"[bold {_COLOURS[value.verdict]}]{value.verdict}[/]")
     for line in value.reasons:
-        console.print(f"  {line}")
+        console.print(f"  {escape(line)}")
     for line in value.notes:
-        console.print(f"  note: {line}")
+        console.print(f"  note: {escape(line)}")
     console.print()
     of = f" ({_counts(value.models)}; calibrator {_counts(value.calibrators)})" if value.models else ""
     console.print(f"lines       {value.lines}, {value.unreadable} unreadable{of}")
@@ -47,7 +47,7 @@ def show(console: Console, value: Monitoring) -> None:
             f"{promise}{more}"
         )
     if value.p_values:
-        tests = ", ".join(f"{name} {p:.3g}" for name, p in value.p_values.items())
+        tests = ", ".join(f"{escape(name)} {p:.3g}" for name, p in value.p_values.items())
         console.print(f"p-values    {tests} (corrected together; drift at {value.false_alarms:g})")
     if len(value.periods) > 1:
         console.print(_periods(value.periods, value.unit))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, cast, get_args
 
 import typer
 
+from guardrail.cli.render import echo, printable
 from guardrail.errors import DataError
 from guardrail.types import (
     FINISH_REASONS,
@@ -33,7 +35,7 @@ def list_policies() -> None:
     from guardrail.policy import Policy
 
     for name in Policy.shipped():
-        typer.echo(f"{name:16} {Policy.load(name).description}")
+        echo(f"{name:16} {Policy.load(name).description}")
 
 
 @app.command()
@@ -42,9 +44,9 @@ def show(policy: _Policy) -> None:
     from guardrail.policy import Policy
 
     loaded = Policy.load(policy)
-    typer.echo(loaded.text, nl=False)
+    typer.echo(printable(loaded.text) if sys.stdout.isatty() else loaded.text, nl=False)
     if loaded.proof is not None:
-        typer.echo(f"proof: {loaded.proof.in_words()}", err=True)
+        echo(f"proof: {loaded.proof.in_words()}", err=True)
 
 
 @app.command()
@@ -54,11 +56,11 @@ def check(policy: _Policy) -> None:
 
     loaded = Policy.load(policy)
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     claims = f", {len(loaded.claim_rules)} of them for claims" if loaded.judges_claims else ""
-    typer.echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
+    echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
     if loaded.proof is not None:
-        typer.echo(f"proof: {loaded.proof.in_words()}")
+        echo(f"proof: {loaded.proof.in_words()}")
 
 
 @app.command()
@@ -104,7 +106,7 @@ def explain(
             retriever=retriever,
             searched=searched or 0,
         )
-        typer.echo(f"{decided.action}: {decided.explanation}")
+        echo(f"{decided.action}: {decided.explanation}")
         return
     decision = loaded.decide(
         value,
@@ -114,7 +116,7 @@ def explain(
         retriever=retriever,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
     )
-    typer.echo(f"{decision.action}: {decision.explanation}")
+    echo(f"{decision.action}: {decision.explanation}")
 
 
 def _judged(confidence: float | None, label: str | None, in_range: bool, length: int) -> tuple[Confidence, Score]:

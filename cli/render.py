@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import typer
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
+from rich.text import Text
 
 from guardrail.types import Attempt, Label, Verdict
-
-_CONTROL = {
-    c: "�"
-    for c in (
-        *range(32),
-        *range(127, 160),
-        *(
-            0xAD,
-            0x061C,
-            0x200B,
-            0x200E,
-            0x200F,
-            0xFEFF,
-        ),  # seen by nobody; the joiners stay, which scripts and emoji need
-        *range(0x2028, 0x202F),
-        *range(0x2060, 0x2070),
-        *range(0xD800, 0xE000),
-        *range(0xE0000, 0xE0080),  # tags: whole sentences that no reader sees
-    )
-    if chr(c) not in "\n\t"
-}
+from guardrail.unseen import UNSEEN
 
 
 def printable(text: str) -> str:
     """Text that cannot drive the terminal or read as other text: nothing that acts unseen."""
-    return text.replace("\r\n", "\n").translate(_CONTROL)
+    return UNSEEN.sub("�", text.replace("\r\n", "\n"))
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """A `printable` line on stdout or stderr, for commands without tables. Results as JSON go through `dumps_for`."""
+    typer.echo(printable(line), err=err)
 
 
 def escape(text: str) -> str:
@@ -54,7 +41,7 @@ _COLOURS: dict[Label | None, str] = {
 
 def verdict(console: Console, value: Verdict) -> None:
     """What the user is shown, then why."""
-    console.print(escape(value.text))
+    console.print(Text(printable(value.text)))
     console.print()
     reasons(console, value)
 
@@ -65,15 +52,20 @@ def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
     console.print(
         f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})"
     )
-    console.print(f"  [bold]why[/]         {escape(value.explanation)}")
+    console.print(_named("why", value.explanation))
     if answer and value.text != value.answer:
-        console.print(f"  [bold]answer[/]      {escape(value.answer) or '(empty)'}")
+        console.print(_named("answer", value.answer or "(empty)"))
     if value.original != value.answer:
-        console.print(f"  [bold]first said[/]  {escape(value.original) or '(empty)'}")
+        console.print(_named("first said", value.original or "(empty)"))
     for passage in value.evidence:
-        console.print(f"  [bold]evidence[/]    {escape(passage.source)}: {escape(shorten(passage.text, 100))}")
+        console.print(_named("evidence", f"{passage.source}: {shorten(passage.text, 100)}"))
     timing = ", ".join(f"{stage} {ms:.0f}" for stage, ms in value.timing_ms.items() if ms >= 0.5)
     console.print(f"  [dim]{escape(value.model)} · {escape(str(value.calibrator))} · ms: {timing}[/]")
+
+
+def _named(name: str, text: str) -> Text:
+    """Text of whatever length, which rich would search for markup in quadratic time."""
+    return Text.assemble("  ", (name, "bold"), " " * (12 - len(name)), printable(text))
 
 
 def confidence(attempt: Attempt) -> str:
@@ -107,7 +99,7 @@ def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: flo
     console.print("[bold]What a user is shown where the policy did not let the answer through as it was[/]")
     for question, v in verdicts:
         if v.action != "answer":
-            console.print(f"{escape(question)}\n  {escape(v.text)}")
+            console.print(Text(printable(f"{question}\n  {v.text}")))
     changed = [(q, v) for q, v in verdicts if v.evidence and v.original != v.answer]
     for question, v in changed[:2]:
         console.print(f"\n[bold]A passage changed an answer[/]: {escape(question)}")

@@ -76,4 +76,4 @@ def _show(found: RunReport, output: Path) -> None:
     if value.calibrator.provenance:
         for line in cautions(value, run, value.calibrator.provenance, unlike(run, found.bench)):
             out.print(f"note: {escape(line)}")
-    out.print(f"written to {output}, {output.stat().st_size / 1024:.0f} KiB")
+    out.print(f"written to {escape(str(output))}, {output.stat().st_size / 1024:.0f} KiB")

@@ -99,4 +99,4 @@ def console() -> Console:
     """For tables and colours on stdout; plain when stdout is no terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.cli.render import echo
+from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,12 +100,12 @@ def sps(
         progress=runtime.say,
     )
     if as_json:
-        typer.echo(found.model_dump_json())
+        typer.echo(dumps_for(sys.stdout, found.model_dump(mode="json")))
         return
     show(runtime.console(), found)
     for written in (output, html, png):
         if written is not None:
-            typer.echo(f"written to {written}")
+            echo(f"written to {written}")
 
 
 def show(console: Console, found: SpsProfile) -> None:
@@ -145,4 +148,4 @@ def show(console: Console, found: SpsProfile) -> None:
     console.print(table)
     console.print(f"[bold]proposed token {found.token}[/]")
     for sentence in sentences(found):
-        console.print(f"  {sentence}")
+        console.print(f"  {escape(sentence)}")

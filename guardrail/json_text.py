@@ -11,6 +11,8 @@ import math
 from collections import Counter
 from typing import IO, Any, NoReturn
 
+from guardrail.unseen import UNSEEN
+
 _BLANK = " \t\n\r"
 
 
@@ -56,12 +58,13 @@ def dumps_for(stream: IO[str], value: Any) -> str:
     """A value as JSON text on one line that can be written to `stream` whatever its encoding is.
 
     Characters stand as they are where the encoding has all of them; otherwise as JSON's own escapes, which no error handler of
-    the stream may replace by others ("\\xe9" is no JSON).
+    the stream may replace by others ("\\xe9" is no JSON). What a terminal would obey stands as an escape always.
 
     Raises:
         ValueError: A number in it is NaN or infinite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):

@@ -9,6 +9,7 @@ its neighbour is one too: "1868. Then Edo became Tokyo." and the answer "42." ar
 from __future__ import annotations
 
 import re
+from bisect import bisect_right, insort_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -266,10 +267,20 @@ def _add_lost_lines(page: Page) -> None:
         block = _block("paragraph", i, i + 1, page)
         if i not in held and any(c.isalnum() for c in page.text[block.start : block.end]):
             around = page.root
-            while inner := next((b for b in around.children if b.kind in _HOLDERS and b.first <= i < b.last), None):
+            while inner := _holder(around.children, i):
                 around = inner
-            around.children.append(block)
-            around.children.sort(key=lambda child: child.first)
+            insort_right(around.children, block, key=_first_line)
+
+
+def _first_line(block: Block) -> int:
+    return block.first
+
+
+def _holder(blocks: Sequence[Block], line: int) -> Block | None:
+    """The one of these blocks, which follow each other, that has a line and may hold others."""
+    at = bisect_right(blocks, line, key=_first_line)
+    block = blocks[at - 1] if at else None
+    return block if block and block.kind in _HOLDERS and line < block.last else None
 
 
 def _split_lazy_lines(page: Page) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
 from guardrail.files import open_file, read_lines, standard_input
-from guardrail.folding import spelt_out
+from guardrail.folding import normalised, spelt_out
 from guardrail.json_text import parse
 from guardrail.messages import as_messages
 from guardrail.plain_text import normalise, says_something
@@ -196,7 +195,7 @@ def near_digest(question: str) -> str:
     """The digest of a question's plain form (`words.normalise`), with the signs that change what is asked ("7 + 2", "7 - 2"):
     near-duplicates have the same.
     """
-    signs = _SIGNS.findall(unicodedata.normalize("NFKC", question).replace("−", "-"))
+    signs = _SIGNS.findall(normalised("NFKC", question).replace("−", "-"))
     return question_digest(" ".join([normalise(question), *signs]))
 
 

@@ -48,12 +48,13 @@ def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
                 statements.append(line[start : gap.start()])
                 start = gap.end()
         statements.append(line[start:])
-    told = [(s, tokens(s)) for s in statements]
-    for text, said in told:
+    said: list[Token] = []
+    for text in statements:
+        said = tokens(text)
         filler = " ".join(t.text for t in said) in _FILLERS and not any(equal(said, form) for form in forms)
         if said and not filler and not text.rstrip().endswith("?"):
             return said
-    return told[-1][1] if told else []
+    return said
 
 
 def equal(said: list[Token], form: list[Token]) -> bool:
@@ -65,7 +66,7 @@ def occurrences(said: list[Token], form: list[Token]) -> list[int]:
     starts = [
         i
         for i in range(len(said) - len(form) + 1)
-        if all(wanted.is_said_by(token) for wanted, token in zip(form, said[i:], strict=False))
+        if all(wanted.is_said_by(token) for wanted, token in zip(form, said[i : i + len(form)], strict=True))
     ]
     if _is_symbol(form):
         # "pi" may open a sentence as "Pi"; "Co" is never "CO"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
-import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,14 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from guardrail.html.palette import BELOW_ZERO, FIRST, INK, LINK, LOOKS, MUTED, PAGE, PANEL, SECOND, heat
-
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls; a tab and a line feed are what they are
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # direction and lines, which make text read as other text
-    "\xad\u200b\u2060-\u2065\u206a-\u206f\ufeff\U000e0000-\U000e007f"  # seen by nobody; the joiners stay, scripts need them
-    "\ud800-\udfff"  # halves of surrogate pairs: UTF-8 cannot hold them
-    "\ufdd0-\ufdef\ufffe\uffff]"  # noncharacters, which HTML forbids
-)
+from guardrail.unseen import UNSEEN
 
 
 def visible(text: str) -> str:
@@ -35,7 +27,7 @@ def visible(text: str) -> str:
     Lines end with a line feed. Not escaped: templates do that.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", lines)
+    return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", lines)
 
 
 def page(template: str, *, style: str | Sequence[str], script: str = "", **values: Any) -> str:

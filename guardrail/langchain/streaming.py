@@ -30,9 +30,8 @@ class TextStream:
 
     def feed(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode([i for i in ids if i not in self.eos], skip_special_tokens=True)
+        text = text.rstrip("\ufffd")  # half a character: what it will be may belong to a stop string
         found = [at for stop in self.stops if (at := text.find(stop)) >= 0]
-        if not found:
-            text = text.rstrip("\ufffd")  # half a character: what it will be may belong to a stop string
         text = text[: min(found)] if found else text[: len(text) - self._may_stop(text)]
         return self._new(text.strip())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 BREAK = "\ufdd0"  # a noncharacter: no text that means anything holds it
@@ -70,11 +71,10 @@ class Inert:
     def _broken(self, text: str) -> str:
         """Again and again, since a piece may spell what the whole did not."""
         for _ in range(len(text) + 1):
-            found = {at for start, piece in _pieces(text) for at in self._breaks(piece, start)}
+            found = sorted({at for start, piece in _pieces(text) for at in self._breaks(piece, start)})
             if not found:
                 return text
-            for at in sorted(found, reverse=True):
-                text = f"{text[:at]}{BREAK}{text[at:]}"
+            text = BREAK.join(text[a:b] for a, b in pairwise([0, *found, len(text)]))
         return text
 
     def _breaks(self, piece: str, start: int) -> list[int]:

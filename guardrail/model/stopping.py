@@ -30,6 +30,7 @@ WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
+_HALF = "\ufffd"  # what half a character decodes to
 
 
 def check_stops(stops: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -74,6 +75,27 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
     return ids, text[:at]
 
 
+def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool:
+    """Whether a stop string has come up in an answer that may end in half a character, which decodes to U+FFFD.
+
+    Args:
+        tokenizer: Decodes the ids.
+        ids: The answer so far, of shape (T,). A stop string that was spelt more than its own length ago may be missed.
+        stops: Stop strings that are no special tokens.
+    """
+    if any(_HALF in stop for stop in stops):
+        text = tokenizer.decode(ids, skip_special_tokens=True).rstrip(_HALF)
+        return any(stop in text for stop in stops)
+    tail = ids[-_BYTES * (max(map(len, stops), default=0) + 1) :]
+    for skipped in range(_BYTES):  # the tail may begin inside a character, which then spoils the bytes behind it
+        text = tokenizer.decode(tail[skipped:], skip_special_tokens=True)
+        if any(stop in text for stop in stops):
+            return True
+        if not text.startswith(_HALF):
+            return False
+    return False
+
+
 def special_ids(tokenizer: Any, stops: Sequence[str]) -> set[int]:
     """The ids of stop strings that are special tokens: a decoded text does not show those."""
     known = tokenizer.added_tokens_decoder.items() if stops else ()
@@ -106,7 +128,6 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         self.snapshot, self.without_side_effects = snapshot, without_side_effects
         self.tokenizer, self.width, self.eos, self.stops, self.on_step = tokenizer, width, eos, stops, on_step
         self.tokens = special_ids(tokenizer, stops)
-        self.tail = _BYTES * (max(map(len, stops), default=0) + 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
@@ -118,7 +139,4 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor(done, device=input_ids.device)
 
     def _stopped(self, row: list[int]) -> bool:
-        if not self.tokens.isdisjoint(row):
-            return True
-        end = self.tokenizer.decode(row[-self.tail :], skip_special_tokens=True)
-        return any(stop in end for stop in self.stops)
+        return not self.tokens.isdisjoint(row) or is_stopped(self.tokenizer, row, self.stops)

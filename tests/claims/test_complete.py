@@ -33,6 +33,17 @@ def test_every_letter_and_digit_lies_in_a_claim_or_an_aside(answer):
 
 
 @settings(max_examples=300, deadline=None)
+@given(SHAPES)
+def test_claims_hold_what_they_say_and_kept_ones_change_no_byte(answer):
+    taken = SentenceClaims().extract(answer)
+    for each in (*taken.claims, *taken.asides):
+        assert answer[each.start : each.end] == each.text
+    kept = rewrite(answer, [decided(claim, "keep") for claim in taken.claims], taken.asides)
+    assert kept.text == answer
+    assert kept.spans == tuple((claim.start, claim.end) for claim in taken.claims)
+
+
+@settings(max_examples=300, deadline=None)
 @given(SHAPES, st.randoms(use_true_random=False))
 def test_no_word_of_a_dropped_claim_is_shown_and_every_word_that_is_shown_was_judged(shape, chance):
     answer = with_unique_words(shape)

@@ -7,7 +7,7 @@ import gc
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableLambda
 
 from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.langchain.streaming import TextStream
+from guardrail.model.stopping import is_stopped
 from guardrail.testing import tiny_local_model, tiny_tokenizer
 
 LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=8192)
@@ -26,13 +27,17 @@ def chat(**options):
 
 
 @given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=3), max_size=2))
+@example("a日b", ["\ufffd"])
+@example("aé", ["\ufffd", "aé"])
+@example("a\ufffd日", ["b", "\ufffd"])
+@example("日\ufffd", ["日\ufffd"])
 def test_pieces_joined_are_the_text(text, stops):
     ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
     stream, pieces = TextStream(TOKENIZER, [2], stops), []
     whole = TOKENIZER.decode(ids, skip_special_tokens=True)
     for n in range(1, len(ids) + 1):
         pieces.append(stream.feed(ids[:n]))
-        if any(stop in TOKENIZER.decode(ids[:n]) for stop in stops):
+        if is_stopped(TOKENIZER, ids[:n], stops):
             break
     cut = min([whole.find(stop) for stop in stops if stop in whole], default=len(whole))
     final = whole[:cut].strip()

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from guardrail import HybridGradScorer, ModelError
-from guardrail.model.stopping import check_stops, cut
+from guardrail.model.stopping import check_stops, cut, is_stopped
 from guardrail.testing import tiny_local_model, tiny_tokenizer
+from tests.helpers.tokenizer_kinds import byte_fallback, byte_level
 
 BYTES = tiny_tokenizer()
 
@@ -52,6 +53,19 @@ def test_the_kept_tokens_are_the_shortest_that_spell_the_text(text, stops):
     assert BYTES.decode(kept).startswith(shown)
     assert not any(stop in shown for stop in stops)
     assert not kept or not BYTES.decode(kept[:-1]).startswith(shown)
+
+
+@pytest.mark.parametrize("tokenizer", [BYTES, byte_level(), byte_fallback()], ids=["bytes", "byte level", "fallback"])
+@pytest.mark.parametrize("stop", ["\ufffd", "日", "日本", "本。", "n"])
+def test_half_a_character_is_no_stop_string_and_hides_none(tokenizer, stop):
+    for text in ("日本日本日本。日本", "ein 日本。", "é\ufffd日本。"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        stopped = [is_stopped(tokenizer, ids[:n], [stop]) for n in range(len(ids) + 1)]
+        # a mark that stands there for itself is told from half a character by what follows
+        assert any(stopped) == (stop in tokenizer.decode(ids)), (text, stop)
+        for n, done in enumerate(stopped):
+            assert not done or stop in tokenizer.decode(ids[:n])
+            assert done or stop == "\ufffd" or stop not in text or not tokenizer.decode(ids[:n]).endswith(stop)
 
 
 def test_rows_of_a_batch_stop_on_their_own_and_are_scored_as_if_alone():

@@ -11,9 +11,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from guardrail.claims.markdown import Block, Page
+    from guardrail.claims.markdown import Block, BlockKind, Page
 
 _INDENT = re.compile(r"[ \t>]*")
 _NUMBER = re.compile(r"([ \t>]*)(\d{1,9})(?=[.)])")
@@ -138,6 +138,7 @@ def _renumber(
 def _remove_lines(page: Page, removed: Collection[int]) -> Iterable[Edit]:
     blank = [not page.line(i).strip(" \t>\r\n") for i in range(page.count)]
     code = {i for leaf in page.root.leaves() if leaf.kind == "code" for i in range(leaf.first, leaf.last)} - {*removed}
+    kinds = {line: block.kind for block in page.root.children for line in range(block.first, block.last)}
     loose = [i in removed or (blank[i] and i not in code) for i in range(page.count)]
     i = 0
     while i < page.count:
@@ -148,11 +149,11 @@ def _remove_lines(page: Page, removed: Collection[int]) -> Iterable[Edit]:
         while j < page.count and loose[j]:
             j += 1
         if any(line in removed for line in range(i, j)):
-            yield _close_gap(page, i, j, removed)
+            yield _close_gap(page, i, j, removed, kinds)
         i = j
 
 
-def _close_gap(page: Page, i: int, j: int, removed: Collection[int]) -> Edit:
+def _close_gap(page: Page, i: int, j: int, removed: Collection[int], kinds: Mapping[int, BlockKind]) -> Edit:
     """Lines i to j (excluded) are removed or blank, and a line that stays is on either side, or an end of the answer."""
     start, end = page.lines[i], page.lines[j]
     if j == page.count:
@@ -168,10 +169,6 @@ def _close_gap(page: Page, i: int, j: int, removed: Collection[int]) -> Edit:
             runs[-1].append(line)
     widest = max(runs, key=lambda run: (len(run), -sum(page.line(line).count(">") for line in run)))
     text = "".join(page.line(line) for line in widest)
-    return Edit(start, end, text or _between_paragraphs(page, i, j))
-
-
-def _between_paragraphs(page: Page, i: int, j: int) -> str:
-    """A list without empty lines around it stood between two paragraphs, which would now run into one."""
-    kinds = {line: block.kind for block in page.root.children for line in range(block.first, block.last)}
-    return "\n" if kinds.get(i - 1) == kinds.get(j) == "paragraph" else ""
+    # a list without empty lines around it stood between two paragraphs, which would now run into one
+    between_paragraphs = kinds.get(i - 1) == kinds.get(j) == "paragraph"
+    return Edit(start, end, text or "\n" * between_paragraphs)

@@ -8,8 +8,10 @@ Knows nothing about what happens to a piece.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,7 +78,11 @@ def passages(page: Page, claims: Sequence[JudgedClaim], asides: Iterable[Aside])
             raise ValueError(f"the claim {claim.text!r} is not in the answer: characters {place.start} to {place.end}")
         if claim.action not in _STRICTNESS:
             raise ValueError(f"the claim {claim.text!r} has the action {claim.action!r}; decide again before rewriting")
-    out = [Passage(leaf, _checked_pieces(page, leaf, claims)) for leaf in page.root.leaves() if leaf.kind != "document"]
+    leaves = [leaf for leaf in page.root.leaves() if leaf.kind != "document"]
+    standing = _claims_of_leaves(leaves, claims)
+    out = [
+        Passage(leaf, _checked_pieces(page, leaf, claims, here)) for leaf, here in zip(leaves, standing, strict=True)
+    ]
     for index, where in enumerate(_pieces_of(out, len(claims))):
         if not where:
             raise ValueError(f"the claim {claims[index].text!r} stands in no block of the answer")
@@ -90,9 +96,21 @@ def passages(page: Page, claims: Sequence[JudgedClaim], asides: Iterable[Aside])
     return out
 
 
-def _checked_pieces(page: Page, leaf: Block, claims: Sequence[JudgedClaim]) -> list[Piece]:
-    spans = []
+def _claims_of_leaves(leaves: Sequence[Block], claims: Sequence[JudgedClaim]) -> list[list[int]]:
+    """The indices of the claims that have characters in each leaf; leaves follow each other."""
+    starts, ends = [leaf.start for leaf in leaves], list(accumulate((leaf.end for leaf in leaves), max))
+    found: list[list[int]] = [[] for _ in leaves]
     for index, judged in enumerate(claims):
+        for i in range(bisect_right(ends, judged.claim.start), bisect_left(starts, judged.claim.end)):
+            found[i].append(index)
+    return found
+
+
+def _checked_pieces(page: Page, leaf: Block, claims: Sequence[JudgedClaim], here: Sequence[int]) -> list[Piece]:
+    spans = []
+    sentences = _Sentences(page.answer, leaf)
+    for index in here:
+        judged = claims[index]
         start, end = max(judged.claim.start, leaf.start), min(judged.claim.end, leaf.end)
         text = page.answer[start:end]
         start, end = start + len(text) - len(text.lstrip()), start + len(text.rstrip())
@@ -101,7 +119,7 @@ def _checked_pieces(page: Page, leaf: Block, claims: Sequence[JudgedClaim]) -> l
         if leaf.kind in ("row", "header"):
             start, end = leaf.start, leaf.end
         elif judged.claim.kind == "atomic":
-            start, end = _sentence(page.answer, start, end, leaf)
+            start, end = sentences.around(start, end)
         spans.append(Piece(start, end, (index,), start))
     merged: list[Piece] = []
     for piece in sorted(spans, key=lambda p: (p.start, p.end)):
@@ -118,15 +136,24 @@ def _checked_pieces(page: Page, leaf: Block, claims: Sequence[JudgedClaim]) -> l
     return merged
 
 
-def _sentence(answer: str, start: int, end: int, leaf: Block) -> tuple[int, int]:
-    """The sentence or sentences that a part of one stands in: what is left of half a sentence is none."""
-    text = answer[leaf.start : leaf.end]
-    ends = [m.end() for m in _SENTENCE_END.finditer(text) if not _NOT_A_STOP.search(text, 0, m.start() + 1)]
-    borders = [0, *ends, len(text)]
-    low = max(b for b in borders if b <= start - leaf.start)
-    high = min(b for b in borders if b >= end - leaf.start)
-    low += len(text[low:high]) - len(text[low:high].lstrip())
-    return leaf.start + low, leaf.start + len(text[:high].rstrip())
+class _Sentences:
+    """The sentences of a block: what is left of half a sentence is none."""
+
+    def __init__(self, answer: str, leaf: Block) -> None:
+        self.text, self.start = answer[leaf.start : leaf.end], leaf.start
+
+    @cached_property
+    def borders(self) -> list[int]:
+        found = _SENTENCE_END.finditer(self.text)
+        ends = [m.end() for m in found if not _NOT_A_STOP.search(self.text, max(m.start() - 8, 0), m.start() + 1)]
+        return [0, *ends, len(self.text)]
+
+    def around(self, start: int, end: int) -> tuple[int, int]:
+        """The sentence or sentences that a part of one, `answer[start:end]`, stands in."""
+        low = self.borders[bisect_right(self.borders, start - self.start) - 1]
+        high = self.borders[bisect_left(self.borders, end - self.start)]
+        text = self.text[low:high]
+        return self.start + low + len(text) - len(text.lstrip()), self.start + low + len(text.rstrip())
 
 
 def _take_in(answer: str, piece: Piece, before: int, after: int) -> None:
@@ -134,8 +161,10 @@ def _take_in(answer: str, piece: Piece, before: int, after: int) -> None:
     while True:
         if found := _AFTER.match(answer, piece.end, after):
             piece.end = found.end()
-        between = answer[before : piece.start]
-        marks = between[len(between.rstrip("*_~`")) :]
+        marks_start = piece.start
+        while marks_start > before and answer[marks_start - 1] in "*_~`":
+            marks_start -= 1
+        marks = answer[marks_start : piece.start]
         if marks and answer.startswith(marks, piece.end, after):
             piece.start, piece.end = piece.start - len(marks), piece.end + len(marks)
             continue
@@ -166,21 +195,21 @@ def _settle(out: Sequence[Passage], claims: Sequence[JudgedClaim]) -> None:
         for piece in passage.pieces:
             piece.action = max((claims[i].action for i in piece.claims), key=_STRICTNESS.__getitem__)
             piece.gone = piece.action == "drop"
-    changed = True
-    while changed:  # a claim that lost one of its pieces loses the others
-        changed = False
-        for pieces in where:
-            if any(p.gone for p in pieces) and not all(p.gone for p in pieces):
-                changed = True
-                for piece in pieces:
+    gone = [piece for passage in out for piece in passage.pieces if piece.gone]
+    while gone:  # a claim that lost one of its pieces loses the others
+        for claim in gone.pop().claims:
+            for piece in where[claim]:
+                if not piece.gone:
                     piece.gone, piece.action = True, "drop"
+                    gone.append(piece)
+            where[claim] = []  # all of them are gone
 
 
 def _with_text_between(answer: str, passage: Passage, borders: Sequence[int]) -> list[Piece]:
     leaf, out, at = passage.leaf, [], passage.leaf.start
     for piece in [*passage.pieces, None]:
         end = piece.start if piece else leaf.end
-        cuts = [at, *(b for b in borders if at < b < end), end]
+        cuts = [at, *borders[bisect_right(borders, at) : bisect_left(borders, end)], end]
         for low, high in pairwise(cuts):
             text = answer[low:high]
             blank = _BLANK.match(text)

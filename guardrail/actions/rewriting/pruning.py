@@ -6,7 +6,8 @@ Knows nothing about sentences.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from guardrail.actions.rewriting.prose import ended
@@ -35,8 +36,19 @@ def prune(page: Page, passages: Sequence[Passage], headings: Collection[tuple[in
 
 class _Pruning:
     def __init__(self, page: Page, passages: dict[int, Passage], headings: Collection[tuple[int, int]]) -> None:
-        self.page, self.passages, self.headings = page, passages, headings
+        self.page, self.passages = page, passages
         self.gone: set[int] = set()
+        spans = sorted(headings)
+        self.heading_starts = [start for start, _ in spans]
+        self.heading_ends = list(accumulate((end for _, end in spans), max))  # the furthest of those that begin so far
+
+    def _in_heading(self, block: Block) -> bool:
+        begun = bisect_right(self.heading_starts, block.start)
+        return begun > 0 and block.end <= self.heading_ends[begun - 1]
+
+    def _begins_heading(self, block: Block) -> bool:
+        at = bisect_left(self.heading_starts, block.start)
+        return self.heading_starts[at : at + 1] == [block.start]
 
     def visit(self, block: Block) -> None:
         for child in block.children:
@@ -75,7 +87,7 @@ class _Pruning:
         if block.kind != "paragraph" or self._checked(block):
             return None
         text = self.page.answer[block.start : block.end]
-        is_title = _TITLE.fullmatch(text) or any(s <= block.start and block.end <= e for s, e in self.headings)
+        is_title = _TITLE.fullmatch(text) or self._in_heading(block)
         return _TITLE_LEVEL if is_title else None
 
     def _opens(self, block: Block) -> int | None:
@@ -84,7 +96,7 @@ class _Pruning:
         if level is not None or block.kind != "paragraph":
             return level
         first_line = self.page.answer[block.start : block.end].split("\n", 1)[0].rstrip()
-        is_title = _TITLE.fullmatch(first_line) or any(start == block.start for start, _ in self.headings)
+        is_title = _TITLE.fullmatch(first_line) or self._begins_heading(block)
         return _TITLE_LEVEL if is_title else None
 
     def _code(self, children: Sequence[Block]) -> None:
@@ -136,6 +148,8 @@ class _Pruning:
                 id(block) in self.gone or block.kind == "rule" for block in below
             ):
                 self._remove(children[i])
-        for i, child in enumerate(children):
-            if i and child.kind == "rule" and all(id(block) in self.gone for block in children[:i]):
+        for child in children[1:] if children and id(children[0]) in self.gone else ():
+            if child.kind == "rule":
                 self._remove(child)
+            if id(child) not in self.gone:
+                break

@@ -72,6 +72,9 @@ def _edit_passage(page: Page, passage: Passage, claims: Sequence[JudgedClaim], o
     answer, pieces, edits = page.answer, passage.pieces, []
     left = [i for i, piece in enumerate(pieces) if not piece.gone]
     ends = {i: _end(answer, pieces, i) for i in left}
+    last_checked: list[Piece | None] = [None]  # before each piece
+    for piece in pieces:
+        last_checked.append(piece if piece.claims else last_checked[-1])
     for at, i in enumerate(left):
         piece = pieces[i]
         before = left[at - 1] if at else -1
@@ -84,8 +87,8 @@ def _edit_passage(page: Page, passage: Passage, claims: Sequence[JudgedClaim], o
                 for a, b in zip(pieces[max(before, 0) : i], pieces[max(before, 0) + 1 : i + 1], strict=True)
             ]
             edits.append(Edit(start, piece.start, (gaps[-1] if joined else _widest(gaps)) if at else ""))
-        checked = [p for p in pieces[:i] if p.claims]
-        follows_nothing = checked[-1].gone if checked else orphaned
+        checked = last_checked[i]
+        follows_nothing = checked.gone if checked else orphaned
         text = piece.shown or answer[piece.start : piece.end]
         if piece.claims and passage.leaf.kind not in ("row", "header"):
             marker, words = text[: piece.inner - piece.start], text[piece.inner - piece.start :]

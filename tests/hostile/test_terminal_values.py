@@ -1,0 +1,126 @@
+"""Every text in every value that a command shows is text on a terminal: no escape, no markup, no emoji code acts."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from guardrail.cli import claims, doctor, graded, monitoring, render, runtime, sps
+from guardrail.cli import report as report_command
+from guardrail.evaluation.doctor import CachedModel, Checkup, Device, Extra, Package, Problem, Shipped
+from guardrail.grading import AnswerRow
+from guardrail.json_text import dumps_for
+from guardrail.monitoring.findings import Monitoring
+from guardrail.pages import RunReport
+from guardrail.policy import Policy
+from guardrail.unseen import UNSEEN
+from tests.helpers import sample_runs, sample_verdicts
+from tests.helpers.filled import filled
+from tests.helpers.sample_profile import profile
+
+ACTS = "\x1b[2J\x1b]0;t\x07\x9b31m\r\x00\u202e\u2066\u200b\u2028\ufeff\U000e0041\ud800\ufff9"
+MARKUP = "[bold red]m[/] [/bold] [link=http://x]l[/link] :warning: \\[b] "
+PAYLOADS = {"what acts": ACTS, "markup": MARKUP}
+
+
+@pytest.fixture
+def console(monkeypatch):
+    """A wide terminal without colours, so that every escape in what it was sent came with a text."""
+    made = Console(
+        file=io.StringIO(), force_terminal=True, color_system=None, width=4_000, highlight=False,
+        emoji=runtime.console()._emoji,
+    )  # fmt: skip
+    monkeypatch.setattr(runtime, "console", lambda: made)
+    return made
+
+
+def drift(name: str) -> Monitoring:
+    """name: of a model and a calibrator in a log; the keys of mappings."""
+    return Monitoring(
+        "no sign of drift", ("a reason",), ("a note",), 0.05, "answer", 9, 9, 9, 0, {name: 1}, {name: 1}, {name: 1, "b": 2},
+        None, None, None, None, None, 0, None, (), {}, {name: 0.5}, None, None, (), "log.jsonl", "c.json",
+    )  # fmt: skip
+
+
+def checkup() -> Checkup:
+    return Checkup(
+        (Package("torch", "2", ">=2"),), (Device("cpu", "a processor", 1),), (CachedModel("m", "hub", "/m", 1),),
+        (Extra("plots", "pictures", ("matplotlib",), "pip install x"),),
+        (Shipped("c.json", "answer", "hybridgrad", "m", "float32", 9),), None, (Problem("what", "remedy"),),
+    )  # fmt: skip
+
+
+def shown(name: str, value, console: Console, folder: Path, capsys) -> str:
+    match name:
+        case "doctor":
+            doctor._show(value)
+        case "report":
+            (folder / "page.html").write_text("x")
+            report_command._show(value, folder / "page.html")
+        case "demo":
+            render.demo(console, [("Who?" if value.text else value.text, value)] * 2, 1.0)
+        case "claims":
+            claims.show(console, value)
+        case "ask":
+            render.verdict(console, value)
+        case "grade":
+            graded.show(console, value, 5)
+        case "sps":
+            sps.show(console, value)
+        case "monitor":
+            monitoring.show(console, value)
+    return console.file.getvalue() + capsys.readouterr().out
+
+
+def values(folder: Path, payload: str):
+    for verdict in sample_verdicts.ALL.values():
+        for name in ("ask", "claims", "demo"):
+            yield name, verdict()
+    report, run = sample_runs.measured(folder / "run.jsonl", sample_runs.hostile(), [Policy.load("default")])
+    yield "report", RunReport(report, run, None, None)
+    yield "doctor", checkup()
+    yield "sps", profile()
+    row = AnswerRow("Who?", "Goethe", ("Goethe",))
+    yield "grade", graded.Found((row,), {"a": [True], "b": [False]}, {"a": {"why": 1}, "b": {}}, (), (), (0,), False)
+    yield "monitor", drift(payload)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_nothing_that_a_command_shows_acts(payload, console, tmp_path, capsys):
+    for name, value in values(tmp_path, payload):
+        hostile, texts = filled(value, payload)
+        assert texts > 1, name
+        out = shown(name, hostile, console, tmp_path, capsys)
+        console.file.seek(0)
+        console.file.truncate()
+        assert not UNSEEN.search(out), (name, UNSEEN.search(out))
+        assert "\r" not in out, name
+        assert payload != MARKUP or "[bold red]m[/] [/bold]" in out.replace("␣", " ") or name == "sps", (
+            name
+        )  # it is cut there
+        assert payload != MARKUP or "[bold" in out, name
+        assert "⚠" not in out, name
+
+
+def test_a_long_answer_of_any_signs_takes_linear_time(console):
+    verdict = sample_verdicts.city()
+    for unit in ("\\", "[a]", "[", "\\[b]", "a", "\u0301", "a "):
+        long = unit * (100_000 // len(unit))
+        attempt = replace(verdict.attempts[0], answer=verdict.answer + long)
+        attempt = replace(attempt, decision=replace(attempt.decision, explanation=long))
+        began = time.process_time()
+        render.verdict(console, replace(verdict, text=long, attempts=(attempt,)))
+        claims.show(console, replace(verdict, text=long, attempts=(attempt,)))
+        assert time.process_time() - began < 5, unit
+
+
+def test_json_for_a_terminal_holds_nothing_that_acts():
+    text = dumps_for(io.StringIO(), {"a": f"{ACTS[:-2]}é日"})
+    assert not UNSEEN.search(text)
+    assert json.loads(text) == {"a": f"{ACTS[:-2]}é日"}
