@@ -21,6 +21,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
         "folding",
         "plain_text",
         "waiting",
+        "unseen",
         "moved",
         "data",
     ],
