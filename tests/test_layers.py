@@ -22,6 +22,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
         "plain_text",
         "waiting",
         "deadlines",
+        "unseen",
         "moved",
         "data",
     ],
