@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from guardrail.calibration.familiarity_fit import Familiar
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
@@ -89,8 +90,8 @@ class Study:
     """What was asked, of which model, and how it was graded: what a calibrator records of where it comes from.
 
     questions: every wording of them (`datasets.texts_of`). data: their hash. source, grading: where they come from, and how
-    answers were graded. extractor: what cut the claims. left_out: how many answers or claims are not used, by reason. seed: of
-    the folds and the bootstrap.
+    answers were graded. extractor: what cut the claims. familiar: what the questions look like to the model. left_out: how
+    many answers or claims are not used, by reason. seed: of the folds and the bootstrap.
     """
 
     local: LocalModel
@@ -103,6 +104,7 @@ class Study:
     extractor: ExtractorIdentity | None = None
     source: Mapping[str, JsonValue] | None = None
     grading: Mapping[str, JsonValue] | None = None
+    familiar: Familiar | None = None
     seed: int = 0
 
     def provenance(self, scorer: str, options: Mapping[str, Any], correct: Bools) -> Provenance:
@@ -137,6 +139,7 @@ class Study:
             unit=sample.unit,
             metrics=metrics,
             unscored=self.left_out.get("unscored"),
+            familiar=self.familiar,
             provenance=self.provenance(scorer, options, correct),
         )
         return Fit(
