@@ -155,16 +155,18 @@ def test_long_responses_take_time_in_proportion(unit, start):
         text = start + unit * (size // len(unit))
         gc.collect()
         gc.disable()  # its walks over all objects are not the parser's
-        began = time.process_time()
+        began = time.thread_time()
         parse_tool_calls(text, NAMES)
-        took = time.process_time() - began
+        took = time.thread_time() - began
         gc.enable()
         return took
 
-    long = spent(400_000)
-    assert long < 2
-    if long > 0.2:  # seconds: below that, what is measured is noise
-        assert min(long, spent(400_000)) <= 2.5**2 * max(spent(100_000), spent(100_000))
+    def in_proportion() -> bool:
+        long = spent(400_000)
+        # below 0.2 seconds, what is measured is noise
+        return long < 0.2 or (long < 2 and long <= 2.5**2 * max(spent(100_000), spent(100_000)))
+
+    assert any(in_proportion() for _ in range(3))  # a busy machine is not always
 
 
 class TestControlTokens:

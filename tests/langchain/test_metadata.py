@@ -102,7 +102,7 @@ def test_a_dropped_claim_says_what_was_decided_and_not_what_it_said():
         ClaimDecision("keep", "sure", "sure enough"),
         shown="Kept.",
     )
-    whole = replace(verdict(), claims=(dropped, kept), claim_calibrator="claims.json")
+    whole = replace(verdict("hedge"), claims=(dropped, kept), claim_calibrator="claims.json")
     metadata = verdict_metadata(whole)
     assert "a-secret" not in json.dumps(metadata)
     assert metadata["claims"][0] == {
