@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,14 @@ class Familiar:
     layer: int
     of: Sequence[int]
     kinds: Sequence[str] = ()
+
+    @property
+    def few(self) -> dict[str, int]:
+        """Kinds that are known, with fewer scores than it takes to leave them out, and how many they have."""
+        if not len(self.kinds):
+            return {}
+        found = Counter(self.kinds[i] for i in self.of)
+        return {kind: n for kind, n in sorted(found.items()) if kind and n < _LEAST_OF_A_KIND}
 
 
 def fit_familiarity(known: Familiar, scores: ArrayLike, correct: ArrayLike, *, seed: int = 0) -> Familiarity:

@@ -70,6 +70,8 @@ class Fit:
         left_out: Those that are not used, by reason.
         baseline: For claims, what whole answers' scores would have told.
         stacking: What was found about the stacked scorer, where that was asked for.
+        few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
+            rests on the others. Empty where kinds are not known.
     """
 
     calibrator: IsotonicCalibrator
@@ -83,6 +85,7 @@ class Fit:
     left_out: Mapping[str, int] = field(default_factory=dict)
     baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
+    few: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +155,7 @@ class Study:
             n=len(correct),
             answers=len(correct) if groups is None else len(set(groups.tolist())),
             left_out=self.left_out,
+            few=self.familiar.few if self.familiar else {},
         )
 
     def refuse_nothing(self, sample: Sample) -> None:
