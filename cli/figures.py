@@ -68,6 +68,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
             f"by claim minus that: "
             f"{estimate(value.baseline.difference)}"
         )
+    _questions(console, value)
     console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(f"written to {escape(str(output))}")
 
@@ -104,6 +105,23 @@ def _profile(console: Console, s: Selection) -> None:
         )
 
 
+def _questions(console: Console, value: Fit) -> None:
+    """What the calibrator knows of its questions."""
+    known = value.calibrator.familiarity
+    if known is None:
+        console.print("questions       too few to tell others from: no question will be called unlike them")
+    elif known.retained is None:
+        console.print("questions       all of one kind: how far accuracy falls on others is not known")
+    else:
+        console.print(
+            f"questions       of what is said, {known.retained:.2f} is true of a kind that was left out, on average; "
+            f"{known.lowest:.2f} of the worst"
+        )
+    if value.few:
+        few = ", ".join(f"{escape(kind)} ({n})" for kind, n in value.few.items())
+        console.print(f"                too few of these kinds to know: {few}")
+
+
 def _stacking(console: Console, s: Stacking) -> None:
     """The evidence for the stacked scorer or against it, and what it weighs."""
     singles = ", ".join(f"{escape(name)} {value:.3f}" for name, value in s.auroc_singles.items())
@@ -134,6 +152,7 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
         return
     out = f", {value.out_of_range} outside the calibrated range" if value.out_of_range else ""
     console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
+    _unlike(console, value)
     _metrics(console, value, "answers")
     table = Table(title="What each policy would have done, without a retriever", title_justify="left")
     for heading in ("policy", "answer", "hedge", "abstain", "shown", "wrong among answered", "wrong among shown"):
@@ -156,7 +175,13 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
 def tuning(console: Console, value: Tuning, output: Path) -> None:
     """What `guardrail tune` found: the last tests of each search, where it was decided."""
     out = ", ".join(
-        f"{n} {what}" for n, what in ((value.unscored, "unscored"), (value.out_of_range, "out of range")) if n
+        f"{n} {what}"
+        for n, what in (
+            (value.unscored, "unscored"),
+            (value.out_of_range, "out of range"),
+            (value.unlike, "unlike the calibration's"),
+        )
+        if n
     )
     console.print(f"questions  {value.questions}" + (f" ({out}: never answered)" if out else ""))
     console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
@@ -235,11 +260,17 @@ def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -
     console.print(reliability(value.reliability, what))
 
 
+def _unlike(console: Console, value: Assessment | ClaimAssessment) -> None:
+    if value.unlike is not None:
+        console.print(f"unlike     {estimate(value.unlike)} of the questions; those of the calibration: at most 0.05")
+
+
 def _claims(console: Console, value: ClaimAssessment) -> None:
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
     if value.out_of_range:
         out = ", ".join(filter(None, [out, f"{value.out_of_range} outside the calibrated range"]))
     console.print(f"claims     {value.n} of {value.answers} answers" + (f" ({escape(out)})" if out else ""))
+    _unlike(console, value)
     _metrics(console, value, "claims")
     console.print("[bold]If every claim had its whole answer's score[/]")
     console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")

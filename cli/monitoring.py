@@ -34,6 +34,8 @@ def show(console: Console, value: Monitoring) -> None:
         console.print(f"unscored    {estimate(value.unscored)}{before}")
     if value.extrapolated:
         console.print(f"asked otherwise than in the calibration: {estimate(value.extrapolated)}")
+    if value.unlike:
+        console.print(f"questions unlike those of the calibration: {estimate(value.unlike)}")
     _scores(console, value)
     _calibration(console, value)
     for risk in value.risks:

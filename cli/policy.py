@@ -14,6 +14,7 @@ from guardrail.types import (
     FINISH_REASONS,
     LABELS,
     SUPPORTS,
+    UNLIKE,
     ClaimKind,
     Confidence,
     Evidence,
@@ -71,6 +72,10 @@ def explain(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Default: the label of the confidence.")] = None,
     in_range: Annotated[bool, typer.Option(help="The score lies within the calibrated range.")] = True,
+    familiar: Annotated[
+        bool | None,
+        typer.Option("--familiar/--unlike", help="The question is like those of the calibration; default: not known."),
+    ] = None,
     evidence: Annotated[bool, typer.Option(help="The answer was given with retrieved passages.")] = False,
     length: Annotated[int, typer.Option(min=0, help="Tokens of the response, or of the claim.")] = 8,
     finish_reason: Annotated[str | None, typer.Option(help=f"{', '.join(FINISH_REASONS)}; default: stop.")] = None,
@@ -95,7 +100,7 @@ def explain(
         of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},
         of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
     )
-    value, score = _judged(confidence, label, in_range, length)
+    value, score = _judged(confidence, label, in_range, familiar, length)
     if claim:
         found = _one_of(support, SUPPORTS, "support") if support is not None else None
         decided = loaded.decide_claim(
@@ -119,7 +124,9 @@ def explain(
     echo(f"{decision.action}: {decision.explanation}")
 
 
-def _judged(confidence: float | None, label: str | None, in_range: bool, length: int) -> tuple[Confidence, Score]:
+def _judged(
+    confidence: float | None, label: str | None, in_range: bool, familiar: bool | None, length: int
+) -> tuple[Confidence, Score]:
     from guardrail.calibration.labels import label_for
 
     if label is not None:
@@ -129,7 +136,9 @@ def _judged(confidence: float | None, label: str | None, in_range: bool, length:
             raise DataError("--label needs --confidence: what is unscored has no label")
         return Confidence.none("unscored"), Score.none("not_finite", "asked by policy explain", length=length)
     chosen = cast("Label", label or label_for(confidence))
-    return Confidence(confidence, confidence, confidence, chosen, in_range), Score(0.0, 0.0, 0.0, 0.0, 0.0, length)
+    known = None if familiar is None else 1.0 if familiar else UNLIKE
+    value = Confidence(confidence, confidence, confidence, chosen, in_range, familiarity=known)
+    return value, Score(0.0, 0.0, 0.0, 0.0, 0.0, length)
 
 
 def _probability(text: str) -> Confidence:

@@ -23,13 +23,15 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from guardrail.calibration.familiarity import Familiarity
+from guardrail.calibration.familiarity_fit import Familiar, fit_familiarity
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
-from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
+from guardrail.calibration.metrics import Estimate, Floats, calibration_metrics
+from guardrail.calibration.points import finite, points_of
 from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import Provenance, Unit, check_scorer
 from guardrail.calibration.record import (
-    LARGEST,
     MIN_OF_EACH,
     MIN_POINTS,
     PSEUDO_ANSWERS,
@@ -82,6 +84,7 @@ class IsotonicCalibrator:
         unit: Unit = "answer",
         groups: ArrayLike | None = None,
         unscored: int | None = None,
+        familiar: Familiar | Familiarity | None = None,
     ) -> Self:
         """Fit on the scores of graded answers.
 
@@ -99,12 +102,14 @@ class IsotonicCalibrator:
                 `metrics` count answers. The curve's own interval takes claims as independent, which is narrower than the
                 truth where those of one answer are alike.
             unscored: How many more there were that got no score; only kept, for `guardrail monitor`.
+            familiar: What the questions look like to the model, or what another calibrator kept of that; without it no question
+                is told to be unlike them.
 
         Raises:
             CalibrationError: For fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are unscored, not
                 finite or all equal, labels that are not boolean, and arrays of different length.
         """
-        s, c = _points(scores, correct)
+        s, c = points_of(scores, correct)
         right, n = int(c.sum()), len(c)
         if n < MIN_POINTS:
             raise CalibrationError(f"{n} scored {unit}s are too few to calibrate; take at least {MIN_POINTS}")
@@ -134,16 +139,19 @@ class IsotonicCalibrator:
             metrics={k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
             provenance=provenance,
             sketch=sketch_of(s, unscored=unscored),
+            familiarity=fit_familiarity(familiar, s, c, seed=seed) if isinstance(familiar, Familiar) else familiar,
         )
         self._record = record.model_copy(update={"digest": record.content_digest()})
         self._curve, self.source = Curve.through(self._record.blocks), None
         return self
 
-    def predict(self, score: Score | float) -> Confidence:
+    def predict(self, score: Score | float, familiarity: float | None = None) -> Confidence:
         """The probability that an answer with this score is right, its 95 % interval and its label.
 
         Args:
             score: Higher = less sure.
+            familiarity: How like the calibration's the question is, a p-value of `familiarity.p_values`; None where nobody
+                looked.
 
         Returns:
             A score outside the calibrated range is moved to the nearest end (a very low one is confident), with
@@ -158,7 +166,9 @@ class IsotonicCalibrator:
         if not math.isfinite(value):
             return Confidence.none(f"not_finite: the score is {value}")
         p, low, high = curve.at_one(value)
-        return Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last)
+        out = Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last)
+        known = self.familiarity
+        return out if known is None or familiarity is None else known.applied(out, familiarity)
 
     def probabilities(self, scores: Sequence[Score | float] | ArrayLike) -> Floats:
         """`p_correct` for many scores at once.
@@ -172,7 +182,7 @@ class IsotonicCalibrator:
         Raises:
             CalibrationError: If a score is unscored or not finite.
         """
-        out: Floats = _fitted(self._curve, "probabilities").at(_finite(scores))[0]
+        out: Floats = _fitted(self._curve, "probabilities").at(finite(scores))[0]
         return out
 
     @property
@@ -206,6 +216,11 @@ class IsotonicCalibrator:
     def sketch(self) -> Sketch | None:
         """The distribution of the fit's scores; None in files that were written before it was kept."""
         return _fitted(self._record, "sketch").sketch
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """What the questions of the fit look like to the model; None in files of earlier versions."""
+        return _fitted(self._record, "familiarity").familiarity
 
     @property
     def digest(self) -> str:
@@ -278,34 +293,11 @@ def cross_validated_predictions(
     Folds are drawn at random with right and wrong answers spread evenly; groups, shape (n,), are never torn apart.
     Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
     """
-    s, c = _points(scores, correct)
+    s, c = points_of(scores, correct)
     grouped = None if groups is None else np.asarray(groups)
     return out_of_fold(
         c, lambda train, test: fitted_probabilities(s[train], c[train], s[test]), folds=folds, seed=seed, groups=grouped
     )
-
-
-def _points(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
-    s, c = _finite(scores), np.asarray(correct)
-    if s.shape != c.shape:
-        raise CalibrationError(f"{len(s)} scores but labels of shape {c.shape}; give one label for each score")
-    if not len(c):
-        raise CalibrationError(f"no answers to calibrate on; take at least {MIN_POINTS}")
-    if c.dtype != np.bool_:
-        raise CalibrationError(f"labels must be booleans (True = right), not {c.dtype}; convert them, e.g. grades == 1")
-    return s, c
-
-
-def _finite(scores: Sequence[Score | float] | ArrayLike) -> Floats:
-    if isinstance(scores, Sequence):
-        scores = [(math.nan if s.unscored else s.value) if isinstance(s, Score) else s for s in scores]
-    s = np.asarray(scores, dtype=np.float64)
-    if s.ndim != 1:
-        raise CalibrationError(f"scores must be a row of numbers, not an array of shape {s.shape}")
-    bad = int((~(np.abs(s) <= LARGEST)).sum())
-    if bad:
-        raise CalibrationError(f"{bad} of {len(s)} scores are unscored or not finite; leave those answers out")
-    return s
 
 
 def _fitted(part: T | None, asked: str) -> T:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from scipy.special import betaincinv
 
+from guardrail.calibration.familiarity import Familiarity
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.sketch import Sketch
 from guardrail.errors import CalibrationError
@@ -77,13 +78,18 @@ class Record(BaseModel):
     metrics: dict[str, MetricRecord]
     provenance: Provenance | None
     sketch: Sketch | None = None
+    familiarity: Familiarity | None = None
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
         out: dict[str, Any] = write(self)
-        return {key: value for key, value in out.items() if value is not None or key not in ("sketch", "digest")}
+        return {
+            key: value
+            for key, value in out.items()
+            if value is not None or key not in ("sketch", "familiarity", "digest")
+        }
 
     def content_digest(self) -> str:
         """What `digest` has to be."""

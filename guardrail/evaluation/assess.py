@@ -51,6 +51,7 @@ class Assessment:
         n: Answers.
         unscored: Answers without a score.
         out_of_range: Answers whose score lies outside the calibrated range.
+        unlike: Share of them whose question is unlike those of the calibration; None where the calibrator does not know them.
         metrics: accuracy, auroc, aurc, brier and ece with 95 % intervals, over the scored answers.
         top_labels: How many are labelled high or very high, and how many of those are right.
         reliability: What was said against what was right, by confidence.
@@ -62,6 +63,7 @@ class Assessment:
     n: int
     unscored: int
     out_of_range: int
+    unlike: Estimate | None
     metrics: dict[str, Estimate]
     top_labels: TopLabels
     reliability: tuple[ReliabilityBin, ...]
@@ -76,6 +78,7 @@ class Assessment:
             "n": self.n,
             "unscored": self.unscored,
             "out_of_range": self.out_of_range,
+            "unlike": asdict(self.unlike) if self.unlike else None,
             **{name: asdict(e) for name, e in self.metrics.items()},
             **calibration_dict(self.top_labels, self.reliability),
             "error_unguarded": asdict(self.error_unguarded),
@@ -111,6 +114,7 @@ def assess(
         n=len(answers.records),
         unscored=len(answers.records) - len(correct),
         out_of_range=sum(not c.in_range for c in known),
+        unlike=unlike_share(known),
         metrics=calibration_metrics(1 - p, p, correct, seed=seed),
         top_labels=top_labels_share_and_accuracy(p, correct),
         reliability=reliability_table(p, correct),
@@ -124,8 +128,14 @@ def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confid
     answers = for_calibrator(calibrator, answers)
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
     for i, value in zip(answers.scored.tolist(), scores_of(calibrator, answers).tolist(), strict=True):
-        out[i] = calibrator.predict(value)
+        out[i] = calibrator.predict(value, answers.records[i].get("familiarity"))
     return out
+
+
+def unlike_share(confidences: Sequence[Confidence]) -> Estimate | None:
+    """The share that is about questions unlike those of the calibration, of those of which that is known; None without any."""
+    known = [not c.familiar for c in confidences if c.familiar is not None]
+    return wilson_interval(sum(known), len(known)) if known else None
 
 
 def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:

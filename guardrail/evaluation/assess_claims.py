@@ -24,7 +24,7 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.assess import calibration_dict
+from guardrail.evaluation.assess import calibration_dict, unlike_share
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
@@ -53,6 +53,7 @@ class ClaimAssessment:
         answers: Answers that the claims come from.
         left_out: Claims in no figure, by reason.
         out_of_range: Claims whose score lies outside the calibrated range.
+        unlike: Share of them about questions unlike those of the calibration; None where the calibrator does not know them.
         metrics: accuracy, auroc, aurc, brier and ece.
         whole_auroc: AUROC of the baseline, which gives every claim its whole answer's score (`claim_scores_of`). Only
             rankings are compared: the baseline has no calibrator for claims.
@@ -68,6 +69,7 @@ class ClaimAssessment:
     answers: int
     left_out: dict[str, int]
     out_of_range: int
+    unlike: Estimate | None
     metrics: dict[str, Estimate]
     whole_auroc: Estimate
     whole_aurc: Estimate
@@ -86,6 +88,7 @@ class ClaimAssessment:
             "answers": self.answers,
             "left_out": self.left_out,
             "out_of_range": self.out_of_range,
+            "unlike": asdict(self.unlike) if self.unlike else None,
             **{name: asdict(e) for name, e in self.metrics.items()},
             "whole_answer": {"auroc": asdict(self.whole_auroc), "aurc": asdict(self.whole_aurc)},
             "auroc_difference": asdict(self.difference),
@@ -106,13 +109,17 @@ def assess_claims(
     if len(correct) == 0:
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")
     values, whole = claim_scores_of(calibrator, answers)
-    confidences = [calibrator.predict(value) for value in values.tolist()]
+    confidences = [
+        calibrator.predict(value, claim.get("familiarity"))
+        for value, claim in zip(values.tolist(), answers.claims, strict=True)
+    ]
     p: Floats = np.array([c.p_correct for c in confidences])
     return ClaimAssessment(
         n=len(correct),
         answers=len(np.unique(groups)),
         left_out=answers.left_out,
         out_of_range=sum(not c.in_range for c in confidences),
+        unlike=unlike_share(confidences),
         metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups),
         whole_auroc=bootstrap_interval(auroc, whole, correct, seed=seed, groups=groups),
         whole_aurc=bootstrap_interval(aurc_of, whole, correct, seed=seed, groups=groups),

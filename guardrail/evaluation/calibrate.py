@@ -20,6 +20,7 @@ from guardrail.scoring.registry import DEFAULT, check_names, entry_of, keywords_
 
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import Unit
+    from guardrail.datasets.questions import QuestionRow
     from guardrail.evaluation.fit import Fit
     from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
@@ -116,6 +117,7 @@ def calibrate(
     prior = measured.profile_for(local.identity) if measured else None
 
     # torch comes with these, and a mistake in the data need not wait for it
+    from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
     from guardrail.runs.asking import Asking
     from guardrail.runs.cache import RecordCache
@@ -142,6 +144,7 @@ def calibrate(
         study = Study(
             local, asking, [row.question for row in rows], claim_data_hash(rows), "facts", command, claims.left_out,
             extractor=identity_of(extractor),
+            familiar=familiar_with(local, asking, [claims.records[i]["question"] for i in claims.groups.tolist()], {}),
         )  # fmt: skip
         sample, readings = claims.sample, claim_readings_of(claims, asking)
         whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
@@ -160,6 +163,9 @@ def calibrate(
             local, asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
             {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
             source=loaded.source, grading=grading.to_dict() if grading else None,
+            familiar=familiar_with(
+                local, asking, [answers.records[i]["question"] for i in answers.scored], _kinds(loaded.rows)
+            ),
         )  # fmt: skip
         sample, readings, whole = answers.sample, readings_of(answers, asking), None
     say("choosing the profile by cross-validation and fitting")
@@ -173,6 +179,11 @@ def calibrate(
     if written is not None:
         fitted.calibrator.save(written)
     return fitted
+
+
+def _kinds(rows: Sequence[QuestionRow]) -> dict[str, str]:
+    """What kind a question is of, where the rows say so."""
+    return {row.question: str(row.extra["kind"]) for row in rows if row.extra.get("kind")}
 
 
 def _others(

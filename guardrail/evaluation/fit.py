@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from guardrail.calibration.familiarity_fit import Familiar
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
@@ -69,6 +70,8 @@ class Fit:
         left_out: Those that are not used, by reason.
         baseline: For claims, what whole answers' scores would have told.
         stacking: What was found about the stacked scorer, where that was asked for.
+        few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
+            rests on the others. Empty where kinds are not known.
     """
 
     calibrator: IsotonicCalibrator
@@ -82,6 +85,7 @@ class Fit:
     left_out: Mapping[str, int] = field(default_factory=dict)
     baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
+    few: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +93,8 @@ class Study:
     """What was asked, of which model, and how it was graded: what a calibrator records of where it comes from.
 
     questions: every wording of them (`datasets.texts_of`). data: their hash. source, grading: where they come from, and how
-    answers were graded. extractor: what cut the claims. left_out: how many answers or claims are not used, by reason. seed: of
-    the folds and the bootstrap.
+    answers were graded. extractor: what cut the claims. familiar: what the questions look like to the model. left_out: how
+    many answers or claims are not used, by reason. seed: of the folds and the bootstrap.
     """
 
     local: LocalModel
@@ -103,6 +107,7 @@ class Study:
     extractor: ExtractorIdentity | None = None
     source: Mapping[str, JsonValue] | None = None
     grading: Mapping[str, JsonValue] | None = None
+    familiar: Familiar | None = None
     seed: int = 0
 
     def provenance(self, scorer: str, options: Mapping[str, Any], correct: Bools) -> Provenance:
@@ -137,6 +142,7 @@ class Study:
             unit=sample.unit,
             metrics=metrics,
             unscored=self.left_out.get("unscored"),
+            familiar=self.familiar,
             provenance=self.provenance(scorer, options, correct),
         )
         return Fit(
@@ -149,6 +155,7 @@ class Study:
             n=len(correct),
             answers=len(correct) if groups is None else len(set(groups.tolist())),
             left_out=self.left_out,
+            few=self.familiar.few if self.familiar else {},
         )
 
     def refuse_nothing(self, sample: Sample) -> None:

@@ -167,6 +167,7 @@ def recalibrate(
         metrics=after,
         unit=reference.unit,
         groups=rows.groups,
+        familiar=calibrator.familiarity,
         provenance=_again(
             origin, calibrator, rows, log=os.fspath(log), extrapolated=with_extrapolated, command=command
         ),

@@ -116,6 +116,7 @@ def tune(
     local = model_from(model, say)
 
     # torch is needed from here on
+    from guardrail.evaluation.familiar import with_familiarity
     from guardrail.evaluation.tuning import find_thresholds, proof_of
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
@@ -141,7 +142,11 @@ def tune(
     say_data(say, questions, answers.grading)
     graded_by = answers.grading.in_words() if answers.grading else chosen.name
     found = find_thresholds(
-        use.calibrator, answers, max_error=max_error, confidence=confidence, hedge_max_error=hedge_max_error
+        use.calibrator,
+        with_familiarity(local, use.calibrator, answers),
+        max_error=max_error,
+        confidence=confidence,
+        hedge_max_error=hedge_max_error,
     )
     policy = None
     if found.reached:

@@ -32,6 +32,7 @@ class Tuning:
         questions: Questions asked.
         unscored: Answers without a score, which are shown under no threshold.
         out_of_range: Answers with a score outside the calibrated range, which are shown under no threshold either.
+        unlike: Answers to questions unlike those of the calibration, which are not either.
         error_unguarded: Share of all answers that is wrong.
         subject: What the figures are about; None where only thresholds were asked for.
         policy: What `output` holds; None where a target is not reached, and where only thresholds were asked for.
@@ -43,6 +44,7 @@ class Tuning:
     questions: int
     unscored: int
     out_of_range: int
+    unlike: int
     error_unguarded: Estimate
     subject: Subject | None = None
     policy: Policy | None = None
@@ -72,6 +74,7 @@ class Tuning:
             "questions": self.questions,
             "unscored": self.unscored,
             "out_of_range": self.out_of_range,
+            "unlike": self.unlike,
             "error_unguarded": asdict(self.error_unguarded),
             **{name: _control(control) for name, control in self.controls},
         }
@@ -98,10 +101,13 @@ def find_thresholds(
             f"({max_error:g}) and 1"
         )
     confidences = predictions(calibrator, answers)
-    showable = np.array([c.p_correct is not None and c.in_range for c in confidences], dtype=np.bool_)
+    showable = np.array(
+        [c.p_correct is not None and c.in_range and c.familiar is not False for c in confidences], dtype=np.bool_
+    )
     if not showable.any():
         raise CalibrationError(
-            f"none of the {len(confidences)} answers has a score within the calibrated range, so none can be answered; "
+            f"none of the {len(confidences)} answers has a score within the calibrated range and a question like those of the "
+            "calibration, so none can be answered; "
             "calibrate on questions like these"
         )
     p = np.array([c.p_correct for c, ok in zip(confidences, showable, strict=True) if ok], dtype=np.float64)
@@ -120,6 +126,7 @@ def find_thresholds(
         questions=len(confidences),
         unscored=sum(c.p_correct is None for c in confidences),
         out_of_range=sum(c.p_correct is not None and not c.in_range for c in confidences),
+        unlike=sum(c.familiar is False for c in confidences),
         error_unguarded=wilson_interval(int((~answers.correct).sum()), len(confidences)),
     )
 
@@ -150,6 +157,7 @@ def proof_of(
         data=data,
         calibrator=name,
         calibrator_sha256=calibrator.digest,
+        familiar=None if calibrator.familiarity is None else True,
         model=ProofModel.model_validate(model.model_dump()),
         grader=grader,
         created=datetime.now(UTC).date().isoformat(),

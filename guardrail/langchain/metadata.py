@@ -82,6 +82,7 @@ class ClaimMetadata(TypedDict):
     label: Label | None
     basis: Literal["calibrated", "extrapolated", "none"]
     in_range: bool
+    familiarity: float | None
     action: ClaimAction
     rule: str
     explanation: str
@@ -113,6 +114,8 @@ class VerdictMetadata(TypedDict):
         basis: "calibrated"; "extrapolated", see `basis_reason`; or "none", without a number.
         basis_reason: Why there is no number, or why the basis is "extrapolated"; else empty.
         in_range: Whether the score lay within the calibrated range.
+        familiarity: How like those of the calibration the question is, in (0, 1]; 0.05 or less is unlike. None where that is
+            not known.
         score: The raw parts, None when `unscored` says why.
         unscored: Why there is no score, else None.
         finish_reason: Why generation ended.
@@ -141,6 +144,7 @@ class VerdictMetadata(TypedDict):
     basis: Literal["calibrated", "extrapolated", "none"]
     basis_reason: str
     in_range: bool
+    familiarity: float | None
     score: ScoreParts | None
     unscored: UnscoredReason | None
     finish_reason: FinishReason

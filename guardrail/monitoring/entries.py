@@ -34,7 +34,7 @@ class Row:
 
     score, p_correct: of the pass without evidence. with_evidence: that pass is not known, or the label is about another one.
     unscored: there was a pass without evidence, and it has no score. action, final, in_range: of the last pass; final is its
-    p_correct. correct: the label; None: there is none.
+    p_correct. familiarity: of the question. correct: the label; None: there is none.
     """
 
     score: float
@@ -45,6 +45,7 @@ class Row:
     action: str
     final: float
     in_range: bool
+    familiarity: float
     correct: bool | None
 
 
@@ -146,6 +147,7 @@ def _answer(record: Mapping[str, Any], correct: bool | None) -> tuple[Row, bool]
         action=str(record["action"]),
         final=_float(record["confidence"]),
         in_range=bool(record.get("in_range")),
+        familiarity=_float(record.get("familiarity")),
         correct=None if record.get("reviewed") else correct,  # a person's text was shown
     )
     return row, reason == "tool_call"
@@ -164,6 +166,7 @@ def _claim(claim: Mapping[str, Any], record: Mapping[str, Any], where: str) -> R
         action={"keep": "answer", "drop": "abstain"}.get(claim["action"], str(claim["action"])),
         final=p,
         in_range=bool(claim.get("in_range")),
+        familiarity=_float(claim.get("familiarity")),
         correct=_label(claim.get("correct"), where),
     )
 

@@ -51,6 +51,7 @@ class Monitoring:
         models: Lines by the model that answered.
         calibrators: Lines by the name of their calibrator.
         extrapolated: Share that was asked otherwise than in the calibration.
+        unlike: Share that is about questions unlike those of the calibration.
         unscored: Share without a score.
         unscored_before: The same in the calibration.
         scores: How the scores differ from those of the calibration.
@@ -80,6 +81,7 @@ class Monitoring:
     models: dict[str, int]
     calibrators: dict[str, int]
     extrapolated: Estimate | None
+    unlike: Estimate | None
     unscored: Estimate | None
     unscored_before: Estimate | None
     scores: ScoreDrift | None

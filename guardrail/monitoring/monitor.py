@@ -131,6 +131,7 @@ def _conclude(
         models=dict(tally.models),
         calibrators=dict(tally.calibrators),
         extrapolated=wilson_interval(tally.extrapolated, n) if n else None,
+        unlike=wilson_interval(tally.unlike, n) if n and reference.calibrator.familiarity else None,
         unscored=tally.unscored_share,
         unscored_before=before,
         scores=scores,

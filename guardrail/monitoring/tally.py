@@ -19,6 +19,7 @@ from guardrail.errors import DataError
 from guardrail.monitoring.entries import Entry, Row, day_of
 from guardrail.monitoring.reference import Reference
 from guardrail.policy.proof import Proof
+from guardrail.types import UNLIKE
 
 _CHUNK = 8192
 _SHOWN = {"answered": ("answer",), "shown": ("answer", "hedge")}
@@ -75,7 +76,7 @@ class Tally:
         self.reference, self.labels, self._policy, self._proof = reference, labels or {}, policy, proof
         self._calibrated_only = calibrated_only
         self.cells: Floats = np.zeros(len(reference.counts))
-        self.lines = self.scored = self.outside = self.extrapolated = self.with_evidence = 0
+        self.lines = self.scored = self.outside = self.extrapolated = self.unlike = self.with_evidence = 0
         self.set_aside: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
         self.calibrators: Counter[str] = Counter()
@@ -141,7 +142,9 @@ class Tally:
         if np.isnan(row.p_correct):
             self.set_aside["without a confidence"] += 1
             return False
-        expected = self.reference.calibrator.predict(row.score).p_correct
+        expected = self.reference.calibrator.predict(
+            row.score, None if np.isnan(row.familiarity) else row.familiarity
+        ).p_correct
         if expected is None or abs(expected - row.p_correct) > 1e-9:
             self._others[entry.calibrator] += 1
             self.set_aside["of another calibrator"] += 1
@@ -165,6 +168,7 @@ class Tally:
             low, high = self.reference.calibrator.score_range
             self.outside += not low <= row.score <= high
             self.extrapolated += row.extrapolated
+            self.unlike += row.familiarity <= UNLIKE
             day.scored += 1
             day.said += row.p_correct
         counts = self._decided_as_promised(entry, row)
@@ -215,9 +219,10 @@ class Tally:
         if self._proof is None:
             return True
         action = "abstain"
-        if row.in_range and self._proof.shown and row.final >= self._proof.shown.threshold:
+        counted = row.in_range and (row.familiarity > UNLIKE or not self._proof.familiar)
+        if counted and self._proof.shown and row.final >= self._proof.shown.threshold:
             action = "hedge"
-        if row.in_range and row.final >= self._proof.answered.threshold:
+        if counted and row.final >= self._proof.answered.threshold:
             action = "answer"
         return row.action == action
 

@@ -164,6 +164,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "guardrail.confidence.high": confidence.high,
         "guardrail.confidence.in_range": confidence.in_range,
         "guardrail.confidence.basis": confidence.basis,
+        "guardrail.confidence.familiarity": confidence.familiarity,
         "guardrail.score.hybridgrad": score.hybridgrad,
         "guardrail.score.name": None if score.name == DEFAULT else score.name,
         "guardrail.score.number": None if score.name == DEFAULT else score.number,

@@ -20,10 +20,20 @@ from guardrail.errors import DataError
 from guardrail.observers.protocol import Observation
 from guardrail.types import Verdict
 
-_PASS = ("action", "rule", "confidence", "confidence_interval", "label", "in_range", "basis", "finish_reason")
+_PASS = (
+    "action",
+    "rule",
+    "confidence",
+    "confidence_interval",
+    "label",
+    "in_range",
+    "basis",
+    "familiarity",
+    "finish_reason",
+)
 _WHOLE = ("actions", "timing_ms", "model", "calibrator", "claim_calibrator", "policy")
 _CLAIM = ("kind", "start", "end", "token_start", "token_end", "confidence", "confidence_interval", "label", "in_range",
-          "basis", "action", "rule", "support")  # fmt: skip
+          "basis", "familiarity", "action", "rule", "support")  # fmt: skip
 _NO_NUMBER = ("detail",)
 
 

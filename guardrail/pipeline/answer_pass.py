@@ -147,7 +147,8 @@ class AnswerPass:
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
             reasons = _reasons(conversation, conversation.extrapolation_reasons, trace, self.calibrated)
-            confidence = self.calibrated.confidence(score, reasons)
+            known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
+            confidence = self.calibrated.confidence(score, reasons, known)
         claims, asides = self._claims(conversation, trace)
         while True:
             with timed("decide", conversation):

@@ -5,7 +5,7 @@ Knows nothing about policies, nor about where a score comes from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.origin import origin_of
@@ -19,14 +19,19 @@ from guardrail.calibration.provenance import (
 )
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
+from guardrail.messages import as_messages
+from guardrail.model.question_states import kept_state, states_entering
 from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scorer_from
-from guardrail.types import Confidence, Score
+from guardrail.types import Confidence, Score, Trace
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.provenance import Unit
     from guardrail.model.local import LocalModel
     from guardrail.scoring.protocol import Scorer
+
+
+_REMEMBERED = 64  # questions: each is asked about again for every pass, and for every claim of a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Calibrated:
     name: str | None
     model: LocalModel | None = None
     extractor: ExtractorIdentity | None = None
+    _seen: dict[str, float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def origin(self) -> Provenance | None:
@@ -51,8 +57,28 @@ class Calibrated:
         """A generation option of the calibration, such as `max_new_tokens`; None where it is not known."""
         return self.origin.generation.get(option) if self.origin else None
 
-    def confidence(self, score: Score, unlike: str = "") -> Confidence:
-        """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`.
+    def familiarity(self, question: str, trace: Trace) -> float | None:
+        """How like the calibration's the question is, a p-value; None where the calibrator does not know its questions.
+
+        The question alone is compared, in the calibration's prompt, whatever stands around it in the conversation.
+        """
+        known = self.calibrator.familiarity if self.calibrator else None
+        if known is None or self.origin is None or self.model is None or not question.strip():
+            return None
+        with self.model.lock:
+            if question not in self._seen:
+                while len(self._seen) >= _REMEMBERED:
+                    del self._seen[next(iter(self._seen))]
+                asked = as_messages(self.origin.prompt.replace("{question}", question), self.origin.system)
+                prompt = self.model.encode_prompt(asked)
+                kept = kept_state(trace, known.layer) if tuple(prompt) == _asked(trace) else None
+                states = states_entering(self.model, [prompt], known.layer) if kept is None else kept[None]
+                self._seen[question] = float(known.p_values(states)[0])
+            return self._seen[question]
+
+    def confidence(self, score: Score, unlike: str = "", familiarity: float | None = None) -> Confidence:
+        """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`. familiarity:
+        of the question.
 
         Raises `CalibratorMismatchError` where the model or the scorer has changed since the calibrator was found to fit, and
         for a score of another scorer.
@@ -61,12 +87,12 @@ class Calibrated:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
         if score.unscored is None:
             self._check(score)
-        confidence = self.calibrator.predict(score)
+        confidence = self.calibrator.predict(score, familiarity)
         if confidence.p_correct is not None and not 0.0 <= confidence.p_correct <= 1.0:
             return Confidence.none(f"the calibrator gave {confidence.p_correct}, which is no probability")
         if not unlike or score.unscored:
             return confidence
-        return replace(confidence, basis="extrapolated", reason=unlike)
+        return replace(confidence, basis="extrapolated", reason="; ".join(filter(None, [unlike, confidence.reason])))
 
     def _check(self, score: Score) -> None:
         origin = self.origin
@@ -115,6 +141,11 @@ def calibrated(
         extractor=extractor,
     )
     return Calibrated(scorer, calibrator, name, model, extractor)
+
+
+def _asked(trace: Trace) -> tuple[int, ...]:
+    """The prompt without the thinking behind it."""
+    return trace.prompt_ids[: len(trace.prompt_ids) - trace.thinking_tokens]
 
 
 class _ScorerOf:

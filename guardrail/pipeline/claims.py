@@ -100,8 +100,9 @@ class ClaimPipeline:
         with the set-up is raised: what could not be taken apart, behind the beginning, is one claim, and what failed leaves
         claims unscored, or not looked up.
         """
+        familiarity = self.calibrated.familiarity(question, trace)
         known = {
-            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, extrapolated))
+            claim: replace(judged, confidence=self.calibrated.confidence(judged.score, extrapolated, familiarity))
             for claim, judged in (known or {}).items()
         }
         if taken is None:
@@ -114,7 +115,7 @@ class ClaimPipeline:
         scored = iter(self._scored(trace, [place for place in places if place]))
         scores = [next(scored) if place else _LOST for place in places]
         clock("score claims")
-        confidences = [self.calibrated.confidence(score, extrapolated) for score in scores]
+        confidences = [self.calibrated.confidence(score, extrapolated, familiarity) for score in scores]
         searched = sum(claim.verification is not None for claim in known.values())
         verifications = self._verified(fresh, scores, confidences, question, search_context, searched, clock)
         judged = dict(known)

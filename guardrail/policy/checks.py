@@ -64,7 +64,7 @@ def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
             *(_covers_names(earlier, later, name) for name in ("label", "finish_reason", "support", "kind")),
             *(
                 getattr(earlier, name, None) in (None, getattr(later, name, None))
-                for name in ("evidence", "in_range", "claims", "any_of", "not_")
+                for name in ("evidence", "in_range", "familiar", "claims", "any_of", "not_")
             ),
         )
     )

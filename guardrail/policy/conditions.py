@@ -68,6 +68,7 @@ class Conditions(Mapping):
         | None
     ) = None
     in_range: bool | None = None
+    familiar: bool | None = None
 
     @property
     def always(self) -> bool:
@@ -77,7 +78,7 @@ class Conditions(Mapping):
     @property
     def needs_confidence(self) -> bool:
         """Whether it looks at what only a calibrator gives; conditions nested in it are not looked into."""
-        return any(test is not None for test in (self.confidence, self.label, self.in_range))
+        return any(test is not None for test in (self.confidence, self.label, self.in_range, self.familiar))
 
 
 class When(Conditions):

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from guardrail.types import UNLIKE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -99,6 +101,8 @@ def _findings(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
         side = "within" if facts.confidence.in_range else "outside"
         phrase = facts.describe_confidence() if p is None else f"the score lies {side} the calibrated range"
         yield Finding(None if p is None else facts.confidence.in_range == when.in_range, phrase)
+    if when.familiar is not None:
+        yield _evaluate_familiar(when.familiar, facts)
     if when.length is not None:
         yield compare(f"length {count(facts.score.length, 'token')}", facts.score.length, when.length)
     if when.unscored is not None:
@@ -109,6 +113,17 @@ def _findings(when: AnyWhen, facts: Facts) -> Iterator[Finding]:
     if when.not_ is not None:
         inner = evaluate(when.not_, facts)
         yield Finding(None if inner.truth is None else not inner.truth, inner.phrase)
+
+
+def _evaluate_familiar(wanted: bool, facts: Facts) -> Finding:
+    confidence = facts.confidence
+    if facts.p_correct is None or confidence.familiar is None:
+        return Finding(None, "it is not known whether the question is like those of the calibration")
+    like = "like" if confidence.familiar else "unlike"
+    return Finding(
+        confidence.familiar == wanted,
+        f"the question is {like} those of the calibration (p {number(confidence.familiarity or 0.0, [UNLIKE])})",
+    )
 
 
 def _evaluate_unscored(wanted: bool | tuple[str, ...], facts: Facts) -> Finding:

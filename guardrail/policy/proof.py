@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -80,7 +80,8 @@ class Proof(Mapping):
 
     answered: the promise about what is answered as it is. shown: about what is answered or hedged, taken together.
     questions, data: how many were asked, and the SHA-256 of them and their accepted answers. calibrator, calibrator_sha256:
-    its file and `IsotonicCalibrator.digest`. versions: of the packages that matter.
+    its file and `IsotonicCalibrator.digest`. familiar: whether only
+    questions like those of the calibration count, and are answered. versions: of the packages that matter.
     """
 
     confidence: _Share
@@ -90,6 +91,7 @@ class Proof(Mapping):
     data: _Hash
     calibrator: _Text
     calibrator_sha256: _Hash
+    familiar: Literal[True] | None = None
     model: ProofModel
     grader: _Text
     created: str

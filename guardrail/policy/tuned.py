@@ -26,18 +26,20 @@ def policy_text(proof: Proof, name: str = "tuned") -> str:
         "description": f"At most {_percent(proof.answered.max_error)} of the answered questions wrong"
         + (f", and at most {_percent(shown.max_error)} of those answered or hedged" if shown else "")
         + f", with confidence {proof.confidence:g}.",
-        "rules": rules_of(proof.answered.threshold, shown.threshold if shown else None),
+        "rules": rules_of(proof.answered.threshold, shown.threshold if shown else None, familiar=bool(proof.familiar)),
         "proof": proof.model_dump(mode="json", exclude_none=True),
     }
     # allow_unicode stays off: YAML reads some characters of a command, U+0085 among them, as line breaks unless escaped
     return _HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
 
 
-def rules_of(answered: float, shown: float | None = None) -> list[dict[str, Any]]:
+def rules_of(answered: float, shown: float | None = None, *, familiar: bool = False) -> list[dict[str, Any]]:
     """The rules under which exactly the answers that were counted are shown, as a policy file has them.
 
-    answered, shown: thresholds on p_correct; without the second nothing is hedged.
+    answered, shown: thresholds on p_correct; without the second nothing is hedged. familiar: show answers to questions like
+    those of the calibration alone.
     """
+    counted: dict[str, Any] = {"in_range": True, **({"familiar": True} if familiar else {})}
     rules: list[dict[str, Any]] = [
         {
             "name": "unscored",
@@ -45,10 +47,10 @@ def rules_of(answered: float, shown: float | None = None) -> list[dict[str, Any]
             "then": "abstain",
             "because": "how sure the model is could not be measured",
         },
-        {"name": "proven", "when": {"confidence": {"at_least": answered}, "in_range": True}, "then": "answer"},
+        {"name": "proven", "when": {"confidence": {"at_least": answered}, **counted}, "then": "answer"},
     ]
     if shown is not None:
-        rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, "in_range": True}, "then": "hedge"})
+        rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, **counted}, "then": "hedge"})
     rules.append({"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"})
     return rules
 
@@ -58,7 +60,8 @@ def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] 
 
     Names, reasons and wording are free. Even a stricter rule is refused: answering fewer may leave the wrong ones.
     """
-    proven = rules_of(proof.answered.threshold, proof.shown.threshold if proof.shown else None)
+    shown = proof.shown.threshold if proof.shown else None
+    proven = rules_of(proof.answered.threshold, shown, familiar=bool(proof.familiar))
     for index, wanted in enumerate(proven):
         when = When.model_validate(wanted.get("when", {}))
         if index == len(rules) or (rules[index].for_, rules[index].when, rules[index].then) != (

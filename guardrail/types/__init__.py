@@ -6,7 +6,7 @@ Each stage takes the value on its left and returns the one on its right; all are
 from __future__ import annotations
 
 from guardrail.types.claims import Aside, Claim, ClaimDecision, Claims, JudgedClaim, Verification
-from guardrail.types.judgement import Confidence, Decision, Evidence, Score
+from guardrail.types.judgement import UNLIKE, Confidence, Decision, Evidence, Score
 from guardrail.types.names import (
     ACTIONS,
     CLAIM_ACTIONS,
@@ -37,6 +37,7 @@ __all__ = [
     "FINISH_REASONS",
     "LABELS",
     "SUPPORTS",
+    "UNLIKE",
     "UNSCORED_REASONS",
     "Action",
     "Aside",

@@ -151,6 +151,7 @@ class JudgedClaim:
             "label": confidence.label,
             "in_range": confidence.in_range,
             "basis": confidence.basis,
+            "familiarity": confidence.familiarity,
             "action": self.decision.action,
             "rule": self.decision.rule,
             "explanation": self.decision.explanation,

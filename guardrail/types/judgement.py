@@ -12,6 +12,8 @@ from guardrail.errors import ScoringError, UnscoredError
 from guardrail.types.names import Action, Label, UnscoredReason
 
 HYBRIDGRAD = "hybridgrad"
+UNLIKE = 0.05
+"""A question whose familiarity is this or less is unlike those of the calibration."""
 _NUMBERS = ("hybridgrad", "semgrad", "paragrad", "entropy", "nll")
 
 
@@ -157,7 +159,10 @@ class Confidence:
         in_range: Whether the score lay within the calibrated range; if not, it was clipped to the nearest end.
         reason: Why there is no number, or why the basis is "extrapolated"; else empty.
         basis: "calibrated"; "extrapolated" where the prompt was not of the kind that the calibrator was fitted with (evidence
-            in it, messages of your own, another system message); "none" where there is no number.
+            in it, messages of your own, another system message), or the question is unlike its questions; "none" where there
+            is no number.
+        familiarity: How like the questions of the calibration this one is, a p-value in (0, 1]: of questions drawn as those
+            were, at most a share p gets p or less. None where the calibrator does not know its questions.
     """
 
     p_correct: float | None
@@ -167,6 +172,12 @@ class Confidence:
     in_range: bool = True
     reason: str = ""
     basis: Literal["calibrated", "extrapolated", "none"] = "calibrated"
+    familiarity: float | None = None
+
+    @property
+    def familiar(self) -> bool | None:
+        """Whether the question is like those of the calibration; None where that is not known."""
+        return None if self.familiarity is None else self.familiarity > UNLIKE
 
     @classmethod
     def none(cls, reason: str) -> Confidence:

@@ -53,6 +53,7 @@ class Attempt:
             "label": self.confidence.label,
             "in_range": self.confidence.in_range,
             "basis": self.confidence.basis,
+            "familiarity": self.confidence.familiarity,
             "score": self.score.to_dict(),
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],

@@ -49,6 +49,7 @@ class JudgedJson(TypedDict):
     label: Label | None
     in_range: bool
     basis: Literal["calibrated", "extrapolated", "none"]
+    familiarity: Probability | None
     score: ScoreJson
     evidence: list[EvidenceJson]
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import guardrail
 from guardrail import Attempt, Claim, Confidence, Decision, Evidence, JudgedClaim, Score, Verdict, VerdictLog
+from guardrail.calibration.familiarity_fit import Familiar
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.risk import upper_bound
 from guardrail.cli.main import app
@@ -399,3 +400,25 @@ def test_python_gets_what_the_command_prints(cli, calibrator, tmp_path):
     assert json.loads(json.dumps(found.to_dict())) == json.loads(printed.stdout)
     assert (found.drift, printed.returncode, found.calibrator) == (True, 4, "c.json")
     assert guardrail.monitor("log.jsonl", calibrator, labels="l.jsonl").calibrator == "given"
+
+
+def test_questions_unlike_those_of_the_calibration_are_counted_and_still_known_as_its_own(tmp_path):
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=500)
+    asked = Familiar(rng.normal(size=(500, 12)), 1, range(500), [str(i % 5) for i in range(500)])
+    knowing = IsotonicCalibrator().fit(scores, rng.random(500) < right(scores), metrics={}, familiar=asked)
+    log = VerdictLog(tmp_path / "log.jsonl")
+    for i, score in enumerate(rng.normal(size=200)):
+        value, familiarity = Score(score, 1.0, 1.0, 1.0, 2.0, 3), 0.01 if i % 4 == 0 else 0.5
+        said = knowing.predict(value, familiarity)
+        log(observation(verdict(knowing, Attempt(SECRET, value, said, Decision("hedge", "r", ""), "stop"), tick=i)))
+    found = monitor(tmp_path / "log.jsonl", knowing)
+    assert found.unlike.value == 0.25
+    assert found.n == 200
+    assert found.set_aside == {}
+    assert monitor(tmp_path / "log.jsonl", knowing, calibrated_only=True).set_aside == {"extrapolated": 50}
+
+
+def test_a_calibrator_that_does_not_know_its_questions_counts_none(calibrator, tmp_path):
+    write(tmp_path / "log.jsonl", calibrator, [0.1] * 40)
+    assert monitor(tmp_path / "log.jsonl", calibrator).unlike is None

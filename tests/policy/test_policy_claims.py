@@ -199,12 +199,12 @@ CLAIM = "  - {name: a, for: claim, "
         (
             "  - {name: a, then: answer, when: {support: supported}}",
             "unknown key 'support' in rules[0].when; it is for claims ('for: claim'); valid keys in a rule for answers: "
-            "confidence, label, length, unscored, in_range, evidence, finish_reason, claims, any, not",
+            "confidence, label, length, unscored, in_range, familiar, evidence, finish_reason, claims, any, not",
         ),
         (
             CLAIM + "then: keep, when: {not: {evidence: absent}}}",
             "unknown key 'evidence' in rules[0].when.not; it is for whole answers ('for: answer'); "
-            "valid keys in a rule for claims: confidence, label, length, unscored, in_range, support, kind, any, not",
+            "valid keys in a rule for claims: confidence, label, length, unscored, in_range, familiar, support, kind, any, not",
         ),
         (
             CLAIM + "then: keep, when: {suport: supported}}",

@@ -1,0 +1,73 @@
+"""The hidden state at the end of a prompt, by which questions are told to be alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from guardrail.errors import ModelError
+from guardrail.kernels.frozen import on_input, untouched
+from guardrail.model.loaded import LoadedModel
+from guardrail.model.prompts import pad
+from guardrail.types import Trace
+
+_BATCH = 16
+
+
+class _SeenError(Exception):
+    """Ends a forward pass: what stands above is not needed."""
+
+
+def middle_layer(local: LoadedModel) -> int:
+    """The layer whose input is compared, from 0: where the band of HybridGrad begins, so that generation keeps it anyway."""
+    layers = len(local.anatomy.layers)
+    return layers - layers // 2 if layers > 1 else 0
+
+
+def states_entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer: int) -> np.ndarray:
+    """What enters `layer` at each prompt's last token: (prompts, D), float32. Layers from there on do not run.
+
+    A prompt that is longer than the model's context gets NaN.
+    """
+    context, width = local.anatomy.context, local.anatomy.head.in_features
+    out = np.full((len(prompts), width), np.nan, dtype=np.float32)
+    fit = [i for i, prompt in enumerate(prompts) if context is None or len(prompt) <= context]
+    fit.sort(key=lambda i: len(prompts[i]))
+    for at in range(0, len(fit), _BATCH):
+        batch = fit[at : at + _BATCH]
+        out[batch] = _entering(local, [prompts[i] for i in batch], layer)
+    return out
+
+
+def kept_state(trace: Trace, layer: int) -> np.ndarray | None:
+    """The same, (D,), from what generation kept of an answer; None where it did not keep this layer and token."""
+    state, end = trace.state, len(trace.prompt_ids) - trace.thinking_tokens - 1
+    if state is None or state.band_layer != layer or end < state.first:
+        return None
+    return _as_array(state.band_states[end - state.first])
+
+
+def _entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer: int) -> np.ndarray:
+    ids, _ = pad(prompts, local.pad_id)  # on the right, where a causal model does not see it
+    ends = torch.tensor([len(prompt) - 1 for prompt in prompts])
+    seen: list[Tensor] = []
+
+    def see(hidden: Tensor) -> None:
+        seen.append(hidden[torch.arange(len(prompts), device=hidden.device), ends.to(hidden.device)])
+        raise _SeenError
+
+    with local.lock, torch.inference_mode(), untouched(local.model) as stack:
+        on_input(stack, local.anatomy.layers[layer], see)
+        try:
+            local.anatomy.decoder(input_ids=ids.to(local.device), use_cache=False)
+        except _SeenError:
+            return _as_array(seen[0])
+    raise ModelError(f"{local.name} did not run its layer {layer}")
+
+
+def _as_array(x: Tensor) -> np.ndarray:
+    out: np.ndarray = x.detach().float().cpu().numpy()
+    return out
