@@ -67,7 +67,7 @@ def test_a_calibrator_of_another_scorer_drives_everything(made, fitted):
     verdict = guard.answer("What is number 91?")
     of_run = {row["answer"]: row["scores"]["ln-pe"] for row in rows[1:]}
     assert verdict.score.value == pytest.approx(of_run[verdict.attempts[-1].trace.text.strip()], rel=1e-3)
-    assert verdict.confidence.p_correct == fitted.predict(verdict.score).p_correct
+    assert verdict.confidence.p_correct == fitted.predict(verdict.score, verdict.confidence.familiarity).p_correct
 
     tuned = made.run(
         *("tune", "heldout.jsonl", "-c", "lnpe.json", "-o", "p.yaml", "--max-error", 0.9, "--run", "e.run", "--resume")

@@ -6,10 +6,13 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from guardrail import Guard
+from guardrail.deadlines import Deadline, before
+from guardrail.errors import DeadlineError
 from guardrail.kernels.frozen import lock_of
 from guardrail.langchain import ChatGuarded
 from guardrail.testing import tiny_local_model
@@ -40,9 +43,8 @@ def given_back():
     got = []
 
     def take():
-        if lock_of(LOCAL.model).acquire(timeout=20):
+        with suppress(DeadlineError), before(Deadline.after(20)), lock_of(LOCAL.model):
             got.append(wiring() == BEFORE)
-            lock_of(LOCAL.model).release()
 
     thread = threading.Thread(target=take)
     thread.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -17,7 +18,8 @@ from langchain_core.documents import Document
 
 from guardrail import Guard, Policy
 from guardrail.claims import SentenceClaims
-from guardrail.errors import CalibratorMismatchError, GuardrailError, ModelError
+from guardrail.deadlines import Deadline, before
+from guardrail.errors import CalibratorMismatchError, DeadlineError, GuardrailError, ModelError
 from guardrail.kernels.frozen import lock_of
 from guardrail.langchain import ChatGuarded
 from guardrail.types import Verification
@@ -171,8 +173,7 @@ def free(model):
     got = []
 
     def take():
-        if lock_of(model.model).acquire(timeout=5):
-            lock_of(model.model).release()
+        with suppress(DeadlineError), before(Deadline.after(5)), lock_of(model.model):
             got.append(True)
 
     thread = threading.Thread(target=take)
