@@ -44,7 +44,7 @@ def drift(name: str) -> Monitoring:
     """name: of a model and a calibrator in a log; the keys of mappings."""
     return Monitoring(
         "no sign of drift", ("a reason",), ("a note",), 0.05, "answer", 9, 9, 9, 0, {name: 1}, {name: 1}, {name: 1, "b": 2},
-        None, None, None, None, None, 0, None, (), {}, {name: 0.5}, None, None, (), "log.jsonl", "c.json",
+        None, None, None, None, None, None, 0, None, (), {}, {name: 0.5}, None, None, (), "log.jsonl", "c.json",
     )  # fmt: skip
 
 
