@@ -14,8 +14,8 @@ from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
 from guardrail.cli.render import escape
-from guardrail.evaluation.assess import Assessment
-from guardrail.evaluation.assess_claims import ClaimAssessment
+from guardrail.evaluation.assess import Assessment, PolicyOutcome
+from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
 from guardrail.evaluation.fit import Fit
 from guardrail.evaluation.recalibrate import Recalibration
 from guardrail.evaluation.tuning import Tuning
@@ -70,7 +70,16 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         )
     _questions(console, value)
     console.print(reliability(value.reliability, f"{value.unit}s"))
+    if answered := [p for p in value.policies if isinstance(p, PolicyOutcome)]:
+        console.print(_policies(answered))
+    elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:
+        console.print(_claim_policies(kept))
     console.print(f"written to {escape(str(output))}")
+    if value.unit == "answer":
+        console.print("The bounds of the shipped policies suit a weak model; for a stated error, with other questions:")
+        console.print(
+            f"  guardrail tune OTHER.jsonl -c {escape(str(output))} --max-error 0.1 -o policy.yaml --model MODEL"
+        )
 
 
 def recalibration(console: Console, value: Recalibration, output: Path) -> None:
@@ -154,10 +163,15 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
     console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
     _unlike(console, value)
     _metrics(console, value, "answers")
+    console.print(_policies(value.policies))
+    console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+
+
+def _policies(found: Sequence[PolicyOutcome]) -> Table:
     table = Table(title="What each policy would have done, without a retriever", title_justify="left")
     for heading in ("policy", "answer", "hedge", "abstain", "shown", "wrong among answered", "wrong among shown"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
-    for p in value.policies:
+    for p in found:
         a = p.actions
         table.add_row(
             escape(p.policy),
@@ -168,8 +182,7 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
             estimate(p.error) if p.error else "none answered",
             estimate(p.error_shown) if p.error_shown else "none shown",
         )
-    console.print(table)
-    console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+    return table
 
 
 def tuning(console: Console, value: Tuning, output: Path) -> None:
@@ -275,10 +288,14 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     console.print("[bold]If every claim had its whole answer's score[/]")
     console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")
     console.print(f"AURC       {estimate(value.whole_aurc)}")
+    console.print(_claim_policies(value.policies))
+
+
+def _claim_policies(found: Sequence[ClaimOutcome]) -> Table:
     table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
     for heading in ("policy", *(f"{action}: claims, right" for action in CLAIM_ACTIONS if action != "retrieve")):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
-    for p in value.policies:
+    for p in found:
         shown = [(p.actions[a], p.right[a]) for a in CLAIM_ACTIONS if a != "retrieve"]
         table.add_row(escape(p.policy), *(f"{n}, {estimate(right)}" if right else "none" for n, right in shown))
-    console.print(table)
+    return table

@@ -49,7 +49,12 @@ Labels = Annotated[
         help="Answers that a person judged: rows of `question`, `answer`, `correct`. They win over the grader.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most N questions.", metavar="N")]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", min=1, help="Use at most N questions, drawn at random: in every command the same.", metavar="N"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 Samples = Annotated[

@@ -17,7 +17,8 @@ from guardrail.cli.main import main
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["GUARDRAIL_ANSWERS"] = str(Path(tempfile.mkdtemp(prefix="guardrail-tests-")) / "answers.sqlite3")
+_ANSWERS = tempfile.TemporaryDirectory(prefix="guardrail-tests-")  # goes when the process ends
+os.environ["GUARDRAIL_ANSWERS"] = str(Path(_ANSWERS.name) / "answers.sqlite3")
 
 settings.register_profile("busy machine", deadline=None)  # the first call of a test may wait for the other worker
 settings.load_profile("busy machine")

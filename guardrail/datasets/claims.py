@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.data import Split, load_claim_questions
+from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.questions import checked_text, kind_of, question_digest, read_jsonl
 from guardrail.errors import DataError
 
@@ -74,22 +75,22 @@ def load_claim_rows_from(data: str, split: Split, limit: int | None = None) -> l
     """`bundled` means that split of the bundled questions for claims; anything else is a file, or `-` for standard input."""
     if data != "bundled":
         return load_claim_rows(data, limit)
-    return [
-        ClaimRow(
-            q.question, tuple(_fact(f, "claim_questions.jsonl") for f in q.facts), extra={"id": q.id, "kind": q.kind}
-        )
-        for q in load_claim_questions(split)[:limit]
+    check_limit(limit)
+    facts = "claim_questions.jsonl"
+    rows = [
+        ClaimRow(q.question, tuple(_fact(f, facts) for f in q.facts), extra={"id": q.id, "kind": q.kind})
+        for q in load_claim_questions(split)
     ]
+    return drawn({row_digest(row): row for row in rows}, limit)
 
 
 def load_claim_rows(path: str | os.PathLike[str], limit: int | None = None) -> list[ClaimRow]:
     """Rows in file order; a row that comes again (question and answer) is left out.
 
-    limit: stop after so many rows. Raises `DataError` for a bad row, for one question with two sets of facts, or when there
-    is no row.
+    limit: so many, drawn at random, in every command the same. Raises `DataError` for a bad row, for one question with two
+    sets of facts, or when there is no row.
     """
-    if limit is not None and limit < 1:
-        raise DataError(f"a limit must be at least 1, not {limit}")
+    check_limit(limit)
     source = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
     rows: dict[str, ClaimRow] = {}
     for number, row in read_jsonl(path):
@@ -100,11 +101,9 @@ def load_claim_rows(path: str | os.PathLike[str], limit: int | None = None) -> l
             raise DataError(
                 f"{where}: the question {parsed.question!r} came before with other facts or labels; join the rows"
             )
-        if len(rows) == limit:
-            break
     if not rows:
         raise DataError(f"{source}: no rows; write one a line, such as {_EXAMPLE}")
-    return list(rows.values())
+    return drawn(rows, limit)
 
 
 def row_digest(row: ClaimRow) -> str:

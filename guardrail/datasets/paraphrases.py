@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from guardrail.data import paraphrases_path
+from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.questions import checked_text, kind_of, question_digest, read_jsonl
 from guardrail.errors import DataError
 from guardrail.files import write_whole
@@ -34,16 +35,15 @@ def load_paraphrase_rows(
     """Rows of `question` and `paraphrases`, in file order; other keys are passed over. 'bundled': those of guardrail.
 
     A text that was there before, in this row or another, is left out, and so is a row whose question was: copies would
-    pass for perfect paraphrases, or for other questions. limit: stop after so many rows. most: keep so many
-    paraphrases of a row, the first ones. complete: every row must have a paraphrase left.
+    pass for perfect paraphrases, or for other questions. limit: so many rows, drawn at random, in every command the same. most:
+    keep so many paraphrases of a row, the first ones. complete: every row must have a paraphrase left.
 
     Raises `DataError` for a bad row, or fewer than two.
     """
-    if limit is not None and limit < 2:
-        raise DataError(f"SPS compares questions, so a limit must be at least 2, not {limit}")
+    check_limit(limit, 2, "SPS compares questions, so ")
     source = "<stdin>" if os.fspath(data) == "-" else os.fspath(data)
     seen: set[str] = set()
-    rows: list[ParaphraseRow] = []
+    rows: dict[str, ParaphraseRow] = {}
     for number, row in read_jsonl(paraphrases_path() if data == "bundled" else data):
         where = f"{source}:{number}"
         if "question" not in row:
@@ -56,17 +56,16 @@ def load_paraphrase_rows(
         if question_digest(question) in seen:
             continue
         seen.add(question_digest(question))
-        rows.append(ParaphraseRow(question, tuple(distinct(texts, seen)[:most])))
-        if complete and not rows[-1].paraphrases:
+        found = ParaphraseRow(question, tuple(distinct(texts, seen)[:most]))
+        rows[question_digest(question)] = found
+        if complete and not found.paraphrases:
             have = "none that was not there before" if texts else "no `paraphrases`"
             raise DataError(
                 f"{where}: {have}; write some, such as {_EXAMPLE}, or have them made: --paraphrase-with MODEL"
             )
-        if len(rows) == limit:
-            break
     if len(rows) < 2:
         raise DataError(f"{source}: {len(rows)} different questions; SPS compares questions, so it takes two or more")
-    return rows
+    return drawn(rows, limit)
 
 
 def distinct(texts: Iterable[str], seen: set[str]) -> list[str]:

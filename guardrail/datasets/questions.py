@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from guardrail.data import Split, load_questions
+from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
 from guardrail.errors import DataError
@@ -88,18 +89,19 @@ def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData
     (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
     A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of
-    its rows accepts is accepted. limit: so many questions; with it, no row behind the last one's is read.
+    its rows accepts is accepted. limit: so many questions, drawn at random, in every command the same (`drawn`).
 
     Raises `DataError` for a bad row, or when there is none.
     """
-    if limit is not None and limit < 1:
-        raise DataError(f"a limit must be at least 1, not {limit}")
+    check_limit(limit)
     if data == "bundled":
-        bundled = load_questions(split)
-        rows = tuple(
-            QuestionRow(q.question, q.answers, {"id": q.id, "kind": q.kind, "group": q.group}) for q in bundled[:limit]
-        )
-        return QuestionData(rows, {"kind": "bundled", "split": split})
+        rows = {
+            question_digest(q.question): QuestionRow(
+                q.question, q.answers, {"id": q.id, "kind": q.kind, "group": q.group}
+            )
+            for q in load_questions(split)
+        }
+        return QuestionData(tuple(drawn(rows, limit)), {"kind": "bundled", "split": split})
     if data.startswith(HUB_PREFIX):
         found, source = read_hub(data)
         return _distinct(found, source, data, limit)
@@ -115,22 +117,11 @@ def _distinct(
 ) -> QuestionData:
     rows: dict[str, QuestionRow] = {}
     repeated = 0
-    source_rows = iter(placed)
-    while True:
-        try:
-            where, row = next(source_rows)
-            parsed = _question_row(row, where)
-        except StopIteration:
-            break
-        except DataError:
-            if len(rows) == limit:
-                break  # behind what was asked for
-            raise
+    for where, row in placed:
+        parsed = _question_row(row, where)
         digest = question_digest(parsed.question)
         before = rows.get(digest)
         if before is None:
-            if len(rows) == limit:
-                break
             rows[digest] = parsed
         else:
             repeated += 1
@@ -140,7 +131,7 @@ def _distinct(
                 rows[digest] = replace(before, extra={**before.extra, "labels": labels})
     if not rows:
         raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
-    return QuestionData(tuple(rows.values()), source, repeated)
+    return QuestionData(tuple(drawn(rows, limit)), source, repeated)
 
 
 def load_questions_from(data: str, split: Split, limit: int | None = None) -> list[QuestionRow]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
     Estimate,
     Floats,
@@ -136,6 +137,14 @@ def unlike_share(confidences: Sequence[Confidence]) -> Estimate | None:
     """The share that is about questions unlike those of the calibration, of those of which that is known; None without any."""
     known = [not c.familiar for c in confidences if c.familiar is not None]
     return wilson_interval(sum(known), len(known)) if known else None
+
+
+def outcomes(policies: Sequence[Policy], p_correct: Floats, answers: Answers) -> tuple[PolicyOutcome, ...]:
+    """What each policy would have done with every answer, the scored ones having these probabilities, (n,)."""
+    confidences = [Confidence.none(str(record["unscored"])) for record in answers.records]
+    for i, p in zip(answers.scored.tolist(), p_correct.tolist(), strict=True):
+        confidences[i] = Confidence(p, p, p, label_for(p))
+    return tuple(outcome(policy, confidences, answers) for policy in policies)
 
 
 def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:

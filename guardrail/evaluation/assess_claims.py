@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
     Estimate,
     Floats,
@@ -128,6 +129,14 @@ def assess_claims(
         reliability=reliability_table(p, correct),
         policies=tuple(claim_outcome(policy, confidences, answers, seed=seed) for policy in policies),
     )
+
+
+def claim_outcomes(
+    policies: Sequence[Policy], p_correct: Floats, answers: ClaimAnswers, *, seed: int = 0
+) -> tuple[ClaimOutcome, ...]:
+    """What each policy would have done with every claim that has one of these probabilities, (n,)."""
+    confidences = [Confidence(p, p, p, label_for(p)) for p in p_correct.tolist()]
+    return tuple(claim_outcome(policy, confidences, answers, seed=seed) for policy in policies)
 
 
 def claim_outcome(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,16 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.setting import ModelSource, StrPath, check_output, grader_from, model_from, say_data, silent
+from guardrail.evaluation.setting import (
+    ModelSource,
+    StrPath,
+    check_output,
+    grader_from,
+    model_from,
+    say_data,
+    shipped_policies,
+    silent,
+)
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
@@ -117,6 +127,8 @@ def calibrate(
     prior = measured.profile_for(local.identity) if measured else None
 
     # torch comes with these, and a mistake in the data need not wait for it
+    from guardrail.evaluation.assess import outcomes
+    from guardrail.evaluation.assess_claims import claim_outcomes
     from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
     from guardrail.runs.asking import Asking
@@ -178,7 +190,9 @@ def calibrate(
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
     if written is not None:
         fitted.calibrator.save(written)
-    return fitted
+    shipped, p = shipped_policies(unit), fitted.p_correct
+    done = outcomes(shipped, p, answers) if loaded else claim_outcomes(shipped, p, claims)
+    return replace(fitted, policies=done)
 
 
 def _kinds(rows: Sequence[QuestionRow]) -> dict[str, str]:

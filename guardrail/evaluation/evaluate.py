@@ -22,6 +22,7 @@ from guardrail.evaluation.setting import (
     model_from,
     policy_from,
     say_data,
+    shipped_policies,
     silent,
 )
 from guardrail.grading import get_grader
@@ -92,7 +93,7 @@ def evaluate(
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     source, file = os.fspath(data), Path(run) if run is not None else None
     wanted = grader_from(grader)
-    tried = _shipped_for(unit) if policies is None else [policy_from(policy) for policy in policies]
+    tried = shipped_policies(unit) if policies is None else [policy_from(policy) for policy in policies]
     questions = load_data(source, "heldout", limit) if unit == "answer" else None
     by_hand = hand_labels(questions.rows if questions else (), labels)
     rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []
@@ -142,9 +143,3 @@ def evaluate(
     if tuned_here:
         say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")
     return replace(result, subject=subject)
-
-
-def _shipped_for(unit: Unit) -> list[Policy]:
-    """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
-    shipped = map(Policy.load, Policy.shipped())
-    return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]

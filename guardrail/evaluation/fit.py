@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -39,6 +39,10 @@ from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
+if TYPE_CHECKING:
+    from guardrail.evaluation.assess import PolicyOutcome
+    from guardrail.evaluation.assess_claims import ClaimOutcome
+
 _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
 
@@ -67,11 +71,13 @@ class Fit:
         unit: What was scored: "answer" or "claim".
         n: Answers or claims used.
         answers: The answers that these claims come from.
+        p_correct: The out-of-fold probabilities, (n,).
         left_out: Those that are not used, by reason.
         baseline: For claims, what whole answers' scores would have told.
         stacking: What was found about the stacked scorer, where that was asked for.
         few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
             rests on the others. Empty where kinds are not known.
+        policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
     """
 
     calibrator: IsotonicCalibrator
@@ -82,10 +88,12 @@ class Fit:
     unit: Unit
     n: int
     answers: int
+    p_correct: Floats
     left_out: Mapping[str, int] = field(default_factory=dict)
     baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
     few: Mapping[str, int] = field(default_factory=dict)
+    policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +162,7 @@ class Study:
             unit=sample.unit,
             n=len(correct),
             answers=len(correct) if groups is None else len(set(groups.tolist())),
+            p_correct=p,
             left_out=self.left_out,
             few=self.familiar.few if self.familiar else {},
         )

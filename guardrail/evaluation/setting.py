@@ -108,6 +108,12 @@ def policy_from(source: Policy | StrPath) -> Policy:
     return source if isinstance(source, Policy) else Policy.load(source)
 
 
+def shipped_policies(unit: Unit) -> list[Policy]:
+    """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
+    shipped = map(Policy.load, Policy.shipped())
+    return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]
+
+
 def check_output(output: Path, what: str) -> None:
     """Raise `DataError` for an output that cannot be written, before the slow part. what: "the calibrator", say."""
     if not output.parent.is_dir():

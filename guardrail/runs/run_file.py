@@ -80,7 +80,15 @@ class RunFile:
             return
         parsed = [_parse(self.path, line, number) for number, line in enumerate(lines, start=1)]
         if differing := _differing(parsed[0], self.header):
-            raise DataError(f"{self.path} is another run ({differing}); give another file, or delete it to start again")
+            others = ""
+            if differing.startswith("data "):
+                others = (
+                    "its questions or their accepted answers are others: another file, or another --limit; what the cache of "
+                    "answers holds is not made again, so "
+                )
+            raise DataError(
+                f"{self.path} is another run ({differing}); {others}give another file, or delete it to start again"
+            )
         if whole < len(content):
             self._file.truncate(whole)
         self.rows = {row["key"]: row for row in parsed[1:]}

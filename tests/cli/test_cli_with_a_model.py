@@ -33,7 +33,8 @@ def calibrator(tiny_folder, tiny_data, tmp_path_factory):
 
 def test_calibrate_reports_what_it_did(calibrator):
     path, report = calibrator
-    for line in ("answers scored", "accuracy", "AUROC", "ECE before", "ECE after", "Reliability", "profile", "token"):
+    for line in ("answers scored", "accuracy", "AUROC", "ECE before", "ECE after", "Reliability", "profile", "token",
+                 "questions", "What each policy would have done", "guardrail tune OTHER.jsonl"):  # fmt: skip
         assert line in report
     made = json.loads(path.read_text())
     assert made["provenance"]["grader"] == "exact"

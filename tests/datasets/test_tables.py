@@ -154,4 +154,5 @@ def test_one_accepted_answer_a_row_is_accepted_in_every_row(tmp_path, form):
     loaded = load_data(str(path), "calibration")
     assert [row.answers for row in loaded.rows] == [("Washington, D.C.", "Washington"), ("Rome", "Roma")]
     assert loaded.repeated == 3
-    assert load_data(str(path), "calibration", 1).rows[0].answers == ("Washington, D.C.", "Washington")
+    (one,) = load_data(str(path), "calibration", 1).rows
+    assert one in loaded.rows  # with the answers of all its rows

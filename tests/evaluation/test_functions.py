@@ -122,3 +122,13 @@ def test_paraphrases_are_made_by_the_model_itself(local, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"question": "What is one?"}\n{"question": "What is two?"}\n')
     with pytest.raises(DataError, match="--paraphrases-out FILE or --output FILE"):
         guardrail.sps(local, tmp_path / "q.jsonl", paraphrase_with=local)
+
+
+def test_calibrate_says_what_each_shipped_policy_would_have_done(local, tiny_data):
+    fit = guardrail.calibrate(local, tiny_data, grader="exact", max_new_tokens=6)
+    by_name = {done.policy: done for done in fit.policies}
+    assert set(by_name) == {"default", "observe", "retrieve_first", "strict"}
+    assert by_name["observe"].actions["answer"] == fit.n + sum(fit.left_out.values())
+    sure = int((fit.p_correct >= 0.5).sum())
+    assert by_name["default"].actions["answer"] <= sure  # those that were cut off are hedged
+    assert by_name["default"].actions["abstain"] >= int((fit.p_correct < 0.3).sum())

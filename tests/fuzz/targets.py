@@ -34,7 +34,8 @@ from tests.fuzz.driver import Target, outcome_of
 from tests.helpers import sample_runs, sample_verdicts
 from tests.helpers.marked_claims import judged
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="guardrail-fuzz-"))
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="guardrail-fuzz-")  # goes when the process ends
+_FOLDER = Path(_TEMPORARY.name)
 _QUOTED = [b'"', b'{"', b'":', b'"}', b", ", b"[", b"]", b"\\", b"\\n", b"\\u00e9", b"1.5", b"false"]
 CORPUS = Path(__file__).parent / "corpus"
 

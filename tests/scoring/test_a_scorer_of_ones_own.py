@@ -114,7 +114,7 @@ def test_it_is_calibrated_and_drives_a_guard(local, tiny_data, tmp_path):
     guard = Guard(model=local, calibrator=IsotonicCalibrator.load(tmp_path / "c.json"))
     verdict = guard.answer(records[3]["question"])
     assert (verdict.score.scorer, verdict.score.value) == ("ink", records[3]["scores"]["ink"])
-    assert verdict.confidence == guard.calibrator.predict(verdict.score)
+    assert verdict.confidence == guard.calibrator.predict(verdict.score, verdict.confidence.familiarity)
     assert verdict.to_dict()["attempts"][0]["score"]["name"] == "ink"
 
 
@@ -128,7 +128,8 @@ def test_it_drives_a_policy_of_claims(local, tmp_path):
     ids = local.encode_response(verdict.answer)
     for claim in verdict.claims:
         assert claim.score.value == ink(local.tokenizer.decode(ids[claim.token_start : claim.token_end]))
-        assert claim.confidence.p_correct == fit.calibrator.predict(claim.score).p_correct
+        expected = fit.calibrator.predict(claim.score, claim.confidence.familiarity)
+        assert claim.confidence.p_correct == expected.p_correct
 
 
 def test_the_stacked_score_weighs_it(local, tiny_data, tmp_path):
