@@ -31,10 +31,12 @@ def interrupted(command_line, arguments, begun):
                 return
 
     watcher = threading.Thread(target=watch)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
     watcher.start()
     try:
         return command_line(*arguments)
     finally:
+        signal.signal(signal.SIGINT, before)
         ended.set()
         watcher.join()
         assert sent, "the command ended before the signal"
