@@ -23,6 +23,7 @@ from guardrail.data import Split, load_claim_questions
 from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.questions import checked_text, kind_of, question_digest, read_jsonl
 from guardrail.errors import DataError
+from guardrail.folding import spelt_out
 
 _EXAMPLE = '{"question": "What is the capital of France?", "facts": [{"about": ["capital"], "values": ["Paris"]}]}'
 _KEYS = ("question", "facts", "answer", "claims", "id", "kind", "group", "split")
@@ -211,6 +212,6 @@ def _list(row: Mapping[str, Any], key: str, where: str) -> list[Any]:
 def _wordy(value: Any, what: str, where: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{where}: {what} holds {kind_of(value)}; put it in quotes")
-    if not any(c.isalnum() for c in value):
+    if not any(c.isalnum() for c in spelt_out(value)):
         raise DataError(f"{where}: {what} {value!r} has no letter or digit, so nothing can match it")
     return value

@@ -228,7 +228,7 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
     for answer in answers:
         if not isinstance(answer, str):
             raise DataError(f"{where}: `answers` holds {kind_of(answer)}; put it in quotes")
-        if not any(c.isalnum() for c in answer):
+        if not any(c.isalnum() for c in spelt_out(answer)):  # ㋋ is 12月
             raise DataError(f"{where}: the accepted answer {answer!r} has no letter or digit, so nothing can match it")
     for paraphrase in _list(row, "paraphrases", "strings", where):
         checked_text(paraphrase, "paraphrases", where)

@@ -15,6 +15,8 @@ from guardrail.datasets.questions import (
     read_jsonl,
 )
 from guardrail.errors import DataError
+from guardrail.grading.protocol import AnswerRow
+from guardrail.grading.rules import AliasGrader
 
 ROW = {"question": "What is the capital of France?", "answers": ["Paris"]}
 
@@ -96,6 +98,11 @@ def test_rows_keep_extra_keys_and_order_and_drop_repeated_questions(write):
     assert [r.answers for r in rows] == [("Paris", "Lyon"), ("Shakespeare", "William Shakespeare")]
     assert rows[0].extra == {"id": 7, "split": "held-out"}
     assert rows[0] == QuestionRow(ROW["question"], ("Paris", "Lyon"))
+
+
+def test_a_sign_that_stands_for_letters_is_an_answer(write):
+    (row,) = load_question_rows(write(json.dumps({"question": "Which month ends the year?", "answers": ["㋋"]})))
+    assert AliasGrader().grade([AnswerRow(row.question, "12月", row.answers)]) == [True]
 
 
 def test_limit_counts_distinct_questions(write):
