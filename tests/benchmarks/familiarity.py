@@ -19,6 +19,7 @@ from guardrail.model.loading import load_model
 from guardrail.model.question_states import middle_layer, states_entering
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.retrieval.embedding import SentenceEmbeddings
+from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.runs.asking import Asking
 from guardrail.runs.prompts import DIRECT
 from guardrail.types import UNLIKE
@@ -46,7 +47,7 @@ def main(files: list[str]) -> None:
     layer, asking = middle_layer(local), Asking(DIRECT)
     known = questions("bundled", "calibration", most=SIZES[0])
     sets = {"held out": questions("bundled", most=400), **{Path(file).stem: questions(file) for file in files}}
-    embeddings = SentenceEmbeddings()
+    embeddings = SentenceEmbeddings(DEFAULT_EMBEDDING)
 
     def states(texts):
         return states_entering(local, [local.encode_prompt(asking.messages(text)) for text in texts], layer)
