@@ -34,6 +34,7 @@ from guardrail.policy import Policy, check_proof
 from guardrail.runs.progress import counter
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES
 from guardrail.runs.run_answers import RunAnswers, check_fits, check_same_model, header_of, load_run
+from guardrail.runs.states import state_in, with_familiarity
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -129,7 +130,13 @@ def report(
         check_same_model(loaded, compared.model, str(bench))
     if meaning is not None:
         check_same_model(loaded, meaning.model.model_dump(), str(sps))
-    figures = measure_run(fitted, loaded.answers, tried, data=loaded.data)
+    answers, known = loaded.answers, fitted.familiarity
+    if known is not None and (loaded.header.asking.prompt, loaded.header.asking.system) == (
+        origin.prompt,
+        origin.system,
+    ):
+        answers = with_familiarity(fitted, answers, [state_in(r, known.layer, known.width) for r in answers.records])
+    figures = measure_run(fitted, answers, tried, data=loaded.data)
     if out is not None:
         text = report_page(figures, loaded, calibrator=name, bench=compared, sps=meaning, title=title, command=command)
         write_whole(out, text, "the report", DataError)

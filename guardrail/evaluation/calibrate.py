@@ -156,7 +156,7 @@ def calibrate(
         study = Study(
             local, asking, [row.question for row in rows], claim_data_hash(rows), "facts", command, claims.left_out,
             extractor=identity_of(extractor),
-            familiar=familiar_with(local, asking, [claims.records[i]["question"] for i in claims.groups.tolist()], {}),
+            familiar=familiar_with(local, asking, claims.records, claims.groups.tolist(), {}),
         )  # fmt: skip
         sample, readings = claims.sample, claim_readings_of(claims, asking)
         whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
@@ -175,9 +175,7 @@ def calibrate(
             local, asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
             {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
             source=loaded.source, grading=grading.to_dict() if grading else None,
-            familiar=familiar_with(
-                local, asking, [answers.records[i]["question"] for i in answers.scored], _kinds(loaded.rows)
-            ),
+            familiar=familiar_with(local, asking, answers.records, answers.scored.tolist(), _kinds(loaded.rows)),
         )  # fmt: skip
         sample, readings, whole = answers.sample, readings_of(answers, asking), None
     say("choosing the profile by cross-validation and fitting")

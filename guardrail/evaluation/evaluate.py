@@ -104,7 +104,7 @@ def evaluate(
     from guardrail.claims.sentences import SentenceClaims
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
-    from guardrail.evaluation.familiar import with_familiarity
+    from guardrail.evaluation.familiar import told_apart
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.collect_claims import collect_claims, identity_of
@@ -128,7 +128,7 @@ def evaluate(
                 local, rows, extractor, use.asking,
                 run=file, resume=resume, cache=records, batch_size=batch_size, progress=count, scorers=pass_for(use.scorer),
             )  # fmt: skip
-            result = assess_claims(use.calibrator, with_familiarity(local, use.calibrator, claims), tried)
+            result = assess_claims(use.calibrator, told_apart(local, use.calibrator, claims), tried)
         else:
             chosen = wanted or get_grader(use.origin.grader)
             chosen.load()
@@ -138,7 +138,7 @@ def evaluate(
                 scorers=pass_for(use.scorer), labels=by_hand,
             )  # fmt: skip
             say_data(say, questions, answers.grading)
-            result = assess(use.calibrator, with_familiarity(local, use.calibrator, answers), tried)
+            result = assess(use.calibrator, told_apart(local, use.calibrator, answers), tried)
             subject = replace(subject, grading=answers.grading)
     if tuned_here:
         say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")

@@ -1,16 +1,16 @@
-"""How like a calibration's questions those of a run are. Asks the model for states alone: a fraction of an answer's time."""
+"""What the questions of a run look like to the model: from its records, and from the model where they do not say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from guardrail.calibration.familiarity_fit import LEAST, Familiar
 from guardrail.model.question_states import middle_layer, states_entering
-from guardrail.runs.answers import Answers
-from guardrail.runs.collect_claims import ClaimAnswers
 from guardrail.runs.scores import Graded, asking_of
+from guardrail.runs.states import state_in, with_familiarity
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -19,39 +19,37 @@ if TYPE_CHECKING:
     from guardrail.runs.asking import Asking
 
 
-def familiar_with(local: LocalModel, asking: Asking, asked: Sequence[str], kinds: Mapping[str, str]) -> Familiar | None:
+def familiar_with(
+    local: LocalModel, asking: Asking, records: Sequence[Mapping[str, Any]], of: Sequence[int], kinds: Mapping[str, str]
+) -> Familiar | None:
     """What the questions of a calibration look like to the model; None where they are too few to tell others from.
 
-    asked: the question behind each score, (n,). kinds: of those questions of which that is known.
+    records: of a run. of: which of them each score is about, (n,). kinds: of the questions of which that is known.
     """
-    questions = {question: i for i, question in enumerate(dict.fromkeys(asked))}
-    if len(questions) < LEAST:
+    used = list(dict.fromkeys(of))
+    if len(used) < LEAST:
         return None
     layer = middle_layer(local)
+    place = {record: i for i, record in enumerate(used)}
     return Familiar(
-        states=_states(local, asking, list(questions), layer),
+        states=np.stack(_states(local, asking, [records[i] for i in used], layer)),
         layer=layer,
-        of=[questions[question] for question in asked],
-        kinds=[kinds.get(question, "") for question in questions] if kinds else (),
+        of=[place[record] for record in of],
+        kinds=[kinds.get(records[i]["question"], "") for i in used] if kinds else (),
     )
 
 
-def with_familiarity(local: LocalModel, calibrator: IsotonicCalibrator, answers: Graded) -> Graded:
-    """The same with each answer's, or claim's, `familiarity`, a p-value; unchanged where the calibrator knows no questions."""
+def told_apart(local: LocalModel, calibrator: IsotonicCalibrator, answers: Graded) -> Graded:
+    """The same with the `familiarity` of each answer's question, or claim's; unchanged where the calibrator knows none."""
     known, origin = calibrator.familiarity, calibrator.provenance
     if known is None or origin is None:
         return answers
-    questions = list(dict.fromkeys(record["question"] for record in answers.records))
-    p_values = known.p_values(_states(local, asking_of(origin), questions, known.layer))
-    found = dict(zip(questions, p_values.tolist(), strict=True))
-    records = tuple({**record, "familiarity": found[record["question"]]} for record in answers.records)
-    if isinstance(answers, ClaimAnswers):
-        own = [records[i]["familiarity"] for i in answers.groups.tolist()]
-        claims = tuple({**claim, "familiarity": p} for claim, p in zip(answers.claims, own, strict=True))
-        return replace(answers, records=records, claims=claims)
-    return Answers(records, answers.correct, answers.scored, answers.signals, answers.grading)
+    return with_familiarity(calibrator, answers, _states(local, asking_of(origin), answers.records, known.layer))
 
 
-def _states(local: LocalModel, asking: Asking, questions: Sequence[str], layer: int) -> Floats:
-    out: Floats = states_entering(local, [local.encode_prompt(asking.messages(q)) for q in questions], layer)
-    return out
+def _states(local: LocalModel, asking: Asking, records: Sequence[Mapping[str, Any]], layer: int) -> list[Floats]:
+    held = [state_in(record, layer, local.anatomy.head.in_features) for record in records]
+    missing = [i for i, state in enumerate(held) if state is None]
+    prompts = [local.encode_prompt(asking.messages(records[i]["question"])) for i in missing]
+    found = dict(zip(missing, states_entering(local, prompts, layer), strict=True))
+    return [found[i] if state is None else state for i, state in enumerate(held)]

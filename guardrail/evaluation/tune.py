@@ -116,7 +116,7 @@ def tune(
     local = model_from(model, say)
 
     # torch is needed from here on
-    from guardrail.evaluation.familiar import with_familiarity
+    from guardrail.evaluation.familiar import told_apart
     from guardrail.evaluation.tuning import find_thresholds, proof_of
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
@@ -143,7 +143,7 @@ def tune(
     graded_by = answers.grading.in_words() if answers.grading else chosen.name
     found = find_thresholds(
         use.calibrator,
-        with_familiarity(local, use.calibrator, answers),
+        told_apart(local, use.calibrator, answers),
         max_error=max_error,
         confidence=confidence,
         hedge_max_error=hedge_max_error,

@@ -172,6 +172,13 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
             f"{count(report.out_of_range, 'score')} outside the calibrated range: moved to its nearest end, so "
             f"little is known there."
         )
+    if report.calibrator.familiarity is not None and not any(c.familiarity is not None for c in report.confidences):
+        found.append(
+            "The run does not hold what its questions look like, or asked them otherwise: whether they are like those of the "
+            "calibration is not known here, and rules that ask for it do not match."
+        )
+    if strange := sum(c.familiar is False for c in report.confidences):
+        found.append(f"{count(strange, 'question')} unlike those of the calibration: extrapolated.")
     found += [f"{name.upper()}: {why}" for name, why in report.undefined.items()]
     for check in report.policies:
         proof = check.policy.proof

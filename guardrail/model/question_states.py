@@ -42,9 +42,22 @@ def states_entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer:
     return out
 
 
+def states_of(local: LoadedModel, traces: Sequence[Trace], layer: int) -> list[np.ndarray]:
+    """What entered `layer` at the end of each answer's prompt, (D,), from generation where it kept that."""
+    kept = [kept_state(trace, layer) for trace in traces]
+    missing = [i for i, state in enumerate(kept) if state is None]
+    found = dict(zip(missing, states_entering(local, [asked(traces[i]) for i in missing], layer), strict=True))
+    return [found[i] if state is None else state for i, state in enumerate(kept)]
+
+
+def asked(trace: Trace) -> tuple[int, ...]:
+    """The prompt without the thinking behind it."""
+    return trace.prompt_ids[: len(trace.prompt_ids) - trace.thinking_tokens]
+
+
 def kept_state(trace: Trace, layer: int) -> np.ndarray | None:
     """The same, (D,), from what generation kept of an answer; None where it did not keep this layer and token."""
-    state, end = trace.state, len(trace.prompt_ids) - trace.thinking_tokens - 1
+    state, end = trace.state, len(asked(trace)) - 1
     if state is None or state.band_layer != layer or end < state.first:
         return None
     return _as_array(state.band_states[end - state.first])

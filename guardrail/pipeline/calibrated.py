@@ -20,7 +20,7 @@ from guardrail.calibration.provenance import (
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
 from guardrail.messages import as_messages
-from guardrail.model.question_states import kept_state, states_entering
+from guardrail.model.question_states import asked, states_of
 from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scorer_from
 from guardrail.types import Confidence, Score, Trace
 
@@ -69,11 +69,10 @@ class Calibrated:
             if question not in self._seen:
                 while len(self._seen) >= _REMEMBERED:
                     del self._seen[next(iter(self._seen))]
-                asked = as_messages(self.origin.prompt.replace("{question}", question), self.origin.system)
-                prompt = self.model.encode_prompt(asked)
-                kept = kept_state(trace, known.layer) if tuple(prompt) == _asked(trace) else None
-                states = states_entering(self.model, [prompt], known.layer) if kept is None else kept[None]
-                self._seen[question] = float(known.p_values(states)[0])
+                messages = as_messages(self.origin.prompt.replace("{question}", question), self.origin.system)
+                prompt = tuple(self.model.encode_prompt(messages))
+                alone = trace if prompt == asked(trace) else Trace(messages, prompt, (), "", "given")
+                self._seen[question] = float(known.p_values(states_of(self.model, [alone], known.layer))[0])
             return self._seen[question]
 
     def confidence(self, score: Score, unlike: str = "", familiarity: float | None = None) -> Confidence:
@@ -141,11 +140,6 @@ def calibrated(
         extractor=extractor,
     )
     return Calibrated(scorer, calibrator, name, model, extractor)
-
-
-def _asked(trace: Trace) -> tuple[int, ...]:
-    """The prompt without the thinking behind it."""
-    return trace.prompt_ids[: len(trace.prompt_ids) - trace.thinking_tokens]
 
 
 class _ScorerOf:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
+from guardrail.model.question_states import middle_layer, states_of
 from guardrail.model.recording import Keep
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, Progress, records_of, run_header
 from guardrail.runs.readings import numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
+from guardrail.runs.states import packed
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
@@ -77,12 +79,13 @@ def _ask(
         max_new_tokens=asking.max_new_tokens,
         keep=scorers.keep(Keep(first, offsets[0])),
     )
-    rows = reading.rows_of(traces)
+    rows, middle = reading.rows_of(traces), middle_layer(local)
     records = [
         record_of(trace)
+        | packed(state, middle)
         | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
         | scorers.record(question, trace, local.device)
-        for question, trace in zip(questions, traces, strict=True)
+        for question, trace, state in zip(questions, traces, states_of(local, traces, middle), strict=True)
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):

@@ -33,6 +33,7 @@ def test_evaluate(cli, local, tiny_folder, tiny_heldout, calibrator):
     found = guardrail.evaluate(local, tiny_heldout, calibrator, ["default"], progress=lines.append)
     assert found.to_dict() == printed
     assert found.subject.calibrator == str(calibrator)
+    assert found.unlike.n == found.n - found.unscored
     assert any(line.startswith("questions answered: 60 of 60") for line in lines)
 
 
@@ -45,6 +46,8 @@ def test_tune(cli, local, tiny_folder, tiny_heldout, calibrator):
     found = guardrail.tune(local, tiny_heldout, output="python.yaml", calibrator=calibrator, **options)
     assert found.to_dict() == json.loads(printed.stdout)
     assert found.reached
+    assert found.policy.proof.familiar
+    assert found.policy.text.count("familiar: true") == 2  # the rule that answers, and the proof
     written = guardrail.Policy.load("cli.yaml")
     assert guardrail.Policy.load("python.yaml").proof == found.policy.proof
     assert written.proof.model_copy(update={"command": "guardrail.tune"}) == found.policy.proof
@@ -132,3 +135,14 @@ def test_calibrate_says_what_each_shipped_policy_would_have_done(local, tiny_dat
     sure = int((fit.p_correct >= 0.5).sum())
     assert by_name["default"].actions["answer"] <= sure  # those that were cut off are hedged
     assert by_name["default"].actions["abstain"] >= int((fit.p_correct < 0.3).sum())
+
+
+def test_a_report_of_a_run_knows_its_questions_without_the_model(local, tiny_heldout, calibrator, tmp_path):
+    run = tmp_path / "run.jsonl"
+    evaluated = guardrail.evaluate(local, tiny_heldout, calibrator, ["default"], run=run)
+    tuned = guardrail.tune(local, tiny_heldout, calibrator=calibrator, max_error=0.9, confidence=0.6).policy
+    reported = guardrail.report(run, calibrator=calibrator, policies=["default", tuned]).figures
+    assert sum(c.familiar is False for c in reported.confidences) == round(evaluated.unlike.value * evaluated.unlike.n)
+    assert reported.metrics["ece"] == evaluated.metrics["ece"]
+    assert reported.policies[0].outcome.actions == evaluated.policies[0].actions
+    assert reported.policies[1].outcome.actions["answer"] == tuned.proof.answered.n

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from guardrail.model.prompt_states import prompt_states
-from guardrail.model.question_states import kept_state, middle_layer, states_entering
+from guardrail.model.question_states import kept_state, middle_layer, states_entering, states_of
 from guardrail.model.recording import Keep
-from guardrail.testing import tiny_local_model
+from guardrail.testing import ARCHITECTURES, MORE_ARCHITECTURES, tiny_local_model
 
 LOCAL = tiny_local_model()
 PROMPTS = [LOCAL.encode_prompt(text) for text in ("Who?", "Who wrote Faust, and when was that?", "x" * 90, "Who?")]
@@ -19,6 +19,16 @@ def test_it_is_the_last_token_of_the_pass_that_keeps_all_layers(layer):
     found = states_entering(LOCAL, PROMPTS, layer)
     reference = prompt_states(LOCAL, PROMPTS, [-1])[:, layer, 0].numpy()
     np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MORE_ARCHITECTURES])
+def test_every_architecture_gives_it_alone_in_a_batch_and_from_generation(architecture):
+    local = tiny_local_model(architecture)
+    layer, prompts = middle_layer(local), [local.encode_prompt(text) for text in ("Who?", "Who wrote Faust, and when?")]
+    alone = states_entering(local, prompts[:1], layer)[0]
+    np.testing.assert_allclose(states_entering(local, prompts, layer)[0], alone, rtol=1e-3, atol=1e-4)
+    (kept,) = states_of(local, [local.generate("Who?", max_new_tokens=2, keep=Keep(layer, -3))], layer)
+    np.testing.assert_allclose(kept, alone, rtol=1e-3, atol=1e-4)
 
 
 def test_generation_has_kept_it():

@@ -9,10 +9,12 @@ from guardrail import Guard, Policy
 from guardrail.calibration.familiarity import UNLIKE_REASON
 from guardrail.calibration.familiarity_fit import Familiar
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.errors import DataError
 from guardrail.evaluation.familiar import familiar_with
 from guardrail.langchain import ChatGuarded, read_metadata
-from guardrail.model.question_states import middle_layer
+from guardrail.model.question_states import middle_layer, states_entering
 from guardrail.runs.asking import Asking
+from guardrail.runs.states import packed, state_in
 from guardrail.testing import tiny_local_model
 from guardrail.types import UNLIKE
 from tests.helpers.scripted_claims import provenance
@@ -30,11 +32,15 @@ POLICY = Policy.from_text(
 )
 
 
+def records(questions):
+    return [{"question": question} for question in questions]
+
+
 def calibrator(known=True):
     """One whose curve takes any score of the tiny model, and which knows its questions."""
     rng = np.random.default_rng(0)
     scores = np.concatenate([[0.0, 1e6], 10 ** rng.uniform(-12, 4, 98)])
-    familiar = familiar_with(LOCAL, ASKING, ASKED, {}) if known else None
+    familiar = familiar_with(LOCAL, ASKING, records(ASKED), range(100), {}) if known else None
     origin = provenance(LOCAL, generation={"max_new_tokens": 4})
     return IsotonicCalibrator().fit(scores, rng.random(100) < 0.5, provenance=origin, familiar=familiar)
 
@@ -94,8 +100,23 @@ def test_without_knowledge_nothing_is_said():
 
 
 def test_a_few_questions_are_too_few_to_know_others_by():
-    assert familiar_with(LOCAL, ASKING, ASKED[:19], {}) is None
-    known = familiar_with(LOCAL, ASKING, [*ASKED[:20], *ASKED[:20]], {ASKED[0]: "first"})
+    assert familiar_with(LOCAL, ASKING, records(ASKED[:19]), range(19), {}) is None
+    known = familiar_with(LOCAL, ASKING, records(ASKED[:20]), [*range(20), *range(20)], {ASKED[0]: "first"})
     assert isinstance(known, Familiar)
     assert (known.states.shape[0], known.layer, len(known.of)) == (20, middle_layer(LOCAL), 40)
     assert known.kinds[:2] == ["first", ""]
+
+
+def test_a_record_holds_what_the_model_would_be_asked():
+    prompt = LOCAL.encode_prompt(ASKING.messages(LIKE))
+    layer = middle_layer(LOCAL)
+    state = states_entering(LOCAL, [prompt], layer)[0]
+    record = {"question": LIKE, **packed(state, layer)}
+    np.testing.assert_array_equal(state_in(record, layer, len(state)), state)
+    assert state_in(record, layer + 1, len(state)) is None
+    assert state_in({"question": LIKE}, layer, len(state)) is None
+    assert packed(np.full(3, np.nan), layer) == {}
+    values = record["state"]["values"]
+    for broken in ({}, {"layer": layer}, {"layer": layer, "values": "?"}, {"layer": layer, "values": values[:-8]}, 3):
+        with pytest.raises(DataError, match="it was edited"):
+            state_in({"state": broken}, layer, len(state))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from guardrail.policy import NO_RULE, Policy
-from guardrail.types import ACTIONS, Confidence, Score
+from guardrail.types import ACTIONS, UNLIKE, Confidence, Score, Verification
 from tests.helpers.policy_answers import (
     GUARDED,
     PASSAGE,
@@ -123,3 +125,20 @@ def test_retrieve_first_answers_only_with_a_passage() -> None:
     assert policy.decide(sure(1.0), SCORED).action == "retrieve"
     assert policy.decide(sure(1.0), SCORED, evidence=(PASSAGE,), fired=("look it up",)).action == "answer"
     assert policy.decide(sure(1.0), SCORED, retriever=False).action == "hedge"
+
+
+@pytest.mark.parametrize("name", [name for name in GUARDED if name != "per_claim"])
+@given(probabilities, situations)
+def test_an_unlike_question_is_hedged_at_most(name: str, p: float, situation: dict[str, object]) -> None:
+    unlike = replace(sure(p), familiarity=UNLIKE)
+    assert shipped(name).decide(unlike, SCORED, **situation).action != "answer"  # type: ignore[arg-type]
+
+
+@given(probabilities)
+def test_claims_about_an_unlike_question_are_kept_for_a_passage_alone(p: float) -> None:
+    unlike, policy = replace(sure(p), familiarity=UNLIKE), shipped("per_claim")
+    for found in (None, Verification("not found", "a test"), Verification("contradicted", "a test")):
+        decided = policy.decide_claim(unlike, SCORED, kind="sentence", verification=found, retriever=False)
+        assert decided.action in ("hedge", "drop")
+    backed = Verification("supported", "a test")
+    assert policy.decide_claim(unlike, SCORED, kind="sentence", verification=backed, retriever=False).action == "keep"

@@ -1,0 +1,66 @@
+"""The state at the end of a question's prompt, as a record of a run holds it: how alike it is can be told without the model."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from guardrail.errors import DataError
+from guardrail.runs.answers import Answers
+from guardrail.runs.collect_claims import ClaimAnswers
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.metrics import Floats
+    from guardrail.runs.scores import Graded
+
+
+def packed(state: np.ndarray, layer: int) -> dict[str, Any]:
+    """A state, (D,), that enters `layer`, JSON-ready: little-endian float32, base64. Empty for NaN or infinity."""
+    if not np.isfinite(state).all():
+        return {}
+    return {"state": {"layer": layer, "values": base64.b64encode(state.astype("<f4").tobytes()).decode()}}
+
+
+def state_in(record: Mapping[str, Any], layer: int, width: int) -> Floats | None:
+    """What `packed` made of a state, (width,); None where the record has none of this layer, as those of earlier versions.
+
+    Raises `DataError` for what `packed` did not make.
+    """
+    found = record.get("state")
+    try:
+        if found is None or found["layer"] != layer:
+            return None
+        values = np.frombuffer(base64.b64decode(found["values"], validate=True), dtype="<f4")
+        out: Floats = values.astype(np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"a record of the run holds a `state` that is none ({error}); it was edited") from error
+    if len(out) != width or not np.isfinite(out).all():
+        raise DataError(
+            f"a record of the run holds a `state` of {len(out)} numbers, not {width} finite ones; it was edited"
+        )
+    return out
+
+
+def with_familiarity(calibrator: IsotonicCalibrator, answers: Graded, states: Sequence[Floats | None]) -> Graded:
+    """The same with the `familiarity` of each answer's question, or claim's, a p-value.
+
+    states: of each record; where it is None, nothing is said. Unchanged where the calibrator knows no questions.
+    """
+    known = calibrator.familiarity
+    told = {i: state for i, state in enumerate(states) if state is not None}
+    if known is None or not told:
+        return answers
+    p_values = dict(zip(told, known.p_values(np.stack(list(told.values()))).tolist(), strict=True))
+    records = tuple(
+        {**record, "familiarity": p_values[i]} if i in p_values else record for i, record in enumerate(answers.records)
+    )
+    if isinstance(answers, ClaimAnswers):
+        own = [p_values.get(i) for i in answers.groups.tolist()]
+        claims = tuple({**claim, "familiarity": p} for claim, p in zip(answers.claims, own, strict=True))
+        return replace(answers, records=records, claims=claims)
+    return Answers(records, answers.correct, answers.scored, answers.signals, answers.grading)
