@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +20,7 @@ from guardrail.deadlines import (
 )
 from guardrail.errors import DeadlineError, GuardrailError, ModelError
 from guardrail.waiting import within
+from tests.helpers.taken import taken
 
 LONG = 60.0
 PASSED = Deadline(at=0.0, seconds=2.0)
@@ -85,22 +85,11 @@ def test_the_shorter_of_a_limit_and_what_is_left():
 
 
 def test_a_lock_is_waited_for_until_the_deadline():
-    lock, held, done = Lock(), threading.Event(), threading.Event()
-
-    def hold():
-        with lock, lock:
-            held.set()
-            done.wait(LONG)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(LONG)
-    try:
-        with pytest.raises(DeadlineError), before(Deadline.after(0.05)), lock:
-            raise AssertionError("another thread has it")
-    finally:
-        done.set()
-        thread.join()
+    lock = Lock()
+    with taken(lock, LONG), pytest.raises(DeadlineError), before(Deadline.after(0.05)), lock:
+        raise AssertionError("another thread has it")
+    with lock, lock:
+        pass
     with before(Deadline.after(LONG)), lock:
         assert deadline_now() is not None
     with before(short := Deadline.after(0.05)):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from langchain.agents import create_agent
@@ -20,6 +18,7 @@ from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.testing import tiny_local_model
 from tests.helpers.calling_model import calling_model
 from tests.helpers.langchain_doubles import UNSURE, Passages, judging
+from tests.helpers.taken import taken
 from tests.langchain.test_chat_leaks import Everything
 
 LOCAL = tiny_local_model(vocab_size=261, max_position_embeddings=2**16)
@@ -57,26 +56,6 @@ def overdue(call):
     assert time.monotonic() - began < BOUND
 
 
-@contextmanager
-def taken():
-    """Inside, another thread has the model."""
-    held, done = threading.Event(), threading.Event()
-
-    def hold():
-        with LOCAL.lock:
-            held.set()
-            done.wait(BOUND)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(BOUND)
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 @pytest.mark.parametrize("name", CALLS)
 def test_every_surface_ends_in_time(name):
     overdue(lambda: CALLS[name](chat()))
@@ -93,7 +72,7 @@ def test_what_streams_before_its_verdict_ends_in_time(name, stream_policy):
 @pytest.mark.parametrize("name", ["invoke", "stream", "batch", "ainvoke", "astream", "abatch"])
 def test_waiting_for_the_model_counts(name):
     made = chat(4)
-    with taken():
+    with taken(LOCAL.lock, BOUND):
         overdue(lambda: CALLS[name](made))
 
 
@@ -104,7 +83,7 @@ def test_waiting_for_a_turn_counts():
 
     async def second_of_two():
         loop = asyncio.get_running_loop()
-        with taken():
+        with taken(LOCAL.lock, BOUND):
             first = asyncio.create_task(model.ainvoke(ASKED))
             began = loop.time()
             while loop.time() < began + SHORT:

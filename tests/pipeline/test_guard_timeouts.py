@@ -13,6 +13,7 @@ from guardrail.deadlines import Deadline, before
 from guardrail.errors import DeadlineError, ModelError
 from guardrail.testing import tiny_local_model
 from tests.helpers.langchain_doubles import SURE, UNSURE, Fixed, calibrator
+from tests.helpers.taken import taken
 
 RULES = """
 version: 1
@@ -105,22 +106,9 @@ def test_a_batch_has_one_deadline(guard):
 
 
 def test_waiting_for_the_model_counts(guard, local):
-    held, done = threading.Event(), threading.Event()
-
-    def hold():
-        with local.lock:
-            held.set()
-            done.wait(BOUND)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(BOUND)
-    try:
+    with taken(local.lock, BOUND):
         overdue(lambda: guard.answer("Who?", max_new_tokens=4, timeout=SHORT))
         overdue(lambda: guard.check("Who?", "It is so.", timeout=SHORT))
-    finally:
-        done.set()
-        thread.join()
 
 
 class Late(Fixed):
