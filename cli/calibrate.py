@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
-from guardrail.scoring.registry import DEFAULT
 
 
 def calibrate(
@@ -25,17 +24,16 @@ def calibrate(
     model: options.Model = options.DEFAULT_MODEL,
     unit: options.Unit = "answer",
     scorer: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="hybridgrad; stacked, all numbers of its pass weighed; for whole answers another one, sar or g-nll say.",
+            help="hybridgrad; stacked, all numbers of its pass weighed; for whole answers another one, sar or g-nll say. "
+            "Default: hybridgrad or stacked, whichever ranks better; hybridgrad with --paper or --profile.",
         ),
-    ] = DEFAULT,
+    ] = None,
     weigh: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="With --scorer stacked: another scorer whose number is weighed too. Repeatable."
-        ),
+        typer.Option(metavar="NAME", help="Another scorer whose number the stacked one weighs too. Repeatable."),
     ] = None,
     samples: options.Samples = None,
     grader: Annotated[
@@ -73,8 +71,8 @@ def calibrate(
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
-    Of scorers, HybridGrad alone has a profile to choose; the names of the others are in docs/how-to/scorers.md. `stacked`
-    falls back to the best single scorer where it is no better (docs/explanation/stacked.md).
+    Without --scorer, HybridGrad with the best profile and the stacked score are both fitted, and the stacked one is taken if it
+    ranks better by more than chance (docs/explanation/stacked.md). The names of the others are in docs/how-to/scorers.md.
     Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import figures, runtime

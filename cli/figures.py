@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from guardrail.calibration.metrics import Estimate, ReliabilityBin
+from guardrail.calibration.metrics import BoundRisk, Estimate, ReliabilityBin
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
@@ -44,6 +44,19 @@ def reliability(bins: Sequence[ReliabilityBin], what: str) -> Table:
     return table
 
 
+def _risks(found: Sequence[BoundRisk], what: str) -> Table:
+    table = Table(title="What a bound on the confidence lets through", title_justify="left")
+    for heading in ("at least", what, "of all", "wrong", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for r in found:
+        wrong = r.wrong
+        of_all = f"{r.share.value:.3f}"
+        table.add_row(
+            f"{r.bound:.1f}", str(wrong.n), of_all, f"{wrong.value:.3f}", f"{wrong.low:.3f} to {wrong.high:.3f}"
+        )
+    return table
+
+
 def fit(console: Console, value: Fit, output: Path) -> None:
     """What `guardrail calibrate` found."""
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
@@ -70,13 +83,14 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         )
     _questions(console, value)
     console.print(reliability(value.reliability, f"{value.unit}s"))
+    console.print(_risks(value.risks, f"{value.unit}s"))
     if answered := [p for p in value.policies if isinstance(p, PolicyOutcome)]:
         console.print(_policies(answered))
     elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:
         console.print(_claim_policies(kept))
     console.print(f"written to {escape(str(output))}")
     if value.unit == "answer":
-        console.print("The bounds of the shipped policies suit a weak model; for a stated error, with other questions:")
+        console.print("The bounds of the shipped policies are 0.50 and 0.30; for a stated error, with other questions:")
         console.print(
             f"  guardrail tune OTHER.jsonl -c {escape(str(output))} --max-error 0.1 -o policy.yaml --model MODEL"
         )
@@ -276,6 +290,8 @@ def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -
 def _unlike(console: Console, value: Assessment | ClaimAssessment) -> None:
     if value.unlike is not None:
         console.print(f"unlike     {estimate(value.unlike)} of the questions; those of the calibration: at most 0.05")
+        if (told := value.ece_calibrated) is not None:
+            console.print(f"calibrated {told.n} are still called that; ECE {estimate(told)}")
 
 
 def _claims(console: Console, value: ClaimAssessment) -> None:

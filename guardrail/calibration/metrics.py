@@ -61,6 +61,17 @@ class ReliabilityBin(NamedTuple):
     accuracy: Estimate
 
 
+class BoundRisk(NamedTuple):
+    """Answers whose p_correct is at least `bound`: their share of all, and the share of them that is wrong.
+
+    Wilson intervals.
+    """
+
+    bound: float
+    share: Estimate
+    wrong: Estimate
+
+
 class TopLabels(NamedTuple):
     """Answers labelled high or very high: their share of all, and their accuracy (None when there are none).
 
@@ -167,6 +178,20 @@ def reliability_table(p_correct: ArrayLike, correct: ArrayLike) -> tuple[Reliabi
         )
         for b in np.unique(bins)
     )
+
+
+def bound_risks(p_correct: ArrayLike, correct: ArrayLike) -> tuple[BoundRisk, ...]:
+    """What a policy's bound on the confidence would show, for each of 0, 0.1, ... 0.9 that anything reaches.
+
+    bound_risks([0.2, 0.7], [False, True])[3]   # at 0.3: one of two is shown, and is right
+    """
+    p, c = checked_probabilities(p_correct, correct)
+    found = []
+    for bound in np.arange(BINS) / BINS:
+        n, wrong = int((p >= bound).sum()), int((~c[p >= bound]).sum())
+        if n:
+            found.append(BoundRisk(float(bound), wilson_interval(n, len(p)), wilson_interval(wrong, n)))
+    return tuple(found)
 
 
 def top_labels_share_and_accuracy(p_correct: ArrayLike, correct: ArrayLike) -> TopLabels:

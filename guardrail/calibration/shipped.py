@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PREFIX = "shipped:"
 """How the names of shipped calibrators begin."""
 
+_BEFORE = {"shipped:smollm2-135m-stacked": "shipped:smollm2-135m"}
+"""Names that earlier versions had, and what has the same score today."""
+
 
 def load_calibrator(source: str | os.PathLike[str]) -> IsotonicCalibrator:
     """The calibrator of a file, or of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for neither."""
@@ -27,6 +30,7 @@ def load_calibrator(source: str | os.PathLike[str]) -> IsotonicCalibrator:
 
 def shipped_by_name(name: str) -> IsotonicCalibrator:
     """The calibrator of a name such as `shipped:smollm2-135m`. Raises `CalibrationError` for a name that is none."""
+    name = _BEFORE.get(name, name)
     folder = resources.files("guardrail.data").joinpath("calibrators")
     names = {PREFIX + f.name.removesuffix(".json"): f for f in folder.iterdir() if f.name.endswith(".json")}
     if name not in names:
@@ -34,18 +38,21 @@ def shipped_by_name(name: str) -> IsotonicCalibrator:
     return _shipped(name, names[name])
 
 
-def shipped_calibrator(model: ModelIdentity, unit: Unit = "answer") -> tuple[str, IsotonicCalibrator] | None:
+def shipped_calibrator(
+    model: ModelIdentity, unit: Unit = "answer", scorer: str | None = None
+) -> tuple[str, IsotonicCalibrator] | None:
     """The name and the calibrator of that unit fitted on exactly this model, or None.
 
-    Of several the first by name: the others are for those who ask for them.
+    Of several the first by name: the others are for those who ask for them. scorer: the name of the one it was fitted on, where
+    that is given.
     """
     files = resources.files("guardrail.data").joinpath("calibrators").iterdir()
     for file in sorted(files, key=lambda f: f.name.removesuffix(".json")):
         if file.name.endswith(".json"):
             name = PREFIX + file.name.removesuffix(".json")
             calibrator = _shipped(name, file)
-            fitted_on = calibrator.provenance.model if calibrator.provenance and calibrator.unit == unit else None
-            if fitted_on and not told_apart(fitted_on, model):
+            origin = calibrator.provenance if calibrator.unit == unit else None
+            if origin and scorer in (None, origin.scorer) and not told_apart(origin.model, model):
                 return name, calibrator
     return None
 

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.folds import Groups
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
+    Bools,
     Estimate,
     Floats,
     ReliabilityBin,
     TopLabels,
+    bootstrap_interval,
     calibration_metrics,
+    ece,
     reliability_table,
     top_labels_share_and_accuracy,
     wilson_interval,
@@ -53,6 +57,7 @@ class Assessment:
         unscored: Answers without a score.
         out_of_range: Answers whose score lies outside the calibrated range.
         unlike: Share of them whose question is unlike those of the calibration; None where the calibrator does not know them.
+        ece_calibrated: ECE of the n whose basis is "calibrated"; None where there is none.
         metrics: accuracy, auroc, aurc, brier and ece with 95 % intervals, over the scored answers.
         top_labels: How many are labelled high or very high, and how many of those are right.
         reliability: What was said against what was right, by confidence.
@@ -65,6 +70,7 @@ class Assessment:
     unscored: int
     out_of_range: int
     unlike: Estimate | None
+    ece_calibrated: Estimate | None
     metrics: dict[str, Estimate]
     top_labels: TopLabels
     reliability: tuple[ReliabilityBin, ...]
@@ -80,6 +86,7 @@ class Assessment:
             "unscored": self.unscored,
             "out_of_range": self.out_of_range,
             "unlike": asdict(self.unlike) if self.unlike else None,
+            "ece_calibrated": asdict(self.ece_calibrated) if self.ece_calibrated else None,
             **{name: asdict(e) for name, e in self.metrics.items()},
             **calibration_dict(self.top_labels, self.reliability),
             "error_unguarded": asdict(self.error_unguarded),
@@ -116,6 +123,7 @@ def assess(
         unscored=len(answers.records) - len(correct),
         out_of_range=sum(not c.in_range for c in known),
         unlike=unlike_share(known),
+        ece_calibrated=ece_calibrated(known, correct, seed=seed),
         metrics=calibration_metrics(1 - p, p, correct, seed=seed),
         top_labels=top_labels_share_and_accuracy(p, correct),
         reliability=reliability_table(p, correct),
@@ -137,6 +145,17 @@ def unlike_share(confidences: Sequence[Confidence]) -> Estimate | None:
     """The share that is about questions unlike those of the calibration, of those of which that is known; None without any."""
     known = [not c.familiar for c in confidences if c.familiar is not None]
     return wilson_interval(sum(known), len(known)) if known else None
+
+
+def ece_calibrated(
+    confidences: Sequence[Confidence], correct: Bools, *, seed: int = 0, groups: Groups | None = None
+) -> Estimate | None:
+    """ECE of those whose basis is "calibrated"; None without any. correct, groups: (n,), as for `calibration_metrics`."""
+    said = np.array([c.basis == "calibrated" for c in confidences])
+    if not said.any():
+        return None
+    p: Floats = np.array([c.p_correct for c in confidences])[said]
+    return bootstrap_interval(ece, p, correct[said], seed=seed, groups=None if groups is None else groups[said])
 
 
 def outcomes(policies: Sequence[Policy], p_correct: Floats, answers: Answers) -> tuple[PolicyOutcome, ...]:

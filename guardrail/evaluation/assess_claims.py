@@ -25,7 +25,7 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.assess import calibration_dict, unlike_share
+from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
@@ -55,6 +55,7 @@ class ClaimAssessment:
         left_out: Claims in no figure, by reason.
         out_of_range: Claims whose score lies outside the calibrated range.
         unlike: Share of them about questions unlike those of the calibration; None where the calibrator does not know them.
+        ece_calibrated: ECE of the n whose basis is "calibrated"; None where there is none.
         metrics: accuracy, auroc, aurc, brier and ece.
         whole_auroc: AUROC of the baseline, which gives every claim its whole answer's score (`claim_scores_of`). Only
             rankings are compared: the baseline has no calibrator for claims.
@@ -71,6 +72,7 @@ class ClaimAssessment:
     left_out: dict[str, int]
     out_of_range: int
     unlike: Estimate | None
+    ece_calibrated: Estimate | None
     metrics: dict[str, Estimate]
     whole_auroc: Estimate
     whole_aurc: Estimate
@@ -90,6 +92,7 @@ class ClaimAssessment:
             "left_out": self.left_out,
             "out_of_range": self.out_of_range,
             "unlike": asdict(self.unlike) if self.unlike else None,
+            "ece_calibrated": asdict(self.ece_calibrated) if self.ece_calibrated else None,
             **{name: asdict(e) for name, e in self.metrics.items()},
             "whole_answer": {"auroc": asdict(self.whole_auroc), "aurc": asdict(self.whole_aurc)},
             "auroc_difference": asdict(self.difference),
@@ -121,6 +124,7 @@ def assess_claims(
         left_out=answers.left_out,
         out_of_range=sum(not c.in_range for c in confidences),
         unlike=unlike_share(confidences),
+        ece_calibrated=ece_calibrated(confidences, correct, seed=seed, groups=groups),
         metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups),
         whole_auroc=bootstrap_interval(auroc, whole, correct, seed=seed, groups=groups),
         whole_aurc=bootstrap_interval(aurc_of, whole, correct, seed=seed, groups=groups),

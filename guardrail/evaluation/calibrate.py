@@ -26,7 +26,7 @@ from guardrail.evaluation.setting import (
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
-from guardrail.scoring.registry import DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
+from guardrail.scoring.registry import CONTENDER, DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
 
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import Unit
@@ -47,7 +47,7 @@ def calibrate(
     output: StrPath | None = None,
     *,
     unit: Unit = "answer",
-    scorer: str = DEFAULT,
+    scorer: str | None = None,
     weigh: Sequence[str] = (),
     samples: int | None = None,
     grader: Grader | str | None = None,
@@ -77,9 +77,10 @@ def calibrate(
             `facts`, or labelled `claims` of an `answer`, .jsonl. "bundled" are the bundled calibration questions.
         output: Where the calibrator is written; None writes nothing.
         unit: What gets one probability, an "answer" or a "claim".
-        scorer: A name of the registry. "stacked" weighs all numbers of one pass, and falls back to the best single scorer where
-            it is no better.
-        weigh: Other scorers whose numbers a "stacked" one weighs too.
+        scorer: A name of the registry. None fits HybridGrad and the stacked score, which weighs all numbers of one pass, and
+            takes the stacked one if it ranks better by more than chance (with `paper` or `profile`: HybridGrad). "stacked" by
+            name falls back on the best of all single scorers of that pass.
+        weigh: Other scorers whose numbers the stacked one weighs too.
         samples: For scorers that draw samples, how many; None is the paper's number.
         grader: What says whether an answer is right; None is "alias". Claims are graded by their facts.
         labels: A file of answers that people graded; they win over the grader.
@@ -111,6 +112,7 @@ def calibrate(
     if unit == "claim" and (grader is not None or labels is not None):
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
+    asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
     chosen = grader_from(grader) or get_grader("alias")
     source = os.fspath(data)
@@ -183,7 +185,9 @@ def calibrate(
     if fitting == "profile":
         fitted = fit_profile(study, _at(prior, sample), prior=prior, choosing=not paper, whole=whole)
     elif fitting == "weights":
-        fitted = fit_stacked(study, sample, readings, scorer, weighed={n: dict(s.options) for n, s in others.items()})
+        weighed = {name: dict(other.options) for name, other in others.items()}
+        rivals = asked is not None
+        fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, rivals=rivals, whole=whole)
     else:
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
     if written is not None:

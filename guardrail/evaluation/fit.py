@@ -15,12 +15,14 @@ from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
     Bools,
+    BoundRisk,
     Estimate,
     Floats,
     ReliabilityBin,
     auroc,
     bootstrap_difference,
     bootstrap_interval,
+    bound_risks,
     calibration_metrics,
     ece,
     reliability_table,
@@ -34,6 +36,7 @@ from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
 from guardrail.runs.asking import Asking
 from guardrail.runs.readings import Sample
+from guardrail.scoring.hybridgrad import paper_profile
 from guardrail.scoring.profile import Profile
 from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import DEFAULT, reader_of, registered
@@ -68,13 +71,14 @@ class Fit:
             everything that is chosen or fitted repeated in each fold.
         ece_before: Of exp(-nll / length), the model's own mean token probability.
         reliability: Of the out-of-fold probabilities, by bins.
+        risks: Of the same: what each bound on the confidence would show, and how much of that is wrong.
         unit: What was scored: "answer" or "claim".
         n: Answers or claims used.
         answers: The answers that these claims come from.
         p_correct: The out-of-fold probabilities, (n,).
         left_out: Those that are not used, by reason.
         baseline: For claims, what whole answers' scores would have told.
-        stacking: What was found about the stacked scorer, where that was asked for.
+        stacking: What was found about the stacked scorer, where it was fitted.
         few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
             rests on the others. Empty where kinds are not known.
         policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
@@ -85,6 +89,7 @@ class Fit:
     metrics: dict[str, Estimate]
     ece_before: Estimate
     reliability: tuple[ReliabilityBin, ...]
+    risks: tuple[BoundRisk, ...]
     unit: Unit
     n: int
     answers: int
@@ -159,6 +164,7 @@ class Study:
             metrics=metrics,
             ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=self.seed, groups=groups),
             reliability=reliability_table(p, correct),
+            risks=bound_risks(p, correct),
             unit=sample.unit,
             n=len(correct),
             answers=len(correct) if groups is None else len(set(groups.tolist())),
@@ -189,7 +195,7 @@ def fit_profile(
     Raises `CalibrationError` when there are too few answers or claims, or too few right or wrong ones.
     """
     correct, signals, groups = sample.correct, sample.signals, sample.groups
-    prior = prior or prior_profile(study.local)
+    prior = prior or paper_profile(study.local)
     study.refuse_nothing(sample)
     if prior.token not in signals.offsets:
         raise CalibrationError(
@@ -232,17 +238,20 @@ def fit_stacked(
     scorer: str,
     *,
     weighed: Mapping[str, Mapping[str, Any]] | None = None,
+    rivals: bool = True,
+    whole: Sample | None = None,
 ) -> Fit:
-    """Fit the stacked scorer, and a calibrator on it where it ranks better than every single scorer of the same pass.
+    """Fit the stacked scorer, and a calibrator on it where it ranks better than every single scorer it is compared with.
 
-    The single scorers are HybridGrad, its profile chosen as `fit_profile` chooses it; for answers, those of the registry whose
-    number follows from the pass; and those that are weighed. weighed: other scorers by name, with their options; their numbers
-    are in the readings. In the result, `stacking` has the evidence, and `selection` is None unless HybridGrad is the outcome.
+    They are HybridGrad, its profile chosen as `fit_profile` chooses it; those that are weighed; and, as `rivals`, for answers,
+    those of the registry whose number follows from the same pass. weighed: other scorers by name, with their options; their
+    numbers are in the readings. whole: as in `fit_profile`. In the result, `stacking` has the evidence, and `selection` is None
+    unless HybridGrad is the outcome.
     """
-    hybrid = fit_profile(study, sample)
+    hybrid = fit_profile(study, sample, whole=whole)
     assert hybrid.selection is not None  # noqa: S101  (it chooses a profile)
     others = {name: reader_of(name, options) for name, options in (weighed or {}).items()}
-    if sample.unit == "answer":
+    if rivals and sample.unit == "answer":
         entries = registered().items()
         others |= {name: reader_of(name, entry.rival) for name, entry in entries if entry.rival is not None}
     values = {name: reader.numbers(readings) for name, reader in others.items()}
@@ -271,12 +280,6 @@ def _out_of_fold(values: Floats, sample: Sample, seed: int) -> Floats:
         seed=seed,
         groups=sample.groups,
     )
-
-
-def prior_profile(local: LocalModel) -> Profile:
-    """The paper's formula at the chat template's token."""
-    token = local.semantic_token
-    return Profile(token=token.offset, token_source=token.source)
 
 
 def versions() -> dict[str, str]:

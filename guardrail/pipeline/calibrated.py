@@ -119,7 +119,8 @@ def calibrated(
     extractor: what cuts the claims, for the unit "claim". Raises `CalibratorMismatchError` for a calibrator of another set-up,
     and `CalibrationError` for one whose profile is none.
     """
-    if calibrator is None and (found := shipped_calibrator(model.identity, unit)):
+    wanted = scorer.name if scorer else None
+    if calibrator is None and (found := shipped_calibrator(model.identity, unit, wanted)):
         origin = origin_of(found[1])
         given = scorer or _ScorerOf(origin)  # nobody asked for this calibrator, so it gives way
         if not differences(origin, origin.model, given.name, given.options, extractor=extractor):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.provenance import ExtractorIdentity
+from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
 from guardrail.claims.align import token_spans
@@ -270,9 +271,16 @@ def claim_pipeline(
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
     if verifier is None and retriever is not None and policy.verifies_claims:
-        usual = answers if answers.name == DEFAULT else calibrated(model, "answer", None, None, "").scorer
-        verifier = ModelVerifier(model, usual if usual.name == DEFAULT else default_scorer(model))
+        verifier = ModelVerifier(model, _comparing(model, answers))
     return ClaimPipeline(model, extractor, scorer, fitted, policy, retriever, verifier)
+
+
+def _comparing(model: LocalModel, answers: Scorer) -> Scorer:
+    """HybridGrad, on which the verifier's bounds were chosen: that of the answers, or of the shipped calibrator."""
+    if answers.name == DEFAULT:
+        return answers
+    found = shipped_calibrator(model.identity, scorer=DEFAULT)
+    return default_scorer(model) if found is None else calibrated(model, "answer", None, found[1], found[0]).scorer
 
 
 def confidences_after_verification(claims: Sequence[JudgedClaim]) -> list[Confidence]:

@@ -162,6 +162,12 @@ def combine(semgrad: float, readout: Readout, length: int, profile: Profile) -> 
     return Score(number, *numbers, length=length)
 
 
+def paper_profile(local: LocalModel) -> Profile:
+    """The paper's formula, eq. 6 at the chat template's token: the prior of every choice."""
+    token = local.semantic_token
+    return Profile(token=token.offset, token_source=token.source)
+
+
 def _token(given: int | None, tokenizer: Any, local: LocalModel | None) -> tuple[int, str]:
     if given is not None:
         return given, "given"

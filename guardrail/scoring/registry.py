@@ -33,6 +33,9 @@ GROUP = "guardrail.scorers"
 DEFAULT = "hybridgrad"
 """What scores where nothing else is asked for, and what `guardrail bench` compares the others with."""
 
+CONTENDER = "stacked"
+"""What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
+
 
 class InvalidOptionsError(ScoringError):
     """A scorer's recorded options are none of it: the file was edited, or made by something else."""

@@ -153,6 +153,18 @@ def test_the_reliability_table_holds_what_ece_sums(rows):
     assert all(b.low - 1e-12 <= b.mean_p <= b.high + 1e-12 for b in table)
 
 
+def test_what_a_bound_lets_through():
+    risks = m.bound_risks([0.6, 0.9, 0.59, 0.1], [True, False, True, False])
+    assert [(r.bound, r.wrong.n, r.wrong.value, r.share.value) for r in risks] == [
+        (0.0, 4, 0.5, 1.0),
+        (0.1, 4, 0.5, 1.0),
+        *((bound / 10, 3, pytest.approx(1 / 3), 0.75) for bound in (2, 3, 4, 5)),
+        (0.6, 2, 0.5, 0.5),
+        *((bound / 10, 1, 1.0, 0.25) for bound in (7, 8, 9)),
+    ]
+    assert [r.bound for r in m.bound_risks([0.25], [True])] == [0.0, 0.1, 0.2], "what nothing reaches has no risk"
+
+
 def test_top_labels():
     top = m.top_labels_share_and_accuracy([0.6, 0.9, 0.59, 0.1], [True, False, True, False])
     assert (top.share.value, top.share.n) == (0.5, 4)

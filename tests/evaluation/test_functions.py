@@ -34,6 +34,7 @@ def test_evaluate(cli, local, tiny_folder, tiny_heldout, calibrator):
     assert found.to_dict() == printed
     assert found.subject.calibrator == str(calibrator)
     assert found.unlike.n == found.n - found.unscored
+    assert found.ece_calibrated.n == round((1 - found.unlike.value) * found.unlike.n)
     assert any(line.startswith("questions answered: 60 of 60") for line in lines)
 
 
@@ -125,6 +126,27 @@ def test_paraphrases_are_made_by_the_model_itself(local, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"question": "What is one?"}\n{"question": "What is two?"}\n')
     with pytest.raises(DataError, match="--paraphrases-out FILE or --output FILE"):
         guardrail.sps(local, tmp_path / "q.jsonl", paraphrase_with=local)
+
+
+def test_calibrate_takes_the_better_of_two_where_no_scorer_is_asked_for(local, tiny_data):
+    def fitted(**options):
+        return guardrail.calibrate(local, tiny_data, grader="exact", max_new_tokens=6, **options)
+
+    fit, asked = fitted(), fitted(scorer="stacked")
+    assert set(fit.stacking.auroc_singles) == {"hybridgrad"}
+    assert set(asked.stacking.auroc_singles) == {"hybridgrad", "paragrad", "g-nll"}
+    assert fit.stacking.auroc_stacked == asked.stacking.auroc_stacked
+    assert fit.stacking.adopted == (fit.stacking.difference.low > 0)
+    assert fit.calibrator.provenance.scorer == ("stacked" if fit.stacking.adopted else "hybridgrad")
+    assert (fit.selection is None) == fit.stacking.adopted
+    plain, paper = fitted(scorer="hybridgrad"), fitted(paper=True)
+    assert (plain.stacking, paper.stacking) == (None, None)
+    assert plain.selection.p_correct.tolist() != paper.selection.p_correct.tolist() or not plain.selection.adopted
+    if not fit.stacking.adopted:
+        assert fit.p_correct.tolist() == plain.p_correct.tolist()
+    risks = {r.bound: r for r in fit.risks}
+    assert risks[0.0].wrong.value == pytest.approx(1 - fit.metrics["accuracy"].value)
+    assert risks[0.3].wrong.n == int((fit.p_correct >= 0.3).sum())
 
 
 def test_calibrate_says_what_each_shipped_policy_would_have_done(local, tiny_data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -194,17 +195,22 @@ def test_the_score_is_the_model_of_hybridgrads_own_numbers():
         (mean.paragrad, mean.entropy, mean.nll), rel=1e-4
     )
     assert explained["nll_mean"] == pytest.approx(mean.nll / mean.length / 10, rel=1e-4)
-    assert (score.name, score.hybridgrad, score.length) == ("stacked", None, len(trace.response_ids))
+    assert (score.name, score.length) == ("stacked", len(trace.response_ids))
     assert score.to_dict()["number"] == score.value
 
 
-def test_without_semgrad_the_pass_ends_at_the_head():
-    scorer = StackedScorer(local(), stacked("new_nll", "paragrad"))
-    assert (scorer.keep.band_layer, scorer.keep.offset) == (len(local().anatomy.layers) - 1, -1)
-    deep = StackedScorer(local(), stacked("new_nll", "paragrad", "semgrad[-4]"))
-    trace = generated(deep)[0]
-    both = deep.explain(trace)
-    assert scorer.explain(trace) == pytest.approx({k: both[k] for k in ("new_nll", "paragrad")}, rel=1e-4)
+@pytest.mark.parametrize("weighed", [("new_nll", "paragrad"), ("new_nll", "semgrad[-4]")])
+def test_hybridgrad_by_the_papers_formula_stands_in_every_score(weighed):
+    """Whatever the weights read, and with the parts that HybridGrad's own scorer gives."""
+    scorer, paper = StackedScorer(local(), stacked(*weighed)), HybridGradScorer(local())
+    traces = generated(scorer)
+    spans = [[(0, 3), (2, len(t.response_ids))] for t in traces]
+    found = [*scorer.score_traces(traces), *chain(*scorer.score_spans(traces, spans))]
+    theirs = [*paper.score_traces(traces), *chain(*paper.score_spans(traces, spans))]
+    for ours, own in zip(found, theirs, strict=True):
+        assert (ours.name, ours.length) == ("stacked", own.length)
+        for part in ("hybridgrad", "semgrad", "paragrad", "entropy", "nll"):
+            assert ours.to_dict()[part] == pytest.approx(own.to_dict()[part], rel=1e-4), part
 
 
 def test_a_claims_score_does_not_look_behind_the_claim():

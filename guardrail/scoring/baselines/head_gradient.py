@@ -57,5 +57,11 @@ class HeadGradient(RegisteredScorer, ABC):
                     scores[i] = Score.none("not_finite", fault, length=length, name=self.name)
                     continue
                 number = self.number(readout) * (length if self.reduction == "sum" else 1)
-                scores[i] = Score.of(self.name, number, length=length)
+                scores[i] = Score.of(self.name, number, length=length, **_told(readout))
         return [score for score in scores if score is not None]
+
+
+def _told(readout: Readout) -> dict[str, float]:
+    """What the same pass tells beside the number; J the mean."""
+    entropy, nll = readout.entropies.double().mean().item(), -readout.log_probs.double().sum().item()
+    return {"paragrad": readout.paragrad, "entropy": entropy, "nll": nll}

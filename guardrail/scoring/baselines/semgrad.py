@@ -43,4 +43,9 @@ class SemGrad(RegisteredScorer):
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         scores = self._scorer.score_traces(traces)
-        return [replace(score, name=self.name, number=score.semgrad) for score in scores]
+        return [_told_as(self.name, score) for score in scores]
+
+
+def _told_as(name: str, score: Score) -> Score:
+    parts = dict(score.parts) if score.number is None else {"hybridgrad": score.number, **score.parts}
+    return replace(score, name=name, number=score.semgrad, parts=parts)

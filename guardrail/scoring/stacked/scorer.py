@@ -1,7 +1,6 @@
 """Trace -> Score by a stacked model: every number of one pass, weighed. Knows nothing about how the weights were found.
 
-The pass is HybridGrad's own, as long and as deep as the model's features need; without SemGrad among them it ends at the
-LM head.
+The pass is HybridGrad's own, so HybridGrad by the paper's formula, SemGrad and ParaGrad stand in every score, too.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.scoring.gradient_pass import GradientPass, TooBigError, too_big
 from guardrail.scoring.gradients import Readout, Span
+from guardrail.scoring.hybridgrad import combine, paper_profile
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.protocol import RegisteredScorer, Scorer, scores_spans
-from guardrail.scoring.registry import scorer_from
+from guardrail.scoring.registry import DEFAULT, scorer_from
 from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedModel
 from guardrail.scoring.stacked.words import asked_words, token_pieces, words_of
@@ -45,11 +45,11 @@ class StackedScorer(RegisteredScorer):
     unit = "nats"
 
     def __init__(self, model: LocalModel, stacked: StackedModel, *, tokens_per_pass: int = 4096) -> None:
-        layers = len(model.anatomy.layers)
         self.model, self.stacked = model, stacked
-        self._offsets = stacked.prompt_tokens or [-1]  # the reading needs a token; the prompt's last is the cheapest
-        self._first_layer = band_start("code", layers) if stacked.prompt_tokens else layers - 1
-        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass, through_attention=bool(stacked.prompt_tokens))
+        self._paper = paper_profile(model)
+        self._offsets = sorted({*stacked.prompt_tokens, self._paper.token})
+        self._first_layer = band_start(self._paper.band, len(model.anatomy.layers))
+        self._pass = GradientPass(model, tokens_per_pass=tokens_per_pass)
         self._pass.prove(self._first_layer)
         self._others: dict[str, Scorer] = {
             name: scorer_from(name, options, model) for name, options in stacked.scorers.items()
@@ -181,12 +181,11 @@ class StackedScorer(RegisteredScorer):
         length = len(reading.tokens.log_probs)
         if silent := [name for name, value in reading.scores.items() if value is None]:
             return Score.none("not_finite", f"{silent[0]} has no number", length=length, name=NAME)
-        fault = readout.fault()
-        number = math.nan if fault else self.stacked.number(features(reading, self.stacked.common))
+        paper = combine(reading.semgrad[self._paper.token], readout, length, self._paper)
+        number = math.nan if paper.unscored else self.stacked.number(features(reading, self.stacked.common))
         if not math.isfinite(number):
-            return Score.none("not_finite", fault or f"{NAME} is {number}", length=length, name=NAME)
-        entropy, nll = float(reading.tokens.entropies.mean()), -float(reading.tokens.log_probs.sum())
-        return Score.of(NAME, number, length=length, paragrad=readout.paragrad, entropy=entropy, nll=nll)
+            return Score.none("not_finite", paper.detail or f"{NAME} is {number}", length=length, name=NAME)
+        return replace(paper, name=NAME, number=number, parts={DEFAULT: paper.value, **paper.parts})
 
 
 def _between(parts: Sequence[Span]) -> list[Span]:
