@@ -57,6 +57,14 @@ def calibrate(
     keep_paper_profile: Annotated[
         bool, typer.Option("--paper", help="Eq. 6 at the template's (or the profile's) token; choose no other profile.")
     ] = False,
+    retriever: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Ask every question again with passages of this folder or file, its own and another's, and fit a curve for answers with passages.",
+        ),
+    ] = None,
+    passages: Annotated[int, typer.Option(min=1, help="The most passages of one search.")] = 1,
     cache: options.Cache = True,
     profile: Annotated[
         Path | None,
@@ -97,6 +105,8 @@ def calibrate(
         system=system,
         paper=keep_paper_profile,
         profile=profile,
+        retriever=retriever,
+        passages=passages,
         cache=cache,
         command=runtime.command(),
         progress=runtime.say,

@@ -42,6 +42,14 @@ def evaluate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run file.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
+    retriever: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Ask every question again with passages of this folder or file, its own and another's, and measure the curve for answers with passages.",
+        ),
+    ] = None,
+    passages: Annotated[int, typer.Option(min=1, help="The most passages of one search.")] = 1,
     cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,
@@ -67,6 +75,8 @@ def evaluate(
         limit=limit,
         run=run,
         resume=resume,
+        retriever=retriever,
+        passages=passages,
         cache=cache,
         batch_size=batch_size,
         progress=runtime.say,

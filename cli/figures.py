@@ -13,6 +13,7 @@ from guardrail.calibration.metrics import BoundRisk, Estimate, ReliabilityBin
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
+from guardrail.cli.passages import with_evidence
 from guardrail.cli.render import escape
 from guardrail.evaluation.assess import Assessment, PolicyOutcome
 from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
@@ -88,6 +89,8 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         console.print(_policies(answered))
     elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:
         console.print(_claim_policies(kept))
+    if value.evidence is not None:
+        with_evidence(console, value.evidence)
     console.print(f"written to {escape(str(output))}")
     if value.unit == "answer":
         console.print("The bounds of the shipped policies are 0.50 and 0.30; for a stated error, with other questions:")
@@ -179,6 +182,8 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
     _metrics(console, value, "answers")
     console.print(_policies(value.policies))
     console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
+    if value.evidence is not None:
+        with_evidence(console, value.evidence)
 
 
 def _policies(found: Sequence[PolicyOutcome]) -> Table:

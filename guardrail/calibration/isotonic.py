@@ -20,23 +20,20 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from guardrail.calibration.curve_fit import cross_validated_predictions, curve_fields
 from guardrail.calibration.familiarity import Familiarity
 from guardrail.calibration.familiarity_fit import Familiar, fit_familiarity
-from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Estimate, Floats, calibration_metrics
-from guardrail.calibration.points import finite, points_of
-from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
+from guardrail.calibration.points import checked_points, finite
+from guardrail.calibration.pooling import Curve
 from guardrail.calibration.provenance import Provenance, Unit, check_scorer
 from guardrail.calibration.record import (
-    MIN_OF_EACH,
-    MIN_POINTS,
-    PSEUDO_ANSWERS,
     Block,
-    MetricRecord,
+    ContextName,
+    ContextRecord,
     Record,
     read_record,
     remedy,
@@ -57,8 +54,8 @@ class IsotonicCalibrator:
         calibrator.save("calibrator.json")
         IsotonicCalibrator.load("calibrator.json").predict(score)
 
-    Everything but `fit`, `load`, `from_dict` and `source` raises `NotFittedError` before one of these was called. A score
-    that does not rank answers gives one block: every answer then has the base rate as its probability.
+    Everything but `fit`, `load`, `from_dict` and `source` raises `NotFittedError` before one of these was called. A score that
+    does not rank answers gives one block: every answer then has the base rate as its probability.
 
     Attributes:
         source: The name it was loaded under, a path or `shipped:NAME`, for messages and records; None where it was fitted
@@ -71,6 +68,7 @@ class IsotonicCalibrator:
         self.source = None
         self._record: Record | None = None
         self._curve: Curve | None = None
+        self._curves: dict[ContextName, Curve] = {}
 
     def fit(
         self,
@@ -85,6 +83,7 @@ class IsotonicCalibrator:
         groups: ArrayLike | None = None,
         unscored: int | None = None,
         familiar: Familiar | Familiarity | None = None,
+        contexts: Mapping[ContextName, ContextRecord] | None = None,
     ) -> Self:
         """Fit on the scores of graded answers.
 
@@ -104,24 +103,13 @@ class IsotonicCalibrator:
             unscored: How many more there were that got no score; only kept, for `guardrail monitor`.
             familiar: What the questions look like to the model, or what another calibrator kept of that; without it no question
                 is told to be unlike them.
+            contexts: Of another calibrator, whose curves are kept; see `with_context`.
 
         Raises:
             CalibrationError: For fewer than 30 answers, fewer than 5 right or 5 wrong ones, scores that are unscored, not
                 finite or all equal, labels that are not boolean, and arrays of different length.
         """
-        s, c = points_of(scores, correct)
-        right, n = int(c.sum()), len(c)
-        if n < MIN_POINTS:
-            raise CalibrationError(f"{n} scored {unit}s are too few to calibrate; take at least {MIN_POINTS}")
-        if min(right, n - right) < MIN_OF_EACH:
-            raise CalibrationError(
-                f"{right} of {n} {unit}s are right; a calibrator needs at least {MIN_OF_EACH} right and {MIN_OF_EACH} "
-                f"wrong: add {'harder' if right > n // 2 else 'easier'} questions, and check the grader"
-            )
-        if s.min() == s.max():
-            raise CalibrationError(
-                f"all {n} scores are {s[0]:g}, which tells right from wrong nowhere; check the scorer"
-            )
+        s, c = checked_points(scores, correct, f"{unit}s")
         if provenance is not None and (provenance.extractor is not None) != (unit == "claim"):
             raise CalibrationError(
                 f"unit {unit!r} with the extractor {provenance.extractor}; a calibrator of claims says what cut them "
@@ -132,35 +120,74 @@ class IsotonicCalibrator:
             metrics = calibration_metrics(s, out_of_fold, c, seed=seed, groups=groups)
         record = Record(
             unit=unit,
-            n=n,
-            n_correct=right,
-            pseudo_answers=PSEUDO_ANSWERS,
-            blocks=fit_blocks(s, c),
-            metrics={k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
+            **curve_fields(s, c, metrics),
             provenance=provenance,
             sketch=sketch_of(s, unscored=unscored),
             familiarity=fit_familiarity(familiar, s, c, seed=seed) if isinstance(familiar, Familiar) else familiar,
+            contexts=dict(contexts) if contexts else None,
         )
-        self._record = record.model_copy(update={"digest": record.content_digest()})
-        self._curve, self.source = Curve.through(self._record.blocks), None
+        self._take(record.sealed())
+        self.source = None
         return self
 
-    def predict(self, score: Score | float, familiarity: float | None = None) -> Confidence:
+    def with_context(
+        self,
+        name: ContextName,
+        scores: Sequence[Score | float] | ArrayLike,
+        correct: ArrayLike,
+        *,
+        scorer: str,
+        options: Mapping[str, Any],
+        metrics: Mapping[str, Estimate],
+        source: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """This calibrator with a curve for conversations of one kind, fitted on answers that were given in such ones.
+
+        Args:
+            name: The kind, such as "evidence".
+            scores: As for `fit`, and so correct.
+            correct: Whether each answer is right.
+            scorer: The name of the scorer that the scores are of.
+            options: Its options, JSON-ready.
+            metrics: Measured by whoever chose the scorer, out of fold.
+            source: What the conversations were made with, JSON-ready.
+
+        Raises:
+            CalibrationError: As `fit`.
+        """
+        s, c = checked_points(scores, correct, f"answers in the context {name!r}")
+        made = ContextRecord(
+            **curve_fields(s, c, metrics), scorer=scorer, profile=dict(options), source=dict(source or {})
+        )
+        record = _fitted(self._record, "with_context")
+        return type(self)()._take(record.sealed(contexts={**(record.contexts or {}), name: made}))
+
+    def _take(self, record: Record) -> Self:
+        self._record, self._curve = record, Curve.through(record.blocks)
+        self._curves = {name: Curve.through(each.blocks) for name, each in (record.contexts or {}).items()}
+        return self
+
+    def predict(
+        self, score: Score | float, familiarity: float | None = None, context: ContextName | None = None
+    ) -> Confidence:
         """The probability that an answer with this score is right, its 95 % interval and its label.
 
         Args:
             score: Higher = less sure.
             familiarity: How like the calibration's the question is, a p-value of `familiarity.p_values`; None where nobody
                 looked.
+            context: Which of `contexts` the answer was given in; the score is of that one's scorer.
 
         Returns:
             A score outside the calibrated range is moved to the nearest end (a very low one is confident), with
             `in_range=False`. An unscored answer, NaN or infinity gives `Confidence.none` with the reason, never a number.
         """
         curve = _fitted(self._curve, "predict")
+        if context is not None:
+            curve = self._curves[context]
         if isinstance(score, Score) and score.unscored is not None:
             return Confidence.none(f"{score.unscored}: {score.detail}" if score.detail else score.unscored)
-        if isinstance(score, Score):
+        if isinstance(score, Score) and context is None:
             check_scorer(self.provenance, score.name)
         value = score.value if isinstance(score, Score) else float(score)
         if not math.isfinite(value):
@@ -223,6 +250,11 @@ class IsotonicCalibrator:
         return _fitted(self._record, "familiarity").familiarity
 
     @property
+    def contexts(self) -> dict[ContextName, ContextRecord]:
+        """The kinds of conversation that have a curve of their own, by name."""
+        return dict(_fitted(self._record, "contexts").contexts or {})
+
+    @property
     def digest(self) -> str:
         """SHA-256, hex, of the content: two with the same give the same confidences. `load` refuses a file that has another."""
         return _fitted(self._record, "digest").content_digest()
@@ -274,30 +306,7 @@ class IsotonicCalibrator:
 
     @classmethod
     def _parse(cls, content: str | Mapping[str, Any], source: str) -> Self:
-        record = read_record(content, source)
-        out = cls()
-        out._record, out._curve = record, Curve.through(record.blocks)
-        return out
-
-
-def cross_validated_predictions(
-    scores: Sequence[Score | float] | ArrayLike,
-    correct: ArrayLike,
-    *,
-    folds: int = 5,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
-) -> Floats:
-    """The probability of each answer, from a fit on the other folds; shape (n,). For metrics off the fitted points.
-
-    Folds are drawn at random with right and wrong answers spread evenly; groups, shape (n,), are never torn apart.
-    Raises `CalibrationError` as `fit` does for bad arrays, and when there are fewer right or wrong answers than folds.
-    """
-    s, c = points_of(scores, correct)
-    grouped = None if groups is None else np.asarray(groups)
-    return out_of_fold(
-        c, lambda train, test: fitted_probabilities(s[train], c[train], s[test]), folds=folds, seed=seed, groups=grouped
-    )
+        return cls()._take(read_record(content, source))
 
 
 def _fitted(part: T | None, asked: str) -> T:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from guardrail.calibration.metrics import Bools, Floats
-from guardrail.calibration.record import LARGEST, MIN_POINTS
+from guardrail.calibration.record import LARGEST, MIN_OF_EACH, MIN_POINTS
 from guardrail.errors import CalibrationError
 from guardrail.types import Score
 
@@ -21,6 +21,22 @@ def points_of(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike) -
         raise CalibrationError(f"no answers to calibrate on; take at least {MIN_POINTS}")
     if c.dtype != np.bool_:
         raise CalibrationError(f"labels must be booleans (True = right), not {c.dtype}; convert them, e.g. grades == 1")
+    return s, c
+
+
+def checked_points(scores: Sequence[Score | float] | ArrayLike, correct: ArrayLike, what: str) -> tuple[Floats, Bools]:
+    """The arrays that a curve is fitted on. what: "answers", say. Raises `CalibrationError` as `IsotonicCalibrator.fit`."""
+    s, c = points_of(scores, correct)
+    right, n = int(c.sum()), len(c)
+    if n < MIN_POINTS:
+        raise CalibrationError(f"{n} scored {what} are too few to calibrate; take at least {MIN_POINTS}")
+    if min(right, n - right) < MIN_OF_EACH:
+        raise CalibrationError(
+            f"{right} of {n} {what} are right; a calibrator needs at least {MIN_OF_EACH} right and {MIN_OF_EACH} wrong: add "
+            f"{'harder' if right > n // 2 else 'easier'} questions, and check the grader"
+        )
+    if s.min() == s.max():
+        raise CalibrationError(f"all {n} scores are {s[0]:g}, which tells right from wrong nowhere; check the scorer")
     return s, c
 
 

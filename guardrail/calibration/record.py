@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -30,6 +31,11 @@ PSEUDO_ANSWERS = 2.0
 LARGEST = 1e300  # so that the difference of two scores is finite
 _MOST = 10**9  # answers; more would lose digits as floats
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+_LATER = ("sketch", "familiarity", "contexts", "digest")
+
+ContextName = Literal["evidence"]
+"""A kind of conversation that can have a curve of its own: with passages in the prompt."""
 
 _Probability = Annotated[float, Field(gt=0, lt=1)]
 
@@ -59,47 +65,18 @@ class MetricRecord(BaseModel):
     n: Annotated[int, Field(ge=1)]
 
 
-class Record(BaseModel):
-    """The JSON file.
-
-    Its numbers are checked against each other, so that a file edited by hand cannot pass for a fit. What follows from nothing
-    else in the file (prompt, generation, hashes) is checked against `digest`, which `fit` leaves: SHA-256, hex, of everything
-    but itself. Files of earlier versions have none.
-    """
+class CurveRecord(BaseModel):
+    """A fitted curve. Its numbers are checked against each other, so that a file edited by hand cannot pass for a fit."""
 
     model_config = _STRICT
-    schema_version: Literal[1] = 1
-    kind: Literal["isotonic"] = "isotonic"
-    unit: Unit = "answer"
     n: Annotated[int, Field(ge=MIN_POINTS, le=_MOST)]
     n_correct: Annotated[int, Field(ge=MIN_OF_EACH, le=_MOST)]
     pseudo_answers: Annotated[float, Field(gt=0)]
     blocks: Annotated[tuple[Block, ...], Field(min_length=1)]
     metrics: dict[str, MetricRecord]
-    provenance: Provenance | None
-    sketch: Sketch | None = None
-    familiarity: Familiarity | None = None
-    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
-        out: dict[str, Any] = write(self)
-        return {
-            key: value
-            for key, value in out.items()
-            if value is not None or key not in ("sketch", "familiarity", "digest")
-        }
-
-    def content_digest(self) -> str:
-        """What `digest` has to be."""
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if self.provenance and (self.provenance.extractor is not None) != (self.unit == "claim"):
-            raise ValueError(f"unit {self.unit!r} with provenance.extractor {self.provenance.extractor}")
         if self.n - self.n_correct < MIN_OF_EACH:
             raise ValueError(f"n_correct {self.n_correct} leaves fewer than {MIN_OF_EACH} wrong answers of n {self.n}")
         if (sum(b.n for b in self.blocks), sum(b.n_correct for b in self.blocks)) != (self.n, self.n_correct):
@@ -127,6 +104,57 @@ class Record(BaseModel):
             for name, given, bound in (("low", b.low, min(low, b.p_correct)), ("high", b.high, max(high, b.p_correct))):
                 if not math.isclose(given, bound, rel_tol=1e-6):
                     raise ValueError(f"blocks.{i}: {name} {given} does not follow from the counts ({bound})")
+        return self
+
+
+class ContextRecord(CurveRecord):
+    """A curve for conversations of one kind, with the scorer that it was fitted on.
+
+    profile: the scorer's options. source: what the conversations were made with, in words and numbers.
+    """
+
+    scorer: str
+    profile: dict[str, JsonValue]
+    source: dict[str, JsonValue] = {}
+
+
+class Record(CurveRecord):
+    """The JSON file.
+
+    What follows from nothing else in the file (prompt, generation, hashes) is checked against `digest`, which `fit` leaves:
+    SHA-256, hex, of everything but itself. Files of earlier versions have none. contexts: by name, those that have a curve of
+    their own.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["isotonic"] = "isotonic"
+    unit: Unit = "answer"
+    provenance: Provenance | None
+    sketch: Sketch | None = None
+    familiarity: Familiarity | None = None
+    contexts: dict[ContextName, ContextRecord] | None = None
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
+        out: dict[str, Any] = write(self)
+        return {key: value for key, value in out.items() if value is not None or key not in _LATER}
+
+    def content_digest(self) -> str:
+        """What `digest` has to be."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def sealed(self, **changes: Any) -> Self:
+        """Itself with these changes, and its digest."""
+        changed = self.model_copy(update=changes)
+        return changed.model_copy(update={"digest": changed.content_digest()})
+
+    @model_validator(mode="after")
+    def _says_what_it_is_about(self) -> Self:
+        if self.provenance and (self.provenance.extractor is not None) != (self.unit == "claim"):
+            raise ValueError(f"unit {self.unit!r} with provenance.extractor {self.provenance.extractor}")
         if self.sketch and (self.sketch.at_or_below[-1], self.sketch.scores[-1]) != (self.n, self.blocks[-1].last):
             raise ValueError("the sketch does not end at n and at the last block's last score")
         return self

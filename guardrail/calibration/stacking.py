@@ -112,6 +112,29 @@ def stacked_scores(model: StackedModel, readings: Sequence[Reading]) -> Floats:
     return np.array([model.number(features(r, model.common)) for r in readings], dtype=np.float64)
 
 
+def out_of_fold_stacked(
+    readings: Sequence[Reading],
+    correct: Bools,
+    *,
+    scorers: Mapping[str, Mapping[str, Any]] | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
+    groups: Groups | None = None,
+    answers: Groups | None = None,
+) -> Floats:
+    """p_correct of every reading from weights and a curve that were fitted on the other folds, (n,).
+
+    groups: what is never in two folds, (n,). answers: which answer each claim comes from, as in `fit_stacked`.
+    """
+
+    def predict(train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
+        inside, outside = [readings[i] for i in train], [readings[i] for i in test]
+        model = fit_stacked(inside, correct[train], None if answers is None else answers[train], scorers)
+        return fitted_probabilities(stacked_scores(model, inside), correct[train], stacked_scores(model, outside))
+
+    return out_of_fold(correct, predict, folds=folds, seed=seed, groups=groups)
+
+
 def select_stacked(
     readings: Sequence[Reading],
     correct: Bools,
@@ -127,13 +150,7 @@ def select_stacked(
     singles: out-of-fold p_correct of single scorers, (n,) each, from the same folds. groups: the answer that each claim comes
     from; claims of one answer are never in two folds, and the bootstrap draws answers. scorers: as in `fit_stacked`.
     """
-
-    def predict(train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
-        inside, outside = [readings[i] for i in train], [readings[i] for i in test]
-        model = fit_stacked(inside, correct[train], None if groups is None else groups[train], scorers)
-        return fitted_probabilities(stacked_scores(model, inside), correct[train], stacked_scores(model, outside))
-
-    p = out_of_fold(correct, predict, folds=folds, seed=seed, groups=groups)
+    p = out_of_fold_stacked(readings, correct, scorers=scorers, folds=folds, seed=seed, groups=groups, answers=groups)
     ranked = {name: auroc(1 - values, correct) for name, values in singles.items()}
     best = max(ranked, key=lambda name: ranked[name])
     difference = bootstrap_difference(auroc, (1 - p, correct), (1 - singles[best], correct), seed=seed, groups=groups)

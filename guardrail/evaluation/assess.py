@@ -26,6 +26,7 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.setting import Subject
+from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy
 from guardrail.runs.answers import Answers
 from guardrail.runs.scores import for_calibrator, scores_of
@@ -63,6 +64,7 @@ class Assessment:
         reliability: What was said against what was right, by confidence.
         error_unguarded: Share of all answers that is wrong.
         policies: What each policy would have done, over all answers.
+        evidence: What was found of the same questions with passages, where they were asked with some.
         subject: What the figures are about; None where only the figures were asked for.
     """
 
@@ -76,6 +78,7 @@ class Assessment:
     reliability: tuple[ReliabilityBin, ...]
     error_unguarded: Estimate
     policies: tuple[PolicyOutcome, ...]
+    evidence: WithEvidence | None = None
     subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +94,7 @@ class Assessment:
             **calibration_dict(self.top_labels, self.reliability),
             "error_unguarded": asdict(self.error_unguarded),
             "policies": [asdict(p) for p in self.policies],
+            **({"evidence": self.evidence.to_dict()} if self.evidence else {}),
         }
 
 

@@ -13,6 +13,7 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
+from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.fit import Fit
     from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
+    from guardrail.retrieval import Retriever
     from guardrail.runs.asking import Asking
     from guardrail.runs.progress import Say
     from guardrail.runs.readings import Sample
@@ -61,6 +63,8 @@ def calibrate(
     system: str | None = None,
     paper: bool = False,
     profile: StrPath | None = None,
+    retriever: Retriever | StrPath | None = None,
+    passages: int = 1,
     cache: bool = True,
     command: str = "guardrail.calibrate",
     progress: Say | None = None,
@@ -93,6 +97,9 @@ def calibrate(
         system: System message.
         paper: Keep eq. 6 at the template's (or the profile's) token; choose no other profile.
         profile: A file of `guardrail sps`, whose token is used; only the rest of the profile is chosen.
+        retriever: Ask every question again, with what it finds for it and with what it finds for another one, and fit a curve
+            for answers with passages. A retriever, or a folder or file of passages.
+        passages: The most passages of one search.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         command: What the calibrator says it was made by.
         progress: Called with one line before each slow step.
@@ -113,6 +120,8 @@ def calibrate(
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
+    if retriever is not None and unit == "claim":
+        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
     chosen = grader_from(grader) or get_grader("alias")
     source = os.fspath(data)
@@ -125,6 +134,7 @@ def calibrate(
         file = _check_files(source, written, file)
     if resume and file is None:
         raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+    searched = Passages.of(retriever, passages) if retriever is not None else None
     local = model_from(model, say)
     prior = measured.profile_for(local.identity) if measured else None
 
@@ -133,6 +143,7 @@ def calibrate(
     from guardrail.evaluation.assess_claims import claim_outcomes
     from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
+    from guardrail.evaluation.with_evidence import Judged, fit_with_evidence
     from guardrail.runs.asking import Asking
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
@@ -190,6 +201,17 @@ def calibrate(
         fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, rivals=rivals, whole=whole)
     else:
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
+    if searched is not None and loaded is not None:
+        say("asking again with passages")
+        without = Judged.of(answers, fitted.p_correct.tolist())
+        with RecordCache() if cache else nullcontext() as records:
+            again = searched.asked(
+                local, loaded.rows, chosen, asking,
+                run=file and file.with_name(f"{file.name}.evidence"), resume=resume, cache=records, batch_size=batch_size,
+                progress=count,
+            )  # fmt: skip
+        calibrator, told = fit_with_evidence(fitted.calibrator, without, again, asking, searched.source)
+        fitted = replace(fitted, calibrator=calibrator, evidence=told)
     if written is not None:
         fitted.calibrator.save(written)
     shipped, p = shipped_policies(unit), fitted.p_correct

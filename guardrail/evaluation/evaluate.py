@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from guardrail.datasets.claims import load_claim_rows_from
 from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
+from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.assess import Assessment
     from guardrail.evaluation.assess_claims import ClaimAssessment
     from guardrail.grading import Grader
+    from guardrail.retrieval import Retriever
     from guardrail.runs.progress import Say
 
 
@@ -50,6 +52,8 @@ def evaluate(
     limit: int | None = None,
     run: StrPath | None = None,
     resume: bool = False,
+    retriever: Retriever | StrPath | None = None,
+    passages: int = 1,
     cache: bool = True,
     batch_size: int = 16,
     progress: Say | None = None,
@@ -72,6 +76,9 @@ def evaluate(
         limit: Use at most so many questions.
         run: A file that keeps the answers, so that `resume` can go on with them.
         resume: Go on with the run file.
+        retriever: Ask every question again, with what it finds for it and with what it finds for another one, and measure the
+            calibrator's curve for answers with passages. A retriever, or a folder or file of passages.
+        passages: The most passages of one search.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         batch_size: Questions answered together.
         progress: Called with one line before each slow step.
@@ -97,7 +104,10 @@ def evaluate(
     questions = load_data(source, "heldout", limit) if unit == "answer" else None
     by_hand = hand_labels(questions.rows if questions else (), labels)
     rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []
+    if retriever is not None and unit == "claim":
+        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     given = calibrator_from(calibrator)
+    searched = Passages.of(retriever, passages) if retriever is not None else None
     local = model_from(model, say)
 
     # torch is needed from here on
@@ -105,6 +115,7 @@ def evaluate(
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
     from guardrail.evaluation.familiar import told_apart
+    from guardrail.evaluation.with_evidence import measured_with_evidence
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.collect_claims import collect_claims, identity_of
@@ -138,7 +149,16 @@ def evaluate(
                 scorers=pass_for(use.scorer), labels=by_hand,
             )  # fmt: skip
             say_data(say, questions, answers.grading)
-            result = assess(use.calibrator, told_apart(local, use.calibrator, answers), tried)
+            told = told_apart(local, use.calibrator, answers)
+            result = assess(use.calibrator, told, tried)
+            if searched is not None:
+                say("asking again with passages")
+                again = searched.asked(
+                    local, questions.rows, chosen, use.asking,
+                    run=file and file.with_name(f"{file.name}.evidence"), resume=resume, cache=records, batch_size=batch_size,
+                    progress=count,
+                )  # fmt: skip
+                result = replace(result, evidence=measured_with_evidence(use.calibrator, told, again, use.asking))
             subject = replace(subject, grading=answers.grading)
     if tuned_here:
         say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")

@@ -45,6 +45,7 @@ from guardrail.scoring.stacked.features import Reading
 if TYPE_CHECKING:
     from guardrail.evaluation.assess import PolicyOutcome
     from guardrail.evaluation.assess_claims import ClaimOutcome
+    from guardrail.evaluation.with_evidence import WithEvidence
 
 _VERSIONS = ("hybridgrad-guardrail", "torch", "transformers")
 
@@ -81,6 +82,7 @@ class Fit:
         stacking: What was found about the stacked scorer, where it was fitted.
         few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
             rests on the others. Empty where kinds are not known.
+        evidence: What was found of the same questions with passages, where they were asked with some.
         policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
     """
 
@@ -98,6 +100,7 @@ class Fit:
     baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
     few: Mapping[str, int] = field(default_factory=dict)
+    evidence: WithEvidence | None = None
     policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.curve_fit import cross_validated_predictions
 from guardrail.calibration.folds import Groups
-from guardrail.calibration.isotonic import IsotonicCalibrator, cross_validated_predictions
+from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
     Bools,
     Estimate,
@@ -168,6 +169,7 @@ def recalibrate(
         unit=reference.unit,
         groups=rows.groups,
         familiar=calibrator.familiarity,
+        contexts=calibrator.contexts,
         provenance=_again(
             origin, calibrator, rows, log=os.fspath(log), extrapolated=with_extrapolated, command=command
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from guardrail.actions import render
 from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.calibration.record import ContextName
 from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
@@ -14,13 +15,13 @@ from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
-from guardrail.pipeline.conversation import Conversation, length_differs, timed
+from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
-from guardrail.retrieval.budget import CUT
+from guardrail.scoring.protocol import Scorer
 from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
 
 NOTHING_LEFT = "nothing left"
@@ -72,7 +73,8 @@ class AnswerPass:
     @property
     def keep(self) -> Keep | None:
         """What generation keeps for the scorers."""
-        scorers = [self.calibrated.scorer, *([self.claim_pipeline.scorer] if self.claim_pipeline else [])]
+        scorers = [self.calibrated.scorer, *self.calibrated.contexts.values()]
+        scorers += [self.claim_pipeline.scorer] if self.claim_pipeline else []
         return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
@@ -83,8 +85,20 @@ class AnswerPass:
         """
         known = [self._known(trace) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
-            scored = iter(self._scored([t for t, score in zip(traces, known, strict=True) if score is None]))
-        return [next(scored) if score is None else score for score in known]
+            todo = [i for i, score in enumerate(known) if score is None]
+            for context in {self._context(conversations[i]) for i in todo}:
+                own = [i for i in todo if self._context(conversations[i]) == context]
+                found = self._scored([conversations[i].marked(traces[i]) for i in own], self._scorer(context))
+                for i, score in zip(own, found, strict=True):
+                    known[i] = score
+        return [score for score in known if score is not None]
+
+    def _context(self, conversation: Conversation) -> ContextName | None:
+        """Whose curve is used: that of the conversation's kind, where the calibrator has one."""
+        return conversation.context if conversation.context in self.calibrated.contexts else None
+
+    def _scorer(self, context: ContextName | None) -> Scorer:
+        return self.calibrated.contexts[context] if context else self.calibrated.scorer
 
     def _known(self, trace: Trace) -> Score | None:
         """The Score that has no number, whatever the scorer: of a turn of tool calls, and of a model that could not answer."""
@@ -126,15 +140,14 @@ class AnswerPass:
             decision = Decision("abstain", ON_ERROR, why, self.policy.wording.abstain)
         return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
 
-    def _scored(self, traces: Sequence[Trace]) -> list[Score]:
-        scorer = self.calibrated.scorer
+    def _scored(self, traces: Sequence[Trace], scorer: Scorer) -> list[Score]:
         try:
             return checked_scores(scorer, scorer.score_traces(traces), traces)
         except MISTAKES:
             raise
         except Exception as caught:
             if len(traces) > 1:
-                return [score for trace in traces for score in self._scored([trace])]
+                return [score for trace in traces for score in self._scored([trace], scorer)]
             error = failed("scorer", scorer, caught)
             if self.policy.on_error == "raise":
                 raise error from caught
@@ -146,9 +159,12 @@ class AnswerPass:
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
-            reasons = _reasons(conversation, conversation.extrapolation_reasons, trace, self.calibrated)
+            context = self._context(conversation)
+            reasons = why_extrapolated(
+                conversation, conversation.extrapolation_reasons, trace, self.calibrated, context
+            )
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
-            confidence = self.calibrated.confidence(score, reasons, known)
+            confidence = self.calibrated.confidence(score, reasons, known, context)
         claims, asides = self._claims(conversation, trace)
         while True:
             with timed("decide", conversation):
@@ -215,7 +231,7 @@ class AnswerPass:
         return self.claim_pipeline.run(
             trace,
             question=conversation.query,
-            extrapolated=_reasons(conversation, reasons, trace, self.claim_pipeline.calibrated),
+            extrapolated=why_extrapolated(conversation, reasons, trace, self.claim_pipeline.calibrated),
             search_context=conversation.search_context,
             clock=conversation.stopwatch.lap("claim"),
             known=self.hooks.judged_claims,
@@ -250,14 +266,6 @@ class AnswerPass:
             why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
             decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
         return rewritten.text, rewritten.claims, decision
-
-
-def _reasons(conversation: Conversation, reasons: Sequence[str], trace: Trace, calibrated: Calibrated) -> str:
-    """Why a confidence is extrapolated, in words; empty if it is not."""
-    cut = any(passage.text.endswith(CUT) for passage in conversation.evidence)
-    evidence = "given with evidence, cut to fit the model's context" if cut else "given with evidence"
-    given = [evidence] if conversation.evidence else reasons
-    return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))
 
 
 def _generated(

@@ -25,8 +25,11 @@ from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scor
 from guardrail.types import Confidence, Score, Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.provenance import Unit
+    from guardrail.calibration.record import ContextName
     from guardrail.model.local import LocalModel
     from guardrail.scoring.protocol import Scorer
 
@@ -38,7 +41,8 @@ _REMEMBERED = 64  # questions: each is asked about again for every pass, and for
 class Calibrated:
     """Score -> Confidence, of one unit. name: the calibrator's; both are None where there is none.
 
-    model: the one that scores come from, looked at again for each confidence; None where nobody can say.
+    model: the one that scores come from, looked at again for each confidence; None where nobody can say. contexts: the
+    scorers of the kinds of conversation that have a curve of their own.
     """
 
     scorer: Scorer
@@ -46,12 +50,18 @@ class Calibrated:
     name: str | None
     model: LocalModel | None = None
     extractor: ExtractorIdentity | None = None
+    contexts: Mapping[ContextName, Scorer] = field(default_factory=dict)
     _seen: dict[str, float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def origin(self) -> Provenance | None:
         """What the calibrator was fitted on."""
         return self.calibrator.provenance if self.calibrator else None
+
+    def of_context(self, context: ContextName, fact: str) -> Any:
+        """What the calibration of a context was made with, such as `passages`; None where it is not known."""
+        own = self.calibrator.contexts.get(context) if self.calibrator else None
+        return own.source.get(fact) if own else None
 
     def usual(self, option: str) -> Any:
         """A generation option of the calibration, such as `max_new_tokens`; None where it is not known."""
@@ -75,9 +85,11 @@ class Calibrated:
                 self._seen[question] = float(known.p_values(states_of(self.model, [alone], known.layer))[0])
             return self._seen[question]
 
-    def confidence(self, score: Score, unlike: str = "", familiarity: float | None = None) -> Confidence:
+    def confidence(
+        self, score: Score, unlike: str = "", familiarity: float | None = None, context: ContextName | None = None
+    ) -> Confidence:
         """unlike: how this case differs from those of the calibration, which makes its confidence `extrapolated`. familiarity:
-        of the question.
+        of the question. context: which of `contexts` the score is of.
 
         Raises `CalibratorMismatchError` where the model or the scorer has changed since the calibrator was found to fit, and
         for a score of another scorer.
@@ -85,17 +97,18 @@ class Calibrated:
         if self.calibrator is None:
             return Confidence.none(f"unscored: {score.unscored}" if score.unscored else "there is no calibrator")
         if score.unscored is None:
-            self._check(score)
-        confidence = self.calibrator.predict(score, familiarity)
+            self._check(score, self.contexts[context] if context else self.scorer)
+        confidence = self.calibrator.predict(score, familiarity, context)
         if confidence.p_correct is not None and not 0.0 <= confidence.p_correct <= 1.0:
             return Confidence.none(f"the calibrator gave {confidence.p_correct}, which is no probability")
         if not unlike or score.unscored:
             return confidence
         return replace(confidence, basis="extrapolated", reason="; ".join(filter(None, [unlike, confidence.reason])))
 
-    def _check(self, score: Score) -> None:
+    def _check(self, score: Score, scorer: Scorer) -> None:
         origin = self.origin
-        check_scorer(origin, score.name)
+        if scorer is self.scorer:
+            check_scorer(origin, score.name)
         if origin is None or self.model is None:
             return
         identity = self.model.identity
@@ -129,7 +142,7 @@ def calibrated(
         return Calibrated(scorer or default_scorer(model), None, None)
     check_unit(calibrator.unit, unit, name, model.name)
     origin = origin_of(calibrator, name)
-    scorer = scorer or _fitted_on(model, origin, name)
+    scorer = scorer or _made(model, origin.scorer, origin.scorer_options, name)
     check_compatible(
         origin,
         model.identity,
@@ -140,7 +153,8 @@ def calibrated(
         wanted=unit,
         extractor=extractor,
     )
-    return Calibrated(scorer, calibrator, name, model, extractor)
+    contexts = {kind: _made(model, own.scorer, own.profile, name) for kind, own in calibrator.contexts.items()}
+    return Calibrated(scorer, calibrator, name, model, extractor, contexts)
 
 
 class _ScorerOf:
@@ -150,12 +164,13 @@ class _ScorerOf:
         self.name, self.options = origin.scorer, origin.scorer_options
 
 
-def _fitted_on(model: LocalModel, origin: Provenance, name: str) -> Scorer:
+def _made(model: LocalModel, scorer: str, options: Mapping[str, Any], name: str) -> Scorer:
+    """The scorer that a calibrator was fitted on."""
     try:
-        return scorer_from(origin.scorer, origin.scorer_options, model)
+        return scorer_from(scorer, options, model)
     except InvalidOptionsError as error:
         raise CalibrationError(f"{name}: {error}") from error
     except ScoringError as error:
         raise CalibratorMismatchError(
-            f"{name} was fitted on the scorer {origin.scorer!r}, which cannot be made from it: {error}"
+            f"{name} was fitted on the scorer {scorer!r}, which cannot be made from it: {error}"
         ) from error

@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from guardrail.calibration.provenance import Provenance, Unit
+from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.retrieval import query_of, with_evidence
+from guardrail.retrieval.budget import CUT
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
 from guardrail.waiting import seconds_since
 
@@ -69,6 +71,15 @@ class Conversation:
     def prompt(self) -> tuple[Message, ...]:
         """The messages with the evidence in them."""
         return with_evidence(self.messages, self.evidence)
+
+    @property
+    def context(self) -> ContextName | None:
+        """What kind of conversation it is, where that may have a curve of its own."""
+        return "evidence" if self.evidence and not self.extrapolation_reasons else None
+
+    def marked(self, trace: Trace) -> Trace:
+        """The trace with what was put into its prompt, for scorers that compare."""
+        return replace(trace, evidence=self.evidence, asked=self.messages) if self.evidence else trace
 
     @property
     def retrieved_by(self) -> tuple[str, ...]:
@@ -155,3 +166,27 @@ def length_differs(trace: Trace, usual: int | None) -> str:
     if usual is None or (length <= usual and (length == usual or trace.finish_reason != "length")):
         return ""
     return f"{'cut at ' if trace.finish_reason == 'length' else ''}{length} tokens, the calibration's limit was {usual}"
+
+
+def why_extrapolated(
+    conversation: Conversation,
+    reasons: Sequence[str],
+    trace: Trace,
+    calibrated: Calibrated,
+    context: ContextName | None = None,
+) -> str:
+    """Why a confidence is extrapolated, in words; empty if it is not.
+
+    reasons: of the conversation, without passages. context: whose curve is used.
+    """
+    given = reasons
+    if conversation.evidence:
+        usual = calibrated.of_context(context, "passages") if context else None
+        cut = any(passage.text.endswith(CUT) for passage in conversation.evidence)
+        if cut:
+            given = ["given with evidence, cut to fit the model's context"]
+        elif usual is None:
+            given = ["given with evidence"]
+        elif len(conversation.evidence) > usual:
+            given = [f"given with {len(conversation.evidence)} passages, the calibration's limit was {usual}"]
+    return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))

@@ -5,7 +5,7 @@ Knows nothing about profiles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guardrail.grading.hand_labels import HandLabels
     from guardrail.model.local import LocalModel
     from guardrail.runs.cache import RecordCache
+    from guardrail.types import Message, Trace
 
 
 def collect(
@@ -56,7 +57,9 @@ def collect(
     records = records_of(
         [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
         [q.question for q in questions],
-        lambda batch: _ask(local, [questions[i].question for i in batch], asking, offsets, scorers),
+        lambda batch: ask(
+            local, [(q, asking.messages(q)) for q in (questions[i].question for i in batch)], asking, offsets, scorers
+        ),
         run_header(local, asking, data_hash(questions), **scorers.header),
         run=run,
         resume=resume,
@@ -69,13 +72,20 @@ def collect(
     )
 
 
-def _ask(
-    local: LocalModel, questions: Sequence[str], asking: Asking, offsets: Sequence[int], scorers: ScorerPass
+def ask(
+    local: LocalModel,
+    asked: Sequence[tuple[str, Sequence[Message]]],
+    asking: Asking,
+    offsets: Sequence[int],
+    scorers: ScorerPass,
+    more: Callable[[Sequence[int], Sequence[Trace]], Sequence[Mapping[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
+    """The records of one batch. asked: each question, and how it is put. more: what else is kept of
+    those that have a score; it is given their places in `asked`, and their traces."""
     first = band_start("code", len(local.anatomy.layers))
     reading = GradientPass(local)
     traces = local.generate_batch(
-        [asking.messages(question) for question in questions],
+        [messages for _, messages in asked],
         max_new_tokens=asking.max_new_tokens,
         keep=scorers.keep(Keep(first, offsets[0])),
     )
@@ -85,7 +95,7 @@ def _ask(
         | packed(state, middle)
         | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
         | scorers.record(question, trace, local.device)
-        for question, trace, state in zip(questions, traces, states_of(local, traces, middle), strict=True)
+        for (question, _), trace, state in zip(asked, traces, states_of(local, traces, middle), strict=True)
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):
@@ -102,4 +112,7 @@ def _ask(
         readouts = reading.read([rows[scorable[j]] for j in group], reached, first, exgrad=True)
         for j, readout in zip(group, readouts, strict=True):
             records[scorable[j]].update(numbers_of(readout))
+    if more:
+        for i, found in zip(scorable, more(scorable, [traces[i] for i in scorable]), strict=True):
+            records[i].update(found)
     return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from guardrail.messages import question_of
 from guardrail.runs.asking import Asking
 from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import reader_of
+from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_reading
 from guardrail.scoring.stacked.features import Reading, Tokens
 from guardrail.scoring.stacked.words import asked_words, words_of
 
@@ -68,10 +70,12 @@ def readings_of(answers: Answers, asking: Asking) -> list[Reading]:
     """What the pass told of every scored answer."""
     records = [answers.records[i] for i in answers.scored.tolist()]
     asked = [_asked(record["question"], asking) for record in records]
-    return [
+    readings = [
         _reading(_tokens(record, record), words, answers.signals, i, record)
         for i, (record, words) in enumerate(zip(records, asked, strict=True))
     ]
+    told = [_evidence(record, asking) if "without" in record else None for record in records]
+    return [replace(reading, evidence=one) for reading, one in zip(readings, told, strict=True)]
 
 
 def claim_readings_of(claims: ClaimAnswers, asking: Asking) -> list[Reading]:
@@ -113,6 +117,11 @@ def _reader(origin: Provenance) -> Reader:
         raise CalibrationError(
             f"the options in the calibrator are none of {origin.scorer!r}: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def _evidence(record: Mapping[str, Any], asking: Asking) -> EvidenceReading:
+    text = question_of(asking.messages(record["question"]))
+    return evidence_reading(text, record["passages"], record["without"], record["perplexity"])
 
 
 def _asked(question: str, asking: Asking) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from guardrail.types.judgement import Evidence
 from guardrail.types.names import FinishReason, Message
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Trace:
         thinking: What the model thought before it answered, without marks. It is no part of the answer.
         thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
+        evidence: The passages in `messages`, where whoever put them there says so; a scorer may compare them with the answer.
+        asked: The conversation without them; empty where there are none.
         fault: Why the model could not answer: `not_finite` (NaN or infinity in its logits) or `out_of_memory`; None where it
             could. Such an answer has no score.
     """
@@ -72,6 +75,8 @@ class Trace:
     thinking_tokens: int = 0
     unfinished_thinking: bool = False
     fault: Literal["not_finite", "out_of_memory"] | None = None
+    evidence: tuple[Evidence, ...] = ()
+    asked: tuple[Message, ...] = ()
 
 
 class GivenAnswer(NamedTuple):

@@ -9,6 +9,7 @@
 | paragrad | | eq. 5 of arXiv 2605.04638, J the mean over tokens |
 | semgrad[-6] | | eq. 4 at the token 6 from the prompt's end, band "code", J the sum over tokens; -1 is the last one |
 | score[NAME] | | the number of another scorer, by its name |
+| evidence.NAME | | of an answer with passages in its prompt: see `evidence.py` |
 
 A new word is one that the question does not hold and the model does not use all the time. Where an answer has none (it only
 repeats the question), every token counts as new: an answer that says nothing is no sure one. A claim has the same numbers of
@@ -27,6 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.errors import ScoringError
+from guardrail.scoring.stacked.evidence import NAMES as OF_EVIDENCE
+from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
+from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_features
 from guardrail.scoring.stacked.words import Word, within
 
 OF_TOKENS = ("new_nll", "new_entropy", "least_likely_word", "nll_mean", "nll_max")
@@ -58,7 +62,8 @@ class Reading:
 
     asked: the words of what was asked, casefolded. paragrad, semgrad: J the mean over `tokens`; semgrad by prompt token, as an
     offset from the prompt's end, of the band "code". so_far: for a claim, the answer up to its end. text_band: semgrad of the
-    band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none.
+    band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none. evidence: of
+    an answer with passages in its prompt; their words are not among the asked ones then.
     """
 
     tokens: Tokens
@@ -68,6 +73,7 @@ class Reading:
     so_far: Tokens | None = None
     text_band: Mapping[int, float] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
+    evidence: EvidenceReading | None = None
 
 
 def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
@@ -79,6 +85,9 @@ def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
         **{f"semgrad[{token}]": value * length for token, value in reading.semgrad.items()},
         **{score_feature(name): value for name, value in reading.scores.items() if value is not None},
     }
+    if reading.evidence is not None:
+        new, at = _new(reading.tokens, reading.asked, common)
+        out |= evidence_features(reading.evidence, reading.asked, new, at)
     if reading.so_far is not None:
         so_far = _of_tokens(reading.so_far, reading.asked, common)
         out |= {f"{SO_FAR}{name}": value for name, value in so_far.items()}
@@ -92,11 +101,8 @@ def _of_tokens(tokens: Tokens, asked: Collection[str], common: Collection[str]) 
             "--no-cache and without --resume"
         )
     nll, length = -tokens.log_probs, len(tokens.log_probs)
-    new = [w for w in tokens.words if w.text not in asked and w.text not in common]
+    new, at = _new(tokens, asked, common)
     spans = [slice(w.start, w.end) for w in new] or [slice(t, t + 1) for t in range(length)]
-    at = np.zeros(length, dtype=np.bool_)
-    for span in spans:
-        at[span] = True  # once, where two words share a token
     return {
         "new_nll": float(nll[at].sum()),
         "new_entropy": float(tokens.entropies[at].sum()),
@@ -104,6 +110,15 @@ def _of_tokens(tokens: Tokens, asked: Collection[str], common: Collection[str]) 
         "nll_mean": float(nll.mean()),
         "nll_max": float(nll.max()),
     }
+
+
+def _new(tokens: Tokens, asked: Collection[str], common: Collection[str]) -> tuple[list[Word], NDArray[np.bool_]]:
+    """The new words, and which tokens they have, (T,): all, where no word is new."""
+    new = [w for w in tokens.words or () if w.text not in asked and w.text not in common]
+    at = np.full(len(tokens.log_probs), not new, dtype=np.bool_)
+    for word in new:
+        at[word.start : word.end] = True
+    return new, at
 
 
 def prompt_tokens(names: Sequence[str]) -> list[int]:
@@ -124,4 +139,5 @@ def scorers_in(names: Sequence[str]) -> list[str]:
 def exists(name: str) -> bool:
     """Whether a feature of that name can be read."""
     of_tokens = name.removeprefix(SO_FAR) in OF_TOKENS or name == "paragrad"
-    return of_tokens or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))
+    of_evidence = name.startswith(EVIDENCE) and name.removeprefix(EVIDENCE) in OF_EVIDENCE
+    return of_tokens or of_evidence or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))

@@ -24,6 +24,7 @@ from pydantic import (
 
 from guardrail.errors import ScoringError
 from guardrail.scoring.profile import quantile_of
+from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
 from guardrail.scoring.stacked.features import SO_FAR, exists, prompt_tokens, scorers_in
 
 
@@ -108,6 +109,11 @@ class StackedModel(BaseModel):
     def of_claims(self) -> bool:
         """Whether it reads the answer so far, which claims alone have."""
         return any(feature.name.startswith(SO_FAR) for feature in self.features)
+
+    @property
+    def of_evidence(self) -> bool:
+        """Whether it reads what passages tell, which answers with evidence alone have."""
+        return any(feature.name.startswith(EVIDENCE) for feature in self.features)
 
     def contributions(self, values: Mapping[str, float]) -> dict[str, float]:
         """What each feature adds, by name. values: from `features`. Raises `ScoringError` where one is missing."""

@@ -22,6 +22,7 @@ from guardrail.scoring.hybridgrad import combine, paper_profile
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.protocol import RegisteredScorer, Scorer, scores_spans
 from guardrail.scoring.registry import DEFAULT, scorer_from
+from guardrail.scoring.stacked.evidence_pass import read_evidence
 from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedModel
 from guardrail.scoring.stacked.words import asked_words, token_pieces, words_of
@@ -84,8 +85,8 @@ class StackedScorer(RegisteredScorer):
                 if readout is None:
                     scores[i] = too_big(rows[i], NAME)
                     continue
-                reading = replace(self._whole(traces[i], readout), scores={n: s[i] for n, s in others.items()})
-                scores[i] = self._score(readout, reading)
+                told = {name: numbers[i] for name, numbers in others.items()}
+                scores[i] = self._score(readout, replace(self._whole(traces[i], readout), scores=told))
         return [score for score in scores if score is not None]
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
@@ -169,7 +170,10 @@ class StackedScorer(RegisteredScorer):
 
     def _whole(self, trace: Trace, readout: Readout) -> Reading:
         tokens = self._tokens(trace, [(0, len(trace.response_ids))], [readout])
-        return self._reading(readout, tokens, asked_words(question_of(trace.messages)))
+        with_passages = self.stacked.of_evidence and bool(trace.evidence)
+        question = question_of(trace.asked if with_passages else trace.messages)
+        reading = self._reading(readout, tokens, asked_words(question))
+        return replace(reading, evidence=read_evidence(self.model, [trace])[0]) if with_passages else reading
 
     def _reading(
         self, readout: Readout, tokens: Tokens, asked: frozenset[str], so_far: Tokens | None = None

@@ -70,7 +70,12 @@ def within(words: Iterable[Word], start: int, end: int) -> tuple[Word, ...]:
 
 def asked_words(text: str) -> frozenset[str]:
     """The words of a question, casefolded."""
-    return frozenset(word.casefold() for word in _WORD.findall(text))
+    return frozenset(word.casefold() for word in spelt_words(text))
+
+
+def spelt_words(text: str) -> list[str]:
+    """The words of a text as they stand there, in order."""
+    return _WORD.findall(text)
 
 
 def common_words(answers: Collection[Iterable[Word]]) -> tuple[str, ...]:

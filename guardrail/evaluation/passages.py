@@ -1,0 +1,47 @@
+"""A retriever as the user gives it -> the same questions asked again with passages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from guardrail.evaluation.setting import StrPath
+from guardrail.retrieval import Retriever, load_retriever
+
+if TYPE_CHECKING:
+    from guardrail.datasets.questions import QuestionRow
+    from guardrail.grading import Grader
+    from guardrail.model.local import LocalModel
+    from guardrail.runs.answers import Answers
+    from guardrail.runs.asking import Asking
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Where passages come from. most: of one search."""
+
+    retriever: Retriever
+    name: str
+    most: int
+
+    @classmethod
+    def of(cls, given: Retriever | StrPath, most: int) -> Passages:
+        """given: a retriever, or what `load_retriever` takes. Raises `RetrievalError` for what cannot be read."""
+        if isinstance(given, str | os.PathLike):
+            return cls(load_retriever(given, most), os.path.basename(os.path.normpath(given)), most)
+        return cls(given, type(given).__name__, most)
+
+    def asked(
+        self, local: LocalModel, rows: Sequence[QuestionRow], grader: Grader, asking: Asking, **options: Any
+    ) -> Answers:
+        """The questions answered with passages; options as `collect_with_evidence` has them."""
+        from guardrail.runs.evidence import collect_with_evidence, looked_up
+
+        return collect_with_evidence(local, looked_up(rows, self.retriever, self.most), grader, asking, **options)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a calibrator keeps of it."""
+        return {"retriever": self.name, "passages": self.most}
