@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.evaluation.passages import ASK_AGAIN
 
 
 def calibrate(
@@ -61,10 +62,12 @@ def calibrate(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Ask every question again with passages of this folder or file, its own and another's, and fit a curve for answers with passages.",
+            help="Ask questions again with passages of this folder or file, each with its own and with another's, "
+            "and fit a curve for answers with passages.",
         ),
     ] = None,
-    passages: Annotated[int, typer.Option(min=1, help="The most passages of one search.")] = 1,
+    passages: options.Passages = 1,
+    ask_again: options.AskAgain = ASK_AGAIN,
     cache: options.Cache = True,
     profile: Annotated[
         Path | None,
@@ -107,6 +110,7 @@ def calibrate(
         profile=profile,
         retriever=retriever,
         passages=passages,
+        ask_again=ask_again,
         cache=cache,
         command=runtime.command(),
         progress=runtime.say,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.evaluation.passages import ASK_AGAIN
 
 
 def evaluate(
@@ -46,10 +47,12 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Ask every question again with passages of this folder or file, its own and another's, and measure the curve for answers with passages.",
+            help="Ask questions again with passages of this folder or file, each with its own and with another's, "
+            "and measure that curve.",
         ),
     ] = None,
-    passages: Annotated[int, typer.Option(min=1, help="The most passages of one search.")] = 1,
+    passages: options.Passages = 1,
+    ask_again: options.AskAgain = ASK_AGAIN,
     cache: options.Cache = True,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,
@@ -77,6 +80,7 @@ def evaluate(
         resume=resume,
         retriever=retriever,
         passages=passages,
+        ask_again=ask_again,
         cache=cache,
         batch_size=batch_size,
         progress=runtime.say,

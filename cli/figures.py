@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from guardrail.calibration.metrics import BoundRisk, Estimate, ReliabilityBin
+from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
-from guardrail.cli.passages import with_evidence
 from guardrail.cli.render import escape
+from guardrail.cli.tables import risks, with_evidence
 from guardrail.evaluation.assess import Assessment, PolicyOutcome
 from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
 from guardrail.evaluation.fit import Fit
@@ -45,19 +45,6 @@ def reliability(bins: Sequence[ReliabilityBin], what: str) -> Table:
     return table
 
 
-def _risks(found: Sequence[BoundRisk], what: str) -> Table:
-    table = Table(title="What a bound on the confidence lets through", title_justify="left")
-    for heading in ("at least", what, "of all", "wrong", "95 % interval"):
-        table.add_column(heading, justify="right")
-    for r in found:
-        wrong = r.wrong
-        of_all = f"{r.share.value:.3f}"
-        table.add_row(
-            f"{r.bound:.1f}", str(wrong.n), of_all, f"{wrong.value:.3f}", f"{wrong.low:.3f} to {wrong.high:.3f}"
-        )
-    return table
-
-
 def fit(console: Console, value: Fit, output: Path) -> None:
     """What `guardrail calibrate` found."""
     out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in value.left_out.items() if n)
@@ -84,7 +71,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         )
     _questions(console, value)
     console.print(reliability(value.reliability, f"{value.unit}s"))
-    console.print(_risks(value.risks, f"{value.unit}s"))
+    console.print(risks(value.risks, f"{value.unit}s"))
     if answered := [p for p in value.policies if isinstance(p, PolicyOutcome)]:
         console.print(_policies(answered))
     elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:

@@ -63,6 +63,11 @@ Samples = Annotated[
         "--samples", min=1, help="Samples a question, for scorers that draw them. Default: the paper's, 10 or 5."
     ),
 ]
+Passages = Annotated[int, typer.Option("--passages", min=1, help="With --retriever: the most passages of one search.")]
+AskAgain = Annotated[
+    int,
+    typer.Option("--ask-again", metavar="N", min=1, help="With --retriever: ask at most N of the questions again."),
+]
 Cache = Annotated[
     bool,
     typer.Option(

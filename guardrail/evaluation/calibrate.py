@@ -13,7 +13,7 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.passages import Passages
+from guardrail.evaluation.passages import ASK_AGAIN, Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -65,6 +65,7 @@ def calibrate(
     profile: StrPath | None = None,
     retriever: Retriever | StrPath | None = None,
     passages: int = 1,
+    ask_again: int = ASK_AGAIN,
     cache: bool = True,
     command: str = "guardrail.calibrate",
     progress: Say | None = None,
@@ -97,9 +98,10 @@ def calibrate(
         system: System message.
         paper: Keep eq. 6 at the template's (or the profile's) token; choose no other profile.
         profile: A file of `guardrail sps`, whose token is used; only the rest of the profile is chosen.
-        retriever: Ask every question again, with what it finds for it and with what it finds for another one, and fit a curve
+        retriever: Ask questions again, with what it finds for it and with what it finds for another one, and fit a curve
             for answers with passages. A retriever, or a folder or file of passages.
         passages: The most passages of one search.
+        ask_again: With a retriever, the most questions that are asked again, drawn at random.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         command: What the calibrator says it was made by.
         progress: Called with one line before each slow step.
@@ -134,7 +136,7 @@ def calibrate(
         file = _check_files(source, written, file)
     if resume and file is None:
         raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
-    searched = Passages.of(retriever, passages) if retriever is not None else None
+    searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
     prior = measured.profile_for(local.identity) if measured else None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from guardrail.datasets.claims import load_claim_rows_from
 from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.passages import Passages
+from guardrail.evaluation.passages import ASK_AGAIN, Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -54,6 +54,7 @@ def evaluate(
     resume: bool = False,
     retriever: Retriever | StrPath | None = None,
     passages: int = 1,
+    ask_again: int = ASK_AGAIN,
     cache: bool = True,
     batch_size: int = 16,
     progress: Say | None = None,
@@ -76,9 +77,10 @@ def evaluate(
         limit: Use at most so many questions.
         run: A file that keeps the answers, so that `resume` can go on with them.
         resume: Go on with the run file.
-        retriever: Ask every question again, with what it finds for it and with what it finds for another one, and measure the
+        retriever: Ask questions again, with what it finds for it and with what it finds for another one, and measure the
             calibrator's curve for answers with passages. A retriever, or a folder or file of passages.
         passages: The most passages of one search.
+        ask_again: With a retriever, the most questions that are asked again, drawn at random.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         batch_size: Questions answered together.
         progress: Called with one line before each slow step.
@@ -107,7 +109,7 @@ def evaluate(
     if retriever is not None and unit == "claim":
         raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     given = calibrator_from(calibrator)
-    searched = Passages.of(retriever, passages) if retriever is not None else None
+    searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
 
     # torch is needed from here on

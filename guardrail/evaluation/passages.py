@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from guardrail.datasets.drawing import drawn
+from guardrail.datasets.questions import question_digest
 from guardrail.evaluation.setting import StrPath
 from guardrail.retrieval import Retriever, load_retriever
 
@@ -16,22 +18,25 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
+ASK_AGAIN = 240
+"""Questions that are asked again with passages where nothing else is said: twice each, which takes as long as 480 others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Where passages come from. most: of one search."""
+    """Where passages come from. most: of one search. questions: the most that are asked again, drawn at random."""
 
     retriever: Retriever
     name: str
     most: int
+    questions: int
 
     @classmethod
-    def of(cls, given: Retriever | StrPath, most: int) -> Passages:
+    def of(cls, given: Retriever | StrPath, most: int, questions: int) -> Passages:
         """given: a retriever, or what `load_retriever` takes. Raises `RetrievalError` for what cannot be read."""
         if isinstance(given, str | os.PathLike):
-            return cls(load_retriever(given, most), os.path.basename(os.path.normpath(given)), most)
-        return cls(given, type(given).__name__, most)
+            return cls(load_retriever(given, most), os.path.basename(os.path.normpath(given)), most, questions)
+        return cls(given, type(given).__name__, most, questions)
 
     def asked(
         self, local: LocalModel, rows: Sequence[QuestionRow], grader: Grader, asking: Asking, **options: Any
@@ -39,7 +44,8 @@ class Passages:
         """The questions answered with passages; options as `collect_with_evidence` has them."""
         from guardrail.runs.evidence import collect_with_evidence, looked_up
 
-        return collect_with_evidence(local, looked_up(rows, self.retriever, self.most), grader, asking, **options)
+        some = drawn({question_digest(row.question): row for row in rows}, self.questions)
+        return collect_with_evidence(local, looked_up(some, self.retriever, self.most), grader, asking, **options)
 
     @property
     def source(self) -> dict[str, Any]:

@@ -1,12 +1,28 @@
-"""What was found of answers with passages -> text on a terminal."""
+"""Tables of `calibrate` and `evaluate`: bounds on the confidence, and answers with passages."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from guardrail.calibration.metrics import Estimate
+from guardrail.calibration.metrics import BoundRisk, Estimate
 from guardrail.evaluation.with_evidence import WithEvidence
+
+
+def risks(found: Sequence[BoundRisk], what: str) -> Table:
+    """What each bound on the confidence would show, and how much of that is wrong."""
+    table = Table(title="What a bound on the confidence lets through", title_justify="left")
+    for heading in ("at least", what, "of all", "wrong", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for r in found:
+        wrong = r.wrong
+        of_all = f"{r.share.value:.3f}"
+        table.add_row(
+            f"{r.bound:.1f}", str(wrong.n), of_all, f"{wrong.value:.3f}", f"{wrong.low:.3f} to {wrong.high:.3f}"
+        )
+    return table
 
 
 def with_evidence(console: Console, value: WithEvidence) -> None:
