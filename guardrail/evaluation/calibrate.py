@@ -118,12 +118,12 @@ def calibrate(
     prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    if retriever is not None and unit == "claim":
+        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     if unit == "claim" and (grader is not None or labels is not None):
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
-    if retriever is not None and unit == "claim":
-        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
     chosen = grader_from(grader) or get_grader("alias")
     source = os.fspath(data)

@@ -97,6 +97,8 @@ def evaluate(
     say = progress or silent
     if resume and run is None:
         raise DataError("--resume needs --run FILE, the file to go on with")
+    if retriever is not None and unit == "claim":
+        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     if unit == "claim" and (grader is not None or labels is not None):
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
@@ -106,8 +108,6 @@ def evaluate(
     questions = load_data(source, "heldout", limit) if unit == "answer" else None
     by_hand = hand_labels(questions.rows if questions else (), labels)
     rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []
-    if retriever is not None and unit == "claim":
-        raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     given = calibrator_from(calibrator)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)

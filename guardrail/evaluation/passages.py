@@ -50,4 +50,4 @@ class Passages:
     @property
     def source(self) -> dict[str, Any]:
         """What a calibrator keeps of it."""
-        return {"retriever": self.name, "passages": self.most}
+        return {"retriever": self.name, "passages": self.most, "questions": self.questions}
