@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -155,12 +154,12 @@ def notes(verdict: Verdict) -> list[Text]:
     return lines + [Text(f"not checked, its place in the answer was not found: {_short(a.text)}") for a in unplaced]
 
 
-def write_page(path: Path, verdict: Verdict, *, question: str, made: datetime | None = None) -> None:
+def write_page(path: Path, verdict: Verdict, *, question: str) -> None:
     """The page of `guardrail.html.claims_page` in a file, which is replaced if it is there. Raises `DataError`."""
     from guardrail.html import claims_page
 
     check_page(path)
-    text = claims_page(verdict, question=question, made=made)
+    text = claims_page(verdict, question=question)
     try:
         with whole_file(path) as file:
             file.write(text.encode("utf-8", "replace"))

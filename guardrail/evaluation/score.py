@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.evaluation.score_rows import Numbered, Status
     from guardrail.runs.progress import Say
-    from guardrail.scoring.protocol import Scorer
 
 _TOLD = 200  # rows after which progress is told
 
@@ -101,10 +100,11 @@ def score(
     # torch is needed from here on
     from guardrail.evaluation.score_rows import score_rows
     from guardrail.pipeline.calibrated import calibrated
-    from guardrail.scoring.hybridgrad import HybridGradScorer
+    from guardrail.scoring.registry import default_scorer
 
-    scorer: Scorer = HybridGradScorer(local)
-    if not paper:
+    if paper:
+        scorer = default_scorer(local)
+    else:
         scorer = calibrated(local, "answer", None, given, name_of(given) if given else "").scorer
     counts: Counter[Status] = Counter()
     kept: list[dict[str, Any]] = []

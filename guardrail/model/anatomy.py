@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from guardrail.errors import UnsupportedModelError
 from guardrail.kernels.frozen import on_input, pass_through, untouched
 from guardrail.kernels.prefix import attend_in_place, cache_of
+from guardrail.model.decoder import run_decoder
 
 PrefixMode = Literal["in place", "copied", "none"]
 """How scoring uses the prefix's keys and values.
@@ -132,28 +133,17 @@ def _suffix_runs_on_prefix(model: nn.Module, decoder: nn.Module, layers: nn.Modu
     entering: list[Tensor] = []
 
     def suffix(kept: list[tuple[Tensor, Tensor] | None]) -> bool:
-        states = decoder(
-            input_ids=ids[:, 3:],
-            attention_mask=ones,
-            position_ids=positions[:, 3:],
-            past_key_values=cache_of(kept, 3, in_place=in_place),
-            use_cache=True,
-        ).last_hidden_state
+        cache = cache_of(kept, 3, in_place=in_place)
+        states = run_decoder(decoder, ids[:, 3:], mask=ones, positions=positions[:, 3:], cache=cache).last_hidden_state
         tolerance = 1e-4 if whole.dtype == torch.float32 else 2e-2
         size = float(whole.float().abs().max())
         return torch.allclose(states.float(), whole.float(), rtol=tolerance, atol=tolerance * size)
 
     with untouched(model) as stack:
         on_input(stack, layers[middle], entering.append)
-        whole = decoder(input_ids=ids, use_cache=False).last_hidden_state[:, 3:]
+        whole = run_decoder(decoder, ids).last_hidden_state[:, 3:]
         cache = DynamicCache()
-        decoder(
-            input_ids=ids[:, :3],
-            attention_mask=ones[:, :3],
-            position_ids=positions[:, :3],
-            past_key_values=cache,
-            use_cache=True,
-        )
+        run_decoder(decoder, ids[:, :3], mask=ones[:, :3], positions=positions[:, :3], cache=cache)
         if len(cache.layers) != len(layers) or any(layer.get_seq_length() != 3 for layer in cache.layers):
             return False
         kept: list[tuple[Tensor, Tensor] | None] = [(layer.keys, layer.values) for layer in cache.layers]
@@ -214,8 +204,8 @@ def _logits_match(model: nn.Module, anatomy: Anatomy) -> bool:
     entering: list[Any] = []
     with untouched(model) as stack:
         on_input(stack, anatomy.layers[len(anatomy.layers) // 2], entering.append)
-        expected = model(input_ids=ids, use_cache=False).logits.float()
-        hidden = anatomy.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        expected = run_decoder(model, ids).logits.float()
+        hidden = run_decoder(anatomy.decoder, ids).last_hidden_state
         actual = anatomy.logits(hidden.to(anatomy.head.weight.device)).to(expected.device)
     if not entering or getattr(entering[0], "ndim", 0) != 3 or entering[0].shape[:2] != ids.shape:
         raise UnsupportedModelError(

@@ -15,6 +15,7 @@ from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcess
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
 from guardrail.kernels.memory import halve_on_out_of_memory, is_out_of_memory, too_large
+from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
@@ -228,10 +229,10 @@ def _run(
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            past_key_values=_prompt_cache(local, rows, recording),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([steps] if watched else []),
             logits_processor=LogitsProcessorList([finite] if drawn is None else [finite, drawn]),
+            **{cache_keyword(GenerationMixin.prepare_inputs_for_generation): _prompt_cache(local, rows, recording)},
         )
     responses = [
         replace(response, fault="not_finite") if broken else response

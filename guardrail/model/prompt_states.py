@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import on_input, on_output, untouched
+from guardrail.model.decoder import run_decoder
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 
@@ -48,7 +49,7 @@ def prompt_states(local: LoadedModel, prompts: Sequence[Sequence[int]], offsets:
         for layer in layers:
             on_input(stack, layer, see)
         on_output(stack, layers[-1], see)
-        decoder(input_ids=ids.to(local.device), past_key_values=cache, use_cache=cache is not None)
+        run_decoder(decoder, ids.to(local.device), cache=cache)
     if len(states) != len(layers) + 1:
         raise ModelError(
             f"{local.name} ran {len(states)} states, not one for each of its {len(layers)} layers and one more"

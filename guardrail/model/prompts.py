@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from guardrail.model.decoder import cache_keyword, run_decoder
 from guardrail.model.loaded import LoadedModel
 
 
@@ -33,6 +34,7 @@ def shared_prefix(local: LoadedModel, ids: Sequence[int], rows: int, cache: Cach
     cache: the one to fill; by default one of the model's own kind. Inside `untouched`, without gradients.
     """
     head = torch.tensor([list(ids)], device=local.device)
-    filled = local.anatomy.decoder(input_ids=head, past_key_values=cache, use_cache=True).past_key_values
+    decoder = local.anatomy.decoder
+    filled = run_decoder(decoder, head, cache=cache, use_cache=True)[cache_keyword(decoder.forward)]
     filled.batch_repeat_interleave(rows)
     return cast(Cache, filled)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import on_input, untouched
+from guardrail.model.decoder import run_decoder
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad
 from guardrail.types import Trace
@@ -75,7 +76,7 @@ def _entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer: int) 
     with local.lock, torch.inference_mode(), untouched(local.model) as stack:
         on_input(stack, local.anatomy.layers[layer], see)
         try:
-            local.anatomy.decoder(input_ids=ids.to(local.device), use_cache=False)
+            run_decoder(local.anatomy.decoder, ids.to(local.device))
         except _SeenError:
             return _as_array(seen[0])
     raise ModelError(f"{local.name} did not run its layer {layer}")

@@ -15,6 +15,7 @@ from transformers import LogitsProcessor
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
 from guardrail.kernels.memory import halve_on_out_of_memory, too_large
+from guardrail.model.decoder import run_decoder
 from guardrail.model.inert import Inert
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
@@ -180,11 +181,11 @@ def states_behind(local: LoadedModel, prompt: Sequence[int], responses: Sequence
     # the last token of the prompt runs with the responses: it predicts their first tokens
     shared = len(prompt) - 1 if local.anatomy.cached else 0
     head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
-    out = local.anatomy.decoder(
-        input_ids=torch.cat([head, tails], 1),
-        attention_mask=torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device),
-        past_key_values=shared_prefix(local, prompt[:shared], N) if shared else None,
-        use_cache=shared > 0,
+    out = run_decoder(
+        local.anatomy.decoder,
+        torch.cat([head, tails], 1),
+        mask=torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device),
+        cache=shared_prefix(local, prompt[:shared], N) if shared else None,
     )[0][:, -T:]
     return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
@@ -192,8 +193,7 @@ def states_behind(local: LoadedModel, prompt: Sequence[int], responses: Sequence
 def _states(local: LoadedModel, rows: Sequence[list[int]]) -> Tensor:
     """The final hidden states, (B, S, D), of rows padded on the right."""
     ids, mask = (x.to(local.device) for x in pad(rows, local.pad_id))
-    out = local.anatomy.decoder(input_ids=ids, attention_mask=mask, use_cache=False)
-    return cast(Tensor, out.last_hidden_state)
+    return cast(Tensor, run_decoder(local.anatomy.decoder, ids, mask=mask).last_hidden_state)
 
 
 def _log_probs(local: LoadedModel, hidden: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ SHIFT = 0.1
 POWER = 0.8
 
 
-def holm(p_values: Mapping[str, float], alpha: float) -> dict[str, float]:
-    """Adjusted p-values by name, to be compared with alpha; the smallest comes first.
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values by name, to be compared with the level of the test; the smallest comes first.
 
-    holm({"a": 0.01, "b": 0.04}, 0.05)      # {"a": 0.02, "b": 0.04}
+    holm({"a": 0.01, "b": 0.04})      # {"a": 0.02, "b": 0.04}
     """
     adjusted, largest = {}, 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):

@@ -103,7 +103,7 @@ def _conclude(
     risks = _risks(tally, policy, reference.unit)
     before, unscored = _unscored(reference, tally)
     tests = {test.name: test for test in tests_of(scores, calibration, unscored, risks)}
-    p_values = holm({name: test.p_value for name, test in tests.items()}, alpha)
+    p_values = holm({name: test.p_value for name, test in tests.items()})
     alarms = [name for name, p_value in p_values.items() if p_value <= alpha]  # most certain first
 
     level = alpha / max(1, len(tests))

@@ -17,12 +17,12 @@ _HEAD = """\
 """
 
 
-def policy_text(proof: Proof, name: str = "tuned") -> str:
+def policy_text(proof: Proof) -> str:
     """A policy file, version 1, under the rules of the proof; `Policy.from_text` reads it back."""
     shown = proof.shown
     content: dict[str, Any] = {
         "version": 1,
-        "name": name,
+        "name": "tuned",
         "description": f"At most {_percent(proof.answered.max_error)} of the answered questions wrong"
         + (f", and at most {_percent(shown.max_error)} of those answered or hedged" if shown else "")
         + f", with confidence {proof.confidence:g}.",

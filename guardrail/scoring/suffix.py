@@ -21,6 +21,7 @@ from guardrail.kernels.live_rows import LiveRows
 from guardrail.kernels.prefix import attend_in_place, cache_of
 from guardrail.kernels.replay import only_live_gradients, replay
 from guardrail.model.anatomy import Anatomy
+from guardrail.model.decoder import run_decoder
 from guardrail.types import GenerationState
 
 
@@ -157,13 +158,10 @@ class _Prefix:
         return self._forward(slice(self.width, None), self.mask, self.cache)
 
     def _forward(self, at: slice, mask: Tensor, cache: DynamicCache | None) -> Tensor:
-        hidden: Tensor = self.anatomy.decoder(
-            input_ids=self.tokens[:, at],
-            attention_mask=mask,
-            position_ids=self.positions[:, at],
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+        out = run_decoder(
+            self.anatomy.decoder, self.tokens[:, at], mask=mask, positions=self.positions[:, at], cache=cache
+        )
+        hidden: Tensor = out.last_hidden_state
         return hidden
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guardrail.errors import ModelError
+from guardrail.errors import ModelError, ScoringError
 from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.retrieval import with_evidence
-from guardrail.scoring.registry import default_scorer
+from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Evidence
 from guardrail.verification.details import backed, denies, missing, rivals
 from guardrail.verification.premises import PremiseFinder
@@ -97,7 +97,8 @@ class ModelVerifier:
     only: not found.
 
     scorer: HybridGrad of this model, as a Guard has it; None makes one. rivals: the most that a claim is compared with; each
-    costs about as much as reading the claim. Raises `ModelError` for rivals below 1. p_supported is the share of 3.
+    costs about as much as reading the claim. Raises `ModelError` for rivals below 1, and `ScoringError` for another scorer.
+    p_supported is the share of 3.
     """
 
     name = "model"
@@ -113,6 +114,10 @@ class ModelVerifier:
     ) -> None:
         if rivals < 1:
             raise ModelError(f"rivals is {rivals}; a claim is compared with at least 1")
+        if scorer is not None and scorer.name != DEFAULT:
+            raise ScoringError(
+                f"the bounds of ModelVerifier are for the scorer {DEFAULT!r}, not {scorer.name!r}; give none"
+            )
         self.model = model
         self.scorer = scorer or default_scorer(model)
         self.premises = premises or PremiseFinder()
@@ -203,6 +208,6 @@ def _share(sums: Sequence[float]) -> float | None:
 
 
 def _ratio(scores: Sequence[Score]) -> float | None:
-    values = [score.hybridgrad for score in scores if score.hybridgrad is not None]
+    values = [score.number for score in scores if score.number is not None]
     sound = len(values) == 2 and all(math.isfinite(v) and v > 0 for v in values)
     return values[0] / values[1] if sound else None

@@ -186,8 +186,8 @@ def test_a_promise_is_kept_broken_or_open():
 
 
 def test_holm_by_hand():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}, 0.05) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
-    assert holm({}, 0.05) == {}
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({}) == {}
 
 
 def test_what_is_needed_has_the_power_that_it_promises():

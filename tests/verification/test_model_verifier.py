@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from guardrail.errors import ModelError
+from guardrail.errors import ModelError, ScoringError
 from guardrail.model.token_log_probs import log_likelihoods
 from guardrail.scoring.hybridgrad import HybridGradScorer
+from guardrail.scoring.registry import scorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 from guardrail.verification import Bounds, ModelVerifier, PremiseFinder
@@ -105,7 +106,7 @@ def test_no_passages_no_claims(model):
 class NoScore:
     """A scorer whose numbers are all missing or NaN."""
 
-    name, options, keep = "none", {}, None
+    name, options, keep = "hybridgrad", {}, None
 
     def __init__(self, score):
         self.score = score
@@ -147,6 +148,8 @@ def test_an_odd_passage_raises_nothing(text):
 def test_options_are_checked(model):
     with pytest.raises(ModelError, match="rivals is 0"):
         ModelVerifier(model, rivals=0)
+    with pytest.raises(ScoringError, match="are for the scorer 'hybridgrad', not 'g-nll'"):
+        ModelVerifier(model, scorer("g-nll", model))
 
 
 def test_a_negation_on_one_side_only_is_never_supported(model):

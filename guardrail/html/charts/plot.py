@@ -40,9 +40,9 @@ def x_axis(scale: Scale, bottom: float, title: str, *, top: float, unit: str = "
     return [*out, words("axis-title", middle, bottom + 30, title, "middle")]
 
 
-def y_axis(scale: Scale, left: float, right: float, title: str, *, unit: str = "", most: int = 6) -> list[Element]:
+def y_axis(scale: Scale, left: float, right: float, title: str, *, unit: str = "") -> list[Element]:
     """Grid lines from `left` to `right`, labels to the left; the title stands level, above the axis: nobody tilts the head."""
-    ticks = scale.ticks(most)
+    ticks = scale.ticks()
     out = [line("grid", left, scale(t), right, scale(t)) for t in ticks]
     out.append(line("axis", left, scale.start, left, scale.stop))
     for t, text in zip(ticks, tick_labels(ticks, unit), strict=True):

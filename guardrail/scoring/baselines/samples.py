@@ -20,6 +20,7 @@ from torch import Tensor
 from guardrail.errors import ScoringError
 from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
 from guardrail.kernels.memory import TooLargeError
+from guardrail.model.decoder import run_decoder
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
@@ -170,5 +171,5 @@ class SampleSource:
         read: list[Tensor] = []
         with untouched(self.model.model) as stack:
             on_input(stack, self.model.anatomy.layers[middle], read.append)
-            self.model.anatomy.decoder(input_ids=torch.tensor([ids], device=self.model.device), use_cache=False)
+            run_decoder(self.model.anatomy.decoder, torch.tensor([ids], device=self.model.device))
         return read[0][0, -1].float()
