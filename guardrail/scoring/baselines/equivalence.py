@@ -17,6 +17,7 @@ from guardrail.model.token_log_probs import NotFiniteError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_ROUNDING = 1e-3  # of probabilities in half precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +26,8 @@ class Comparison:
 
     same: whether they are equivalent. similarity: in [0, 1], 1 = the same. distance2: the squared semantic distance, in
     [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory. Raises `NotFiniteError` for NaN, which
-    would say that answers are the same, or not, without anybody having compared them.
+    would say that answers are the same, or not, without anybody having compared them, and `ScoringError` for numbers outside
+    [0, 1], which a model gives whose numbers are no probabilities.
     """
 
     same: Bools
@@ -35,6 +37,12 @@ class Comparison:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.similarity).all() and np.isfinite(self.distance2).all()):
             raise NotFiniteError("NaN or infinity in the comparison of two answers")
+        for numbers in (self.similarity, self.distance2):
+            if len(numbers) and not (numbers.min() >= -_ROUNDING and numbers.max() <= 1 + _ROUNDING):
+                raise ScoringError(
+                    f"two answers were compared as {numbers.min():g} to {numbers.max():g}, outside [0, 1]; the model that "
+                    "compares them must give probabilities"
+                )
 
 
 class Equivalence(Protocol):
