@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from guardrail import Guard
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, PartError
 from guardrail.langchain import ChatGuarded
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.scoring.baselines.embedding_equivalence import EmbeddingEquivalence
+from guardrail.scoring.baselines.equivalence import Comparison, compare_all
 from guardrail.scoring.baselines.nli_equivalence import NliEquivalence
+from guardrail.scoring.baselines.sar import Sar
 from guardrail.scoring.baselines.self_consistency import SelfConsistency
 from guardrail.scoring.baselines.semantic_density import SemanticDensity
 from guardrail.scoring.baselines.semantic_entropy import SemanticEntropy
@@ -198,6 +201,26 @@ def test_a_cross_encoder_that_fails_leaves_the_answer_unscored_in_words(scorer, 
     assert (verdict.score.unscored, verdict.score.number) == (unscored, None)
     assert verdict.score.detail
     assert verdict.confidence.p_correct is None
+
+
+@pytest.mark.parametrize("fault", [name for name, (_, unscored) in FAULTS.items() if unscored == "error"])
+@pytest.mark.parametrize("scorer", [SemanticEntropy, SemanticDensity, SelfConsistency, Sar])
+def test_a_cross_encoder_that_fails_outside_a_guard_is_an_error_of_ours(scorer, fault):
+    local = tiny_local_model(vocab_size=261)
+    given = scorer(local, equivalence=NliEquivalence(CrossEncoder(FAULTS[fault][0])), samples=4)
+    with pytest.raises(GuardrailError, match=r"compar"):
+        given.score_traces([local.generate("Who?", max_new_tokens=4)])
+
+
+def test_a_comparison_of_ones_own_gives_one_result_a_pair():
+    class Own:
+        options: ClassVar = {"kind": "own"}
+
+        def compare(self, question, left, right):
+            return Comparison(np.ones(1, dtype=bool), np.ones(1), np.zeros(1))
+
+    with pytest.raises(PartError, match=r"the comparison of answers \(own\) failed: it gave .* for 3 pairs"):
+        compare_all(Own(), "Who?", ["a", "b", "c"])
 
 
 def test_a_cross_encoder_without_a_fault_gives_a_number():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_json_for_a_terminal_holds_nothing_that_acts():
     text = dumps_for(io.StringIO(), {"a": f"{ACTS[:-2]}é日"})
     assert not UNSEEN.search(text)
     assert json.loads(text) == {"a": f"{ACTS[:-2]}é日"}
+
+
+def test_every_command_with_json_writes_it_for_a_terminal():
+    sources = {path: path.read_text(encoding="utf-8") for path in Path(render.__file__).parent.glob("*.py")}
+    commands = {path.stem for path, source in sources.items() if "as_json: options.Json" in source}
+    assert len(commands) >= 11
+    for path, source in sources.items():
+        assert not re.search(r"(echo|print)\(\s*json\.dumps", source), path.name
+        assert path.stem not in commands or "dumps_for(sys.stdout, " in source, path.name
 
 
 @pytest.mark.parametrize("unit", ["\\", "[a]"], ids=ascii)

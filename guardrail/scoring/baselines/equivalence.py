@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.errors import ScoringError
+from guardrail.errors import GuardrailError, PartError, ScoringError
+from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.token_log_probs import NotFiniteError
 
 Floats = NDArray[np.float64]
@@ -85,6 +86,27 @@ def token_f1(a: str, b: str) -> float:
     return 1.0 if total == 0 else 2 * (words_a & words_b).total() / total
 
 
+def compare(equivalence: Equivalence, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
+    """`equivalence.compare`, which may be a model's or a caller's own.
+
+    Raises `PartError` where it raises an error that is not ours, or gives anything but one comparison a pair; memory that runs
+    out comes through as it is.
+    """
+    name = equivalence.options.get("kind", type(equivalence).__name__)
+    try:
+        found = equivalence.compare(question, left, right)
+    except GuardrailError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PartError(f"the comparison of answers ({name}) failed: {reason}") from error
+    if not isinstance(found, Comparison) or len(found.same) != len(left):
+        raise PartError(f"the comparison of answers ({name}) failed: it gave {found!r:.80} for {len(left)} pairs")
+    return found
+
+
 def compare_all(equivalence: Equivalence, question: str, texts: Sequence[str]) -> Comparison:
     """Each text with each, (n, n). A text is the same as its copy, whatever a model would say; copies cost nothing."""
     unique = list(dict.fromkeys(texts))
@@ -92,7 +114,7 @@ def compare_all(equivalence: Equivalence, question: str, texts: Sequence[str]) -
     same, similarity, distance2 = np.eye(len(unique), dtype=np.bool_), np.eye(len(unique)), 1 - np.eye(len(unique))
     if pairs:
         i, j = (np.array(side) for side in zip(*pairs, strict=True))
-        found = equivalence.compare(question, [unique[k] for k in i], [unique[k] for k in j])
+        found = compare(equivalence, question, [unique[k] for k in i], [unique[k] for k in j])
         for whole, part in ((same, found.same), (similarity, found.similarity), (distance2, found.distance2)):
             whole[i, j] = whole[j, i] = part
     at = np.array([unique.index(text) for text in texts], dtype=np.intp)
