@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import typer
 
 from guardrail.cli import options
 from guardrail.evaluation.passages import ASK_AGAIN
+from guardrail.json_text import dumps_for
 
 
 def evaluate(
@@ -86,7 +87,7 @@ def evaluate(
         progress=runtime.say,
     )
     if as_json:
-        typer.echo(json.dumps(result.to_dict()))
+        typer.echo(dumps_for(sys.stdout, result.to_dict()))
     else:
         from guardrail.cli import figures
 
