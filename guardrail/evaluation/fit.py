@@ -100,8 +100,8 @@ class Fit:
     baseline: WholeAnswer | None = None
     stacking: Stacking | None = None
     few: Mapping[str, int] = field(default_factory=dict)
-    evidence: WithEvidence | None = None
     policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
+    evidence: WithEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

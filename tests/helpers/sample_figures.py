@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from guardrail.calibration.metrics import Estimate
+from guardrail.calibration.metrics import BoundRisk, Estimate
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.stacking import Stacking
 from guardrail.evaluation.assess import assess
@@ -19,6 +19,7 @@ from guardrail.evaluation.bench import compare_scorers
 from guardrail.evaluation.fit import Fit, WholeAnswer
 from guardrail.evaluation.recalibrate import Recalibration
 from guardrail.evaluation.tuning import find_thresholds
+from guardrail.evaluation.with_evidence import Passaged, WithEvidence
 from guardrail.policy import Policy
 from guardrail.runs.scorer_pass import GENERATION
 from guardrail.scoring.profile import Profile
@@ -28,6 +29,8 @@ from tests.helpers import sample_runs
 
 SOME = Estimate(0.5, 0.4, 0.6, 9)
 METRICS = dict.fromkeys(("accuracy", "auroc", "aurc", "brier", "ece"), SOME)
+RISKS = (BoundRisk(0.5, SOME, SOME),)
+WITH_EVIDENCE = WithEvidence(9, *[Passaged(SOME, 0.5, SOME)] * 3, METRICS, SOME, SOME)
 
 
 def all_of_them(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
@@ -47,15 +50,15 @@ def all_of_them(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
     yield (
         "evaluate",
         ClaimAssessment(
-            9, 9, {name: 1}, 1, SOME, METRICS, SOME, SOME, SOME, found.top_labels, found.reliability, claims
+            9, 9, {name: 1}, 1, SOME, SOME, METRICS, SOME, SOME, SOME, found.top_labels, found.reliability, claims
         ),
     )
     yield "calibrate", Fit(
-        fitted, selection, METRICS, SOME, found.reliability, "answer", 9, 9, np.zeros(1), {name: 1}, None, stacking,
-        {name: 3}, found.policies,
+        fitted, selection, METRICS, SOME, found.reliability, RISKS, "answer", 9, 9, np.zeros(1), {name: 1}, None, stacking,
+        {name: 3}, found.policies, WITH_EVIDENCE,
     )  # fmt: skip
     yield "calibrate", Fit(
-        fitted, None, METRICS, SOME, found.reliability, "claim", 9, 9, np.zeros(1), {name: 1}, WholeAnswer(SOME, SOME),
+        fitted, None, METRICS, SOME, found.reliability, RISKS, "claim", 9, 9, np.zeros(1), {name: 1}, WholeAnswer(SOME, SOME),
         None, {name: 3}, claims,
     )  # fmt: skip
     yield "recalibrate", Recalibration(
