@@ -21,7 +21,7 @@ QUESTIONS = (
     "Who painted The Night Watch?",
     "Which planet is closest to the Sun?",
     "What is the highest mountain of Japan?",
-    "Who composed The Bartered Bride?",
+    "What is the boiling point of ethanol in degrees Celsius?",
     "What is the next prime number after 23?",
 )
 

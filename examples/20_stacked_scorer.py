@@ -4,7 +4,7 @@ from guardrail import load_model
 from guardrail.scoring.stacked.model import StackedFeature, StackedModel
 from guardrail.scoring.stacked.scorer import StackedScorer
 
-# `guardrail calibrate DATA.jsonl --scorer stacked -o c.json` fits this and writes it into the calibrator
+# `guardrail calibrate DATA.jsonl -o c.json` fits this and writes it into the calibrator
 stacked = StackedModel(
     intercept=-0.5,
     common_words=("a", "in", "is", "of", "the"),

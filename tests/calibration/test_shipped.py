@@ -14,15 +14,27 @@ from guardrail.calibration.shipped import (
 )
 from guardrail.errors import CalibrationError
 
-NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims", "shipped:smollm2-135m-stacked"]
+NAMES = ["shipped:smollm2-135m", "shipped:smollm2-135m-claims", "shipped:smollm2-135m-hybridgrad"]
 
 
 @pytest.mark.parametrize(
-    ("name", "unit", "scorer"), [(NAMES[0], "answer", "hybridgrad"), (NAMES[1], "claim", "stacked")]
+    ("name", "unit", "scorer"),
+    [(NAMES[0], "answer", "stacked"), (NAMES[1], "claim", "stacked"), (NAMES[2], "answer", "hybridgrad")],
 )
 def test_by_name(name, unit, scorer):
     calibrator = load_calibrator(name)
     assert (calibrator.unit, calibrator.provenance.scorer, calibrator.source) == (unit, scorer, name)
+
+
+def test_a_name_of_earlier_versions_is_todays_with_the_same_score():
+    assert load_calibrator("shipped:smollm2-135m-stacked").digest == load_calibrator(NAMES[0]).digest
+
+
+def test_of_a_scorer_the_one_that_was_fitted_on_it():
+    model = shipped_by_name(NAMES[0]).provenance.model
+    assert shipped_calibrator(model, scorer="hybridgrad")[0] == NAMES[2]
+    assert shipped_calibrator(model, scorer="sar") is None
+    assert shipped_calibrator(model, "claim", "hybridgrad") is None
 
 
 def test_by_file(tmp_path):

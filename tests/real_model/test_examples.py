@@ -73,6 +73,7 @@ EXPECTED = {
         "DeadlineError: there was no verdict within the timeout of 0.001 s",
         "Tokyo. (answer)",
     ],
+    "22_right_and_wrong_passages.py": ["Ouagadougou.  0.", "high, calibrated: answer", "low, calibrated: hedge"],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
