@@ -22,7 +22,8 @@ from guardrail.errors import UnsupportedModelError
 def class_for(name: str, location: str, *, trust_remote_code: bool) -> Any:
     """The auto class for a checkpoint: of models of images and text where there is no class for their text alone.
 
-    Raises `UnsupportedModelError` for an encoder-decoder and for what writes no text, and what transformers raises for a config that it cannot read.
+    Raises `UnsupportedModelError` for an encoder-decoder and for what writes no text, and what transformers raises for a config
+    that it cannot read.
     """
     config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
     kind = str(config.model_type)
