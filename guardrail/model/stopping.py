@@ -98,9 +98,10 @@ def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool
 
 
 def special_ids(tokenizer: Any, stops: Sequence[str]) -> set[int]:
-    """The ids of stop strings that are special tokens: a decoded text does not show those."""
+    """The ids of stop strings that are special tokens, white space around them or not: a decoded text does not show those."""
     known = tokenizer.added_tokens_decoder.items() if stops else ()
-    return {int(i) for i, token in known if token.special and str(token) in stops}
+    meant = {*stops, *(stop.strip() for stop in stops)}
+    return {int(i) for i, token in known if token.special and str(token) in meant}
 
 
 def until_end(row: list[int], eos: Sequence[int]) -> list[int]:
