@@ -16,7 +16,7 @@ from guardrail.types import Message, Tool
 
 _PROBE = "Which river flows through Vienna"  # plain words: templates that trim or escape leave them alone
 _REPLY = "Danube"
-_SURE = 60  # characters that no template has of its own, but for its default system message
+_MARK = re.compile("".join(_PROBE.split()) + r"(\d{9})")
 _PRINTED_PART = "'type':'text','text':"  # a list as Python prints it: the template takes no parts
 _ROLE = re.compile(r"[\w -]{1,40}")
 _NONE: Mapping[str, Any] = {}
@@ -78,20 +78,19 @@ def _in_parts(content: Any) -> Any:
 def _left_out(render: Callable[[Sequence[Message]], str], rendered: str, messages: Sequence[Message]) -> str | None:
     """The role of a message whose text does not stand in the prompt; None where all do.
 
-    A short text, or one that another message holds, may stand there as a part of something else, such as a "5" in a question
-    about 5 + 0. What replaces it then has to stand there, too.
+    A text may stand there as a part of something else, such as a "5" in a question about 5 + 0. So what replaces it has to
+    stand there, too.
     """
     if (role := _absent(rendered, messages)) is not None:
         return role
-    texts = [_bare(m["content"]) if isinstance(m["content"], str) else "" for m in messages]
-    whole = "\n".join(texts)
-    doubtful = [i for i, text in enumerate(texts) if text and (len(text) < _SURE or whole.count(text) > 1)]
-    marks = {i: f"{_PROBE} {i:06}" for i in doubtful}
+    texts = {i: m["content"] for i, m in enumerate(messages) if isinstance(m["content"], str)}
+    marks = {i: f"{_PROBE}{i:09}" for i, text in texts.items() if _bare(text)}
     try:
-        shown = render([{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)]) if marks else ""
+        shown = render([{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)])
     except ChatTemplateError:  # it wants what the text says
         return None
-    return next((str(messages[i]["role"]) for i, mark in marks.items() if _bare(mark) not in _bare(shown)), None)
+    found = set(map(int, _MARK.findall(_bare(shown))))
+    return next((str(messages[i]["role"]) for i in marks if i not in found), None)
 
 
 def _absent(rendered: str, messages: Sequence[Message]) -> str | None:
