@@ -98,7 +98,7 @@ def calibrate(
         system: System message.
         paper: Keep eq. 6 at the template's (or the profile's) token; choose no other profile.
         profile: A file of `guardrail sps`, whose token is used; only the rest of the profile is chosen.
-        retriever: Ask questions again, with what it finds for it and with what it finds for another one, and fit a curve
+        retriever: Ask questions again, each with what it finds for it and with what it finds for another, and fit a curve
             for answers with passages. A retriever, or a folder or file of passages.
         passages: The most passages of one search.
         ask_again: With a retriever, the most questions that are asked again, drawn at random.

@@ -77,7 +77,7 @@ def evaluate(
         limit: Use at most so many questions.
         run: A file that keeps the answers, so that `resume` can go on with them.
         resume: Go on with the run file.
-        retriever: Ask questions again, with what it finds for it and with what it finds for another one, and measure the
+        retriever: Ask questions again, each with what it finds for it and with what it finds for another, and measure the
             calibrator's curve for answers with passages. A retriever, or a folder or file of passages.
         passages: The most passages of one search.
         ask_again: With a retriever, the most questions that are asked again, drawn at random.
@@ -117,7 +117,7 @@ def evaluate(
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
     from guardrail.evaluation.familiar import told_apart
-    from guardrail.evaluation.with_evidence import measured_with_evidence
+    from guardrail.evaluation.with_evidence import curve_with_evidence, measured_with_evidence
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.collect_claims import collect_claims, identity_of
@@ -127,6 +127,8 @@ def evaluate(
     extractor = SentenceClaims()
     about = identity_of(extractor) if unit == "claim" else None
     use = fitted(local, unit, given, f"no calibrator of {unit}s is shipped", about)
+    if searched is not None:
+        curve_with_evidence(use.calibrator)  # before the slow part
     for policy in tried:
         check_proof(policy.proof, policy.name, use.calibrator if unit == "answer" else None, use.name)
     check_no_leak(use.origin.questions, texts_of(questions.rows) if questions else [row.question for row in rows])

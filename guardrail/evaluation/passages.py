@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from guardrail.datasets.drawing import drawn
+from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.questions import question_digest
 from guardrail.evaluation.setting import StrPath
 from guardrail.retrieval import Retriever, load_retriever
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
+
 ASK_AGAIN = 240
 """Questions that are asked again with passages where nothing else is said: twice each, which takes as long as 480 others."""
 
@@ -33,7 +34,12 @@ class Passages:
 
     @classmethod
     def of(cls, given: Retriever | StrPath, most: int, questions: int) -> Passages:
-        """given: a retriever, or what `load_retriever` takes. Raises `RetrievalError` for what cannot be read."""
+        """given: a retriever, or what `load_retriever` takes.
+
+        Raises `RetrievalError` for what cannot be read, and `DataError` for numbers below 1.
+        """
+        for name, number in (("passages", most), ("ask_again", questions)):
+            check_limit(number, why=f"{name}: ")
         if isinstance(given, str | os.PathLike):
             return cls(load_retriever(given, most), os.path.basename(os.path.normpath(given)), most, questions)
         return cls(given, type(given).__name__, most, questions)

@@ -28,7 +28,7 @@ from guardrail.scoring.registry import CONTENDER, reader_of
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.calibration.record import ContextName
+    from guardrail.calibration.record import ContextName, ContextRecord
     from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
 
@@ -179,12 +179,7 @@ def _predicted(
     calibrator: IsotonicCalibrator, answers: Answers, asking: Asking, familiarity: Mapping[str, float | None]
 ) -> Floats:
     """p_correct of the scored answers with passages, (n,). familiarity: of each question."""
-    own = calibrator.contexts.get(CONTEXT)
-    if own is None:
-        raise CalibrationError(
-            f"{calibrator.source or 'the calibrator'} was fitted without passages; fit one with them: "
-            "guardrail calibrate DATA.jsonl --retriever DIR -o calibrator.json"
-        )
+    own = curve_with_evidence(calibrator)
     numbers = reader_of(own.scorer, own.profile).numbers(readings_of(answers, asking))
     questions = [answers.records[i]["question"] for i in answers.scored.tolist()]
     return np.array(
@@ -193,6 +188,16 @@ def _predicted(
             for number, question in zip(numbers.tolist(), questions, strict=True)
         ]
     )
+
+
+def curve_with_evidence(calibrator: IsotonicCalibrator) -> ContextRecord:
+    """The curve for answers with passages. Raises `CalibrationError` where there is none."""
+    if CONTEXT not in calibrator.contexts:
+        raise CalibrationError(
+            f"{calibrator.source or 'the calibrator'} was fitted without passages; fit one with them: "
+            "guardrail calibrate DATA.jsonl --retriever DIR -o calibrator.json"
+        )
+    return calibrator.contexts[CONTEXT]
 
 
 def groups_of(answers: Answers) -> np.ndarray:

@@ -196,6 +196,12 @@ def test_claims_have_no_such_curve(local, data):
             command(local, data[0], unit="claim", retriever=Shelf())
 
 
+@pytest.mark.parametrize("option", ["passages", "ask_again"])
+def test_less_than_one_is_refused(local, data, option):
+    with pytest.raises(DataError, match=f"{option}: a limit must be at least 1, not 0"):
+        guardrail.calibrate(local, data[0], retriever=Shelf(), **{option: 0})
+
+
 def test_the_rise_by_hand():
     records = [
         {"question": q, "whose": whose, "entropies": [1.0], "unscored": None}
