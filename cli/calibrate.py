@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
-from guardrail.evaluation.passages import ASK_AGAIN
+from guardrail.types.names import ASK_AGAIN
 
 
 def calibrate(

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from guardrail.cli import options
-from guardrail.evaluation.passages import ASK_AGAIN
 from guardrail.json_text import dumps_for
+from guardrail.types.names import ASK_AGAIN
 
 
 def evaluate(

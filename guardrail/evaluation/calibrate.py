@@ -13,7 +13,7 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.passages import ASK_AGAIN, Passages
+from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -28,6 +28,7 @@ from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
 from guardrail.scoring.registry import CONTENDER, DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
+from guardrail.types.names import ASK_AGAIN
 
 if TYPE_CHECKING:
     from guardrail.calibration.provenance import Unit
@@ -123,6 +124,8 @@ def calibrate(
     if unit == "claim" and (grader is not None or labels is not None):
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
+    if scorer is None and samples is not None:
+        raise DataError(f"--samples {samples} is for scorers that draw samples; {DEFAULT} draws none")
     asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
     chosen = grader_from(grader) or get_grader("alias")

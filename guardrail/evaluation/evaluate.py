@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from guardrail.datasets.claims import load_claim_rows_from
 from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
-from guardrail.evaluation.passages import ASK_AGAIN, Passages
+from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -29,6 +29,7 @@ from guardrail.evaluation.setting import (
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.policy import Policy, check_proof
+from guardrail.types.names import ASK_AGAIN
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator

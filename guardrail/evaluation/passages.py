@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
 
-ASK_AGAIN = 240
-"""Questions that are asked again with passages where nothing else is said: twice each, which takes as long as 480 others."""
-
 
 @dataclass(frozen=True, slots=True)
 class Passages:

@@ -89,3 +89,6 @@ DEFAULT_MAX_NEW_TOKENS = 150
 
 MAX_PASSAGES = 20
 """The most passages that one search for evidence hands on."""
+
+ASK_AGAIN = 240
+"""Questions that a calibration with passages asks again: twice each, which takes as long as 480 others."""
