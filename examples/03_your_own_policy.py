@@ -24,7 +24,7 @@ guard = Guard.from_pretrained("smollm2-135m", policy=policy)
 for question in (
     "What is the capital of Australia?",
     "What is the opposite of hot?",
-    "Who composed The Bartered Bride?",
+    "Who wrote the novel The Radetzky March?",
 ):
     verdict = guard.answer(question)
     print(f"{verdict.rule:16} {verdict.text}")

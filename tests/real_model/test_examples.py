@@ -22,12 +22,12 @@ EXPECTED = {
     "06_check_and_batch.py": ["Kyoto", "Sicily belongs to Italy", "Vitamin D"],
     "05_calibrate.py": ["in range: False", "ECE, cross-validated", "120 answers"],
     "07_chat_model.py": [
-        "answer, medium, 0.57, calibrated",
+        "answer, very high, 0.83, calibrated",
         "extrapolated: messages of your own",
         "abstain by rule",
         "Vitamin D",
     ],
-    "08_callback.py": ["Tokyo.  (0.57, medium", "the policy would abstain", "LowConfidenceError: confidence is 0.17"],
+    "08_callback.py": ["Tokyo.  (0.63, high", "the policy would abstain", "LowConfidenceError: confidence is 0.04"],
     "09_adaptive_rag.py": [
         "[searching: What is the capital of Burkina",
         "Ouagadougou",
