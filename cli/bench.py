@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import typer
 
 from guardrail.cli import options
 from guardrail.cli.render import echo
+from guardrail.json_text import dumps_for
 
 
 def bench(
@@ -89,7 +90,7 @@ def bench(
         progress=runtime.say,
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
         return
     from guardrail.cli import bench_table
 

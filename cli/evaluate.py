@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 
 def evaluate(
@@ -72,7 +73,7 @@ def evaluate(
         progress=runtime.say,
     )
     if as_json:
-        typer.echo(json.dumps(result.to_dict()))
+        typer.echo(dumps_for(sys.stdout, result.to_dict()))
     else:
         from guardrail.cli import figures
 

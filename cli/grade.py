@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 
 def grade(
@@ -90,9 +91,8 @@ def grade(
             write_whole(output, text, "the answers to label", DataError)
     if as_json:
         options_of = {name: dict(one.options) for name, one in chosen.items()}
-        typer.echo(
-            json.dumps({"kind": "guardrail grades", "version": 1, "answers": answers, **found.to_dict(options_of)})
-        )
+        shown = {"kind": "guardrail grades", "version": 1, "answers": answers, **found.to_dict(options_of)}
+        typer.echo(dumps_for(sys.stdout, shown))
     else:
         graded.show(runtime.console(), found, show)
     if written is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 DRIFT = 4
 """Exit code where there is drift, so that a scheduler can act on it."""
@@ -69,7 +70,7 @@ def monitor(
         seed=seed,
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         show(runtime.console(), found)
     if found.drift:

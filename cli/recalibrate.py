@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 
 def recalibrate(
@@ -62,6 +63,6 @@ def recalibrate(
         command=runtime.command(),
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         figures.recalibration(runtime.console(), found, output)

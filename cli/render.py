@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import typer
@@ -12,6 +13,8 @@ from rich.text import Text
 
 from guardrail.types import Attempt, Label, Verdict
 from guardrail.unseen import UNSEEN
+
+_BACKSLASHES = re.compile(r"(\\{100})\\+")
 
 
 def printable(text: str) -> str:
@@ -25,8 +28,11 @@ def echo(line: str, *, err: bool = False) -> None:
 
 
 def escape(text: str) -> str:
-    """`printable` text that cannot style the terminal either: no markup."""
-    return escape_markup(printable(text))
+    """`printable` text that cannot style the terminal either: no markup.
+
+    Of backslashes without end the first ones stand for all: rich looks for markup behind each of them anew.
+    """
+    return escape_markup(_BACKSLASHES.sub(r"\1…", printable(text)))
 
 
 _COLOURS: dict[Label | None, str] = {

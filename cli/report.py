@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail.cli import options
+from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from guardrail.pages import RunReport
@@ -55,7 +56,7 @@ def report(
         command=runtime.command(),
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         _show(found, output)
 

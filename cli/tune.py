@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from guardrail.cli import options
 from guardrail.cli.render import printable
+from guardrail.json_text import dumps_for
 
 UNREACHABLE = 3
 """The exit code when no threshold reaches the target: a result, not a mistake."""
@@ -81,7 +81,7 @@ def tune(
     from guardrail.cli import figures
 
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
+        typer.echo(dumps_for(sys.stdout, found.to_dict()))
     else:
         figures.tuning(runtime.console(), found, output)
     if not found.reached:

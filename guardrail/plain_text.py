@@ -32,6 +32,7 @@ _WORD = rf"[^\W_][^\W_{marks()}]*(?:[{marks()}]+[^\W_]*)*(?:[+#♯♭♮]+(?!\w)
 _REST = r"(?P<mark>[,;:()\[\]])|(?P<glue>(?<=\w)-(?=\w))"
 _TOKEN = re.compile(rf"(?P<word>{_NUMBER}|{_WORD}|/)|{_REST}")
 _SIGNED_TOKEN = re.compile(rf"(?P<signed>{SIGNED})|{_TOKEN.pattern}")
+_LETTERS = re.compile(r"[^\W\d_]{2}")
 _EXCLAMATION = re.compile(r"\s*$|\s+(?![a-z=])")
 
 
@@ -53,7 +54,7 @@ class Token:
     exclaims: bool = False  # the "!" at the end of a number may be the sentence's and no factorial
 
     def is_said_by(self, said: "Token") -> bool:
-        """Whether a token of an answer is this one of an accepted form: "2!" says 2 as well as 2!."""
+        """Whether a token of an answer is this one of an accepted form: "It is 2!" says 2 as well as 2!, "2!" alone 2! only."""
         return said.text == self.text or (said.exclaims and said.text == f"{self.text}!")
 
 
@@ -79,16 +80,17 @@ def _split(text: str, pattern: re.Pattern[str]) -> Iterator[Token]:
         text,
     )
     text = text.replace("%", " percent ").replace("‰", " permille ").replace("&", " and ")
+    text = re.sub(r"¬(?=\s?[^\W\d_])", " not ", text)  # of a number it is a sign
     text = re.sub(r"°\s?(?=[CFKcfk]\b)", " ", text)
     text = re.sub(r"(?<=\d)\s?°", " degrees ", text)
     text = re.sub(r"(?<![\w.])(-?)\.(?=\d)", r"\g<1>0.", text)  # .5
     before, clause = "", 0
+    is_sentence = bool(_LETTERS.search(text))
     for match in pattern.finditer(text):
         raw = match[0]
         if match.lastgroup == "signed":
-            yield Token(
-                signed(raw), raw, before, clause, raw[-1] == "!" and bool(_EXCLAMATION.match(text, match.end()))
-            )
+            exclaims = is_sentence and raw[-1] == "!" and bool(_EXCLAMATION.match(text, match.end()))
+            yield Token(signed(raw), raw, before, clause, exclaims)
             before = ""
         elif match.lastgroup == "word":
             plain = folded(raw)

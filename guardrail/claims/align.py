@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ Span = tuple[int, int]
 _CONTEXT = 16
 # Tokens without a clean boundary before everything so far is decoded anew.
 _PATIENCE = 24
+# Tokens that a character and what joins it may take.
+_CHARACTER = 8
+# Characters of two texts that are compared at a time, and the most of them; what that takes grows with their square.
+_PART = 2048
+_LARGEST_PART = 16384
 
 
 def token_spans(response_ids: Sequence[int], text: str, tokenizer: Any, spans: Sequence[Span]) -> list[Span | None]:
@@ -96,29 +101,87 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _grow(tokenizer: Any, ids: list[int], decoded: str) -> _Growth:
-    """Decodes ever longer prefixes, in windows from one clean boundary (all characters complete) to the next."""
+    """Tokens that spell the text by themselves are taken as they come; what stands between those is decoded in its place."""
     whole, begun = [0], [0]
-    clean = [0]  # tokens at the last clean boundaries
-    base, prior = 0, ""  # a window's first token, and its text up to the last clean boundary
-    tokens = chars = 0  # the last clean boundary
-    for k in range(1, len(ids) + 1):
-        if k - tokens > _PATIENCE:
-            base, prior, tokens, chars = 0, "", 0, 0
-        window = _decode(tokenizer, ids[base:k])
-        added = window[len(prior) :]
-        same = Prefix.similarity(added, decoded[chars : chars + len(added)]) if window.startswith(prior) else 0
-        whole.append(max(whole[-1], chars + same))
-        if same == len(added) and window.startswith(prior):
-            begun.append(max(begun[-1], whole[-1]))
-            tokens, chars = k, chars + same
-            clean.append(k)
-            while len(clean) > 2 and clean[1] <= k - _CONTEXT:
-                clean.pop(0)
-            prior = window if base == clean[0] else _decode(tokenizer, ids[clean[0] : k])
-            base = clean[0]
+    clean = [0]  # tokens at the last clean boundaries: all characters before are complete
+    spelling = _Spelling(tokenizer)
+    while (k := len(whole) - 1) < len(ids):
+        at = whole[-1]
+        spelt = spelling.of(ids, k) if at else None  # decoders change what a text begins with
+        if spelt and decoded.startswith(spelt[-1], at):
+            ends = [at + Prefix.similarity(part, decoded[at : at + len(part)]) for part in spelt]
+            whole += ends
+            begun += [min(end + 1, len(decoded)) for end in ends[:-1]] + ends[-1:]
         else:
-            begun.append(max(begun[-1], min(whole[-1] + 1, len(decoded))))
+            for end, is_clean in _decoded_ends(tokenizer, ids, decoded, clean[0], k, at):
+                whole.append(max(whole[-1], end))
+                begun.append(max(begun[-1], whole[-1] if is_clean else min(whole[-1] + 1, len(decoded))))
+        clean.append(len(whole) - 1)
+        while len(clean) > 2 and clean[1] <= clean[-1] - _CONTEXT:
+            clean.pop(0)
     return _Growth(whole, begun)
+
+
+class _Spelling:
+    """What a few tokens add to a text, remembered: most of them add the same wherever they stand."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._before: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+        self._before_text = _decode(tokenizer, self._before)
+        self._known: dict[tuple[int, ...], str | None] = {}
+
+    def of(self, ids: list[int], k: int) -> list[str] | None:
+        """What `ids[k:k+1]`, `ids[k:k+2]` and so on add, up to the first that is made of whole characters; None without one."""
+        parts: list[str] = []
+        for end in range(k + 1, min(k + _CHARACTER, len(ids)) + 1):
+            tokens = tuple(ids[k:end])
+            if tokens not in self._known:
+                text = _decode(self._tokenizer, [*self._before, *tokens])
+                follows = self._before_text and text.startswith(self._before_text)
+                self._known[tokens] = text[len(self._before_text) :] if follows else None
+            part = self._known[tokens]
+            if part is None:
+                return None
+            parts.append(part)
+            if "\ufffd" not in part:
+                return parts
+        return None
+
+
+def _decoded_ends(
+    tokenizer: Any, ids: list[int], decoded: str, base: int, begin: int, at: int
+) -> Iterator[tuple[int, bool]]:
+    """For the tokens from `begin` to the next clean boundary: how far the text is complete after each, and whether that is one.
+
+    base: a clean boundary before. at: what is complete at `begin`. Ever fewer tokens are looked at where none comes, and those
+    between two with the same end have it, too: the whole takes time in proportion to its length.
+    """
+    prior = _decode(tokenizer, ids[base:begin])
+
+    def end_of(k: int) -> tuple[int, bool]:
+        window = _decode(tokenizer, ids[base:k])
+        if not window.startswith(prior):
+            return at, False
+        added = window[len(prior) :]
+        same = Prefix.similarity(added, decoded[at : at + len(added)])
+        return at + same, same == len(added)
+
+    k, reached, waited = begin, at, 0
+    while k < len(ids):
+        if waited >= _PATIENCE and base:
+            base, prior, at = 0, "", 0
+        following = min(k + (1 if waited < _PATIENCE else waited), len(ids))
+        end, is_clean = end_of(following)
+        if end > reached and following > k + 1:  # it grew somewhere between
+            following = bisect_left(range(following), reached + 1, lo=k + 1, key=lambda between: end_of(between)[0])
+            end, is_clean = end_of(following)
+        yield from [(reached, False)] * (following - k - 1)
+        yield end, is_clean
+        if is_clean:
+            return
+        waited = 0 if end > reached and waited >= _PATIENCE else waited + following - k
+        k, reached = following, max(reached, end)
 
 
 def _places(text: str, decoded: str) -> Sequence[int | None]:
@@ -130,12 +193,41 @@ def _places(text: str, decoded: str) -> Sequence[int | None]:
     ours, ours_at = _folded(text)
     theirs, theirs_at = _folded(decoded)
     places: list[int | None] = [None] * len(text)
-    for block in Indel.opcodes(ours, theirs):
-        if block.tag == "equal":
-            sources, targets = range(block.src_start, block.src_end), range(block.dest_start, block.dest_end)
-            for i, j in zip(sources, targets, strict=True):
-                places[ours_at[i]] = theirs_at[j]
+    for i, j in _pairs(ours, theirs):
+        places[ours_at[i]] = theirs_at[j]
     return places
+
+
+def _pairs(ours: str, theirs: str) -> Iterator[tuple[int, int]]:
+    """The characters that two texts have in common, in order: (i, j) for `ours[i] == theirs[j]`.
+
+    A part of each is compared at a time, as long as the rest of both suggests, and what lies near the end of a part again with
+    the next; the longer they have little in common the larger the parts, up to where nothing behind is taken for the same.
+    """
+    i = j = 0
+    part = _PART
+    while i < len(ours) and j < len(theirs):
+        longer = max(len(ours) - i, len(theirs) - j)
+        m, n = (max((rest * part) // longer, _PART // 8) for rest in (len(ours) - i, len(theirs) - j))
+        found = [
+            (i + block.src_start + k, j + block.dest_start + k)
+            for block in Indel.opcodes(ours[i : i + m], theirs[j : j + n])
+            if block.tag == "equal"
+            for k in range(block.src_end - block.src_start)
+        ]
+        if longer <= part:
+            yield from found
+            return
+        sure = [pair for pair in found if pair[0] < i + m // 2 and pair[1] < j + n // 2]
+        if sure and max(sure[-1][0] - i, sure[-1][1] - j) >= part // 8:
+            yield from sure
+            i, j = sure[-1][0] + 1, sure[-1][1] + 1
+            part = _PART
+        elif part < _LARGEST_PART:
+            part *= 2
+        else:
+            yield from sure
+            return
 
 
 def _folded(text: str) -> tuple[str, list[int]]:

@@ -31,12 +31,25 @@ _OPENING = re.compile(
     rf"|have an? (?:{_GOOD}|nice|lovely) (?:day|evening|time|weekend)"
 )
 _QUESTION = re.compile(r"""[?？؟\u037e⁇⁈]["'”’»)\]*_~`!！\s]*$""")
+_QUOTED = re.compile("[\"'”’»]")
+_QUOTATION = re.compile("[^\\w\"'“”„‘’‚«»]*[\"'“”„‘’‚«»]")
+_SENTENCE = re.compile(r"[.!…]\s|[。！．।۔]")
 _EDGES = re.compile(r"^[^\w]+|(?<=\w)[^\w]+$")
 
 
 def is_question(sentence: str) -> bool:
-    """Whether a sentence ends as a question does, quotation and emphasis marks apart."""
-    return bool(_QUESTION.search(sentence))
+    """Whether a sentence ends as a question does, quotation and emphasis marks apart.
+
+    One that quotes a question says that somebody asks it, and a quotation may say something before it asks: neither is one.
+
+    >>> is_question('"Who is Faust?"'), is_question('Goethe wrote "Who is Faust?"'), is_question("“He is old. Why?”")
+    (True, False, False)
+    """
+    found = _QUESTION.search(sentence)
+    if found is None or not _QUOTED.search(found[0]):
+        return found is not None
+    before = sentence[: found.start()]
+    return bool(_QUOTATION.match(before)) and not _SENTENCE.search(before)
 
 
 def is_courtesy(sentence: str) -> bool:

@@ -8,7 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-_PAIRS = {"「": "」", "『": "』", "《": "》", "〈": "〉", "【": "】", "〔": "〕", "｢": "｣", "﹁": "﹂", "﹃": "﹄"}
+_PAIRS = {
+    "「": "」",
+    "『": "』",
+    "《": "》",
+    "〈": "〉",
+    "【": "】",
+    "〔": "〕",
+    "｢": "｣",
+    "﹁": "﹂",
+    "﹃": "﹄",
+    "〝": "〞",
+}
 _OPENING = {closing: opening for opening, closing in _PAIRS.items()}
 _MARKS = re.compile(f"[{''.join([*_PAIRS, *_OPENING])}]")
 # What closes what, the last one opened first: „Dutch, Polish”, ”Swedish, Hebrew”, »Finnish», ‚German‘, ״Hebrew״.
@@ -21,7 +32,7 @@ _STOPS = "。．！？!?…"
 _LONGEST = 1000  # characters: behind more of them, a mark that closes was not meant for the one that opened
 # Particles that carry a sentence on behind a quotation, and not the words that only begin like them.
 _PARTICLE = re.compile(r"と(?!ころ|ても|にかく|りあえず|もかく|き)|って|は(?!い)|[をがの]")
-_CLOSING = frozenset("」』”｣﹂﹄")  # marks of speech; the others hold titles and remarks, which end no sentence
+_CLOSING = frozenset("」』”｣﹂﹄〞〟")  # marks of speech; the others hold titles and remarks, which end no sentence
 
 
 def around_quotations(text: str, ends: Iterable[int]) -> Iterator[int]:
@@ -54,7 +65,7 @@ def around_quotations(text: str, ends: Iterable[int]) -> Iterator[int]:
 def _quotations(text: str) -> Iterator[tuple[int, int]]:
     """Where a quotation stands with its marks, if it is closed."""
     opened: dict[str, list[int]] = {opening: [] for opening in _PAIRS}
-    for match in _MARKS.finditer(text):
+    for match in _MARKS.finditer(text.replace("〟", "〞")):  # a mark closes low or high
         if (mark := match[0]) in opened:
             opened[mark].append(match.start())
         elif places := opened[_OPENING[mark]]:

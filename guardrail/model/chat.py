@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from guardrail.types import Message, Tool
 
 _PROBE = "Which river flows through Vienna"  # plain words: templates that trim or escape leave them alone
 _REPLY = "Danube"
+_MARK = re.compile("".join(_PROBE.split()) + r"(\d{9})")
+_PRINTED_PART = "'type':'text','text':"  # a list as Python prints it: the template takes no parts
 _ROLE = re.compile(r"[\w -]{1,40}")
 _NONE: Mapping[str, Any] = {}
 
@@ -47,19 +49,25 @@ def prompt_ids(
         if not _ROLE.fullmatch(message["role"]):
             raise ChatTemplateError(f"a role is a word such as user or assistant, not {message['role']!r:.80}")
     harmless = [{**inert.values(m), "role": m["role"]} for m in messages]
-    rendered: str = _apply(tokenizer, harmless, tokenize=False, add_generation_prompt=True, **options)
-    if _left_out(rendered, harmless) is not None:
-        parts = [{**m, "content": _in_parts(m["content"])} for m in harmless]
+
+    def render(told: Sequence[Message]) -> str:
+        return str(_apply(tokenizer, told, tokenize=False, add_generation_prompt=True, **options))
+
+    def in_parts(told: Sequence[Message]) -> str:
+        return render([{**m, "content": _in_parts(m["content"])} for m in told])
+
+    rendered = render(harmless)
+    if (role := _left_out(render, rendered, harmless)) is not None:
         try:
-            again: str = _apply(tokenizer, parts, tokenize=False, add_generation_prompt=True, **options)
+            rendered = in_parts(harmless)
+            still = _left_out(in_parts, rendered, harmless)
         except ChatTemplateError:
-            again = ""
-        if (role := _left_out(again, harmless)) is not None:
+            still = role
+        if still is not None or _PRINTED_PART in _bare(rendered):
             raise ChatTemplateError(
-                f"the chat template leaves out what the {_left_out(rendered, harmless) or role} message says, so the model "
+                f"the chat template leaves out what the {role} message says, so the model "
                 "would answer without having read it; use roles that the template knows, or give another template"
             )
-        rendered = again
     return inert.encode(rendered)
 
 
@@ -67,10 +75,27 @@ def _in_parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _left_out(rendered: str, messages: Sequence[Message]) -> str | None:
-    """The role of the first message whose text does not stand in the prompt; None where all do.
+def _left_out(render: Callable[[Sequence[Message]], str], rendered: str, messages: Sequence[Message]) -> str | None:
+    """The role of a message whose text does not stand in the prompt; None where all do.
 
-    White space may differ, and a template may write a text as JSON.
+    A text may stand there as a part of something else, such as a "5" in a question about 5 + 0. So what replaces it has to
+    stand there, too.
+    """
+    if (role := _absent(rendered, messages)) is not None:
+        return role
+    texts = {i: m["content"] for i, m in enumerate(messages) if isinstance(m["content"], str)}
+    marks = {i: f"{_PROBE}{i:09}" for i, text in texts.items() if _bare(text)}
+    try:
+        shown = render([{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)])
+    except ChatTemplateError:  # it wants what the text says
+        return None
+    found = set(map(int, _MARK.findall(_bare(shown))))
+    return next((str(messages[i]["role"]) for i in marks if i not in found), None)
+
+
+def _absent(rendered: str, messages: Sequence[Message]) -> str | None:
+    """The role of the first message whose text is not in the prompt, where white space may differ, and a template may write a
+    text as JSON.
     """
     shown, at = _bare(rendered), 0
     for message in messages:

@@ -3,7 +3,8 @@
 A tokenizer takes its added tokens out of any string, so a question that holds `<|im_end|>` would end its own turn. Where a
 text spells such a token, a break is set inside the spelling; after rendering, the pieces between breaks are encoded one by
 one, and no token reaches across. The words stay as they are. Marks that a template spells in ordinary tokens (`[INST]` of
-Llama 2) cannot be told apart so: their first character is replaced by its look-alike.
+Llama 2) cannot be told apart so: their first character is replaced by its look-alike. A control
+token of one character becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 BREAK = "\ufdd0"  # a noncharacter: no text that means anything holds it
 _SPELT = re.compile(r"\[/?[A-Z][A-Z_]+\]|<<?/?\w[\w ]*>>?|<\|[^<>|\s]+\|>|<[a-z]+_of_[a-z]+>")
+_ROLES = ("system", "user", "assistant", "tool")
 _LOOK_ALIKE = {"[": "(", "<": "‹"}
 
 
@@ -27,17 +29,17 @@ class Inert:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        special = set(map(str, tokenizer.all_special_tokens))
         added = {str(token): int(i) for token, i in tokenizer.get_added_vocab().items() if str(token).strip()}
-        # a word that somebody added to a vocabulary is a word
-        control = {t: i for t, i in added.items() if t in special or not t.isalnum()}
-        control |= dict(zip(special, tokenizer.convert_tokens_to_ids(sorted(special)), strict=False)) if special else {}
+        marked = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        special = set(map(str, tokenizer.all_special_tokens)) | marked & set(added)
+        said = str(tokenizer.get_chat_template()) if getattr(tokenizer, "chat_template", None) else ""
+        # a word that somebody added to a vocabulary is a word, unless the template marks turns with it
+        control = special | {t for t in added if not t.isalnum() or (t in said and t not in _ROLES)}
         self.tokens = sorted(control, key=len, reverse=True)
         self._ids = {i for t, i in added.items() if t in control} | set(tokenizer.all_special_ids)
         unknown = tokenizer.unk_token_id
         self._ids.discard(unknown)  # what a tokenizer has no token for is no control token
-        template = getattr(tokenizer, "chat_template", None)
-        said = str(tokenizer.get_chat_template()) if template else ""
+        self._single = str.maketrans({t: "\ufffd" for t in control if len(t) == 1 and (t in special or t in said)})
         self._spelt = set(_SPELT.findall(said)) - set(added)
 
     def is_control(self, token: int) -> bool:
@@ -69,7 +71,8 @@ class Inert:
         return [i for piece in pieces for i in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
 
     def _broken(self, text: str) -> str:
-        """Again and again, since a piece may spell what the whole did not."""
+        """Again and again, since a piece may spell what the whole did not. A token of one character has no inside to break."""
+        text = text.translate(self._single)
         for _ in range(len(text) + 1):
             found = sorted({at for start, piece in _pieces(text) for at in self._breaks(piece, start)})
             if not found:

@@ -22,9 +22,10 @@ from guardrail.types import Trace
 Snapshot = Callable[[], list[Trace]]
 """Makes the Traces so far, with what generation kept for scoring."""
 
-OnStep = Callable[[list[list[int]], Snapshot], None]
+OnStep = Callable[[list[list[int]], Snapshot], bool | None]
 """Called after each token with the ids of every row's answer so far, without its thinking. It may use the model and draw
-random numbers: the generation goes on as if it had not. An exception that it raises ends the generation."""
+random numbers: the generation goes on as if it had not. Where it returns True the generation ends as at its limit, with the
+responses so far; an exception that it raises ends the generation without one."""
 
 WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
@@ -97,9 +98,10 @@ def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool
 
 
 def special_ids(tokenizer: Any, stops: Sequence[str]) -> set[int]:
-    """The ids of stop strings that are special tokens: a decoded text does not show those."""
+    """The ids of stop strings that are special tokens, white space around them or not: a decoded text does not show those."""
     known = tokenizer.added_tokens_decoder.items() if stops else ()
-    return {int(i) for i, token in known if token.special and str(token) in stops}
+    meant = {*stops, *(stop.strip() for stop in stops)}
+    return {int(i) for i, token in known if token.special and str(token) in meant}
 
 
 def until_end(row: list[int], eos: Sequence[int]) -> list[int]:
@@ -132,10 +134,11 @@ class Steps(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         rows = [until_end(row, self.eos) for row in input_ids[:, self.width :].tolist()]
         answers = self.spoken(rows)
+        ended = False
         if self.on_step is not None:
             with self.without_side_effects():
-                self.on_step(answers, lambda: self.snapshot(rows))
-        done = [bool(self.stops) and self._stopped(row) for row in answers]
+                ended = bool(self.on_step(answers, lambda: self.snapshot(rows)))
+        done = [ended or (bool(self.stops) and self._stopped(row)) for row in answers]
         return torch.tensor(done, device=input_ids.device)
 
     def _stopped(self, row: list[int]) -> bool:

@@ -71,10 +71,9 @@ class Hooks:
             )
         stream.begin(claims, conversations[0], stops)
 
-        def both(rows: list[list[int]], snapshot: Snapshot) -> None:
-            if on_step is not None:
-                on_step(rows, snapshot)
-            stream(rows, snapshot)
+        def both(rows: list[list[int]], snapshot: Snapshot) -> bool:
+            ended = on_step is not None and on_step(rows, snapshot)
+            return stream(rows, snapshot) or bool(ended)
 
         return both
 

@@ -3,7 +3,8 @@
 A claim is judged once the text behind it shows that it is complete, on the states that generation has kept until then; its
 score is the one it has in the finished answer, since nothing behind a claim acts on it. What has been handed on is never
 changed: rules on the whole answer come too late for it. Once a part of the guard has failed nothing more is handed on before
-the verdict, which says what the failure comes to. Knows nothing about LangChain.
+the verdict, which says what the failure comes to; where that is an abstention, the generation ends there. Knows
+nothing about LangChain.
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ class ClaimStream:
             raise ModelError("a ClaimStream is for one generation, and this one has had it; make another")
         self._pipeline, self._conversation, self._stops = pipeline, conversation, stops
 
-    def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> None:
+    def __call__(self, rows: list[list[int]], snapshot: Snapshot) -> bool:
+        """Whether the verdict is certain, and no text of the answer will be shown any more."""
         pipeline, conversation = self._pipeline, self._conversation
         if pipeline is None or conversation is None or self.failure:
-            return
+            return False
         try:
             text = self._text(pipeline.model.tokenizer.decode(rows[0], skip_special_tokens=True))
             shown = self._newly_judged(pipeline, conversation, text, snapshot)
@@ -79,9 +81,10 @@ class ClaimStream:
             if pipeline.policy.on_error == "raise" or isinstance(error, MISTAKES):
                 raise error from caught
             self.failure = noted(error)
-            return
+            return pipeline.policy.on_error == "abstain"
         if shown is not None:
             self._send(shown)
+        return False
 
     def _newly_judged(
         self, pipeline: ClaimPipeline, conversation: Conversation, text: str, snapshot: Snapshot

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from guardrail.claims import SentenceClaims
+from guardrail.claims import SentenceClaims, align
 from guardrail.claims.align import token_spans, with_tokens
 from guardrail.errors import ScoringError
 from guardrail.model.stopping import cut
@@ -217,6 +217,80 @@ def test_four_thousand_tokens_take_less_than_a_second(kind):
     began = time.process_time()
     token_spans(ids, text, tokenizer, [(0, 5), (len(text) - 5, len(text))])
     assert time.process_time() - began < 1
+
+
+def seconds(step):
+    began = time.process_time()
+    step()
+    return time.process_time() - began
+
+
+def alike(kind, long):
+    """A text of many claims, none like another, that the tokenizer changes all over; its ids."""
+    text = " ".join(f"Tokyo №{n} is Ｂig; ∮ it has ½." for n in range(long))
+    return text, KINDS[kind]()(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "word_piece"])
+def test_compared_part_by_part_claims_have_the_tokens_that_they_have_in_the_whole_text(kind, monkeypatch):
+    text, ids = alike(kind, 600)
+    places = [(claim.start, claim.end) for claim in SentenceClaims().extract(text).claims]
+    parts = token_spans(ids, text, KINDS[kind](), places)
+    monkeypatch.setattr(align, "_PART", len(text))
+    assert parts == token_spans(ids, text, KINDS[kind](), places)
+    assert len(set(parts)) > 590
+
+
+@pytest.mark.parametrize("lost", [100, 3_000, 40_000])
+def test_behind_what_the_tokenizer_lost_claims_have_their_tokens_or_none(lost):
+    tokenizer = word_piece()
+    text = f"Tokyo is big. {'∮ ' * lost}. Paris has 14 million people."
+    ids = tokenizer(f"tokyo is big. {'Z ' * (lost % 7)}. paris has 14 million people.", add_special_tokens=False)[
+        "input_ids"
+    ]
+    first, *_, last = token_spans(ids, text, tokenizer, [(0, 13), (text.index("Paris"), len(text))])
+    assert tokenizer.decode(ids[slice(*first)]) == "tokyo is big."
+    if lost < 40_000:
+        assert tokenizer.decode(ids[slice(*last)]) == "paris has 14 million people."
+    else:
+        assert last is None
+
+
+@pytest.mark.parametrize("kind", ["unigram", "word_piece"])
+def test_a_text_that_the_tokenizer_changed_takes_linear_time(kind):
+    short, long = (alike(kind, n) for n in (500, 2_000))
+    once, more = (
+        seconds(lambda t=t, ids=ids: token_spans(ids, t, KINDS[kind](), [(0, len(t))])) for t, ids in (short, long)
+    )
+    assert more < 9 * once
+
+
+def bytes_of(tokenizer, text: bytes) -> list[int]:
+    return tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in text])
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff", b"\xf0\x9f"])
+def test_a_run_of_bytes_that_its_last_one_breaks(end):
+    tokenizer = byte_fallback()
+    ids = [
+        *tokenizer("Tokyo is big.", add_special_tokens=False)["input_ids"],
+        *bytes_of(tokenizer, "😀".encode() * 20 + end),
+        *tokenizer("Paris is big.", add_special_tokens=False)["input_ids"],
+    ]
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    for start, stop in ((0, 13), (13, len(text) - 14), (len(text) - 13, len(text))):
+        assert token_spans(ids, text, tokenizer, [(start, stop)]) == [by_whole_prefixes(tokenizer, ids, start, stop)]
+
+
+def test_a_run_of_broken_bytes_takes_linear_time():
+    tokenizer = byte_fallback()
+
+    def aligned(n):
+        ids = bytes_of(tokenizer, "😀".encode() * n + b"\xff")
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        return seconds(lambda: token_spans(ids, text, tokenizer, [(0, len(text))]))
+
+    assert aligned(4_000) < 9 * aligned(1_000)
 
 
 @pytest.mark.real_model

@@ -11,6 +11,7 @@ from guardrail.claims import SentenceClaims
         ("彼は「都だ。古い。」と言った。大阪は西だ。", ["彼は「都だ。古い。」と言った。", "大阪は西だ。"]),
         ("『吾輩は猫である。名前はまだ無い。』は小説だ。", ["『吾輩は猫である。名前はまだ無い。』は小説だ。"]),
         ("『はい。そうです。』彼は答えた。", ["『はい。そうです。』", "彼は答えた。"]),
+        ("〝雨だ。風だ。〟と言った。〝雪だ。〞彼は答えた。", ["〝雨だ。風だ。〟と言った。", "〝雪だ。〞", "彼は答えた。"]),
         ("『雨だ。』とても寒い。", ["『雨だ。』", "とても寒い。"]),
         ("「A。『B。C。』D。」E。F。", ["「A。『B。C。』D。」", "E。", "F。"]),
         ("他说：“巴黎很大。里昂很小。”他走了。", ["他说：“巴黎很大。里昂很小。”", "他走了。"]),
@@ -37,3 +38,19 @@ from guardrail.claims import SentenceClaims
 )  # fmt: skip
 def test_quotations_stay_whole(answer, claims):
     assert [claim.text for claim in SentenceClaims().extract(answer).claims] == claims
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Goethe wrote \"Who is Faust?\"", "Kant asked, “What is man?”", "孔子说：“学而时习之。不亦说乎？”",
+     "Il demande : « Pourquoi ? »",
+     '"Paris is big. Why?"', "“巴黎很大。为什么？”", "**Goethe** wrote *“Who?”*", "Er schrieb „Wer ist Faust?”"],
+)  # fmt: skip
+def test_what_says_that_somebody_asks_is_a_claim(answer):
+    found = SentenceClaims().extract(answer)
+    assert ([claim.text.strip("*") for claim in found.claims], found.asides) == ([answer.strip("*")], ())
+
+
+@pytest.mark.parametrize("answer", ['"Who is Faust?"', "“Why?”", "*«Pourquoi ?»*", "Is it Tom's?", "Who wrote it?"])
+def test_a_question_is_none(answer):
+    assert [aside.reason for aside in SentenceClaims().extract(answer).asides] == ["question"]

@@ -13,6 +13,7 @@ from guardrail.cli import runtime
 from guardrail.cli.main import app
 from guardrail.datasets.questions import question_digest
 from guardrail.grading.protocol import says_something
+from guardrail.unseen import UNSEEN
 
 ANSWERS = ["Paris", "It is Paris.", "Paris or Lyon", "Lyon", "the city of Paris, France", ""]
 
@@ -69,6 +70,15 @@ def test_from_disagreement_to_labels_to_rates(run, answers, tmp_path):
     assert told["labels_were_picked"] is True
     shown = run("grade", answers, "--grader", "alias", "--labels", "l.jsonl")
     assert "some of the labelled answers were picked because graders disagreed" in " ".join(shown.stdout.split())
+
+
+def test_json_holds_nothing_that_acts_on_a_terminal(run, tmp_path):
+    name = "a\x7f\x9b31m\u202e.jsonl"
+    write(tmp_path / name, {"question": "?", "accepted": ["Ulm"], "answer": "Bonn\x7f\x9b", "correct": True})
+    found = run("grade", name, "--grader", "alias", "--json")
+    assert found.exit_code == 0, found.exception
+    assert not UNSEEN.search(found.stdout)
+    assert json.loads(found.stdout)["answers"] == name
 
 
 def test_the_labelled_answers_of_a_file_or_of_data(run, tmp_path):

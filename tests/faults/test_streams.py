@@ -22,6 +22,8 @@ from guardrail.deadlines import Deadline, before
 from guardrail.errors import CalibratorMismatchError, DeadlineError, GuardrailError, ModelError
 from guardrail.kernels.frozen import lock_of
 from guardrail.langchain import ChatGuarded
+from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Verification
 from tests.faults.outcomes import WRONG
 from tests.helpers.scripted_claims import QUESTION, RULES, fitted, scripted
@@ -192,6 +194,27 @@ def test_what_streamed_before_a_late_failure_stays_and_the_verdict_says_it():
     assert text == "Ulm is big. Ur was old."
     assert (metadata["action"], metadata["enforced"], metadata["claims"]) == ("abstain", False, [])
     assert metadata["explanation"] == "the scorer hybridgrad failed (ConnectionError)"
+
+
+def steps(drive, on_error):
+    """How often the model ran until the verdict on a stream whose second claim fails."""
+    guard, seen = broken("scorer", 2, on_error), []
+    handle = local().model.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        if drive == "guard":
+            verdict = guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=ClaimStream(print)))[0]
+            assert (verdict.rule == "on error", verdict.answer == ANSWER) in [(True, False), (False, True)]
+            assert ANSWER.startswith(verdict.answer)
+        else:
+            assert (streamed(guard, drive=drive)[1]["rule"] == "on error") == (on_error == "abstain")
+    finally:
+        handle.remove()
+    return len(seen)
+
+
+@pytest.mark.parametrize("drive", ["stream", "astream", "guard"])
+def test_a_failure_that_decides_the_verdict_ends_the_generation(drive):
+    assert steps(drive, "abstain") < steps(drive, "continue") - len(ANSWER) // 4
 
 
 def test_an_extractor_that_fails_late_makes_one_claim_of_the_rest():

@@ -70,10 +70,12 @@ OTHER = [
     ("10₂", "10"), ("5+3", "5×3"),
     ("5+3", "53"), ("0.3̅", "0.3"), ("Ⅷ", "Ⅶ"), ("5°C", "5°F"), ("10①", "101"), ("2⁵", "25"), ("3!", "6"),
     ("Na⁺", "Na"), (".5", "5"), ("2**3", "23"),
+    ("6!", "6"), ("¬A", "A"), ("¬ rain", "rain"), ("p ∧ ¬q", "p ∧ q"),
 ]  # fmt: skip
 
-ONE_WAY = [  # what is accepted, what was said: the mark at the end is the sentence's, and no factorial was asked for
-    ("2", "2!", True), ("5!", "5", False), ("5!", "5!", True), ("120", "5! is 120", True),
+ONE_WAY = [  # what is accepted, what was said: the mark at the end may be a sentence's, if there is a sentence
+    ("2", "2!", False), ("6", "**6！**", False), ("2", "It is 2!", True), ("1969", "In 1969! Yes.", True),
+    ("5!", "5", False), ("5!", "5!", True), ("120", "5! is 120", True),
     ("5", "5! is 120", False), ("2", "2!!", True),
 ]  # fmt: skip
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from guardrail.cli import claims, doctor, graded, monitoring, render, runtime, sps
+from guardrail.cli import bench_table, claims, doctor, figures, graded, monitoring, render, runtime, sps
 from guardrail.cli import report as report_command
 from guardrail.evaluation.doctor import CachedModel, Checkup, Device, Extra, Package, Problem, Shipped
 from guardrail.grading import AnswerRow
@@ -20,7 +22,7 @@ from guardrail.monitoring.findings import Monitoring
 from guardrail.pages import RunReport
 from guardrail.policy import Policy
 from guardrail.unseen import UNSEEN
-from tests.helpers import sample_runs, sample_verdicts
+from tests.helpers import sample_figures, sample_runs, sample_verdicts
 from tests.helpers.filled import filled
 from tests.helpers.sample_profile import profile
 
@@ -75,6 +77,17 @@ def shown(name: str, value, console: Console, folder: Path, capsys) -> str:
             sps.show(console, value)
         case "monitor":
             monitoring.show(console, value)
+        case "calibrate":
+            figures.fit(console, value, Path(ACTS))
+        case "recalibrate":
+            figures.recalibration(console, value, Path(ACTS))
+        case "evaluate":
+            figures.assessment(console, value)
+        case "tune":
+            figures.tuning(console, value, Path(ACTS))
+            console.print(Text(figures.unreachable(value) if not value.reached else ""))
+        case "bench":
+            bench_table.show(console, value)
     return console.file.getvalue() + capsys.readouterr().out
 
 
@@ -89,28 +102,31 @@ def values(folder: Path, payload: str):
     row = AnswerRow("Who?", "Goethe", ("Goethe",))
     yield "grade", graded.Found((row,), {"a": [True], "b": [False]}, {"a": {"why": 1}, "b": {}}, (), (), (0,), False)
     yield "monitor", drift(payload)
+    yield from sample_figures.all_of_them(folder, payload)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_nothing_that_a_command_shows_acts(payload, console, tmp_path, capsys):
     for name, value in values(tmp_path, payload):
-        hostile, texts = filled(value, payload)
-        assert texts > 1, name
+        hostile, texts = (
+            (value, 2) if name == "bench" else filled(value, payload)
+        )  # its figures go by the scorers' names
+        assert texts or name == "tune", name  # which shows numbers, and the name of its file
         out = shown(name, hostile, console, tmp_path, capsys)
         console.file.seek(0)
         console.file.truncate()
         assert not UNSEEN.search(out), (name, UNSEEN.search(out))
         assert "\r" not in out, name
-        assert payload != MARKUP or "[bold red]m[/] [/bold]" in out.replace("␣", " ") or name == "sps", (
+        assert payload != MARKUP or "[bold red]m[/] [/bold]" in out.replace("␣", " ") or name in ("sps", "tune"), (
             name
         )  # it is cut there
-        assert payload != MARKUP or "[bold" in out, name
+        assert payload != MARKUP or "[bold" in out or name == "tune", name
         assert "⚠" not in out, name
 
 
 def test_a_long_answer_of_any_signs_takes_linear_time(console):
     verdict = sample_verdicts.city()
-    for unit in ("\\", "[a]", "[", "\\[b]", "a", "\u0301", "a "):
+    for unit in ("\\", "\\\\ ", "[a]", "[", "\\[b]", "a", "\u0301", "a "):
         long = unit * (100_000 // len(unit))
         attempt = replace(verdict.attempts[0], answer=verdict.answer + long)
         attempt = replace(attempt, decision=replace(attempt.decision, explanation=long))
@@ -124,3 +140,24 @@ def test_json_for_a_terminal_holds_nothing_that_acts():
     text = dumps_for(io.StringIO(), {"a": f"{ACTS[:-2]}é日"})
     assert not UNSEEN.search(text)
     assert json.loads(text) == {"a": f"{ACTS[:-2]}é日"}
+
+
+def test_every_command_with_json_writes_it_for_a_terminal():
+    sources = {path: path.read_text(encoding="utf-8") for path in Path(render.__file__).parent.glob("*.py")}
+    commands = {path.stem for path, source in sources.items() if "as_json: options.Json" in source}
+    assert len(commands) >= 11
+    for path, source in sources.items():
+        assert not re.search(r"(echo|print)\(\s*json\.dumps", source), path.name
+        assert path.stem not in commands or "dumps_for(sys.stdout, " in source, path.name
+
+
+@pytest.mark.parametrize("unit", ["\\", "[a]"], ids=ascii)
+def test_a_long_name_of_any_signs_takes_linear_time(unit, console, tmp_path, capsys):
+    long = unit * 12_000
+    for name, value in values(tmp_path, "x"):
+        hostile, _ = (value, 2) if name == "bench" else filled(value, "" if name in ("doctor", "report") else long)
+        began = time.process_time()
+        shown(name, hostile, console, tmp_path, capsys)
+        console.file.seek(0)
+        console.file.truncate()
+        assert time.process_time() - began < 3, name

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from guardrail.errors import UnsupportedModelError
 from guardrail.model.loading import load_model
@@ -90,3 +97,24 @@ def test_an_encoder_decoder_is_refused_in_words(tmp_path, family):
         UnsupportedModelError, match=f"is an encoder-decoder \\({family}\\).*take a decoder-only chat model"
     ):
         load_model(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "modernbert", "vit", "clip"])
+def test_what_writes_no_text_is_refused_in_words(tmp_path, kind):
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=f"is no model that writes text.* its kind, {kind}; take a decoder"):
+        load_model(str(tmp_path), device="cpu")
+
+
+def test_a_kind_that_somebody_registered_is_taken(tmp_path):
+    class Own(LlamaConfig):
+        model_type = "a-kind-of-ones-own"
+
+    class OwnForCausalLM(LlamaForCausalLM):
+        config_class = Own
+
+    AutoConfig.register(Own.model_type, Own)
+    AutoModelForCausalLM.register(Own, OwnForCausalLM)
+    saved(tmp_path, Own.model_type, AutoModelForCausalLM, **TEXT)
+    assert load_model(str(tmp_path), device="cpu").generate("Who?", max_new_tokens=3).response_ids

@@ -139,3 +139,5 @@ def test_a_stop_string_that_is_a_special_token_stops():
     assert cut(plain.tokenizer, ids, ["<|im_start|>"]) == (ids[:2], text)
     assert cut(plain.tokenizer, ids, ["<|im_start|>", text[1]]) == (ids[:1], text[:1])
     assert cut(plain.tokenizer, ids[:2], ["<|im_start|>"]) == (ids[:2], None)
+    for stop in ("<|im_start|>\n", "\n<|im_start|>", " <|im_start|>"):
+        assert cut(plain.tokenizer, ids, [stop]) == (ids[:2], text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from guardrail.errors import ScoringError
-from guardrail.kernels.memory import TooLargeError
+from guardrail.kernels.memory import TooLargeError, is_out_of_memory
 from guardrail.messages import as_messages
 from guardrail.model.local import LocalModel
 from guardrail.model.token_log_probs import NotFiniteError
@@ -50,6 +50,10 @@ class AnswerScorer(RegisteredScorer, ABC):
             return Score.none("not_finite", str(error), length=length, name=self.name)
         except TooLargeError as error:
             return Score.none("out_of_memory", str(error), length=length, name=self.name)
+        except (RuntimeError, MemoryError) as error:  # of a model that compares answers, say
+            if not is_out_of_memory(error):
+                raise
+            return Score.none("out_of_memory", f"{self.name} ran out of memory", length=length, name=self.name)
 
     def prompt_about(self, messages: Sequence[Message], *replies: Sequence[int]) -> list[int]:
         """The ids of a conversation of the scorer's own. Raises `TooLongError` where it, with the longest of `replies`, exceeds

@@ -12,11 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.errors import ScoringError
+from guardrail.errors import GuardrailError, PartError, ScoringError
+from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.token_log_probs import NotFiniteError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_ROUNDING = 1e-3  # of probabilities in half precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +27,8 @@ class Comparison:
 
     same: whether they are equivalent. similarity: in [0, 1], 1 = the same. distance2: the squared semantic distance, in
     [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory. Raises `NotFiniteError` for NaN, which
-    would say that answers are the same, or not, without anybody having compared them.
+    would say that answers are the same, or not, without anybody having compared them, and `ScoringError` for numbers outside
+    [0, 1], which a model gives whose numbers are no probabilities.
     """
 
     same: Bools
@@ -35,6 +38,12 @@ class Comparison:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.similarity).all() and np.isfinite(self.distance2).all()):
             raise NotFiniteError("NaN or infinity in the comparison of two answers")
+        for numbers in (self.similarity, self.distance2):
+            if len(numbers) and not (numbers.min() >= -_ROUNDING and numbers.max() <= 1 + _ROUNDING):
+                raise ScoringError(
+                    f"two answers were compared as {numbers.min():g} to {numbers.max():g}, outside [0, 1]; the model that "
+                    "compares them must give probabilities"
+                )
 
 
 class Equivalence(Protocol):
@@ -77,6 +86,27 @@ def token_f1(a: str, b: str) -> float:
     return 1.0 if total == 0 else 2 * (words_a & words_b).total() / total
 
 
+def compare(equivalence: Equivalence, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
+    """`equivalence.compare`, which may be a model's or a caller's own.
+
+    Raises `PartError` where it raises an error that is not ours, or gives anything but one comparison a pair; memory that runs
+    out comes through as it is.
+    """
+    name = equivalence.options.get("kind", type(equivalence).__name__)
+    try:
+        found = equivalence.compare(question, left, right)
+    except GuardrailError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PartError(f"the comparison of answers ({name}) failed: {reason}") from error
+    if not isinstance(found, Comparison) or len(found.same) != len(left):
+        raise PartError(f"the comparison of answers ({name}) failed: it gave {found!r:.80} for {len(left)} pairs")
+    return found
+
+
 def compare_all(equivalence: Equivalence, question: str, texts: Sequence[str]) -> Comparison:
     """Each text with each, (n, n). A text is the same as its copy, whatever a model would say; copies cost nothing."""
     unique = list(dict.fromkeys(texts))
@@ -84,7 +114,7 @@ def compare_all(equivalence: Equivalence, question: str, texts: Sequence[str]) -
     same, similarity, distance2 = np.eye(len(unique), dtype=np.bool_), np.eye(len(unique)), 1 - np.eye(len(unique))
     if pairs:
         i, j = (np.array(side) for side in zip(*pairs, strict=True))
-        found = equivalence.compare(question, [unique[k] for k in i], [unique[k] for k in j])
+        found = compare(equivalence, question, [unique[k] for k in i], [unique[k] for k in j])
         for whole, part in ((same, found.same), (similarity, found.similarity), (distance2, found.distance2)):
             whole[i, j] = whole[j, i] = part
     at = np.array([unique.index(text) for text in texts], dtype=np.intp)

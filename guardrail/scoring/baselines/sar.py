@@ -12,7 +12,7 @@ from guardrail.errors import ScoringError
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.scoring.baselines.base import Compared
-from guardrail.scoring.baselines.equivalence import Equivalence, Floats, compare_all
+from guardrail.scoring.baselines.equivalence import Equivalence, Floats, compare, compare_all
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace
 
@@ -94,6 +94,6 @@ class Sar(Compared):
         ]  # not so: no relevance, exactly
         relevance = np.zeros(len(whole))
         if changed:
-            found = self.equivalence.compare("", [whole[i] for i in changed], [part[i] for i in changed])
+            found = compare(self.equivalence, "", [whole[i] for i in changed], [part[i] for i in changed])
             relevance[changed] = 1 - found.similarity
         return np.split(relevance, np.cumsum([len(row) for row in ids])[:-1])

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.scoring.baselines.base import Compared
-from guardrail.scoring.baselines.equivalence import Equivalence
+from guardrail.scoring.baselines.equivalence import Equivalence, compare
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace
 
@@ -41,6 +41,6 @@ class SelfConsistency(Compared):
     def uncertainty(self, trace: Trace) -> float:
         texts = self.samples(trace).texts
         unique = list(dict.fromkeys(text for text in texts if text != trace.text))
-        found = self.equivalence.compare(question_of(trace.messages), [trace.text] * len(unique), unique)
+        found = compare(self.equivalence, question_of(trace.messages), [trace.text] * len(unique), unique)
         same = {trace.text: True, **dict(zip(unique, found.same.tolist(), strict=True))}
         return inconsistency([same[text] for text in texts])

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
 from guardrail.scoring.baselines.base import Compared
-from guardrail.scoring.baselines.equivalence import Equivalence
+from guardrail.scoring.baselines.equivalence import Equivalence, compare
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
 from guardrail.types import Trace
 
@@ -52,6 +52,6 @@ class SemanticDensity(Compared):
         for text, row in zip(drawn.texts, drawn.log_probs, strict=True):
             weights[text] = max(float(row.mean()), weights.get(text, -np.inf))
         others = [text for text in weights if text != trace.text]
-        found = self.equivalence.compare(question_of(trace.messages), [trace.text] * len(others), others)
+        found = compare(self.equivalence, question_of(trace.messages), [trace.text] * len(others), others)
         distance2 = {trace.text: 0.0, **dict(zip(others, found.distance2.tolist(), strict=True))}
         return sparsity(list(weights.values()), [distance2[text] for text in weights])
