@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 import pytest
@@ -15,6 +16,9 @@ def test_the_old_name_gives_the_module(old, new):
     module = import_module(f"guardrail.{new}")
     spec = module.__spec__
     sys.modules.pop(f"guardrail.{old}", None)
+    if (package := old.rpartition(".")[0]) in MOVED:  # which warns for itself, the first time it is imported
+        with warnings.catch_warnings(action="ignore"):
+            import_module(f"guardrail.{package}")
     with pytest.warns(DeprecationWarning, match=f"guardrail.{old} is guardrail.{new} now"):
         assert import_module(f"guardrail.{old}") is module
     assert module.__spec__ is spec
