@@ -33,7 +33,7 @@ EXPECTED = {
         "Ouagadougou",
         "searched: 1, searches saved: 1",
     ],
-    "10_agent_abstains.py": ["human → ai; hedge", "human → ai; abstain", "human → ai → tool → ai; abstain"],
+    "10_agent_abstains.py": ["human → ai; answer", "human → ai; abstain", "human → ai → tool → ai; abstain"],
     "11_langgraph_human_review.py": ["Japan? The capital", "for review: {'draft': 'Bokassa'", "Faso? Ouagadougou."],
     "12_streaming_and_batch.py": [
         "'ered'",
@@ -42,10 +42,10 @@ EXPECTED = {
         "same answers: True",
     ],
     "13_long_answer.py": [
-        "hedge 0.46 medium   not found     The chemical symbol of helium is Helium.",
-        "drop  0.48 medium   contradicted  The atomic number of helium is 4.",
-        "keep  0.29 low      supported     Helium is a gas.",
-        "1. The chemical symbol of helium is Helium (unsure, 46% chance of being right).\n2. Helium is a gas.\npage: ",
+        "hedge 0.43 medium   not found     The chemical symbol of helium is Helium.",
+        "drop  0.44 medium   contradicted  The atomic number of helium is 4.",
+        "keep  0.27 low      supported     Helium is a gas.",
+        "1. The chemical symbol of helium is Helium (unsure, 43% chance of being right).\n2. Helium is a gas.\npage: ",
     ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
