@@ -8,6 +8,7 @@ from langchain_core.runnables import RunnablePassthrough
 
 from guardrail import Guard
 from guardrail.langchain import ChatGuarded, as_retriever_gate
+from guardrail.retrieval import reference_text
 
 
 class Index(BaseRetriever):
@@ -19,12 +20,12 @@ class Index(BaseRetriever):
 
 
 def as_context(documents):
-    return "".join(f"{document.page_content}\n\n" for document in documents)
+    return reference_text([document.page_content for document in documents])
 
 
 guard = Guard.from_pretrained("smollm2-135m")
 gate = as_retriever_gate(guard, Index(), below=0.5)
-model = ChatGuarded(model=guard.model, policy="default")
+model = ChatGuarded(model=guard.model, policy="default", as_question="single")
 prompt = ChatPromptTemplate.from_template("{context}{question}")
 chain = {"context": gate | as_context, "question": RunnablePassthrough()} | prompt | model | StrOutputParser()
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
-from guardrail.messages import as_messages, before_answer, check_text
+from guardrail.messages import as_messages, before_answer, check_text, question_at
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.retrieval import query_of, with_evidence
+from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
 from guardrail.waiting import seconds_since
@@ -75,7 +75,7 @@ class Conversation:
     @property
     def context(self) -> ContextName | None:
         """What kind of conversation it is, where that may have a curve of its own."""
-        return "evidence" if self.evidence and not self.extrapolation_reasons else None
+        return "evidence" if self.evidence else None
 
     def marked(self, trace: Trace) -> Trace:
         """The trace with what was put into its prompt, for scorers that compare."""
@@ -124,11 +124,16 @@ def opened(
     if not isinstance(asked, str):
         messages = as_messages(asked, system)
         messages = messages if answer is None else before_answer(messages, answer) or messages
-        has_question = any(m["role"] == "user" for m in messages)  # without one there is nothing to retrieve for
-        reasons = ("messages of your own, not the prompt of the calibration", *decoding)
-        return Conversation(
-            messages, query_of(messages) if has_question else "", reasons, reasons, search_context=search_context
-        )
+        messages, given = _passages_apart(messages)
+        question = _as_asked(messages, prompts) if prompts else None
+        if question is None:
+            has_question = question_at(messages) is not None  # without one there is nothing to retrieve for
+            reasons = ("messages of your own, not the prompt of the calibration", *decoding)
+            query = query_of(messages) if has_question else ""
+            return Conversation(messages, query, reasons, reasons, given, search_context=search_context)
+        asked, system = question, None
+    else:
+        asked, given = without_evidence(asked)
     question = prompts.prompt.replace("{question}", asked) if prompts else asked
     usual = prompts.system if prompts else None
     shared = ("another system message than in calibration",) if system not in (None, usual) else ()
@@ -139,8 +144,27 @@ def opened(
         asked,
         (*shared, *of_answers, *decoding),
         (*shared, *decoding),
+        given,
         search_context=search_context,
     )
+
+
+def _passages_apart(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Evidence, ...]]:
+    """The messages without the passages that a chain has put in front of the last question, and these."""
+    at = question_at(messages)
+    if at is None:
+        return messages, ()
+    text, evidence = without_evidence(str(messages[at]["content"]))
+    return (*messages[:at], {**messages[at], "content": text}, *messages[at + 1 :]), evidence
+
+
+def _as_asked(messages: tuple[Message, ...], prompts: Provenance) -> str | None:
+    """The question, where the messages are what the calibration asked with it; None where they are not."""
+    before, _, behind = prompts.prompt.partition("{question}")
+    text = str(messages[-1]["content"])
+    question = text[len(before) : len(text) - len(behind.split("{question}")[-1])]
+    as_calibrated = as_messages(prompts.prompt.replace("{question}", question), prompts.system)
+    return question if question.strip() and as_calibrated == messages else None
 
 
 def check_batch(conversations: object, batch_size: object) -> None:
@@ -179,14 +203,13 @@ def why_extrapolated(
 
     reasons: of the conversation, without passages. context: whose curve is used.
     """
-    given = reasons
+    with_passages = ""
     if conversation.evidence:
         usual = calibrated.of_context(context, "passages") if context else None
-        cut = any(passage.text.endswith(CUT) for passage in conversation.evidence)
-        if cut:
-            given = ["given with evidence, cut to fit the model's context"]
+        if any(passage.text.endswith(CUT) for passage in conversation.evidence):
+            with_passages = "given with evidence, cut to fit the model's context"
         elif usual is None:
-            given = ["given with evidence"]
+            with_passages = "given with evidence"
         elif len(conversation.evidence) > usual:
-            given = [f"given with {len(conversation.evidence)} passages, the calibration's limit was {usual}"]
-    return "; ".join(filter(None, [*given, length_differs(trace, calibrated.usual("max_new_tokens"))]))
+            with_passages = f"given with {len(conversation.evidence)} passages, the calibration's limit was {usual}"
+    return "; ".join(filter(None, [*reasons, with_passages, length_differs(trace, calibrated.usual("max_new_tokens"))]))

@@ -9,9 +9,8 @@ from guardrail.retrieval.evidence import (
     Retriever,
     find_evidence,
     load_retriever,
-    query_of,
-    with_evidence,
 )
+from guardrail.retrieval.references import query_of, reference_text, with_evidence, without_evidence
 
 __all__ = [
     "DEFAULT_EMBEDDING",
@@ -20,5 +19,7 @@ __all__ = [
     "find_evidence",
     "load_retriever",
     "query_of",
+    "reference_text",
     "with_evidence",
+    "without_evidence",
 ]
