@@ -152,9 +152,9 @@ def opened(
 def _passages_apart(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Evidence, ...]]:
     """The messages without the passages that a chain has put in front of the last question, and these."""
     at = question_at(messages)
-    if at is None:
+    if at is None or not isinstance(messages[at]["content"], str):
         return messages, ()
-    text, evidence = without_evidence(str(messages[at]["content"]))
+    text, evidence = without_evidence(messages[at]["content"])
     return (*messages[:at], {**messages[at], "content": text}, *messages[at + 1 :]), evidence
 
 

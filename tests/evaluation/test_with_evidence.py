@@ -14,7 +14,7 @@ from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.datasets.questions import QuestionRow
 from guardrail.errors import CalibrationError, DataError
 from guardrail.evaluation.with_evidence import Judged, assess_with_evidence
-from guardrail.retrieval import load_retriever, with_evidence
+from guardrail.retrieval import load_retriever, reference_text, with_evidence
 from guardrail.runs.asking import Asking
 from guardrail.runs.evidence import looked_up
 from guardrail.runs.prompts import DIRECT
@@ -145,8 +145,10 @@ rules:
     verdict = three.answer("What is number 7?")
     assert verdict.confidence.basis == "extrapolated"
     assert "given with 3 passages, the calibration's limit was 1" in verdict.confidence.reason
-    own = three.answer([{"role": "user", "content": "What is number 7?"}])
-    assert (own.confidence.basis, own.score.name) == ("extrapolated", "hybridgrad")
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    own = three.answer([*turns, {"role": "user", "content": "What is number 7?"}])
+    assert (own.confidence.basis, own.score.name) == ("extrapolated", "stacked")
+    assert own.confidence.reason.startswith("messages of your own, not the prompt of the calibration; given with 3")
     plain = IsotonicCalibrator.from_dict(
         {k: v for k, v in fit.calibrator.to_dict().items() if k not in ("contexts", "digest")}
     )
@@ -154,6 +156,23 @@ rules:
         "What is number 7?"
     )
     assert without.confidence.reason.startswith("given with evidence")
+
+
+def test_passages_that_a_chain_puts_into_its_messages_are_passages(fit, local):
+    question = "What is number 7?"
+    looked = Guard(model=local, calibrator=fit.calibrator, policy="retrieve_first", retriever=Shelf()).answer(question)
+    (passage,) = looked.evidence
+    text = reference_text([passage.text]) + question
+    guard = Guard(model=local, calibrator=fit.calibrator, policy="retrieve_first")
+    judging = guard.judge(text)
+    messages = next(judging)
+    assert messages == looked.attempts[-1].trace.messages
+    for asked in (text, messages):
+        given = guard.answer(asked)
+        assert (given.confidence.basis, given.confidence.reason) == (looked.confidence.basis, looked.confidence.reason)
+        assert given.confidence.p_correct == pytest.approx(looked.confidence.p_correct, abs=1e-3)
+        assert [each.text for each in given.evidence] == [passage.text]
+        assert given.attempts[-1].evidence[0].source == "the prompt"
 
 
 def test_evaluate_measures_it(fit, local, data):

@@ -235,7 +235,10 @@ def test_a_conversation_without_a_question_retrieves_nothing(local):
 
 def test_basis_says_where_the_calibration_does_not_reach(local):
     assert guard(local, SURE).answer("Who?").confidence.basis == "calibrated"
-    own = guard(local, SURE).answer([{"role": "user", "content": "Who?"}]).confidence
+    asked = guard(local, SURE).answer("Who?").attempts[-1].trace.messages
+    assert guard(local, SURE).answer(asked).confidence.basis == "calibrated"
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    own = guard(local, SURE).answer([*turns, {"role": "user", "content": "Who?"}]).confidence
     assert (own.basis, own.reason) == ("extrapolated", "messages of your own, not the prompt of the calibration")
     retrieved = guard(local, UNSURE, SURE, passages=["A passage."]).answer("Who?")
     assert [a.confidence.basis for a in retrieved.attempts] == ["calibrated", "extrapolated"]
