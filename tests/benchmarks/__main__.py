@@ -10,12 +10,13 @@ from tests.benchmarks.answers import grid
 from tests.benchmarks.bars import print_bars
 from tests.benchmarks.batch import batch
 from tests.benchmarks.claims import claims
+from tests.benchmarks.evidence import evidence
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
-PARTS = ("answers", "batch", "claims", "guard", "memory")
+PARTS = ("answers", "batch", "claims", "evidence", "guard", "memory")
 
 
 def main() -> None:
@@ -36,6 +37,8 @@ def main() -> None:
             bars = batch(subject, budget)
         elif part == "claims":
             bars = claims(subject, budget)
+        elif part == "evidence":
+            bars = evidence(subject, budget)
         elif part == "guard":
             bars = overhead(budget)
         else:
