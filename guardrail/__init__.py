@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
-    from guardrail.monitoring import monitor
+    from guardrail.monitoring.monitor import monitor
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.pages import report, sps
     from guardrail.policy import Policy
@@ -80,7 +80,7 @@ _LAZY = {
     "evaluate": "guardrail.evaluation.evaluate",
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.retrieval",
-    "monitor": "guardrail.monitoring",
+    "monitor": "guardrail.monitoring.monitor",
     "recalibrate": "guardrail.evaluation.recalibrate",
     "report": "guardrail.pages",
     "score": "guardrail.evaluation.score",

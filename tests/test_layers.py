@@ -123,7 +123,7 @@ def test_the_architecture_page_names_the_floors_and_every_room():
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     listed: dict[str, list[str]] = {}
     floor = ""
-    for line in page.split("```text floors\n")[1].split("```")[0].splitlines():
+    for line in page.split("## The floors\n")[1].split("```text\n")[1].split("```")[0].splitlines():
         if not line.startswith(" "):
             floor, line = line.split(maxsplit=1)
         listed.setdefault(floor, []).append(line.split()[0].removesuffix("/"))

@@ -52,6 +52,15 @@ def test_tables_and_lines_are_not_too_wide(page: Path) -> None:
             assert len(line) <= 128 or "](" in line, line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_blocks_open_as_the_site_reads_them(page: Path) -> None:
+    """A second word behind the language makes running text of the whole block there, though not on GitHub."""
+    fences = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert [opening for opening in fences[::2] if not re.fullmatch(r"[a-z]+", opening)] == []
+    assert not any(fences[1::2])
+
+
 def test_policies_of_the_how_to_load() -> None:
     text = (ROOT / "docs" / "how-to" / "policies.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
