@@ -5,7 +5,6 @@ Scores move with what stands around a question, so a calibrator may keep a curve
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError
 from guardrail.messages import as_messages, question_at, question_of
-from guardrail.types import Message
+from guardrail.types import Message, Tool
 
 PLAIN: ContextName = "plain"
 """The name of a conversation that is what the calibration asked."""
@@ -88,9 +87,17 @@ Frame = list[str]
 
 def frame_of(texts: Sequence[tuple[str, str]]) -> Frame:
     """What stands around a part that differs. texts: of each, what stands before that part and behind it."""
-    before = os.path.commonprefix([first for first, _ in texts])
-    after = os.path.commonprefix([last[::-1] for _, last in texts])[::-1]
+    before = _beginning([first for first, _ in texts])
+    after = _beginning([last[::-1] for _, last in texts])[::-1]
     return [before, after]
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    """How all of them begin: what the first and the last of them, sorted, have in common."""
+    first, last = min(texts), max(texts)
+    return first[
+        : next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    ]
 
 
 def around(text: str, question: str) -> tuple[str, str]:
@@ -112,6 +119,10 @@ class Setting:
 
     temperature: float = 0.0
     tools: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, temperature: float, tools: Sequence[Tool]) -> Setting:
+        return cls(temperature, tuple(str(tool.get("function", tool).get("name", "")) for tool in tools))
 
 
 def system_of(messages: Sequence[Message]) -> str:
@@ -140,7 +151,7 @@ def source_of(asked: Sequence[tuple[Sequence[Message], str, Setting]], lengths: 
     }
 
 
-def differs(source: Mapping[str, Any], messages: Sequence[Message], setting: Setting) -> list[str]:
+def differs(source: Mapping[str, Any], messages: Sequence[Message], setting: Setting | None) -> list[str]:
     """How a conversation differs from those that a curve of its kind was fitted on, in words. source: of `source_of`; what it
     does not say is not compared."""
     out = []
@@ -148,6 +159,8 @@ def differs(source: Mapping[str, Any], messages: Sequence[Message], setting: Set
         out.append("another system message than in calibration")
     if "user" in source and not fits(question_of(messages), source["user"]):
         out.append("other words around the question than in calibration")
-    if "tools" in source and (new := [name for name in setting.tools if name not in source["tools"]]):
+    if "tools" in source and (
+        new := [name for name in (setting.tools if setting else ()) if name not in source["tools"]]
+    ):
         out.append(f"tools that the calibration had not: {', '.join(new)}")
     return out

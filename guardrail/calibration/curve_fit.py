@@ -64,7 +64,7 @@ def drawn(s: Floats, c: Bools, common: Curve) -> Floats:
 
 
 def context_probabilities(s: Floats, c: Bools, common: Curve, at: Floats) -> Floats:
-    """The curve of `context_fields`, fitted to `s` and `c`, (n,) each, at the scores `at`, (m,): probabilities of shape (m,)."""
+    """The curve of `context_fields`, fitted to `s` and `c`, (n,) each, at the scores `at`, (m,): probabilities, (m,)."""
     out: Floats = Curve.through(fit_blocks(s, c, drawn(s, c, common), CONTEXT_PSEUDO_ANSWERS)).at(at)[0]
     return out
 

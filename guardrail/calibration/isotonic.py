@@ -184,8 +184,9 @@ class IsotonicCalibrator:
             `in_range=False`. An unscored answer, NaN or infinity gives `Confidence.none` with the reason, never a number.
         """
         curve = _fitted(self._curve, "predict")
-        if context is not None and (curve := self._curves.get(context)) is None:
+        if context is not None and context not in self._curves:
             raise CalibrationError(f"no curve for the context {context!r}, but for {', '.join(self._curves) or 'none'}")
+        curve = self._curves[context] if context else curve
         if isinstance(score, Score) and score.unscored is not None:
             return Confidence.none(f"{score.unscored}: {score.detail}" if score.detail else score.unscored)
         if isinstance(score, Score) and context is None:

@@ -109,9 +109,7 @@ def fit_blocks(
     pooled = pool_adjacent_violators(sizes, [b[2] for b in raw], pseudo, bases(sizes))
     bounds = jeffreys([b[1:] for b in pooled])
     blocks, start = [], 0
-    for (_, size_, right_), low_, high_, base_ in zip(
-        pooled, *bounds, bases([b[1] for b in pooled]), strict=True
-    ):
+    for (_, size_, right_), low_, high_, base_ in zip(pooled, *bounds, bases([b[1] for b in pooled]), strict=True):
         stop = start + size_
         p = shrunk(size_, right_, base_, pseudo)
         blocks.append(

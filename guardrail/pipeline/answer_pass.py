@@ -86,16 +86,22 @@ class AnswerPass:
         known = [self._known(trace) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
             todo = [i for i, score in enumerate(known) if score is None]
-            for context in {self._context(conversations[i]) for i in todo}:
-                own = [i for i in todo if self._context(conversations[i]) == context]
+            kinds = {i: self._context(conversations[i], traces[i]) for i in todo}
+            for context in dict.fromkeys(kinds.values()):
+                own = [i for i in todo if kinds[i] == context]
                 found = self._scored([conversations[i].marked(traces[i]) for i in own], self._scorer(context))
                 for i, score in zip(own, found, strict=True):
                     known[i] = score
         return [score for score in known if score is not None]
 
-    def _context(self, conversation: Conversation) -> ContextName | None:
-        """Whose curve is used: that of the conversation's kind, where the calibrator has one."""
-        return conversation.context if conversation.context in self.calibrated.contexts else None
+    def _context(self, conversation: Conversation, trace: Trace) -> ContextName | None:
+        """Whose curve is used: that of the conversation's kind, where the calibrator has one.
+
+        A calibration that put its questions into one prompt has asked the model in one way, so that its answers were thought
+        about, or not, as these are; only a chain's is told apart by it.
+        """
+        kind = conversation.context(bool(trace.thinking_tokens) and self.calibrated.through is not None)
+        return kind if kind in self.calibrated.contexts else None
 
     def _scorer(self, context: ContextName | None) -> Scorer:
         return self.calibrated.contexts[context] if context else self.calibrated.scorer
@@ -159,7 +165,7 @@ class AnswerPass:
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
-            context = self._context(conversation)
+            context = self._context(conversation, trace)
             reasons = why_extrapolated(
                 conversation, conversation.extrapolation_reasons, trace, self.calibrated, context
             )
