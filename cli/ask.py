@@ -66,7 +66,7 @@ def ask(
         typer.Option(metavar="FILE", help="Append the verdict for `guardrail monitor`: numbers and names, no texts."),
     ] = None,
     log_text: Annotated[bool, typer.Option("--log-text", help="With --log: the question and the texts, too.")] = False,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
+    system: options.System = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
     ] = None,

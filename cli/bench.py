@@ -40,8 +40,8 @@ def bench(
         ),
     ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's, else alias.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N questions.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    limit: options.Limit = None,
+    resume: options.Resume = False,
     run: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl, none without --output."),
@@ -57,7 +57,7 @@ def bench(
             metavar="TEXT", help="How to ask; {question} is filled in. Default: the calibrator's, else for a few words."
         ),
     ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
+    system: options.System = None,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,

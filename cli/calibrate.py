@@ -41,10 +41,10 @@ def calibrate(
         str | None, typer.Option(metavar="KIND", help=f"{options.GRADER_HELP}. Claims are graded by their facts.")
     ] = None,
     labels: options.Labels = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N questions.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    run: Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
+    limit: options.Limit = None,
+    resume: options.Resume = False,
+    run: options.Run = None,
+    batch_size: options.BatchSize = 16,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: 64; 160 for claims.")
     ] = None,
@@ -54,7 +54,7 @@ def calibrate(
             metavar="TEXT", help="How to ask; {question} is filled in. Default: for a few words; for claims, sentences."
         ),
     ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
+    system: options.System = None,
     keep_paper_profile: Annotated[
         bool, typer.Option("--paper", help="Eq. 6 at the template's (or the profile's) token; choose no other profile.")
     ] = False,

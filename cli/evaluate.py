@@ -22,15 +22,7 @@ def evaluate(
             "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled held-out questions.",
         ),
     ],
-    calibrator: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibrator",
-            "-c",
-            metavar="FILE|shipped:NAME",
-            help="From `guardrail calibrate`. Default: the shipped one.",
-        ),
-    ] = None,
+    calibrator: options.Calibrator = None,
     unit: options.Unit = "answer",
     model: options.Model = options.DEFAULT_MODEL,
     policy: Annotated[
@@ -38,12 +30,12 @@ def evaluate(
     ] = None,
     grader: options.Grader = None,
     labels: options.Labels = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N questions.")] = None,
+    limit: options.Limit = None,
     run: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the answers here, so that --resume can.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run file.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 16,
+    resume: options.Resume = False,
+    batch_size: options.BatchSize = 16,
     retriever: Annotated[
         Path | None,
         typer.Option(

@@ -16,19 +16,8 @@ DRIFT = 4
 
 
 def monitor(
-    log: Annotated[
-        str,
-        typer.Argument(
-            metavar="LOG.jsonl",
-            help="Verdicts, one a line, as `guardrail ask --log` and VerdictLog write them; - reads stdin.",
-        ),
-    ],
-    calibrator: Annotated[
-        str,
-        typer.Option(
-            "--calibrator", "-c", metavar="FILE|shipped:NAME", help="The one that the verdicts were made with."
-        ),
-    ],
+    log: options.Log,
+    calibrator: options.LogCalibrator,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help='Who was right: rows of {"id", "correct"}, of a claim with "claim": 0.'),
@@ -37,10 +26,8 @@ def monitor(
         str | None,
         typer.Option("--policy", "-p", metavar="NAME|FILE", help="Count this policy's decisions, against its promise."),
     ] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="Use at most N lines, the last ones.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Use only lines from then on; without an offset in UTC.")
-    ] = None,
+    last: options.Last = None,
+    since: options.Since = None,
     calibrated_only: Annotated[
         bool, typer.Option("--calibrated-only", help="Leave out answers asked otherwise than in the calibration.")
     ] = False,

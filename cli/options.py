@@ -55,6 +55,27 @@ Limit = Annotated[
         "--limit", min=1, help="Use at most N questions, drawn at random: in every command the same.", metavar="N"
     ),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped, or use a finished one again.")
+]
+Run = Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Questions answered together.")]
+System = Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")]
+Log = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG.jsonl",
+        help="Verdicts, one a line, as `guardrail ask --log` and VerdictLog write them; - reads stdin.",
+    ),
+]
+LogCalibrator = Annotated[
+    str,
+    typer.Option("--calibrator", "-c", metavar="FILE|shipped:NAME", help="The one that the verdicts were made with."),
+]
+Last = Annotated[int | None, typer.Option(min=1, help="Use at most N lines, the last ones.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="DATE", help="Use only lines from then on; without an offset in UTC.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 Samples = Annotated[
@@ -79,19 +100,4 @@ Unit = Annotated[
     typer.Option("--unit", help="What one probability is about: a whole answer, or each claim of it."),
 ]
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "Cache",
-    "Calibrator",
-    "ChatTemplate",
-    "Device",
-    "Dtype",
-    "Grader",
-    "Json",
-    "Labels",
-    "Limit",
-    "Model",
-    "Samples",
-    "TemplateSwitches",
-    "Unit",
-]
+__all__ = ["DEFAULT_MODEL"]

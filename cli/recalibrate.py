@@ -13,19 +13,8 @@ from guardrail.json_text import dumps_for
 
 
 def recalibrate(
-    log: Annotated[
-        str,
-        typer.Argument(
-            metavar="LOG.jsonl",
-            help="Verdicts, one a line, as `guardrail ask --log` and VerdictLog write them; - reads stdin.",
-        ),
-    ],
-    calibrator: Annotated[
-        str,
-        typer.Option(
-            "--calibrator", "-c", metavar="FILE|shipped:NAME", help="The one that the verdicts were made with."
-        ),
-    ],
+    log: options.Log,
+    calibrator: options.LogCalibrator,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the new calibrator.")],
     labels: Annotated[
         Path | None,
@@ -34,10 +23,8 @@ def recalibrate(
             help='Who was right: rows of {"id", "correct"}, of a claim with "claim": 0. Default: the labels in the log.',
         ),
     ] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="Use at most N lines, the last ones.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Use only lines from then on; without an offset in UTC.")
-    ] = None,
+    last: options.Last = None,
+    since: options.Since = None,
     with_extrapolated: Annotated[
         bool, typer.Option("--with-extrapolated", help="Also use answers asked otherwise than in the calibration.")
     ] = False,

@@ -58,7 +58,7 @@ def sps(
         str | None,
         typer.Option(metavar="TEXT", help="How to ask, with {question}. Default: as `calibrate` asks for this --unit."),
     ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
+    system: options.System = None,
     tokens_per_pass: Annotated[int, typer.Option(min=1, help="Padded prompt tokens of one pass.")] = 4096,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,

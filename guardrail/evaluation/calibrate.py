@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,8 +148,7 @@ def calibrate(
     from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
     from guardrail.evaluation.with_evidence import Judged, fit_with_evidence
-    from guardrail.runs.asking import Asking
-    from guardrail.runs.cache import RecordCache
+    from guardrail.runs.asking import Asking, RunOptions
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass
@@ -158,17 +156,14 @@ def calibrate(
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     others = _others(local, scorer, weigh, asking, samples)
-    scorers, count = ScorerPass(others), counter("questions answered", say)
+    scorers = ScorerPass(others)
+    options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
     if loaded is None:
         from guardrail.claims.sentences import SentenceClaims
         from guardrail.runs.collect_claims import collect_claims, identity_of
 
         extractor = SentenceClaims()
-        with RecordCache() if cache else nullcontext() as records:
-            claims = collect_claims(
-                local, rows, extractor, asking, scorers=scorers,
-                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
-            )  # fmt: skip
+        claims = collect_claims(local, rows, extractor, asking, options, scorers=scorers)
         for name in others:
             claims = claims.scored_by(name)
         study = Study(
@@ -180,11 +175,7 @@ def calibrate(
         whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
     else:
         chosen.load()
-        with RecordCache() if cache else nullcontext() as records:
-            answers = collect(
-                local, loaded.rows, chosen, asking, scorers=scorers, labels=by_hand,
-                run=file, resume=resume, cache=records, batch_size=batch_size, progress=count,
-            )  # fmt: skip
+        answers = collect(local, loaded.rows, chosen, asking, options, scorers=scorers, labels=by_hand)
         grading, ungraded = answers.grading, len(loaded.rows) - len(answers.records)
         say_data(say, loaded, grading)
         for name in others:
@@ -209,12 +200,7 @@ def calibrate(
     if searched is not None and loaded is not None:
         say("asking again with passages")
         without = Judged.of(answers, fitted.p_correct.tolist())
-        with RecordCache() if cache else nullcontext() as records:
-            again = searched.asked(
-                local, loaded.rows, chosen, asking,
-                run=file and file.with_name(f"{file.name}.evidence"), resume=resume, cache=records, batch_size=batch_size,
-                progress=count,
-            )  # fmt: skip
+        again = searched.asked(local, loaded.rows, chosen, asking, options)
         calibrator, told = fit_with_evidence(fitted.calibrator, without, again, asking, searched.source)
         fitted = replace(fitted, calibrator=calibrator, evidence=told)
     if written is not None:

@@ -110,7 +110,7 @@ def bench(
     # torch is needed from here on
     from guardrail.evaluation.bench import MEMORY_ANSWERS, BenchSubject, compare_scorers, contenders
     from guardrail.evaluation.bench_text import markdown
-    from guardrail.runs.asking import Asking
+    from guardrail.runs.asking import Asking, RunOptions
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass, spread_out
@@ -130,10 +130,8 @@ def bench(
         questions,
         chosen,
         asking,
-        run=file,
-        resume=resume,
-        batch_size=1,  # a batch's time is no answer's, and what is killed loses one answer
-        progress=counter("questions answered and scored", say),
+        # a batch's time is no answer's, and what is killed loses one answer
+        RunOptions(file, resume, batch_size=1, progress=counter("questions answered and scored", say)),
         scorers=ScorerPass(made, spread_out([q.question for q in questions], MEMORY_ANSWERS)),
     )
     say("comparing the scorers on 1,000 resamples")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
     from guardrail.runs.answers import Answers
-    from guardrail.runs.asking import Asking
+    from guardrail.runs.asking import Asking, RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,15 @@ class Passages:
         return cls(given, type(given).__name__, most, questions)
 
     def asked(
-        self, local: LocalModel, rows: Sequence[QuestionRow], grader: Grader, asking: Asking, **options: Any
+        self, local: LocalModel, rows: Sequence[QuestionRow], grader: Grader, asking: Asking, options: RunOptions
     ) -> Answers:
-        """The questions answered with passages; options as `collect_with_evidence` has them."""
+        """The questions answered with passages. options: of the run without, beside which this one's file stands."""
         from guardrail.runs.evidence import collect_with_evidence, looked_up
 
         some = drawn({question_digest(row.question): row for row in rows}, self.questions)
-        return collect_with_evidence(local, looked_up(some, self.retriever, self.most), grader, asking, **options)
+        return collect_with_evidence(
+            local, looked_up(some, self.retriever, self.most), grader, asking, options.beside("evidence")
+        )
 
     @property
     def source(self) -> dict[str, Any]:

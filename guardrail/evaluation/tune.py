@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +117,7 @@ def tune(
     # torch is needed from here on
     from guardrail.evaluation.familiar import told_apart
     from guardrail.evaluation.tuning import find_thresholds, proof_of
-    from guardrail.runs.cache import RecordCache
+    from guardrail.runs.asking import RunOptions
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import pass_for
@@ -132,13 +131,16 @@ def tune(
         )
     chosen = wanted or get_grader(use.origin.grader)
     chosen.load()
-    with RecordCache() if cache else nullcontext() as records:
-        answers = collect(
-            local, questions.rows, chosen, use.asking,
-            run=file, resume=resume, cache=records, batch_size=batch_size,
-            progress=counter("questions answered", say),
-            scorers=pass_for(use.scorer), labels=by_hand, ungraded_is_wrong=True,
-        )  # fmt: skip
+    answers = collect(
+        local,
+        questions.rows,
+        chosen,
+        use.asking,
+        RunOptions(file, resume, cache, batch_size, counter("questions answered", say)),
+        scorers=pass_for(use.scorer),
+        labels=by_hand,
+        ungraded_is_wrong=True,
+    )
     say_data(say, questions, answers.grading)
     graded_by = answers.grading.in_words() if answers.grading else chosen.name
     found = find_thresholds(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import DataError
@@ -17,8 +18,6 @@ from guardrail.types import Message
 from guardrail.waiting import rate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from guardrail.model.local import LocalModel
 
 KIND, VERSION = "guardrail run", 2
@@ -46,6 +45,26 @@ class Asking:
         return {"prompt": self.prompt, "system": self.system, "max_new_tokens": self.max_new_tokens}
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes on, whatever it asks: every collector takes one, and hands it to `records_of`.
+
+    file: keeps each finished row, so that a stopped run can go on; None keeps everything in memory. resume: go on with a file
+    that exists. cache: look answers up in the user's cache folder, and keep them there. batch_size: rows worked on together.
+    progress: called after each batch.
+    """
+
+    file: Path | None = None
+    resume: bool = False
+    cache: bool = False
+    batch_size: int = 16
+    progress: Progress | None = None
+
+    def beside(self, name: str) -> RunOptions:
+        """For a second run of the same command, whose file stands next to the first one's."""
+        return replace(self, file=self.file and self.file.with_name(f"{self.file.name}.{name}"))
+
+
 def run_header(local: LocalModel, asking: Asking, data: str, **more: Any) -> dict[str, Any]:
     """What a run is about: its file is refused for another one."""
     return {
@@ -66,23 +85,22 @@ def records_of(
     contents: Sequence[str],
     work: Work,
     header: Mapping[str, Any],
-    *,
-    run: Path | None = None,
-    resume: bool = False,
-    cache: RecordCache | None = None,
-    batch_size: int = 16,
-    progress: Progress | None = None,
+    options: RunOptions,
 ) -> tuple[dict[str, Any], ...]:
     """The records of all rows, in order; those that the run file or the cache has are not made again.
 
     own: what the record of each row holds without any work, its `key` (of which no two are the same) above all. contents: what
     the work on a row depends on (its question, say); together with the header it names a record in the cache. Rows of like
-    length go together, which means less padding. run: None keeps everything in memory.
+    length go together, which means less padding.
     """
+    batch_size, progress = options.batch_size, options.progress
     if batch_size < 1:
         raise DataError(f"the batch size is {batch_size}; it must be at least 1")
     keys = [row["key"] for row in own]
-    with RunFile(run, header, resume=resume) if run else nullcontext() as file:
+    with (
+        RecordCache() if options.cache else nullcontext() as cache,
+        RunFile(options.file, header, resume=options.resume) if options.file else nullcontext() as file,
+    ):
         rows: dict[str, dict[str, Any]] = dict(file.rows) if file else {}
         todo = [i for i, key in enumerate(keys) if key not in rows]
         places = {i: content_key(header, contents[i]) for i in todo} if cache else {}

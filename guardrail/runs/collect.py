@@ -12,7 +12,7 @@ from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
 from guardrail.model.question_states import middle_layer, states_of
 from guardrail.model.recording import Keep
 from guardrail.runs.answers import Answers, graded
-from guardrail.runs.asking import Asking, Progress, records_of, run_header
+from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.readings import numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.runs.states import packed
@@ -22,12 +22,9 @@ from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from guardrail.grading import Grader
     from guardrail.grading.hand_labels import HandLabels
     from guardrail.model.local import LocalModel
-    from guardrail.runs.cache import RecordCache
     from guardrail.types import Message, Trace
 
 
@@ -36,22 +33,17 @@ def collect(
     questions: Sequence[QuestionRow],
     grader: Grader,
     asking: Asking,
+    options: RunOptions,
     *,
-    run: Path | None = None,
-    resume: bool = False,
-    cache: RecordCache | None = None,
-    batch_size: int = 16,
-    progress: Progress | None = None,
     scorers: ScorerPass | None = None,
     labels: HandLabels | None = None,
     ungraded_is_wrong: bool = False,
 ) -> Answers:
-    """Ask every question once, and grade. `run`: the file that makes it resumable; None keeps everything in memory.
+    """Ask every question once, and grade.
 
-    cache: where answers are looked up first, and kept. scorers: what else shall score each answer, beside the pass that every
-    record holds. labels, ungraded_is_wrong: see `graded`.
+    scorers: what else shall score each answer, beside the pass that every record holds. labels, ungraded_is_wrong: see
+    `graded`.
     """
-
     scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
     records = records_of(
@@ -61,11 +53,7 @@ def collect(
             local, [(q, asking.messages(q)) for q in (questions[i].question for i in batch)], asking, offsets, scorers
         ),
         run_header(local, asking, data_hash(questions), **scorers.header),
-        run=run,
-        resume=resume,
-        cache=cache,
-        batch_size=batch_size,
-        progress=progress,
+        options,
     )
     return graded(
         records, grader, offsets, len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong

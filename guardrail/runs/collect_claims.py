@@ -23,7 +23,7 @@ from guardrail.datasets.claims import ClaimRow, claim_data_hash, row_digest
 from guardrail.errors import CalibrationError
 from guardrail.grading.facts import grade_claim
 from guardrail.model.recording import Keep
-from guardrail.runs.asking import Asking, Progress, records_of, run_header
+from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.scoring.gradient_pass import GradientPass
@@ -31,11 +31,8 @@ from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from guardrail.claims.protocol import ClaimExtractor
     from guardrail.model.local import LocalModel
-    from guardrail.runs.cache import RecordCache
     from guardrail.types import Trace
 
 
@@ -93,18 +90,14 @@ def collect_claims(
     rows: Sequence[ClaimRow],
     extractor: ClaimExtractor,
     asking: Asking,
+    options: RunOptions,
     *,
-    run: Path | None = None,
-    resume: bool = False,
-    cache: RecordCache | None = None,
-    batch_size: int = 16,
-    progress: Progress | None = None,
     scorers: ScorerPass | None = None,
 ) -> ClaimAnswers:
     """Ask every question once (or take the row's answer), take it apart, read every claim, and grade.
 
-    A person's label wins over the facts. `run`: the file that makes it resumable, an answer a row. scorers: what else shall
-    score each claim, beside the pass that every record holds.
+    A person's label wins over the facts. The run's file has an answer a row. scorers: what else shall score each claim,
+    beside the pass that every record holds.
     """
     scorers = scorers or ScorerPass()
     identity = identity_of(extractor).model_dump(mode="json")
@@ -113,11 +106,7 @@ def collect_claims(
         [json.dumps([row.question, row.answer]) for row in rows],
         lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking, scorers),
         run_header(local, asking, claim_data_hash(rows), unit="claim", extractor=identity, **scorers.header),
-        run=run,
-        resume=resume,
-        cache=cache,
-        batch_size=batch_size,
-        progress=progress,
+        options,
     )
     return graded(rows, records, offsets_of(local), len(local.anatomy.layers))
 

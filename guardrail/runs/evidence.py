@@ -15,7 +15,7 @@ import numpy as np
 from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
 from guardrail.retrieval import Retriever, find_evidence, with_evidence
 from guardrail.runs.answers import Answers, graded
-from guardrail.runs.asking import Asking, Progress, records_of, run_header
+from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.collect import ask
 from guardrail.runs.readings import offsets_of
 from guardrail.runs.scorer_pass import ScorerPass
@@ -23,11 +23,8 @@ from guardrail.scoring.stacked.evidence_pass import evidence_numbers
 from guardrail.types import Evidence
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
-    from guardrail.runs.cache import RecordCache
     from guardrail.types import Trace
 
 Whose = Literal["own", "other"]
@@ -71,12 +68,7 @@ def collect_with_evidence(
     asked: Sequence[Looked],
     grader: Grader,
     asking: Asking,
-    *,
-    run: Path | None = None,
-    resume: bool = False,
-    cache: RecordCache | None = None,
-    batch_size: int = 16,
-    progress: Progress | None = None,
+    options: RunOptions,
 ) -> Answers:
     """Ask every question with its passages, and grade. The records have `whose`, `passages`, `without` (log p of the answer's
     tokens in the prompt without the passages) and `perplexity`. The rest is as in `collect`."""
@@ -109,10 +101,6 @@ def collect_with_evidence(
         ["\n".join(str(message["content"]) for message in messages) for messages in prompts],
         work,
         run_header(local, asking, data_hash([one.row for one in asked if one.whose == "own"]), evidence=1),
-        run=run,
-        resume=resume,
-        cache=cache,
-        batch_size=batch_size,
-        progress=progress,
+        options,
     )
     return graded(records, grader, offsets, len(local.anatomy.layers))

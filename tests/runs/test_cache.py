@@ -8,15 +8,16 @@ import sys
 import pytest
 
 from guardrail.errors import DataError
-from guardrail.runs.asking import records_of
+from guardrail.runs.asking import RunOptions, records_of
 from guardrail.runs.cache import RecordCache, content_key
 
 HEADER = {"kind": "test", "model": {"weights": "abc"}, "asking": {"prompt": "{question}"}, "data": "one"}
 
 
 @pytest.fixture
-def cache(tmp_path):
-    with RecordCache(tmp_path / "cache" / "answers.sqlite3") as opened:
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GUARDRAIL_ANSWERS", str(tmp_path / "cache" / "answers.sqlite3"))
+    with RecordCache() as opened:
         yield opened
 
 
@@ -34,12 +35,12 @@ class Worker:
 def collect(cache, contents, header=HEADER, **more):
     work = Worker(contents)
     own = [{"key": c, "question": c} for c in contents]
-    return records_of(own, contents, work, header, cache=cache, batch_size=2, **more), work
+    return records_of(own, contents, work, header, RunOptions(cache=cache is not None, batch_size=2, **more)), work
 
 
 def test_the_same_work_is_done_once(cache, tmp_path):
     first, _ = collect(cache, ["a", "bb", "ccc"])
-    again, work = collect(cache, ["ccc", "dddd", "a"], {**HEADER, "data": "other"}, run=tmp_path / "run.jsonl")
+    again, work = collect(cache, ["ccc", "dddd", "a"], {**HEADER, "data": "other"}, file=tmp_path / "run.jsonl")
     assert work.done == [1]
     assert again == (first[2], {"key": "dddd", "question": "dddd", "length": 4}, first[0])
     assert (tmp_path / "run.jsonl").read_text().count(
