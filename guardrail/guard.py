@@ -16,7 +16,7 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
-from guardrail.observers.protocol import Observer, tell
+from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
@@ -315,6 +315,5 @@ class Guard:
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""
         verdicts = [one_pass.act(each) for each in finished]
-        one_pass.hooks.on_judged()
-        tell(self.observers, [each.observed(verdict) for each, verdict in zip(finished, verdicts, strict=True)])
+        one_pass.tell(self.observers, finished, verdicts)
         return verdicts

@@ -12,9 +12,10 @@ from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
-from guardrail.observers.protocol import Observation
+from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
+from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -75,7 +76,9 @@ class AnswerPass:
         """What generation keeps for the scorers."""
         scorers = [self.calibrated.scorer, *self.calibrated.contexts.values()]
         scorers += [self.claim_pipeline.scorer] if self.claim_pipeline else []
-        return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
+        collector = collecting()
+        kept = [collector.keep(self.room.model)] if collector else []
+        return Keep.joined(kept + [scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
         """Score the answers in one batch; turns of tool calls, and what the model could not answer, are left unscored.
@@ -118,6 +121,8 @@ class AnswerPass:
 
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
+        if (collector := collecting()) is not None and score.unscored != "tool_call":
+            return Finished(collector.take(self.room, conversation, trace, score), trace.text)
         try:
             failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
             if failure and self.policy.on_error == "abstain":
@@ -211,6 +216,12 @@ class AnswerPass:
                 self.policy.retrieval.passages,
                 seconds=sooner(self.policy.limits.retriever),
             )
+
+    def tell(self, observers: Sequence[Observer], finished: Sequence[Finished], verdicts: Sequence[Verdict]) -> None:
+        """Say that all verdicts are there. Observers hear of none while a chain is calibrated: nothing is decided then."""
+        self.hooks.on_judged()
+        if collecting() is None:
+            tell(observers, [each.observed(verdict) for each, verdict in zip(finished, verdicts, strict=True)])
 
     def act(self, finished: Finished) -> Verdict:
         """Word the answer as the decision says."""

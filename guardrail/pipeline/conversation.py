@@ -14,6 +14,7 @@ from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
+from guardrail.pipeline.collecting import collecting
 from guardrail.retrieval import query_of, with_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
@@ -130,7 +131,7 @@ def opened(
         check_text(system, "a system message")
     if answer is not None:
         check_text(answer, "an answer")
-    source, whole = prompts.origin, answers.origin
+    source, whole = (None, None) if collecting() else (prompts.origin, answers.origin)
     decoding = decoding_differs(prompts, setting) if setting is not None else []
     of_answers: tuple[str, ...] = ()
     of_claims: tuple[str, ...] = ()
