@@ -10,8 +10,11 @@ import typer
 from guardrail.cli import options
 from guardrail.types.names import ASK_AGAIN
 
+_OF_CHAINS = ("data", "output", "scorer", "grader", "labels", "limit", "resume", "run", "cache")
+
 
 def calibrate(
+    ctx: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -23,6 +26,7 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
+    through: options.Through = None,
     unit: options.Unit = "answer",
     scorer: Annotated[
         str | None,
@@ -85,8 +89,32 @@ def calibrate(
     Without --scorer, HybridGrad with the best profile and the stacked score are both fitted, and the stacked one is taken if it
     ranks better by more than chance (docs/explanation/stacked.md). The names of the others are in docs/how-to/scorers.md.
     Stopped at any moment, `--resume` goes on where it was.
+
+    With --through, a chain asks the questions: what its guarded model is asked, and how, is its own affair, and each kind of
+    conversation gets a curve (docs/how-to/chains.md).
     """
     from guardrail.cli import figures, runtime
+
+    if through is not None:
+        from guardrail.evaluation.through import calibrate_chain
+
+        runtime.refuse_beside(ctx, "through", _OF_CHAINS)
+        found = calibrate_chain(
+            through,
+            data,
+            output,
+            scorer=scorer,
+            grader=grader,
+            labels=labels,
+            limit=limit,
+            resume=resume,
+            run=run,
+            cache=cache,
+            command=runtime.command(),
+            progress=runtime.say,
+        )
+        figures.fit(runtime.console(), found, output)
+        return
     from guardrail.evaluation.calibrate import calibrate as run_calibrate
 
     fit = run_calibrate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,15 @@ from guardrail.cli import options
 from guardrail.json_text import dumps_for
 from guardrail.types.names import ASK_AGAIN
 
+if TYPE_CHECKING:
+    from guardrail.evaluation.assess import Assessment
+    from guardrail.evaluation.assess_claims import ClaimAssessment
+
+_OF_CHAINS = ("data", "calibrator", "policy", "grader", "labels", "limit", "run", "resume", "cache", "as_json")
+
 
 def evaluate(
+    ctx: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -25,6 +32,7 @@ def evaluate(
     calibrator: options.Calibrator = None,
     unit: options.Unit = "answer",
     model: options.Model = options.DEFAULT_MODEL,
+    through: options.Through = None,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", metavar="NAME|FILE", help="Repeatable. Default: all shipped.")
     ] = None,
@@ -55,29 +63,49 @@ def evaluate(
 ) -> None:
     """AUROC, AURC, Brier, ECE, accuracy and top labels with 95 % intervals, and what policies would have done.
 
-    With --unit claim, by claim, against one score for the whole answer.
+    With --unit claim, by claim, against one score for the whole answer. With --through, of what a chain answers.
     """
     from guardrail.cli import runtime
-    from guardrail.evaluation.evaluate import evaluate as measure
 
-    result = measure(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
-        data,
-        calibrator,
-        policy or None,
-        unit=unit,
-        grader=grader,
-        labels=labels,
-        limit=limit,
-        run=run,
-        resume=resume,
-        retriever=retriever,
-        passages=passages,
-        ask_again=ask_again,
-        cache=cache,
-        batch_size=batch_size,
-        progress=runtime.say,
-    )
+    result: Assessment | ClaimAssessment
+    if through is not None:
+        from guardrail.evaluation.through import evaluate_chain
+
+        runtime.refuse_beside(ctx, "through", _OF_CHAINS)
+        result = evaluate_chain(
+            through,
+            data,
+            calibrator,
+            policy or None,
+            grader=grader,
+            labels=labels,
+            limit=limit,
+            run=run,
+            resume=resume,
+            cache=cache,
+            progress=runtime.say,
+        )
+    else:
+        from guardrail.evaluation.evaluate import evaluate as measure
+
+        result = measure(
+            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+            data,
+            calibrator,
+            policy or None,
+            unit=unit,
+            grader=grader,
+            labels=labels,
+            limit=limit,
+            run=run,
+            resume=resume,
+            retriever=retriever,
+            passages=passages,
+            ask_again=ask_again,
+            cache=cache,
+            batch_size=batch_size,
+            progress=runtime.say,
+        )
     if as_json:
         typer.echo(dumps_for(sys.stdout, result.to_dict()))
     else:

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
+from guardrail.calibration.origin import through_of
 from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
 from guardrail.cli.render import escape
-from guardrail.cli.tables import risks, with_evidence
+from guardrail.cli.tables import contexts, risks, with_evidence
 from guardrail.evaluation.assess import Assessment, PolicyOutcome
 from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
 from guardrail.evaluation.fit import Fit
@@ -78,8 +79,11 @@ def fit(console: Console, value: Fit, output: Path) -> None:
         console.print(_claim_policies(kept))
     if value.evidence is not None:
         with_evidence(console, value.evidence)
+    chain = through_of(origin)
+    if chain is not None:
+        contexts(console, value.calibrator.contexts, value.few_contexts)
     console.print(f"written to {escape(str(output))}")
-    if value.unit == "answer":
+    if value.unit == "answer" and chain is None:
         console.print("The bounds of the shipped policies are 0.50 and 0.30; for a stated error, with other questions:")
         console.print(
             f"  guardrail tune OTHER.jsonl -c {escape(str(output))} --max-error 0.1 -o policy.yaml --model MODEL"

@@ -49,6 +49,14 @@ Labels = Annotated[
         help="Answers that a person judged: rows of `question`, `answer`, `correct`. They win over the grader.",
     ),
 ]
+Through = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:NAME",
+        help="Put every question to this chain: a LangChain runnable, an agent or a function that asks a guarded model. "
+        "Guards that the file builds need no calibrator. Rows may have `messages` in place of `question`.",
+    ),
+]
 Limit = Annotated[
     int | None,
     typer.Option(

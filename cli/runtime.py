@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from guardrail.json_text import parse
 from guardrail.waiting import rate
 
 if TYPE_CHECKING:
+    import typer
     from rich.console import Console
 
     from guardrail.model.local import LocalModel
@@ -67,6 +68,17 @@ def _switches(text: str | None) -> dict[str, object] | None:
             f"--chat-template-kwargs is {text!r:.80}; give a JSON object such as '{{\"enable_thinking\": false}}'"
         )
     return given
+
+
+def refuse_beside(context: typer.Context, option: str, others: Collection[str]) -> None:
+    """Raise `DataError` for an option that was given beside `option` and has no meaning there; `others` have one."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name != option and name not in others:
+            raise DataError(
+                f"--{name.replace('_', '-')} does not go with --{option}: the chain itself says how its model is loaded and "
+                "asked; leave it out"
+            )
 
 
 def read_text(path: Path) -> str:

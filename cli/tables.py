@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from guardrail.calibration.contexts import in_words
 from guardrail.calibration.metrics import BoundRisk, Estimate
+from guardrail.calibration.record import ContextRecord
 from guardrail.evaluation.with_evidence import WithEvidence
+
+_OF_CONTEXT = ("accuracy", "auroc", "ece")
 
 
 def risks(found: Sequence[BoundRisk], what: str) -> Table:
@@ -23,6 +27,19 @@ def risks(found: Sequence[BoundRisk], what: str) -> Table:
             f"{r.bound:.1f}", str(wrong.n), of_all, f"{wrong.value:.3f}", f"{wrong.low:.3f} to {wrong.high:.3f}"
         )
     return table
+
+
+def contexts(console: Console, found: Mapping[str, ContextRecord], few: Mapping[str, int]) -> None:
+    """One row for each kind of conversation that has a curve, and those that have none."""
+    table = Table(title="By kind of conversation, cross-validated", title_justify="left")
+    for heading in ("conversation", "answers", "right", "AUROC", "ECE"):
+        table.add_column(heading, justify="left" if heading == "conversation" else "right")
+    for name, own in found.items():
+        told = [_of(Estimate(m.value, m.low, m.high, m.n)) for m in map(own.metrics.get, _OF_CONTEXT) if m is not None]
+        table.add_row(name, str(own.n), *told)
+    console.print(table)
+    for name, n in few.items():
+        console.print(f"too few for a curve: {in_words(name)}, {n} answers; there a confidence is extrapolated")
 
 
 def with_evidence(console: Console, value: WithEvidence) -> None:

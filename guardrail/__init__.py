@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.evaluate import evaluate
     from guardrail.evaluation.recalibrate import recalibrate
     from guardrail.evaluation.score import score
+    from guardrail.evaluation.through import calibrate_chain, evaluate_chain
     from guardrail.evaluation.tune import tune
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
@@ -70,6 +71,7 @@ _LAZY = {
     "Guard": "guardrail.guard",
     "HybridGradScorer": "guardrail.scoring.hybridgrad",
     "calibrate": "guardrail.evaluation.calibrate",
+    "calibrate_chain": "guardrail.evaluation.through",
     "IsotonicCalibrator": "guardrail.calibration.isotonic",
     "LocalModel": "guardrail.model.local",
     "Policy": "guardrail.policy",
@@ -78,6 +80,7 @@ _LAZY = {
     "VerdictLog": "guardrail.observers.verdict_log",
     "bench": "guardrail.evaluation.compare",
     "evaluate": "guardrail.evaluation.evaluate",
+    "evaluate_chain": "guardrail.evaluation.through",
     "load_model": "guardrail.model.loading",
     "load_retriever": "guardrail.retrieval",
     "monitor": "guardrail.monitoring.monitor",
@@ -124,7 +127,9 @@ __all__ = [
     "VerdictLog",
     "bench",
     "calibrate",
+    "calibrate_chain",
     "evaluate",
+    "evaluate_chain",
     "load_model",
     "load_retriever",
     "monitor",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+from guardrail.calibration.contexts import Setting
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
 from guardrail.deadlines import Deadline, before
@@ -15,13 +16,13 @@ from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
-from guardrail.observers.protocol import Observer, tell
+from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import claim_pipeline
-from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, decoding_differs, opened, timed
+from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened, timed
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
@@ -221,9 +222,8 @@ class Guard:
         check_batch(conversations, batch_size)
         length = self.usual_length if max_new_tokens is None else max_new_tokens
         check_decoding(length, temperature, seed)
-        decoding = decoding_differs(self._prompt_source, temperature, tools)
         asked = [
-            self._opened(prompt, system, decoding=decoding, search_context=context)
+            self._opened(prompt, system, setting=Setting.of(temperature, tools), search_context=context)
             for prompt, context in zip(conversations, hooks.contexts(len(conversations)), strict=True)
         ]
         one_pass = self._one_pass(
@@ -302,7 +302,7 @@ class Guard:
         return claims.calibrated if claims is not None and claims.calibrated.origin else self.calibrated
 
     def _opened(self, prompt: Prompt, system: str | None, **options: Any) -> Conversation:
-        return opened(prompt, system, prompts=self._prompt_source.origin, answers=self.calibrated.origin, **options)
+        return opened(prompt, system, prompts=self._prompt_source, answers=self.calibrated, **options)
 
     def _one_pass(
         self, room: Room | None = None, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS
@@ -315,6 +315,5 @@ class Guard:
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""
         verdicts = [one_pass.act(each) for each in finished]
-        one_pass.hooks.on_judged()
-        tell(self.observers, [each.observed(verdict) for each, verdict in zip(finished, verdicts, strict=True)])
+        one_pass.tell(self.observers, finished, verdicts)
         return verdicts

@@ -5,13 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.metrics import Bools, Estimate, Floats
 from guardrail.calibration.points import points_of
-from guardrail.calibration.pooling import fit_blocks, fitted_probabilities
-from guardrail.calibration.record import PSEUDO_ANSWERS, MetricRecord
+from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
+from guardrail.calibration.record import CONTEXT_PSEUDO_ANSWERS, PSEUDO_ANSWERS, MetricRecord, shrunk
 from guardrail.types import Score
+
+_FARTHEST = 50.0  # on the logit scale, beyond every two probabilities of a curve
 
 
 def curve_fields(s: Floats, c: Bools, metrics: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -23,6 +27,46 @@ def curve_fields(s: Floats, c: Bools, metrics: Mapping[str, Estimate]) -> dict[s
         "blocks": fit_blocks(s, c),
         "metrics": {k: MetricRecord(value=e.value, low=e.low, high=e.high, n=e.n) for k, e in metrics.items()},
     }
+
+
+def context_fields(s: Floats, c: Bools, metrics: Mapping[str, Estimate], common: Curve) -> dict[str, Any]:
+    """The fields of a `ContextRecord` that is drawn to the common curve: most where a context has few answers.
+
+    1. Each answer gets the probability of the common curve, moved on the logit scale by one number for all, so that their mean
+       is the context's share of right answers with ten more answers at the mean of the common curve: (k + 10 m) / (n + 10).
+    2. A block of k right among n becomes (k + 10 t) / (n + 10), t the mean of these in it.
+
+    The first step takes up most of what tells contexts apart, their level, from few answers; the second leaves the slope to the
+    data. common: the curve of all contexts together, on the same scorer. In a simulation (contexts that differ from the common
+    curve by normal steps of 0.3, 0.7 and 1.5 in level on the logit scale, n = 30 to 400) ten pseudo-answers had less excess log
+    loss than a curve of the context alone but for the largest steps with 150 answers and more, and less than the common curve.
+    """
+    towards = drawn(s, c, common)
+    blocks = fit_blocks(s, c, towards, CONTEXT_PSEUDO_ANSWERS)
+    ends = np.cumsum([block.n for block in blocks])[:-1]
+    parts = np.split(towards[np.argsort(s, kind="stable")], ends)
+    fields = curve_fields(s, c, metrics)
+    return fields | {
+        "pseudo_answers": CONTEXT_PSEUDO_ANSWERS,
+        "blocks": blocks,
+        "towards": tuple(float(part.mean()) for part in parts),
+    }
+
+
+def drawn(s: Floats, c: Bools, common: Curve) -> Floats:
+    """What each answer of a context is drawn to, (n,): step 1 of `context_fields`."""
+    p = common.at(s)[0]
+    wanted = shrunk(len(c), int(c.sum()), float(p.mean()), CONTEXT_PSEUDO_ANSWERS)
+    logits = logit(p)
+    step = brentq(lambda step: float(expit(logits + step).mean()) - wanted, -_FARTHEST, _FARTHEST)
+    out: Floats = expit(logits + step)
+    return out
+
+
+def context_probabilities(s: Floats, c: Bools, common: Curve, at: Floats) -> Floats:
+    """The curve of `context_fields`, fitted to `s` and `c`, (n,) each, at the scores `at`, (m,): probabilities, (m,)."""
+    out: Floats = Curve.through(fit_blocks(s, c, drawn(s, c, common), CONTEXT_PSEUDO_ANSWERS)).at(at)[0]
+    return out
 
 
 def cross_validated_predictions(

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 
 from numpy.typing import ArrayLike
 
-from guardrail.calibration.curve_fit import cross_validated_predictions, curve_fields
+from guardrail.calibration.curve_fit import context_fields, cross_validated_predictions, curve_fields
 from guardrail.calibration.familiarity import Familiarity
 from guardrail.calibration.familiarity_fit import Familiar, fit_familiarity
 from guardrail.calibration.labels import label_for
@@ -140,6 +140,7 @@ class IsotonicCalibrator:
         options: Mapping[str, Any],
         metrics: Mapping[str, Estimate],
         source: Mapping[str, Any] | None = None,
+        drawn: bool = False,
     ) -> Self:
         """This calibrator with a curve for conversations of one kind, fitted on answers that were given in such ones.
 
@@ -151,15 +152,15 @@ class IsotonicCalibrator:
             options: Its options, JSON-ready.
             metrics: Measured by whoever chose the scorer, out of fold.
             source: What the conversations were made with, JSON-ready.
+            drawn: Draw the curve to this calibrator's own, on whose scorer it is; see `curve_fit.context_fields`.
 
         Raises:
             CalibrationError: As `fit`.
         """
+        record, common = _fitted(self._record, "with_context"), _fitted(self._curve, "with_context")
         s, c = checked_points(scores, correct, f"answers in the context {name!r}")
-        made = ContextRecord(
-            **curve_fields(s, c, metrics), scorer=scorer, profile=dict(options), source=dict(source or {})
-        )
-        record = _fitted(self._record, "with_context")
+        fields = context_fields(s, c, metrics, common) if drawn else curve_fields(s, c, metrics)
+        made = ContextRecord(**fields, scorer=scorer, profile=dict(options), source=dict(source or {}))
         return type(self)()._take(record.sealed(contexts={**(record.contexts or {}), name: made}))
 
     def _take(self, record: Record) -> Self:
@@ -183,8 +184,9 @@ class IsotonicCalibrator:
             `in_range=False`. An unscored answer, NaN or infinity gives `Confidence.none` with the reason, never a number.
         """
         curve = _fitted(self._curve, "predict")
-        if context is not None:
-            curve = self._curves[context]
+        if context is not None and context not in self._curves:
+            raise CalibrationError(f"no curve for the context {context!r}, but for {', '.join(self._curves) or 'none'}")
+        curve = self._curves[context] if context else curve
         if isinstance(score, Score) and score.unscored is not None:
             return Confidence.none(f"{score.unscored}: {score.detail}" if score.detail else score.unscored)
         if isinstance(score, Score) and context is None:

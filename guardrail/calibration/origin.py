@@ -22,3 +22,9 @@ def origin_of(calibrator: IsotonicCalibrator, name: str | None = None) -> Proven
             "guardrail calibrate, or fit it with provenance=..."
         )
     return calibrator.provenance
+
+
+def through_of(origin: Provenance | None) -> str | None:
+    """The chain whose conversations a calibrator was fitted on, by name; None where its questions were put into its prompt."""
+    chain = origin.source.get("through") if origin else None
+    return None if chain is None else str(chain)

@@ -68,36 +68,50 @@ def pool_adjacent_violators(
     n: Sequence[int] | NDArray[np.int_],
     n_correct: Sequence[int] | NDArray[np.int_],
     pseudo: float = 0.0,
-    base: float = 0.0,
+    base: float | Sequence[float] = 0.0,
 ) -> list[tuple[int, int, int]]:
     """Merge neighbours until (n_correct + pseudo * base) / (n + pseudo) strictly decreases (pseudo = 0: least squares).
 
-    n, n_correct: answers and right ones at each distinct score, ascending, shape (m,). Returns one (stop, n,
-    n_correct) a block; `stop` is the index after its last entry.
+    n, n_correct: answers and right ones at each distinct score, ascending, shape (m,). base: of all, or of each, (m,); that
+    of merged ones is their answers' mean. Returns one (stop, n, n_correct) a block; `stop` is the index after its last entry.
     """
-    blocks: list[tuple[int, int, int]] = []
-    for i, (size, right) in enumerate(zip(n, n_correct, strict=True)):
-        block = (i + 1, int(size), int(right))
-        while blocks and shrunk(*blocks[-1][1:], base, pseudo) <= shrunk(*block[1:], base, pseudo):
-            _, size_before, right_before = blocks.pop()
-            block = (i + 1, block[1] + size_before, block[2] + right_before)
+    bases = base if isinstance(base, Sequence) else [base] * len(n)
+    blocks: list[tuple[int, int, int, float]] = []
+    for i, (size, right, own) in enumerate(zip(n, n_correct, bases, strict=True)):
+        block = (i + 1, int(size), int(right), own)
+        while blocks and shrunk(*blocks[-1][1:], pseudo) <= shrunk(*block[1:], pseudo):
+            _, size_before, right_before, before = blocks.pop()
+            whole = block[1] + size_before
+            mean = own if before == own else (block[3] * block[1] + before * size_before) / whole
+            block = (i + 1, whole, block[2] + right_before, mean)
         blocks.append(block)
-    return blocks
+    return [block[:3] for block in blocks]
 
 
-def fit_blocks(scores: Floats, correct: Bools) -> tuple[Block, ...]:
+def fit_blocks(
+    scores: Floats, correct: Bools, towards: Floats | None = None, pseudo: float = PSEUDO_ANSWERS
+) -> tuple[Block, ...]:
+    """The blocks of the fit. towards: what each answer's probability is drawn to, by `pseudo` answers a block, (n,); None is
+    the base rate."""
     order = np.argsort(scores, kind="stable")
     s = scores[order].tolist()
     distinct, group, size = np.unique(scores, return_inverse=True, return_counts=True)
     right = np.bincount(group, weights=correct, minlength=len(distinct)).astype(np.int_)
-    base = float(correct.mean())
     raw = pool_adjacent_violators(size, right)
-    pooled = pool_adjacent_violators([b[1] for b in raw], [b[2] for b in raw], PSEUDO_ANSWERS, base)
+    rate = float(correct.mean())
+
+    def bases(sizes: Sequence[int]) -> list[float]:
+        if towards is None:
+            return [rate] * len(sizes)
+        return [float(part.mean()) for part in np.split(towards[order], np.cumsum(sizes)[:-1])]
+
+    sizes = [b[1] for b in raw]
+    pooled = pool_adjacent_violators(sizes, [b[2] for b in raw], pseudo, bases(sizes))
     bounds = jeffreys([b[1:] for b in pooled])
     blocks, start = [], 0
-    for (_, size_, right_), low_, high_ in zip(pooled, *bounds, strict=True):
+    for (_, size_, right_), low_, high_, base_ in zip(pooled, *bounds, bases([b[1] for b in pooled]), strict=True):
         stop = start + size_
-        p = shrunk(size_, right_, base, PSEUDO_ANSWERS)
+        p = shrunk(size_, right_, base_, pseudo)
         blocks.append(
             Block(
                 first=s[start],

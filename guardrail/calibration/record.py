@@ -34,8 +34,11 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=Fal
 
 _LATER = ("sketch", "familiarity", "contexts", "digest")
 
-ContextName = Literal["evidence"]
-"""A kind of conversation that can have a curve of its own: with passages in the prompt."""
+ContextName = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
+"""A kind of conversation that can have a curve of its own; see `contexts.context_of`."""
+
+CONTEXT_PSEUDO_ANSWERS = 10.0
+"""By how many answers a block of a context is drawn towards the common curve; see `curve_fit.context_fields`."""
 
 _Probability = Annotated[float, Field(gt=0, lt=1)]
 
@@ -88,9 +91,10 @@ class CurveRecord(BaseModel):
                 raise ValueError(f"blocks.{i}: scores must ascend: first <= score <= last")
             if not b.low <= b.p_correct <= b.high:
                 raise ValueError(f"blocks.{i}: p_correct {b.p_correct} lies outside [low, high]")
-            if self.pseudo_answers != PSEUDO_ANSWERS:
-                raise ValueError(f"pseudo_answers is {self.pseudo_answers}, and every fit takes {PSEUDO_ANSWERS}")
-            expected = shrunk(b.n, b.n_correct, self.n_correct / self.n, self.pseudo_answers)
+            base, pseudo = self._drawn_to(i)
+            if self.pseudo_answers != pseudo:
+                raise ValueError(f"pseudo_answers is {self.pseudo_answers}, and every fit takes {pseudo}")
+            expected = shrunk(b.n, b.n_correct, base, pseudo)
             if not math.isclose(b.p_correct, expected, rel_tol=1e-9):
                 raise ValueError(f"blocks.{i}: p_correct {b.p_correct} does not follow from the counts ({expected})")
         for i, (a, b) in enumerate(zip(self.blocks, self.blocks[1:], strict=False), start=1):
@@ -106,16 +110,39 @@ class CurveRecord(BaseModel):
                     raise ValueError(f"blocks.{i}: {name} {given} does not follow from the counts ({bound})")
         return self
 
+    def _drawn_to(self, block: int) -> tuple[float, float]:
+        """What a block's share is drawn towards, and by how many answers."""
+        return self.n_correct / self.n, PSEUDO_ANSWERS
+
 
 class ContextRecord(CurveRecord):
     """A curve for conversations of one kind, with the scorer that it was fitted on.
 
-    profile: the scorer's options. source: what the conversations were made with, in words and numbers.
+    profile: the scorer's options. source: what the conversations were made with, in words and numbers. towards: what each block
+    is drawn to, where that is the common curve and not this one's base rate; see `curve_fit.context_fields`.
     """
 
     scorer: str
     profile: dict[str, JsonValue]
     source: dict[str, JsonValue] = {}
+    towards: tuple[_Probability, ...] | None = None
+
+    @model_validator(mode="after")
+    def _drawn_somewhere(self) -> Self:
+        if self.towards is not None and len(self.towards) != len(self.blocks):
+            raise ValueError(f"{len(self.blocks)} blocks are drawn to {len(self.towards)} probabilities")
+        return self
+
+    def _drawn_to(self, block: int) -> tuple[float, float]:
+        if self.towards is None:
+            return super()._drawn_to(block)
+        return self.towards[block] if block < len(self.towards) else 0.0, CONTEXT_PSEUDO_ANSWERS
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a key that older files do not have, so that their digest stays what it was."""
+        out: dict[str, Any] = write(self)
+        return {key: value for key, value in out.items() if value is not None or key != "towards"}
 
 
 class Record(CurveRecord):

@@ -25,6 +25,7 @@ from guardrail.folding import normalised, spelt_out
 from guardrail.json_text import parse
 from guardrail.messages import as_messages
 from guardrail.plain_text import normalise, says_something
+from guardrail.types import Message
 
 _BOM = b"\xef\xbb\xbf"
 _SIGNS = re.compile(r"[^\w\s.,;:!?'\"()\[\]{}…–—‘’“”«»*`&%-]|(?<=\s)[-*](?=\s)|(?<=\d)[-*](?=\d)")
@@ -84,12 +85,13 @@ class QuestionData:
     repeated: int = 0
 
 
-def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData:
+def load_data(data: str, split: Split, limit: int | None = None, *, conversations: bool = False) -> QuestionData:
     """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
     (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
     A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of
     its rows accepts is accepted. limit: so many questions, drawn at random, in every command the same (`drawn`).
+    conversations: rows may have `messages` of any kind in place of a question, which is then all of their text.
 
     Raises `DataError` for a bad row, or when there is none.
     """
@@ -104,21 +106,25 @@ def load_data(data: str, split: Split, limit: int | None = None) -> QuestionData
         return QuestionData(tuple(drawn(rows, limit)), {"kind": "bundled", "split": split})
     if data.startswith(HUB_PREFIX):
         found, source = read_hub(data)
-        return _distinct(found, source, data, limit)
+        return _distinct(found, source, data, limit, conversations)
     if Path(data).suffix.lower() in TABLES:
-        return _distinct(read_table(data), {"kind": "file", "name": Path(data).name}, data, limit)
+        return _distinct(read_table(data), {"kind": "file", "name": Path(data).name}, data, limit, conversations)
     name = "<stdin>" if data == "-" else data
     numbered = ((f"{name}:{number}", row) for number, row in read_jsonl(data))
-    return _distinct(numbered, {"kind": "file", "name": Path(name).name}, name, limit)
+    return _distinct(numbered, {"kind": "file", "name": Path(name).name}, name, limit, conversations)
 
 
 def _distinct(
-    placed: Iterable[tuple[str, dict[str, Any]]], source: dict[str, JsonValue], name: str, limit: int | None
+    placed: Iterable[tuple[str, dict[str, Any]]],
+    source: dict[str, JsonValue],
+    name: str,
+    limit: int | None,
+    conversations: bool,
 ) -> QuestionData:
     rows: dict[str, QuestionRow] = {}
     repeated = 0
     for where, row in placed:
-        parsed = _question_row(row, where)
+        parsed = _question_row(_as_question(row, where) if conversations else row, where)
         digest = question_digest(parsed.question)
         before = rows.get(digest)
         if before is None:
@@ -240,12 +246,28 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
     return QuestionRow(question, tuple(answers), extra)
 
 
-def _only_question(messages: Any, where: str) -> str:
-    """The question of a conversation that is nothing but one."""
+def _as_question(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """A row of `messages` with what is said in them as its question: its last one alone may be that of many rows."""
+    if row.get("messages") is None:
+        return row
+    asked = _conversation(row["messages"], where)
+    if not asked or asked[-1]["role"] != "user":
+        raise DataError(f"{where}: `messages` must end with one of the user, which is what is to be answered")
+    alone = len(asked) == 1
+    text = "\n".join(str(m["content"]) if alone else f"{m['role']}: {m['content']}" for m in asked)
+    return {**row, "question": text, "messages": [dict(message) for message in asked]}
+
+
+def _conversation(messages: Any, where: str) -> tuple[Message, ...]:
     try:
-        asked = as_messages(messages) if isinstance(messages, list) else ()
+        return as_messages(messages) if isinstance(messages, list) else ()
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _only_question(messages: Any, where: str) -> str:
+    """The question of a conversation that is nothing but one."""
+    asked = _conversation(messages, where)
     if len(asked) != 1 or asked[0]["role"] != "user":
         raise DataError(
             f"{where}: `messages` must be one message of the user here, since every question goes into one prompt; write it as "

@@ -25,6 +25,7 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.fit_contexts import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy
@@ -141,7 +142,11 @@ def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confid
     answers = for_calibrator(calibrator, answers)
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
     for i, value in zip(answers.scored.tolist(), scores_of(calibrator, answers).tolist(), strict=True):
-        out[i] = calibrator.predict(value, answers.records[i].get("familiarity"))
+        record = answers.records[i]
+        if "messages" in record:  # a chain's: in which context it was given tells whose curve is used
+            out[i] = said_of(calibrator, value, record)
+        else:
+            out[i] = calibrator.predict(value, record.get("familiarity"))
     return out
 
 

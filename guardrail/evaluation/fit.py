@@ -83,6 +83,8 @@ class Fit:
         few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
             rests on the others. Empty where kinds are not known.
         evidence: What was found of the same questions with passages, where they were asked with some.
+        few_contexts: Of a chain, kinds of conversation with too few answers for a curve, and how many they have. Those that
+            have one are in `calibrator.contexts`.
         policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
     """
 
@@ -102,6 +104,7 @@ class Fit:
     few: Mapping[str, int] = field(default_factory=dict)
     policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
     evidence: WithEvidence | None = None
+    few_contexts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,7 @@ from guardrail.calibration.metrics import (
     ece,
     reliability_table,
 )
-from guardrail.calibration.origin import origin_of
+from guardrail.calibration.origin import origin_of, through_of
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 from guardrail.calibration.shipped import load_calibrator
@@ -150,6 +150,11 @@ def recalibrate(
     if not isinstance(calibrator, IsotonicCalibrator):
         calibrator = load_calibrator(calibrator)
     name, origin = name_of(calibrator), origin_of(calibrator)
+    if (chain := through_of(origin)) is not None:
+        raise CalibrationError(
+            f"{name} has a curve for each kind of conversation of the chain {chain}, and a log does not say which kind a score "
+            "is of; ask again: guardrail calibrate DATA.jsonl --through FILE.py:NAME -o calibrator.json"
+        )
     reference = Reference.of(calibrator)
     tally = Tally(reference, labels=labels_of(labels), calibrated_only=not with_extrapolated)
     unreadable = read_into(tally, log, last, since)

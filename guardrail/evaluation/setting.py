@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.origin import through_of
 from guardrail.calibration.shipped import load_calibrator
 from guardrail.errors import CalibrationError, DataError
 from guardrail.grading import get_grader
@@ -133,12 +134,22 @@ def fitted(
     calibrator: IsotonicCalibrator | None,
     missing: str,
     extractor: ExtractorIdentity | None = None,
+    *,
+    through: bool = False,
 ) -> Fitted:
-    """The calibrator that is given, or else the shipped one. missing: opens the message where there is neither.
+    """The calibrator that is given, or else the shipped one. missing: opens the message where there is neither. through:
+    whether a chain asks the questions.
 
-    Raises `CalibrationError`, and `CalibratorMismatchError` for a calibrator of another set-up.
+    Raises `CalibrationError`, also for a calibrator of a chain where none asks, and `CalibratorMismatchError` for a calibrator
+    of another set-up.
     """
     from guardrail.pipeline.calibrated import calibrated
+
+    if calibrator and not through and (chain := through_of(calibrator.provenance)) is not None:
+        raise CalibrationError(
+            f"{name_of(calibrator)} was fitted on what the chain {chain} asks, and says nothing of plain questions; give the "
+            "chain: guardrail evaluate DATA.jsonl --through FILE.py:NAME"
+        )
 
     name = name_of(calibrator) if calibrator else ""
     found = calibrated(local, unit, None, calibrator, name, extractor)

@@ -12,9 +12,10 @@ from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
-from guardrail.observers.protocol import Observation
+from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
+from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -75,7 +76,9 @@ class AnswerPass:
         """What generation keeps for the scorers."""
         scorers = [self.calibrated.scorer, *self.calibrated.contexts.values()]
         scorers += [self.claim_pipeline.scorer] if self.claim_pipeline else []
-        return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
+        collector = collecting()
+        kept = [collector.keep(self.room.model)] if collector else []
+        return Keep.joined(kept + [scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
         """Score the answers in one batch; turns of tool calls, and what the model could not answer, are left unscored.
@@ -86,16 +89,22 @@ class AnswerPass:
         known = [self._known(trace) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
             todo = [i for i, score in enumerate(known) if score is None]
-            for context in {self._context(conversations[i]) for i in todo}:
-                own = [i for i in todo if self._context(conversations[i]) == context]
+            kinds = {i: self._context(conversations[i], traces[i]) for i in todo}
+            for context in dict.fromkeys(kinds.values()):
+                own = [i for i in todo if kinds[i] == context]
                 found = self._scored([conversations[i].marked(traces[i]) for i in own], self._scorer(context))
                 for i, score in zip(own, found, strict=True):
                     known[i] = score
         return [score for score in known if score is not None]
 
-    def _context(self, conversation: Conversation) -> ContextName | None:
-        """Whose curve is used: that of the conversation's kind, where the calibrator has one."""
-        return conversation.context if conversation.context in self.calibrated.contexts else None
+    def _context(self, conversation: Conversation, trace: Trace) -> ContextName | None:
+        """Whose curve is used: that of the conversation's kind, where the calibrator has one.
+
+        A calibration that put its questions into one prompt has asked the model in one way, so that its answers were thought
+        about, or not, as these are; only a chain's is told apart by it.
+        """
+        kind = conversation.context(bool(trace.thinking_tokens) and self.calibrated.through is not None)
+        return kind if kind in self.calibrated.contexts else None
 
     def _scorer(self, context: ContextName | None) -> Scorer:
         return self.calibrated.contexts[context] if context else self.calibrated.scorer
@@ -112,6 +121,8 @@ class AnswerPass:
 
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
+        if (collector := collecting()) is not None and score.unscored != "tool_call":
+            return Finished(collector.take(self.room, conversation, trace, score), trace.text)
         try:
             failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
             if failure and self.policy.on_error == "abstain":
@@ -159,7 +170,7 @@ class AnswerPass:
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
-            context = self._context(conversation)
+            context = self._context(conversation, trace)
             reasons = why_extrapolated(
                 conversation, conversation.extrapolation_reasons, trace, self.calibrated, context
             )
@@ -205,6 +216,12 @@ class AnswerPass:
                 self.policy.retrieval.passages,
                 seconds=sooner(self.policy.limits.retriever),
             )
+
+    def tell(self, observers: Sequence[Observer], finished: Sequence[Finished], verdicts: Sequence[Verdict]) -> None:
+        """Say that all verdicts are there. Observers hear of none while a chain is calibrated: nothing is decided then."""
+        self.hooks.on_judged()
+        if collecting() is None:
+            tell(observers, [each.observed(verdict) for each, verdict in zip(finished, verdicts, strict=True)])
 
     def act(self, finished: Finished) -> Verdict:
         """Word the answer as the decision says."""

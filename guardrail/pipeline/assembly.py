@@ -9,15 +9,22 @@ from guardrail.calibration.shipped import load_calibrator, why_none_is_shipped
 from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
 from guardrail.pipeline.calibrated import Calibrated, calibrated
+from guardrail.pipeline.collecting import collecting
 from guardrail.policy import Policy, check_proof
 from guardrail.scoring.protocol import Scorer
+from guardrail.scoring.registry import default_scorer
 
 CalibratorSource = IsotonicCalibrator | str | os.PathLike[str]
 """A fitted calibrator, its file, or `shipped:NAME`."""
 
 
 def loaded(source: CalibratorSource | None, name: str | None = None) -> tuple[IsotonicCalibrator | None, str]:
-    """The calibrator, and what messages and verdicts call it. Raises `CalibrationError` for one that cannot be read."""
+    """The calibrator, and what messages and verdicts call it; none where one is being made.
+
+    Raises `CalibrationError` for one that cannot be read.
+    """
+    if collecting() is not None:
+        return None, name or "given"
     fitted = source if source is None or isinstance(source, IsotonicCalibrator) else load_calibrator(source)
     return fitted, name or (fitted.source if fitted else None) or "given"
 
@@ -30,6 +37,8 @@ def answer_calibration(
     Raises `CalibrationError` where the policy needs a calibrator and there is none, and `CalibratorMismatchError` where the
     policy was tuned with another one.
     """
+    if collecting() is not None:  # it has yet to be made
+        return Calibrated(scorer or default_scorer(model), None, None)
     out = calibrated(model, "answer", scorer, *loaded(calibrator, name))
     if out.calibrator is None and policy.needs_confidence:
         raise CalibrationError(

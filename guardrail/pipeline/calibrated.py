@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from guardrail.calibration.origin import origin_of
+from guardrail.calibration.origin import origin_of, through_of
 from guardrail.calibration.provenance import (
     ExtractorIdentity,
     Provenance,
@@ -58,10 +58,15 @@ class Calibrated:
         """What the calibrator was fitted on."""
         return self.calibrator.provenance if self.calibrator else None
 
-    def of_context(self, context: ContextName, fact: str) -> Any:
-        """What the calibration of a context was made with, such as `passages`; None where it is not known."""
+    @property
+    def through(self) -> str | None:
+        """The chain that asked the calibration's questions, so that the common curve is nobody's own; None where none did."""
+        return through_of(self.origin)
+
+    def source_of(self, context: ContextName) -> Mapping[str, Any]:
+        """What the calibration of a context was made with, such as `passages`."""
         own = self.calibrator.contexts.get(context) if self.calibrator else None
-        return own.source.get(fact) if own else None
+        return own.source if own else {}
 
     def usual(self, option: str) -> Any:
         """A generation option of the calibration, such as `max_new_tokens`; None where it is not known."""

@@ -21,6 +21,7 @@ from guardrail.deadlines import bare_context, sooner
 from guardrail.errors import CalibrationError, GuardrailError, PartError
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
+from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import SearchContext
 from guardrail.pipeline.failures import MISTAKES, checked_claims, checked_scores, checked_verifications, failed, noted
 from guardrail.scoring.protocol import scores_spans
@@ -265,7 +266,7 @@ def claim_pipeline(
         raise CalibrationError(
             f"{name} is fitted on scorer {scorer.name!r}, which cannot score the claims of an answer"
         )
-    if fitted.calibrator is None and policy.needs_claim_confidence:
+    if fitted.calibrator is None and policy.needs_claim_confidence and collecting() is None:
         raise CalibrationError(
             f"policy {policy.name!r} looks at the confidence of claims, and there is no calibrator of claims for {model.name}; "
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"

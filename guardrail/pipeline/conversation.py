@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from guardrail.calibration.provenance import Provenance, Unit
+from guardrail.calibration.contexts import Setting, context_of, differs, in_words, plain_question
+from guardrail.calibration.provenance import Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text, question_at
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
+from guardrail.pipeline.collecting import collecting
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
-from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
+from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
 from guardrail.waiting import seconds_since
 
 Prompt = str | Sequence[Message]
@@ -55,13 +57,16 @@ class Conversation:
     """What is asked, and what has come of it so far.
 
     extrapolation_reasons, claim_extrapolation_reasons: how its prompt or its decoding differs from the answers' and from the
-    claims' calibration. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first.
+    claims' calibration. plain: whether its messages are what the answers' calibration asked. setting: how it is answered,
+    where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first.
     """
 
     messages: tuple[Message, ...]
     query: str
     extrapolation_reasons: tuple[str, ...] = ()
     claim_extrapolation_reasons: tuple[str, ...] = ()
+    plain: bool = False
+    setting: Setting | None = None
     evidence: tuple[Evidence, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     search_context: SearchContext = nullcontext
@@ -72,10 +77,15 @@ class Conversation:
         """The messages with the evidence in them."""
         return with_evidence(self.messages, self.evidence)
 
-    @property
-    def context(self) -> ContextName | None:
-        """What kind of conversation it is, where that may have a curve of its own."""
-        return "evidence" if self.evidence else None
+    def context(self, thinking: bool = False) -> ContextName:
+        """What kind of conversation it is. thinking: whether the model thought before it answered."""
+        return context_of(
+            self.messages,
+            plain=self.plain,
+            evidence=bool(self.evidence),
+            tools=bool(self.setting and self.setting.tools),
+            thinking=thinking,
+        )
 
     def marked(self, trace: Trace) -> Trace:
         """The trace with what was put into its prompt, for scorers that compare."""
@@ -106,45 +116,52 @@ def opened(
     asked: Prompt,
     system: str | None,
     *,
-    prompts: Provenance | None,
-    answers: Provenance | None,
-    decoding: Sequence[str] = (),
+    prompts: Calibrated,
+    answers: Calibrated,
+    setting: Setting | None = None,
     answer: str | None = None,
     search_context: SearchContext = nullcontext,
 ) -> Conversation:
     """The conversation that a question or messages begin.
 
-    prompts: the calibration whose prompt a question goes into. answers: the calibration of whole answers. decoding: how
-    generation differs from the calibrations. answer: where there is one already; messages that end in it end before it.
+    prompts: the calibration whose prompt a question goes into. answers: that of whole answers. setting: how it is answered;
+    None where the answer comes from elsewhere. answer: where there is one already; messages that end in it end before it.
     """
     if system is not None:
         check_text(system, "a system message")
     if answer is not None:
         check_text(answer, "an answer")
-    if not isinstance(asked, str):
+    source, whole = (None, None) if collecting() else (prompts.origin, answers.origin)
+    decoding = decoding_differs(prompts, setting) if setting is not None else []
+    of_answers: tuple[str, ...] = ()
+    of_claims: tuple[str, ...] = ()
+    if isinstance(asked, str):
+        asked, given = without_evidence(asked)
+        question = source.prompt.replace("{question}", asked) if source else asked
+        usual = source.system if source else None
+        messages, query = as_messages(question, system or usual), asked
+        of_claims = ("another system message than in calibration",) if system not in (None, usual) else ()
+        differ = source and whole and (source.prompt, source.system) != (whole.prompt, whole.system)
+        of_answers = (*of_claims, "the prompt of the claims' calibration") if differ else of_claims
+    else:
         messages = as_messages(asked, system)
         messages = messages if answer is None else before_answer(messages, answer) or messages
         messages, given = _passages_apart(messages)
-        question = _as_asked(messages, prompts) if prompts else None
-        if question is None:
-            has_question = question_at(messages) is not None  # without one there is nothing to retrieve for
-            reasons = ("messages of your own, not the prompt of the calibration", *decoding)
-            query = query_of(messages) if has_question else ""
-            return Conversation(messages, query, reasons, reasons, given, search_context=search_context)
-        asked, system = question, None
-    else:
-        asked, given = without_evidence(asked)
-    question = prompts.prompt.replace("{question}", asked) if prompts else asked
-    usual = prompts.system if prompts else None
-    shared = ("another system message than in calibration",) if system not in (None, usual) else ()
-    differ = prompts and answers and (prompts.prompt, prompts.system) != (answers.prompt, answers.system)
-    of_answers = ("the prompt of the claims' calibration",) if differ else ()
+        known, known_of_claims = (
+            plain_question(messages, origin.prompt, origin.system) if origin else None for origin in (whole, source)
+        )
+        has_question = question_at(messages) is not None  # without one there is nothing to retrieve for
+        query = known or known_of_claims or (query_of(messages) if has_question else "")
+        of_answers = () if known else (_own_messages(messages),)
+        of_claims = () if known_of_claims else (_own_messages(messages),)
     return Conversation(
-        as_messages(question, system or usual),
-        asked,
-        (*shared, *of_answers, *decoding),
-        (*shared, *decoding),
-        given,
+        messages,
+        query,
+        (*of_answers, *decoding),
+        (*of_claims, *decoding),
+        plain=not of_answers,
+        setting=setting,
+        evidence=given,
         search_context=search_context,
     )
 
@@ -158,13 +175,10 @@ def _passages_apart(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...],
     return (*messages[:at], {**messages[at], "content": text}, *messages[at + 1 :]), evidence
 
 
-def _as_asked(messages: tuple[Message, ...], prompts: Provenance) -> str | None:
-    """The question, where the messages are what the calibration asked with it; None where they are not."""
-    before, _, behind = prompts.prompt.partition("{question}")
-    text = str(messages[-1]["content"])
-    question = text[len(before) : len(text) - len(behind.split("{question}")[-1])]
-    as_calibrated = as_messages(prompts.prompt.replace("{question}", question), prompts.system)
-    return question if question.strip() and as_calibrated == messages else None
+def _own_messages(messages: Sequence[Message]) -> str:
+    name = context_of(messages)
+    more = "" if name == "wording" else f" (with {in_words(name)})"
+    return f"messages of your own, not the prompt of the calibration{more}"
 
 
 def check_batch(conversations: object, batch_size: object) -> None:
@@ -175,11 +189,16 @@ def check_batch(conversations: object, batch_size: object) -> None:
         raise ModelError(f"the batch size is {batch_size!r:.80}; it must be at least 1, a whole number")
 
 
-def decoding_differs(calibrated: Calibrated, temperature: float, tools: Sequence[Tool]) -> list[str]:
+def decoding_differs(calibrated: Calibrated, setting: Setting) -> list[str]:
     """How the decoding differs from the calibration's."""
     usual = calibrated.usual("temperature") or 0.0
-    sampled = [f"temperature {temperature:g}, not the {usual:g} of the calibration"] if temperature != usual else []
-    return sampled + (["tools in the prompt"] if tools else [])
+    return _sampled(setting, usual) + (["tools in the prompt"] if setting.tools else [])
+
+
+def _sampled(setting: Setting, usual: float) -> list[str]:
+    if setting.temperature == usual:
+        return []
+    return [f"temperature {setting.temperature:g}, not the {usual:g} of the calibration"]
 
 
 def length_differs(trace: Trace, usual: int | None) -> str:
@@ -201,15 +220,24 @@ def why_extrapolated(
 ) -> str:
     """Why a confidence is extrapolated, in words; empty if it is not.
 
-    reasons: of the conversation, without passages. context: whose curve is used.
+    reasons: how the conversation differs from those of the common curve, without passages. context: whose own curve is used.
     """
-    with_passages = ""
+    own = calibrated.source_of(context) if context else {}
+    given = list(reasons)
+    if context is not None:
+        usual = own.get("temperature", calibrated.usual("temperature") or 0.0)
+        given = differs(own, conversation.messages, conversation.setting)
+        given += _sampled(conversation.setting, usual) if conversation.setting else []
+    elif calibrated.through is not None:
+        name = in_words(conversation.context(bool(trace.thinking_tokens)))
+        given = [f"{name}, of which the calibration through {calibrated.through} has seen too little", *given]
     if conversation.evidence:
-        usual = calibrated.of_context(context, "passages") if context else None
+        passages = own.get("passages")
         if any(passage.text.endswith(CUT) for passage in conversation.evidence):
-            with_passages = "given with evidence, cut to fit the model's context"
-        elif usual is None:
-            with_passages = "given with evidence"
-        elif len(conversation.evidence) > usual:
-            with_passages = f"given with {len(conversation.evidence)} passages, the calibration's limit was {usual}"
-    return "; ".join(filter(None, [*reasons, with_passages, length_differs(trace, calibrated.usual("max_new_tokens"))]))
+            given.append("given with evidence, cut to fit the model's context")
+        elif passages is None:
+            given.append("given with evidence")
+        elif len(conversation.evidence) > passages:
+            given.append(f"given with {len(conversation.evidence)} passages, the calibration's limit was {passages}")
+    limit = own.get("max_new_tokens", calibrated.usual("max_new_tokens"))
+    return "; ".join(filter(None, [*given, length_differs(trace, limit)]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from guardrail.errors import ModelError
 from guardrail.model.stopping import OnStep, Snapshot
 from guardrail.pipeline.claims import NO_BEGINNING, Beginning, ClaimPipeline
+from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, SearchContext
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Claim, JudgedClaim, Trace
@@ -62,7 +63,7 @@ class Hooks:
     ) -> OnStep | None:
         """What sees every step of the generation. Raises `ModelError` where claims cannot be streamed."""
         stream, on_step = self.claim_stream, self.on_step
-        if stream is None:
+        if stream is None or collecting() is not None:
             return on_step
         if claims is None or len(conversations) != 1:
             raise ModelError(

@@ -70,20 +70,37 @@ def ask(
 ) -> list[dict[str, Any]]:
     """The records of one batch. asked: each question, and how it is put. more: what else is kept of
     those that have a score; it is given their places in `asked`, and their traces."""
-    first = band_start("code", len(local.anatomy.layers))
-    reading = GradientPass(local)
     traces = local.generate_batch(
         [messages for _, messages in asked],
         max_new_tokens=asking.max_new_tokens,
-        keep=scorers.keep(Keep(first, offsets[0])),
+        keep=scorers.keep(kept_for(local)),
     )
+    return read([question for question, _ in asked], local, traces, offsets, scorers, more)
+
+
+def kept_for(local: LocalModel) -> Keep:
+    """What generation keeps for `read`."""
+    return Keep(band_start("code", len(local.anatomy.layers)), offsets_of(local)[0])
+
+
+def read(
+    questions: Sequence[str],
+    local: LocalModel,
+    traces: Sequence[Trace],
+    offsets: Sequence[int],
+    scorers: ScorerPass,
+    more: Callable[[Sequence[int], Sequence[Trace]], Sequence[Mapping[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
+    """The records of answers, with every number that the pass gives. more: as in `ask`."""
+    first = band_start("code", len(local.anatomy.layers))
+    reading = GradientPass(local)
     rows, middle = reading.rows_of(traces), middle_layer(local)
     records = [
         record_of(trace)
         | packed(state, middle)
         | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
         | scorers.record(question, trace, local.device)
-        for (question, _), trace, state in zip(asked, traces, states_of(local, traces, middle), strict=True)
+        for question, trace, state in zip(questions, traces, states_of(local, traces, middle), strict=True)
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):

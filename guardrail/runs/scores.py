@@ -69,7 +69,9 @@ def for_calibrator(calibrator: IsotonicCalibrator, answers: Graded) -> Graded:
 def readings_of(answers: Answers, asking: Asking) -> list[Reading]:
     """What the pass told of every scored answer."""
     records = [answers.records[i] for i in answers.scored.tolist()]
-    asked = [_asked(record["question"], asking) for record in records]
+    asked = [
+        asked_words(record["asked"]) if "asked" in record else _asked(record["question"], asking) for record in records
+    ]
     readings = [
         _reading(_tokens(record, record), words, answers.signals, i, record)
         for i, (record, words) in enumerate(zip(records, asked, strict=True))

@@ -147,8 +147,10 @@ rules:
     assert "given with 3 passages, the calibration's limit was 1" in verdict.confidence.reason
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
     own = three.answer([*turns, {"role": "user", "content": "What is number 7?"}])
-    assert (own.confidence.basis, own.score.name) == ("extrapolated", "stacked")
-    assert own.confidence.reason.startswith("messages of your own, not the prompt of the calibration; given with 3")
+    assert (own.confidence.basis, own.score.name) == ("extrapolated", "hybridgrad")
+    assert own.confidence.reason.startswith(
+        "messages of your own, not the prompt of the calibration (with several turns); g"
+    )
     plain = IsotonicCalibrator.from_dict(
         {k: v for k, v in fit.calibrator.to_dict().items() if k not in ("contexts", "digest")}
     )

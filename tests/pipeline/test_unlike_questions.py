@@ -83,7 +83,8 @@ def test_what_stands_around_a_question_does_not_change_how_it_is_told():
 
 
 def test_both_reasons_are_said():
-    reason = GUARD.answer([{"role": "user", "content": UNLIKELY}], max_new_tokens=4).confidence.reason
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": UNLIKELY}]
+    reason = GUARD.answer(messages, max_new_tokens=4).confidence.reason
     assert UNLIKE_REASON in reason
     assert "messages of your own" in reason
 

@@ -1,0 +1,110 @@
+"""Answers that a chain gave in conversations of several kinds -> a curve for each kind of which there are enough. No files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from guardrail.calibration.contexts import PLAIN, differs, in_words, source_of
+from guardrail.calibration.curve_fit import context_probabilities
+from guardrail.calibration.folds import out_of_fold
+from guardrail.calibration.metrics import bound_risks, calibration_metrics, reliability_table
+from guardrail.calibration.origin import origin_of, through_of
+from guardrail.calibration.pooling import Curve, fit_blocks
+from guardrail.calibration.profiles import FOLDS
+from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
+from guardrail.errors import CalibrationError
+from guardrail.runs.through import context_in, setting_in
+from guardrail.scoring.registry import reader_of
+
+if TYPE_CHECKING:
+    from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.metrics import Bools, Floats
+    from guardrail.evaluation.fit import Fit
+    from guardrail.runs.answers import Answers
+    from guardrail.scoring.stacked.features import Reading
+    from guardrail.types import Confidence
+
+
+def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, seed: int = 0) -> Fit:
+    """The fit with a curve for each context that has at least 30 scored answers, 5 of them right and 5 wrong.
+
+    fitted: of all the answers together; its curve is what the others are drawn to. answers: of `collect_through`. readings: of
+    the scored ones. The figures of a context are out of fold: a curve is drawn from the out-of-fold probabilities of `fitted`,
+    and each fold from answers that are not in it.
+
+    Raises `CalibrationError` where no context has enough, and `DataError` for one whose answers had several temperatures.
+    """
+    calibrator, origin = fitted.calibrator, origin_of(fitted.calibrator)
+    values = reader_of(origin.scorer, origin.scorer_options).numbers(readings)
+    correct, p = answers.correct[answers.scored], fitted.p_correct.copy()
+    records = [answers.records[i] for i in answers.scored.tolist()]
+    names = [context_in(record) for record in records]
+    few: dict[str, int] = {}
+    for name in dict.fromkeys(sorted(names)):
+        at = np.flatnonzero([own == name for own in names])
+        right = int(correct[at].sum())
+        if len(at) < MIN_POINTS or min(right, len(at) - right) < MIN_OF_EACH or len(np.unique(values[at])) == 1:
+            few[name] = len(at)
+            continue
+        p[at] = _out_of_fold(1 - fitted.p_correct, correct, at, seed)
+        calibrator = calibrator.with_context(
+            name,
+            values[at],
+            correct[at],
+            scorer=origin.scorer,
+            options=origin.scorer_options,
+            metrics=calibration_metrics(1 - p[at], p[at], correct[at], seed=seed),
+            source=source_of(
+                [(records[i]["messages"], records[i]["person"], setting_in(records[i])) for i in at.tolist()],
+                [int(records[i]["limit"]) for i in at.tolist()],
+                max(int(records[i]["passages"]) for i in at.tolist()),
+            ),
+            drawn=True,
+        )
+    if not calibrator.contexts:
+        found = ", ".join(f"{in_words(name)} {n}" for name, n in few.items())
+        raise CalibrationError(
+            f"no kind of conversation has {MIN_POINTS} scored answers, {MIN_OF_EACH} of them right and {MIN_OF_EACH} wrong "
+            f"({found}); ask more questions"
+        )
+    return replace(
+        fitted,
+        calibrator=calibrator,
+        risks=bound_risks(p, correct),
+        p_correct=p,
+        metrics=calibration_metrics(1 - p, p, correct, seed=seed),
+        reliability=reliability_table(p, correct),
+        few_contexts=few,
+    )
+
+
+def _out_of_fold(uncertain: Floats, correct: Bools, at: np.ndarray, seed: int) -> Floats:
+    """p_correct of the answers `at`, each from curves that have not seen it, (len(at),). uncertain: of all answers, (n,)."""
+
+    def predicted(train: np.ndarray, test: np.ndarray) -> Floats:
+        others = np.setdiff1d(np.arange(len(correct)), at[test])
+        common = Curve.through(fit_blocks(uncertain[others], correct[others]))
+        return context_probabilities(uncertain[at[train]], correct[at[train]], common, uncertain[at[test]])
+
+    return out_of_fold(correct[at], predicted, folds=FOLDS, seed=seed)
+
+
+def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, Any]) -> Confidence:
+    """What a guard would say of the answer of a record of `collect_through`."""
+    origin = origin_of(calibrator)
+    name = context_in(record, origin.prompt, origin.system)
+    own = calibrator.contexts.get(name)
+    confidence = calibrator.predict(score, record.get("familiarity"), name if own else None)
+    if own is not None:
+        why = differs(own.source, record["messages"], setting_in(record))
+        why += [] if own.source.get("temperature", 0.0) == record["temperature"] else ["another temperature"]
+    else:
+        through = through_of(origin) is not None
+        why = ["its context was not calibrated"] if through or name != PLAIN else []
+    if not why:
+        return confidence
+    return replace(confidence, basis="extrapolated", reason="; ".join(filter(None, [*why, confidence.reason])))
