@@ -117,6 +117,7 @@ def evaluate(
     from guardrail.claims.sentences import SentenceClaims
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
+    from guardrail.evaluation.controls import TextReader
     from guardrail.evaluation.familiar import told_apart
     from guardrail.evaluation.with_evidence import curve_with_evidence, measured_with_evidence
     from guardrail.runs.cache import RecordCache
@@ -139,12 +140,13 @@ def evaluate(
     count = counter("questions answered", say)
     result: Assessment | ClaimAssessment
     with RecordCache() if cache else nullcontext() as records:
+        reader = TextReader(records, say)
         if questions is None:
             claims = collect_claims(
                 local, rows, extractor, use.asking,
                 run=file, resume=resume, cache=records, batch_size=batch_size, progress=count, scorers=pass_for(use.scorer),
             )  # fmt: skip
-            result = assess_claims(use.calibrator, told_apart(local, use.calibrator, claims), tried)
+            result = assess_claims(use.calibrator, told_apart(local, use.calibrator, claims), tried, reader=reader)
         else:
             chosen = wanted or get_grader(use.origin.grader)
             chosen.load()
@@ -155,7 +157,7 @@ def evaluate(
             )  # fmt: skip
             say_data(say, questions, answers.grading)
             told = told_apart(local, use.calibrator, answers)
-            result = assess(use.calibrator, told, tried)
+            result = assess(use.calibrator, told, tried, reader=reader)
             if searched is not None:
                 say("asking again with passages")
                 again = searched.asked(
@@ -163,7 +165,8 @@ def evaluate(
                     run=file and file.with_name(f"{file.name}.evidence"), resume=resume, cache=records, batch_size=batch_size,
                     progress=count,
                 )  # fmt: skip
-                result = replace(result, evidence=measured_with_evidence(use.calibrator, told, again, use.asking))
+                found = measured_with_evidence(use.calibrator, told, again, use.asking, reader=reader)
+                result = replace(result, evidence=found)
             subject = replace(subject, grading=answers.grading)
     if tuned_here:
         say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")

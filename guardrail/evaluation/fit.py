@@ -43,6 +43,8 @@ from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
 if TYPE_CHECKING:
+    from guardrail.calibration.controls import Controls
+    from guardrail.calibration.label_errors import LabelErrors
     from guardrail.evaluation.assess import PolicyOutcome
     from guardrail.evaluation.assess_claims import ClaimOutcome
     from guardrail.evaluation.with_evidence import WithEvidence
@@ -83,6 +85,9 @@ class Fit:
         few: Kinds of question with fewer than ten scored answers (claims), and how many they have: what is said of these kinds
             rests on the others. Empty where kinds are not known.
         evidence: What was found of the same questions with passages, where they were asked with some.
+        controls: What readers of the texts alone tell of the same answers (claims), over the same folds; None where that was
+            not measured.
+        label_errors: What the figures would be if the grader errs here as it does elsewhere; None where that is not known.
         policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
     """
 
@@ -102,6 +107,8 @@ class Fit:
     few: Mapping[str, int] = field(default_factory=dict)
     policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
     evidence: WithEvidence | None = None
+    controls: Controls | None = None
+    label_errors: LabelErrors | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
