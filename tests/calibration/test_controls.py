@@ -72,7 +72,7 @@ def test_answers_of_one_question_are_never_in_two_folds():
 
 
 def test_few_of_a_kind_take_fewer_folds_and_too_few_are_refused():
-    given, correct, score = texts(60)
+    given, _, score = texts(60)
     few = np.zeros(60, dtype=np.bool_)
     few[:3] = True
     assert measured(given, few, score).text.auroc.n == 60
