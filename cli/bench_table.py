@@ -7,7 +7,7 @@ from rich.table import Table
 
 from guardrail.cli.render import escape
 from guardrail.evaluation.bench import Bench, verdict
-from guardrail.evaluation.bench_text import HEADINGS, about, cells, ranked
+from guardrail.evaluation.bench_text import HEADINGS, about, cells, controls, ranked
 
 
 def show(console: Console, found: Bench) -> None:
@@ -19,5 +19,5 @@ def show(console: Console, found: Bench) -> None:
     for row in ranked(found):
         table.add_row(escape(row.name), *cells(row))
     console.print(table)
-    for sentence in verdict(found):
+    for sentence in [*verdict(found), *controls(found)]:
         console.print(escape(sentence))

@@ -15,7 +15,7 @@ from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
 from guardrail.cli.render import escape
-from guardrail.cli.tables import contexts, risks, with_evidence
+from guardrail.cli.tables import contexts, controls, label_errors, risks, with_evidence
 from guardrail.evaluation.assess import Assessment, PolicyOutcome
 from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
 from guardrail.evaluation.fit import Fit
@@ -73,6 +73,8 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     _questions(console, value)
     console.print(reliability(value.reliability, f"{value.unit}s"))
     console.print(risks(value.risks, f"{value.unit}s"))
+    controls(console, value.controls, what="question and answer" if value.unit == "answer" else "question and claim")
+    label_errors(console, value.label_errors)
     if answered := [p for p in value.policies if isinstance(p, PolicyOutcome)]:
         console.print(_policies(answered))
     elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:
@@ -171,6 +173,8 @@ def assessment(console: Console, value: Assessment | ClaimAssessment) -> None:
     console.print(f"answers    {value.n} ({value.unscored} unscored{out})")
     _unlike(console, value)
     _metrics(console, value, "answers")
+    controls(console, value.controls)
+    label_errors(console, value.label_errors)
     console.print(_policies(value.policies))
     console.print(f"wrong without a guard: {estimate(value.error_unguarded)}")
     if value.evidence is not None:
@@ -300,6 +304,7 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     console.print("[bold]If every claim had its whole answer's score[/]")
     console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")
     console.print(f"AURC       {estimate(value.whole_aurc)}")
+    controls(console, value.controls, what="question and claim")
     console.print(_claim_policies(value.policies))
 
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from guardrail.calibration.contexts import in_words
+from guardrail.calibration.controls import Controls
+from guardrail.calibration.label_errors import LabelErrors
 from guardrail.calibration.metrics import BoundRisk, Estimate
 from guardrail.calibration.record import ContextRecord
 from guardrail.evaluation.with_evidence import WithEvidence
@@ -53,6 +55,32 @@ def with_evidence(console: Console, value: WithEvidence) -> None:
     console.print(table)
     console.print(f"AUROC with passages {_of(value.metrics['auroc'])}; ECE of all three kinds {_of(value.ece_mixed)}")
     console.print(f"Another question's passages raise the mean confidence by {_of(value.rise)}")
+    controls(console, value.controls, what="question, answer and passages")
+
+
+def controls(console: Console, found: Controls | None, *, what: str = "question and answer") -> None:
+    """The score beside readers of the texts alone. what: the texts that the first of them reads."""
+    if found is None:
+        return
+    table = Table(title="What the texts alone tell, without the model", title_justify="left")
+    for heading in ("read", "AUROC", "the score's minus it"):
+        table.add_column(heading, justify="left" if heading == "read" else "right")
+    for read, control in ((what, found.text), ("the question", found.question)):
+        table.add_row(read, _of(control.auroc), _of(control.difference))
+    console.print(table)
+
+
+def label_errors(console: Console, found: LabelErrors | None) -> None:
+    """How far the figures are from what true labels would give."""
+    if found is None:
+        return
+    low, high = found.auroc
+    console.print(
+        f"If the grader calls {found.false_right:.3f} of the wrong answers right and {found.false_wrong:.3f} of the right "
+        f"ones wrong, as it does where people judged it, {found.accuracy:.3f} are right. AUROC is then "
+        f"{found.auroc_at_random:.3f} if its errors fall at random, between {low:.3f} and {high:.3f} wherever they fall; ECE "
+        f"lies between {found.ece.low:.3f} and {found.ece.high:.3f}"
+    )
 
 
 def _of(e: Estimate) -> str:

@@ -15,6 +15,7 @@ from guardrail.datasets.paraphrases import load_paraphrase_rows
 from guardrail.datasets.paraphrasing import asks_langchain, names_langchain, paraphrase
 from guardrail.errors import CalibrationError, DataError
 from guardrail.evaluation import bench_file
+from guardrail.evaluation.controls import text_reader
 from guardrail.evaluation.report import Report, measure_run
 from guardrail.evaluation.setting import (
     ModelSource,
@@ -136,7 +137,8 @@ def report(
         origin.system,
     ):
         answers = with_familiarity(fitted, answers, [state_in(r, known.layer, known.width) for r in answers.records])
-    figures = measure_run(fitted, answers, tried, data=loaded.data)
+    with text_reader() as reader:
+        figures = measure_run(fitted, answers, tried, data=loaded.data, reader=reader)
     if out is not None:
         text = report_page(figures, loaded, calibrator=name, bench=compared, sps=meaning, title=title, command=command)
         write_whole(out, text, "the report", DataError)

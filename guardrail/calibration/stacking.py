@@ -87,10 +87,13 @@ def fit_stacked(
     )
 
 
-def logistic(X: NDArray[np.float64], wrong: Bools, penalty: float = PENALTY) -> tuple[Floats, float]:
-    """Weights, none negative, and intercept that minimise mean log-loss + penalty / 2 x the squared weights.
+def logistic(
+    X: NDArray[np.float64], wrong: Bools, penalty: float = PENALTY, *, negative: bool = False
+) -> tuple[Floats, float]:
+    """Weights and intercept that minimise mean log-loss + penalty / 2 x the squared weights.
 
-    X: (n, features). wrong: (n,). The problem is convex: there is one minimum (L-BFGS-B with bounds; Byrd et al. 1995).
+    X: (n, features). wrong: (n,). negative: whether a weight may be below zero. The problem is convex: there is one minimum
+    (L-BFGS-B with bounds; Byrd et al. 1995).
     """
     side, k = np.where(wrong, 1.0, -1.0), X.shape[1]
     centre = X.mean(0)
@@ -102,7 +105,7 @@ def logistic(X: NDArray[np.float64], wrong: Bools, penalty: float = PENALTY) -> 
         value = np.logaddexp(0, -margin).mean() + penalty / 2 * float(b[:k] @ b[:k])
         return float(value), np.append(Z.T @ slope + penalty * b[:k], slope.sum())
 
-    bounds = [(0, None)] * k + [(None, None)]
+    bounds = [(None if negative else 0, None)] * k + [(None, None)]
     found = minimize(loss, np.zeros(k + 1), jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8})
     return found.x[:k], float(found.x[k] - centre @ found.x[:k])
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.controls import Controls
 from guardrail.calibration.folds import Groups
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.label_errors import LabelErrors
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
     Bools,
@@ -25,6 +27,7 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.controls import TextReader, grader_errors
 from guardrail.evaluation.fit_contexts import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
@@ -66,6 +69,9 @@ class Assessment:
         error_unguarded: Share of all answers that is wrong.
         policies: What each policy would have done, over all answers.
         evidence: What was found of the same questions with passages, where they were asked with some.
+        controls: What readers of the texts alone tell of these answers, fitted on them by cross-validation; None where that was
+            not measured.
+        label_errors: What the figures would be if the grader errs here as it does elsewhere; None where that is not known.
         subject: What the figures are about; None where only the figures were asked for.
     """
 
@@ -80,6 +86,8 @@ class Assessment:
     error_unguarded: Estimate
     policies: tuple[PolicyOutcome, ...]
     evidence: WithEvidence | None = None
+    controls: Controls | None = None
+    label_errors: LabelErrors | None = None
     subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,6 +104,8 @@ class Assessment:
             "error_unguarded": asdict(self.error_unguarded),
             "policies": [asdict(p) for p in self.policies],
             **({"evidence": self.evidence.to_dict()} if self.evidence else {}),
+            **({"controls": self.controls.to_dict()} if self.controls else {}),
+            **({"label_errors": self.label_errors.to_dict()} if self.label_errors else {}),
         }
 
 
@@ -110,9 +120,14 @@ def calibration_dict(top: TopLabels, bins: Sequence[ReliabilityBin]) -> dict[str
 
 
 def assess(
-    calibrator: IsotonicCalibrator, answers: Answers, policies: Sequence[Policy], *, seed: int = 0
+    calibrator: IsotonicCalibrator,
+    answers: Answers,
+    policies: Sequence[Policy],
+    *,
+    reader: TextReader | None = None,
+    seed: int = 0,
 ) -> Assessment:
-    """Measure a calibrator on graded answers of the model it was fitted on.
+    """Measure a calibrator on graded answers of the model it was fitted on. reader: measures the controls, too.
 
     Raises `CalibrationError` when no answer is scored, or all are right or all wrong.
     """
@@ -134,6 +149,8 @@ def assess(
         reliability=reliability_table(p, correct),
         error_unguarded=_share(~answers.correct),
         policies=tuple(outcome(policy, confidences, answers) for policy in policies),
+        controls=reader.of_answers(answers, 1 - p, seed=seed) if reader else None,
+        label_errors=grader_errors(answers.grading, p, correct),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.controls import Controls
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import (
@@ -26,6 +27,7 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
+from guardrail.evaluation.controls import TextReader
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
@@ -64,6 +66,8 @@ class ClaimAssessment:
         top_labels: How many are labelled high or very high, and how many of those are right.
         reliability: What was said against what was right, by confidence.
         policies: What each policy would have done with the claims.
+        controls: What readers of the texts alone tell of these claims, fitted on them by cross-validation; None where that was
+            not measured.
         subject: What the figures are about; None where only the figures were asked for.
     """
 
@@ -80,6 +84,7 @@ class ClaimAssessment:
     top_labels: TopLabels
     reliability: tuple[ReliabilityBin, ...]
     policies: tuple[ClaimOutcome, ...]
+    controls: Controls | None = None
     subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,13 +103,19 @@ class ClaimAssessment:
             "auroc_difference": asdict(self.difference),
             **calibration_dict(self.top_labels, self.reliability),
             "policies": [asdict(p) for p in self.policies],
+            **({"controls": self.controls.to_dict()} if self.controls else {}),
         }
 
 
 def assess_claims(
-    calibrator: IsotonicCalibrator, answers: ClaimAnswers, policies: Sequence[Policy], *, seed: int = 0
+    calibrator: IsotonicCalibrator,
+    answers: ClaimAnswers,
+    policies: Sequence[Policy],
+    *,
+    reader: TextReader | None = None,
+    seed: int = 0,
 ) -> ClaimAssessment:
-    """Measure a calibrator on graded claims of the model it was fitted on.
+    """Measure a calibrator on graded claims of the model it was fitted on. reader: measures the controls, too.
 
     Raises `CalibrationError` when no claim is scored and graded, or all are right or all wrong.
     """
@@ -132,6 +143,7 @@ def assess_claims(
         top_labels=top_labels_share_and_accuracy(p, correct),
         reliability=reliability_table(p, correct),
         policies=tuple(claim_outcome(policy, confidences, answers, seed=seed) for policy in policies),
+        controls=reader.of_claims(answers, 1 - p, seed=seed) if reader else None,
     )
 
 

@@ -6,7 +6,7 @@ All figures are about the answers that every scorer scored, so that none is help
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from guardrail.scoring.baselines.samples import SampleSource
 from guardrail.scoring.registry import DEFAULT, keywords_of
 
 if TYPE_CHECKING:
+    from guardrail.calibration.controls import Controls
+    from guardrail.evaluation.controls import TextReader
     from guardrail.model.identity import ModelIdentity
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
@@ -91,6 +93,7 @@ class Bench:
         rows: One a scorer.
         generation: Seconds that generating an answer takes, one at a time.
         compared: The metrics, and the differences between all pairs.
+        controls: The best scorer against readers of the texts alone; None where they were not measured.
         subject: What the figures are about; None where only the figures were asked for.
     """
 
@@ -100,6 +103,7 @@ class Bench:
     rows: tuple[Row, ...]
     generation: Seconds
     compared: Comparison
+    controls: Controls | None = None
     subject: BenchSubject | None = None
 
     @property
@@ -116,6 +120,7 @@ class Bench:
             "n": self.n,
             "accuracy": asdict(self.accuracy),
             "scorers": [row.to_dict() for row in self.rows],
+            **({"controls": self.controls.to_dict()} if self.controls else {}),
         }
         if self.subject is None:
             return figures
@@ -166,8 +171,10 @@ def contenders(
     return out
 
 
-def compare_scorers(answers: Answers, scorers: Mapping[str, Scorer], *, seed: int = 0) -> Bench:
-    """Compare the scorers whose scores the answers' records hold.
+def compare_scorers(
+    answers: Answers, scorers: Mapping[str, Scorer], *, reader: TextReader | None = None, seed: int = 0
+) -> Bench:
+    """Compare the scorers whose scores the answers' records hold. reader: measures the controls of the best one, too.
 
     Raises `CalibrationError` where fewer than 5 of the answers that all of them scored are right, or wrong: intervals of fewer
     would mean nothing.
@@ -183,6 +190,7 @@ def compare_scorers(answers: Answers, scorers: Mapping[str, Scorer], *, seed: in
             f"{MIN_OF_EACH} right and {MIN_OF_EACH} wrong ones: take more questions (the run file keeps these)"
         )
     compared = compare({name: [records[i]["scores"][name] for i in chosen] for name in scorers}, correct, seed=seed)
+    best = np.array([records[i]["scores"][compared.best] for i in chosen], dtype=np.float64)
     rows = [
         Row(
             name=name,
@@ -205,6 +213,7 @@ def compare_scorers(answers: Answers, scorers: Mapping[str, Scorer], *, seed: in
         rows=tuple(rows),
         generation=_quartiles([records[i]["seconds"][GENERATION] for i in chosen]),
         compared=compared,
+        controls=reader.of_answers(replace(answers, scored=chosen), best, seed=seed) if reader else None,
     )
 
 

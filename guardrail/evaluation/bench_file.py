@@ -55,6 +55,23 @@ class ScorerFigures(BaseModel):
     memory_mb: float | None
 
 
+class ControlRecord(BaseModel):
+    """What is told from texts alone. difference: the best scorer's AUROC minus it, paired."""
+
+    model_config = _STRICT
+    auroc: EstimateRecord
+    difference: EstimateRecord
+
+
+class ControlsRecord(BaseModel):
+    """The best scorer against readers of the texts alone. embedding: what made vectors of them."""
+
+    model_config = _STRICT
+    text: ControlRecord
+    question: ControlRecord
+    embedding: str
+
+
 class BenchData(BaseModel):
     model_config = _STRICT
     name: str
@@ -75,6 +92,7 @@ class BenchRecord(BaseModel):
     n: _Count
     accuracy: EstimateRecord
     scorers: Annotated[tuple[ScorerFigures, ...], Field(min_length=1)]
+    controls: ControlsRecord | None = None
     command: str
     created: str
     versions: dict[str, str]

@@ -12,7 +12,7 @@ def markdown(found: Bench, command: str) -> str:
     """A page with the command, the table, best scorer first, and what may be said of it."""
     rows = ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
     rows += ["| " + " | ".join([_name(row), *cells(row)]) + " |" for row in ranked(found)]
-    return "\n".join([f"    {command}", "", about(found), "", *rows, "", *verdict(found), ""])
+    return "\n".join([f"    {command}", "", about(found), "", *rows, "", *verdict(found), *controls(found), ""])
 
 
 def about(found: Bench) -> str:
@@ -36,6 +36,18 @@ def cells(row: Row) -> list[str]:
         f"{d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})" if d else "",
         _seconds(row.seconds),
         "" if row.memory_mb is None else f"{row.memory_mb:.1f}",
+    ]
+
+
+def controls(found: Bench) -> list[str]:
+    """What the best scorer tells beyond the texts, a sentence each; nothing where that was not measured."""
+    if found.controls is None:
+        return []
+    pairs = (("question and answer", found.controls.text), ("the question alone", found.controls.question))
+    return [
+        f"A reader of {what}, without the model, has AUROC {_estimate(control.auroc)}; {found.best.name} minus it: "
+        f"{_estimate(control.difference)}."
+        for what, control in pairs
     ]
 
 

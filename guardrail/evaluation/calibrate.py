@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,10 +146,12 @@ def calibrate(
     # torch comes with these, and a mistake in the data need not wait for it
     from guardrail.evaluation.assess import outcomes
     from guardrail.evaluation.assess_claims import claim_outcomes
+    from guardrail.evaluation.controls import TextReader, grader_errors
     from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
     from guardrail.evaluation.with_evidence import Judged, fit_with_evidence
     from guardrail.runs.asking import Asking, RunOptions
+    from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass
@@ -197,15 +200,24 @@ def calibrate(
         fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, rivals=rivals, whole=whole)
     else:
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
-    if searched is not None and loaded is not None:
-        say("asking again with passages")
-        without = Judged.of(answers, fitted.p_correct.tolist())
-        again = searched.asked(local, loaded.rows, chosen, asking, options)
-        calibrator, told = fit_with_evidence(fitted.calibrator, without, again, asking, searched.source)
-        fitted = replace(fitted, calibrator=calibrator, evidence=told)
+    with RecordCache() if cache else nullcontext() as records:
+        reader, p = TextReader(records, say), fitted.p_correct
+        if loaded is None:
+            fitted = replace(fitted, controls=reader.of_claims(claims, 1 - p, seed=study.seed))
+        else:
+            errors = grader_errors(grading, p, sample.correct)
+            fitted = replace(fitted, controls=reader.of_answers(answers, 1 - p, seed=study.seed), label_errors=errors)
+        if searched is not None and loaded is not None:
+            say("asking again with passages")
+            without = Judged.of(answers, p.tolist())
+            again = searched.asked(local, loaded.rows, chosen, asking, options)
+            calibrator, told = fit_with_evidence(
+                fitted.calibrator, without, again, asking, searched.source, reader=reader
+            )
+            fitted = replace(fitted, calibrator=calibrator, evidence=told)
     if written is not None:
         fitted.calibrator.save(written)
-    shipped, p = shipped_policies(unit), fitted.p_correct
+    shipped = shipped_policies(unit)
     done = outcomes(shipped, p, answers) if loaded else claim_outcomes(shipped, p, claims)
     return replace(fitted, policies=done)
 

@@ -110,6 +110,7 @@ def bench(
     # torch is needed from here on
     from guardrail.evaluation.bench import MEMORY_ANSWERS, BenchSubject, compare_scorers, contenders
     from guardrail.evaluation.bench_text import markdown
+    from guardrail.evaluation.controls import text_reader
     from guardrail.runs.asking import Asking, RunOptions
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
@@ -144,7 +145,8 @@ def bench(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    found = replace(compare_scorers(answers, made), subject=subject)
+    with text_reader(say) as reader:
+        found = replace(compare_scorers(answers, made, reader=reader), subject=subject)
     if figures is not None:
         write_whole(figures, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "the figures", DataError)
     if page is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,9 +117,11 @@ def evaluate(
     from guardrail.claims.sentences import SentenceClaims
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
+    from guardrail.evaluation.controls import TextReader
     from guardrail.evaluation.familiar import told_apart
     from guardrail.evaluation.with_evidence import curve_with_evidence, measured_with_evidence
     from guardrail.runs.asking import RunOptions
+    from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.collect_claims import collect_claims, identity_of
     from guardrail.runs.progress import counter
@@ -137,23 +140,26 @@ def evaluate(
     subject = Subject(local.name, use.name, source, tuned_here=tuned_here)
     options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
     result: Assessment | ClaimAssessment
-    if questions is None:
-        claims = collect_claims(local, rows, extractor, use.asking, options, scorers=pass_for(use.scorer))
-        result = assess_claims(use.calibrator, told_apart(local, use.calibrator, claims), tried)
-    else:
-        chosen = wanted or get_grader(use.origin.grader)
-        chosen.load()
-        answers = collect(
-            local, questions.rows, chosen, use.asking, options, scorers=pass_for(use.scorer), labels=by_hand
-        )
-        say_data(say, questions, answers.grading)
-        told = told_apart(local, use.calibrator, answers)
-        result = assess(use.calibrator, told, tried)
-        if searched is not None:
-            say("asking again with passages")
-            again = searched.asked(local, questions.rows, chosen, use.asking, options)
-            result = replace(result, evidence=measured_with_evidence(use.calibrator, told, again, use.asking))
-        subject = replace(subject, grading=answers.grading)
+    with RecordCache() if cache else nullcontext() as records:
+        reader = TextReader(records, say)
+        if questions is None:
+            claims = collect_claims(local, rows, extractor, use.asking, options, scorers=pass_for(use.scorer))
+            result = assess_claims(use.calibrator, told_apart(local, use.calibrator, claims), tried, reader=reader)
+        else:
+            chosen = wanted or get_grader(use.origin.grader)
+            chosen.load()
+            answers = collect(
+                local, questions.rows, chosen, use.asking, options, scorers=pass_for(use.scorer), labels=by_hand
+            )
+            say_data(say, questions, answers.grading)
+            told = told_apart(local, use.calibrator, answers)
+            result = assess(use.calibrator, told, tried, reader=reader)
+            if searched is not None:
+                say("asking again with passages")
+                again = searched.asked(local, questions.rows, chosen, use.asking, options)
+                found = measured_with_evidence(use.calibrator, told, again, use.asking, reader=reader)
+                result = replace(result, evidence=found)
+            subject = replace(subject, grading=answers.grading)
     if tuned_here:
         say(f"tuned on these very questions, which flatters what they would have done: {', '.join(tuned_here)}")
     return replace(result, subject=subject)

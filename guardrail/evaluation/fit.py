@@ -43,6 +43,8 @@ from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
 if TYPE_CHECKING:
+    from guardrail.calibration.controls import Controls
+    from guardrail.calibration.label_errors import LabelErrors
     from guardrail.evaluation.assess import PolicyOutcome
     from guardrail.evaluation.assess_claims import ClaimOutcome
     from guardrail.evaluation.with_evidence import WithEvidence
@@ -85,6 +87,9 @@ class Fit:
         evidence: What was found of the same questions with passages, where they were asked with some.
         few_contexts: Of a chain, kinds of conversation with too few answers for a curve, and how many they have. Those that
             have one are in `calibrator.contexts`.
+        controls: What readers of the texts alone tell of the same answers (claims), over the same folds; None where that was
+            not measured.
+        label_errors: What the figures would be if the grader errs here as it does elsewhere; None where that is not known.
         policies: What each shipped policy would have done with these answers (claims) and probabilities, without a retriever.
     """
 
@@ -105,6 +110,8 @@ class Fit:
     policies: tuple[PolicyOutcome, ...] | tuple[ClaimOutcome, ...] = ()
     evidence: WithEvidence | None = None
     few_contexts: Mapping[str, int] = field(default_factory=dict)
+    controls: Controls | None = None
+    label_errors: LabelErrors | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

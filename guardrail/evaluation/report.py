@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from guardrail.calibration.controls import Controls
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.label_errors import LabelErrors
 from guardrail.calibration.metrics import (
     Bools,
     Estimate,
@@ -27,6 +29,7 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.risk import exact_interval
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import PolicyOutcome, outcome, predictions
+from guardrail.evaluation.controls import TextReader, grader_errors
 from guardrail.policy import Policy
 from guardrail.policy.proof import Promise
 from guardrail.runs.answers import Answers
@@ -103,7 +106,8 @@ class Report:
     answers: all of them; confidences: one for each. score, p_correct, correct: of the n scored ones. metrics: with 95 %
     intervals (accuracy: Wilson; others: bootstrap); `undefined` says why one is not among them. own:
     exp(mean log-probability of the tokens), the model's own probability, of the scored ones; None where the run does not
-    hold it.
+    hold it. controls: what readers of the texts alone tell; None where they were not measured. label_errors: what the figures
+    would be if the grader errs here as elsewhere; None where that is not known.
     """
 
     answers: Answers
@@ -124,6 +128,8 @@ class Report:
     out_of_range: int
     draws: int
     seed: int
+    controls: Controls | None = None
+    label_errors: LabelErrors | None = None
 
     @property
     def unscored(self) -> int:
@@ -142,6 +148,8 @@ class Report:
             "aurc_oracle": self.curve.aurc_oracle,
             "error_unguarded": asdict(self.error_unguarded),
             "policies": [check.to_dict() for check in self.policies],
+            **({"controls": self.controls.to_dict()} if self.controls else {}),
+            **({"label_errors": self.label_errors.to_dict()} if self.label_errors else {}),
         }
 
 
@@ -151,11 +159,12 @@ def measure_run(
     policies: Sequence[Policy],
     *,
     data: str,
+    reader: TextReader | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> Report:
     """Measure everything that a report shows. data: the hash of the run's questions, to know those of a promise again.
-    draws, seed: of the bootstrap.
+    reader: measures the controls, too. draws, seed: of the bootstrap.
 
     A run whose scored answers are all right, or all wrong, has no AUROC, and says so. Raises `CalibrationError` when
     no answer is scored.
@@ -190,6 +199,8 @@ def measure_run(
         out_of_range=sum(not c.in_range for c in known),
         draws=draws,
         seed=seed,
+        controls=reader.of_answers(answers, 1 - p, seed=seed) if reader else None,
+        label_errors=grader_errors(answers.grading, p, correct),
     )
 
 

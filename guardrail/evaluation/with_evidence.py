@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guardrail.calibration.controls import Controls
 from guardrail.calibration.metrics import (
     Bools,
     Estimate,
@@ -29,6 +30,7 @@ from guardrail.scoring.registry import CONTENDER, reader_of
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.record import ContextName, ContextRecord
+    from guardrail.evaluation.controls import TextReader
     from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
 
@@ -57,6 +59,8 @@ class WithEvidence:
         metrics: accuracy, auroc, aurc, brier and ece of all answers with passages.
         ece_mixed: ECE of all three kinds together.
         rise: By how much another question's passages raise the mean p_correct above that without any.
+        controls: What readers of question, answer and passages alone tell of the answers with passages; None where that was
+            not measured.
     """
 
     questions: int
@@ -66,10 +70,14 @@ class WithEvidence:
     metrics: dict[str, Estimate]
     ece_mixed: Estimate
     rise: Estimate
+    controls: Controls | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self)
+        out = asdict(self)
+        if self.controls is None:
+            del out["controls"]
+        return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +110,7 @@ def fit_with_evidence(
     asking: Asking,
     source: Mapping[str, Any],
     *,
+    reader: TextReader | None = None,
     seed: int = 0,
 ) -> tuple[IsotonicCalibrator, WithEvidence]:
     """The calibrator with a curve for answers with passages, and what cross-validation says about it.
@@ -112,6 +121,7 @@ def fit_with_evidence(
         answers: Of `collect_with_evidence`.
         asking: How the questions were put.
         source: What the passages are, JSON-ready; kept in the calibrator.
+        reader: Measures the controls, too.
         seed: Of the folds and the bootstrap.
 
     Raises:
@@ -123,7 +133,7 @@ def fit_with_evidence(
         raise CalibrationError("no answer with passages could be scored; does the retriever find anything?")
     p = out_of_fold_stacked(readings, correct, seed=seed, groups=groups)
     model = fit_stacked(readings, correct)
-    found = assess_with_evidence(answers, p, without, seed=seed)
+    found = assess_with_evidence(answers, p, without, reader=reader, seed=seed)
     fitted = calibrator.with_context(
         CONTEXT,
         stacked_scores(model, readings),
@@ -136,8 +146,11 @@ def fit_with_evidence(
     return fitted, found
 
 
-def assess_with_evidence(answers: Answers, p_correct: Floats, without: Judged, *, seed: int = 0) -> WithEvidence:
-    """p_correct: of the scored answers with passages, (n,). without: the same questions without passages."""
+def assess_with_evidence(
+    answers: Answers, p_correct: Floats, without: Judged, *, reader: TextReader | None = None, seed: int = 0
+) -> WithEvidence:
+    """p_correct: of the scored answers with passages, (n,). without: the same questions without passages. reader: measures the
+    controls, too."""
     correct, groups = answers.correct[answers.scored], groups_of(answers)
     own, other = (Judged.of(answers, p_correct.tolist(), whose) for whose in ("own", "other"))
     everywhere = [q for q in own.questions if q in other.p and q in without.p]
@@ -155,16 +168,22 @@ def assess_with_evidence(answers: Answers, p_correct: Floats, without: Judged, *
         metrics=calibration_metrics(1 - p_correct, p_correct, correct, seed=seed, groups=groups),
         ece_mixed=bootstrap_interval(ece, p, right, seed=seed, groups=questions),
         rise=bootstrap_interval(_mean, difference, seed=seed),
+        controls=reader.of_answers(answers, 1 - p_correct, groups, seed=seed) if reader else None,
     )
 
 
 def measured_with_evidence(
-    calibrator: IsotonicCalibrator, without: Answers, answers: Answers, asking: Asking
+    calibrator: IsotonicCalibrator,
+    without: Answers,
+    answers: Answers,
+    asking: Asking,
+    *,
+    reader: TextReader | None = None,
 ) -> WithEvidence:
     """A calibrator's curve for answers with passages, on questions that it has not seen.
 
-    without: the same questions without passages, told apart from the calibration's. Raises `CalibrationError` for a calibrator
-    without such a curve.
+    without: the same questions without passages, told apart from the calibration's. reader: measures the controls, too. Raises
+    `CalibrationError` for a calibrator without such a curve.
     """
     without = for_calibrator(calibrator, without)
     familiarity = {record["question"]: record.get("familiarity") for record in without.records}
@@ -172,7 +191,7 @@ def measured_with_evidence(
     asked = [without.records[i]["question"] for i in without.scored.tolist()]
     plain = [calibrator.predict(s, familiarity[q]).p_correct or 0.0 for s, q in zip(said, asked, strict=True)]
     p = _predicted(calibrator, answers, asking, familiarity)
-    return assess_with_evidence(answers, p, Judged.of(without, plain))
+    return assess_with_evidence(answers, p, Judged.of(without, plain), reader=reader)
 
 
 def _predicted(

@@ -16,6 +16,7 @@ from guardrail.evaluation.report import Report
 from guardrail.evaluation.report_examples import EACH, Example, LabelExamples, examples_by_label
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
+from guardrail.html.report_controls import beside
 from guardrail.html.report_figures import bench_figure, reliability_figure, risk_figure, score_figure
 from guardrail.html.report_words import (
     cautions,
@@ -68,7 +69,7 @@ def report_page(
         title=title or f"How far to trust {origin.model.name}",
         model=origin.model.name,
         data=run.path.name,
-        summary=summary(report, run),
+        summary=(*summary(report, run), *beside(report)),
         key_figures=_key_figures(report),
         policies=[_policy_words(report, i) for i in range(len(report.policies))],
         cautions=cautions(report, run, origin, unlike(run, bench)),

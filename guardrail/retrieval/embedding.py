@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 
 class SentenceEmbeddings(Embeddings):
-    """Unit vectors, so that a dot product is the cosine. Raises `RetrievalError` when the model cannot be loaded."""
+    """Unit vectors, so that a dot product is the cosine. Raises `RetrievalError` when the model cannot be loaded.
 
-    def __init__(self, spec: str, device: str = "cpu") -> None:
+    local: take a model of the hub only if it is on this machine already.
+    """
+
+    def __init__(self, spec: str, device: str = "cpu", *, local: bool = False) -> None:
         try:
             with _no_progress_bar():
                 self._model = SentenceTransformer(
-                    resolve(spec), device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True}
+                    resolve(spec),
+                    device=device,
+                    local_files_only=local,
+                    model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True},
                 )
                 require_whole_transformer(spec, self._model)
         except (OSError, ValueError, RuntimeError, ModelError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Answers:
             for r in self.records
         )
         kept = np.array([records[i]["unscored"] is None for i in self.scored], dtype=np.bool_)
-        return Answers(records, self.correct, self.scored[kept], self.signals.take(np.flatnonzero(kept)))
+        return replace(self, records=records, scored=self.scored[kept], signals=self.signals.take(np.flatnonzero(kept)))
 
 
 def graded(

@@ -179,7 +179,7 @@ def test_chains_that_cannot_be_calibrated(local, fit):
     )
     both = [Guard(model=local, policy="observe"), other]
     with pytest.raises(DataError, match="two guarded models"):
-        guardrail.calibrate_chain(lambda q: [g.answer(q, max_new_tokens=LENGTH) for g in both].pop(0), data)
+        guardrail.calibrate_chain(lambda q: [g.answer(q, max_new_tokens=LENGTH) for g in both][-1], data)
 
 
 def _raises(question):
