@@ -11,6 +11,7 @@ Grammars are xgrammar's (extra `structured`). Knows nothing about what a form me
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,6 +27,8 @@ from guardrail.model.loaded import LoadedModel
 
 EXTRA = "pip install 'hybridgrad-guardrail[structured]'"
 """What brings the grammars."""
+
+_log = logging.getLogger(__name__)
 
 _CACHE = 64 * 2**20  # bytes of compiled grammars, a model
 _DATA = ("const", "enum", "default", "examples")  # keywords whose values are no schemas
@@ -89,6 +92,23 @@ class Grammars:
         mask = torch.zeros_like(self.text)
         mask[list(ids)] = True
         return mask
+
+
+def can_keep(local: LoadedModel, constraint: Constraint, *, insist: bool = False) -> bool:
+    """Whether the answers of a model can be kept to a constraint; where they cannot, the log says why.
+
+    insist: raises in its place, `MissingExtraError` without the extra and `ModelError` for a schema that cannot be kept.
+    """
+    if not insist and not can_constrain():
+        return False
+    try:
+        Grammars(local, constraint)
+    except ModelError as error:
+        if insist:
+            raise
+        _log.warning("answers are not kept to a form: %s", error)
+        return False
+    return True
 
 
 class Constrained(LogitsProcessor):  # type: ignore[misc]

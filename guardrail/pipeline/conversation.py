@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text
+from guardrail.model.local import LocalModel
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
+from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Tool, Trace
@@ -56,6 +59,7 @@ class Conversation:
 
     extrapolation_reasons, claim_extrapolation_reasons: how its prompt or its decoding differs from the answers' and from the
     claims' calibration. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first.
+    form: what the answer is to be; None is any text.
     """
 
     messages: tuple[Message, ...]
@@ -65,6 +69,7 @@ class Conversation:
     evidence: tuple[Evidence, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     search_context: SearchContext = nullcontext
+    form: AnswerForm | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property
@@ -102,6 +107,17 @@ def timed(stage: str, *conversations: Conversation) -> Iterator[None]:
         conversation.stopwatch.book(stage, began, len(conversations))
 
 
+def generating(model: LocalModel, **options: Any) -> Callable[[Sequence[Conversation]], list[Trace]]:
+    """What answers conversations on a model, each kept to its form; options: of `LocalModel.generate_batch`."""
+
+    def generate(pending: Sequence[Conversation]) -> list[Trace]:
+        kept = [c.form.constraint if c.form else None for c in pending]
+        with timed("generate", *pending):
+            return model.generate_batch([c.prompt for c in pending], constraints=kept if any(kept) else (), **options)
+
+    return generate
+
+
 def opened(
     asked: Prompt,
     system: str | None,
@@ -111,12 +127,16 @@ def opened(
     decoding: Sequence[str] = (),
     answer: str | None = None,
     search_context: SearchContext = nullcontext,
+    form: AnswerForm | None = None,
 ) -> Conversation:
     """The conversation that a question or messages begin.
 
     prompts: the calibration whose prompt a question goes into. answers: the calibration of whole answers. decoding: how
     generation differs from the calibrations. answer: where there is one already; messages that end in it end before it.
+    form: what it is to be.
     """
+    if form is not None and form.constraint is not None and answer is None:
+        decoding = [*decoding, "decoding kept to a schema"]
     if system is not None:
         check_text(system, "a system message")
     if answer is not None:
@@ -127,7 +147,12 @@ def opened(
         has_question = any(m["role"] == "user" for m in messages)  # without one there is nothing to retrieve for
         reasons = ("messages of your own, not the prompt of the calibration", *decoding)
         return Conversation(
-            messages, query_of(messages) if has_question else "", reasons, reasons, search_context=search_context
+            messages,
+            query_of(messages) if has_question else "",
+            reasons,
+            reasons,
+            search_context=search_context,
+            form=form,
         )
     question = prompts.prompt.replace("{question}", asked) if prompts else asked
     usual = prompts.system if prompts else None
@@ -140,6 +165,7 @@ def opened(
         (*shared, *of_answers, *decoding),
         (*shared, *decoding),
         search_context=search_context,
+        form=form,
     )
 
 
