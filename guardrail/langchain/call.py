@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,14 @@ MARK = "guardrail_question"
 """In `additional_kwargs` of a human message that a user passed as a plain string."""
 
 _OF_A_CALL = {"max_tokens", "temperature", "seed", "timeout", "tools", "tool_choice", "score_tool_calls"}
+_AUTO = (None, "auto", "none")  # choices that leave it to the model, or to nobody
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to answer. max_tokens: None is the guard's usual length. timeout: seconds, None is no limit. score_tool_calls: judge
-    turns that call tools: all, or those that call one of these. Others as in `Guard.answer_batch`."""
+    turns that call tools: all, or those that call one of these. forced: the answer is to be a call. schema: JSON text of the
+    schema that the answer is to have; kept: decoding keeps it so. Others as in `Guard.answer_batch`."""
 
     max_tokens: int | None = None
     temperature: float = 0.0
@@ -41,6 +44,9 @@ class Options:
     tools: tuple[Tool, ...] = ()
     score_tool_calls: bool | tuple[str, ...] = False
     timeout: float | None = None
+    forced: bool = False
+    schema: str | None = None
+    kept: bool = False
 
     @property
     def tool_names(self) -> list[str]:
@@ -54,6 +60,10 @@ class Options:
     def changed(self, stop: Sequence[str] | None, given: Mapping[str, Any]) -> Options:
         """These options with a call's own. Raises `ModelError` for one that does not exist, that cannot be kept, or is of the
         wrong kind, and for tools of no known form."""
+        asked = given.get("response_format")
+        given = {name: value for name, value in given.items() if name != "response_format"}
+        if asked is not None and given.get("strict"):  # an agent says it of both
+            given.pop("strict")
         given = own_options({name: given[name] for name in given.keys() - LANGCHAINS}, _OF_A_CALL | {"stop"}, "a call")
         new: dict[str, Any] = {k: plain_number(k, given[k]) for k in ("max_tokens", "seed") if k in given}
         if given.get("temperature") is not None:
@@ -65,9 +75,38 @@ class Options:
         tools = given.get("tools") or ()
         if (shown := _offered(tools, given.get("tool_choice"))) != self.tools:
             new["tools"] = shown
+        if shown and not _is_auto(given.get("tool_choice")):
+            new["forced"] = True
+        if (asked := schema_asked(asked)) is not None:
+            new["schema"], new["kept"] = asked
         if given.get("score_tool_calls") is not None:
             new["score_tool_calls"] = _judged_calls(given["score_tool_calls"], [t["function"]["name"] for t in tools])
         return replace(self, **new) if new else self
+
+
+def _is_auto(choice: Any) -> bool:
+    return isinstance(choice, str | None) and choice in _AUTO
+
+
+def schema_asked(response_format: Any) -> tuple[str, bool] | None:
+    """The schema in OpenAI's `response_format`, as JSON text, and whether decoding is to keep to it; None for plain text.
+
+    Raises `ModelError` for what is of no form that it has.
+    """
+    if response_format is None:
+        return None
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return json.dumps({"type": "object"}), True
+    wanted = response_format.get("json_schema") if kind == "json_schema" else None
+    if not isinstance(wanted, Mapping) or not isinstance(wanted.get("schema"), Mapping):
+        raise ModelError(
+            f"response_format is {response_format!r:.80}; it is {{'type': 'text'}}, {{'type': 'json_object'}} or "
+            "{'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}; with_structured_output makes one"
+        )
+    return json.dumps(wanted["schema"]), wanted.get("strict") is not False
 
 
 def plain_number(name: str, value: Any) -> int | float | None:
@@ -126,7 +165,7 @@ def _held_back(message: BaseMessage) -> str | None:
 
 
 def _offered(tools: Sequence[Tool], choice: Any) -> tuple[Tool, ...]:
-    """The tools that the model is shown. Naming one leaves the others out; nothing can force a local model to call it."""
+    """The tools that the model is shown. Naming one leaves the others out."""
     if any(not isinstance(t, Mapping) or "name" not in t.get("function", {}) for t in tools):
         raise ModelError("tools come from bind_tools, or are objects {'type': 'function', 'function': {'name': ...}}")
     if isinstance(choice, Mapping):

@@ -2,20 +2,26 @@
 
 A marker that the tokenizer has a token for counts where that token was generated. Spelt out in other tokens, as in a sentence
 about calls, it is text. Where the tokenizer has no token for it, the marker counts as text only if the template spells it,
-and only if the whole response consists of calls. Knows nothing about what a call holds.
+and only if the whole response consists of calls.
+The same forms say how to spell a call that is asked for. Knows nothing about what a call holds.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.model.constraint import Constraint, Form
+from guardrail.types import Tool
+
 HERMES, MISTRAL = "<tool_call>", "[TOOL_CALLS]"
 MARKERS = (HERMES, MISTRAL)
 """What stands before a call: of Hermes and Qwen, of Mistral."""
 
+_NAMED = "[ARGS]"
 _MARKER = re.compile("|".join(map(re.escape, MARKERS)))
 _TICKS = re.compile(r"`+|^[ \t]*~{3,}", re.MULTILINE)
 _SHOWN = re.compile(r" {0,3}>| {4}|\t")
@@ -37,11 +43,13 @@ class MarkedText:
 class CallForms:
     """The forms of one model. tokens: the id of each marker that the tokenizer has a token for. spelt: markers that the
     template spells and the tokenizer has no token for. bare: the template has no marker, so calls are bare JSON, as Llama
-    3's are."""
+    3's are. taught: what the template spells. named: it has a call's name before its arguments, as Mistral's newer ones."""
 
     tokens: Mapping[int, str]
     spelt: frozenset[str]
     bare: bool
+    taught: tuple[str, ...] = ()
+    named: bool = False
 
     @classmethod
     def of(cls, tokenizer: Any) -> CallForms:
@@ -50,7 +58,27 @@ class CallForms:
         ids = {marker: _id_of(tokenizer, marker) for marker in MARKERS}
         tokens = {i: marker for marker, i in ids.items() if i is not None}
         taught = [marker for marker in MARKERS if marker in template]
-        return cls(tokens, frozenset(m for m in taught if ids[m] is None), not taught)
+        spelt = frozenset(m for m in taught if ids[m] is None)
+        return cls(tokens, spelt, not taught, tuple(taught), _NAMED in template)
+
+    def constraint(self, tools: Sequence[Tool]) -> Constraint:
+        """One call, of one of the tools, as the template spells calls."""
+        return Constraint(tuple(self._form(tool["function"]) for tool in tools))
+
+    def _form(self, function: Mapping[str, Any]) -> Form:
+        name, arguments = function["name"], dict(function.get("parameters") or {"type": "object", "properties": {}})
+        definitions = {key: arguments.pop(key) for key in ("$defs", "definitions") if key in arguments}
+        if MISTRAL in self.taught and self.named:
+            return Form(json.dumps({**arguments, **definitions}), f"{MISTRAL}{name}{_NAMED}")
+        key = "arguments" if self.taught else "parameters"
+        parts = {"name": {"const": name}, key: arguments}
+        call = {"type": "object", "properties": parts, "required": ["name", key]}
+        if HERMES in self.taught:
+            return Form(json.dumps({**call, **definitions}), f"{HERMES}\n", "\n</tool_call>")
+        if MISTRAL in self.taught:
+            one = {"type": "array", "prefixItems": [call], "items": False, "minItems": 1}
+            return Form(json.dumps({**one, **definitions}), f"{MISTRAL} ")
+        return Form(json.dumps({**call, **definitions}))
 
     def mark(self, tokenizer: Any, ids: Sequence[int]) -> MarkedText:
         """The text of response ids, special tokens included, and where it has markers that count."""

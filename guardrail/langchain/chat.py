@@ -30,13 +30,15 @@ from guardrail.langchain import exchange
 from guardrail.langchain.answering import Answering
 from guardrail.langchain.batches import abatch_together, batch_together, prompts_together
 from guardrail.langchain.call import MARK
+from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import read_metadata
 from guardrail.langchain.runs import asend_verdict_event, internal_source, run_ahead, send_verdict_event
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.standard_options import check_kept
-from guardrail.langchain.structured import json_output
+from guardrail.langchain.structured import json_output, response_format, schema_of
 from guardrail.langchain.tool_calls import forms_among
+from guardrail.model.constraint import Constraint, can_keep
 
 
 class ChatGuarded(GuardedSettings):
@@ -240,22 +242,28 @@ class ChatGuarded(GuardedSettings):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The model with tools, shown through its chat template.
 
-        tool_choice: a name shows that tool only, "none" shows none; nothing forces a local model to call one.
+        tool_choice: "any" has the model call one of them, and a name that one, which alone is shown, then: with the extra
+        `structured`, decoding keeps it so, arguments included; without, nothing forces a local model. "none" shows none.
         score_tool_calls: judge turns that call tools; names judge those that call one of these. None is what the model has,
         and the tools that nothing can run: an agent's `response_format` comes as such, and its arguments are the answer.
 
         Raises `ChatTemplateError` where the template takes no tools, and `ModelError` for what a local model cannot keep
-        (strict=True, parallel_tool_calls=False).
+        (parallel_tool_calls=False, and strict=True where the model may answer without a call).
         """
         if not self._guard.model.takes_tools:
             raise ChatTemplateError(
                 f"the chat template of {self.model_name} takes no tools; use a model whose template does, or give such a "
                 "template (chat_template=...)"
             )
-        check_kept(kwargs)
+        formatted = [convert_to_openai_tool(tool) for tool in tools]
+        own = {name: value for name, value in kwargs.items() if name not in ("strict", "response_format")}
+        check_kept(own if "response_format" in kwargs or tool_choice not in (None, "auto", "none") else kwargs)
+        if kwargs.get("strict") and "response_format" not in kwargs:
+            local = self._guard.model
+            can_keep(local, CallForms.of(local.tokenizer).constraint(formatted), insist=True)
+            kwargs = own
         if score_tool_calls is None and not self.score_tool_calls:
             score_tool_calls = "ls_structured_output_format" in kwargs or forms_among(tools) or None
-        formatted = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=formatted, tool_choice=tool_choice, score_tool_calls=score_tool_calls, **kwargs)
 
     def with_structured_output(
@@ -263,24 +271,33 @@ class ChatGuarded(GuardedSettings):
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
         """The answer as an object of `schema`, judged like any answer: held back, it is None or an error, never a guess.
 
+        Its fields are the claims in the metadata (include_raw=True), judged by the policy's rules for claims; one that is held
+        back is null where the schema allows that, and otherwise the whole is held back.
+
         method: "function_calling" (the default where the template takes tools; None where the model calls nothing) or
-        "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt; nothing constrains the decoding.
-        Raises `ModelError` for another method, for options that do not exist, and for strict=True with "json_mode".
+        "json_mode", "json_schema": the answer is read as JSON, so ask for it in the prompt. strict: with the extra
+        `structured`, decoding is kept to the schema; True insists on it, False has the answer only checked.
+
+        Raises `ModelError` for another method, for options that do not exist, for strict=True with "json_mode" or with a schema
+        that cannot be kept, and `MissingExtraError` for strict=True without the extra.
         """
         method = method or ("function_calling" if self._guard.model.takes_tools else "json_mode")
         if method not in ("function_calling", "json_mode", "json_schema"):
             raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
         if method == "json_mode":
-            check_kept(
-                kwargs
-            )  # the others take it, as LangChain's suites want: their answers are checked, not constrained
+            check_kept(kwargs)
         if unknown := sorted(kwargs.keys() - {"strict"}):
             raise ModelError(
                 f"with_structured_output has no option {', '.join(unknown)}; there are: method, include_raw"
             )
+        local, strict = self._guard.model, kwargs.get("strict")
         if method == "function_calling":
+            if strict:
+                can_keep(local, CallForms.of(local.tokenizer).constraint([convert_to_openai_tool(schema)]), insist=True)
             return super().with_structured_output(schema, include_raw=include_raw)
-        return json_output(self, schema, include_raw)
+        wanted = schema_of(schema)
+        kept = strict is not False and can_keep(local, Constraint.json(wanted), insist=bool(strict))
+        return json_output(self.bind(response_format=response_format(wanted, kept=kept)), schema, include_raw)
 
     # --- inside ---
 

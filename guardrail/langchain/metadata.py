@@ -63,7 +63,8 @@ class ClaimMetadata(TypedDict):
     """One claim of a long answer, in the answer's order.
 
     text: the claim; None where the policy held it back, unless the original was asked for. shown: what stands for it in the
-    message, empty where nothing does. start, end: its characters in what the model said; token_start, token_end: its tokens in
+    message, empty where nothing does. path: where a field stands in its JSON, a JSON pointer; left out for other kinds.
+    start, end: its characters in what the model said; token_start, token_end: its tokens in
     the response. action: keep, hedge or drop. support: what evidence says; None where it was not looked up. evidence: the
     passage that settles it first. The rest is as in `VerdictMetadata`, of the claim alone.
     """
@@ -71,6 +72,7 @@ class ClaimMetadata(TypedDict):
     text: str | None
     shown: str
     kind: ClaimKind
+    path: NotRequired[str]
     start: int
     end: int
     token_start: int
@@ -246,7 +248,7 @@ def _claim(judged: JudgedClaim, include_original: bool) -> dict[str, Any]:
         "score": _parts(judged.score),
         "unscored": judged.score.unscored,
     }
-    return {key: values[key] for key in ClaimMetadata.__annotations__}
+    return {key: values[key] for key in ClaimMetadata.__annotations__ if key in values}
 
 
 def _parts(score: Score) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ Nothing of what the model said is in it but what the policy let through: not in 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from guardrail.claims.fields import keys_of
 from guardrail.langchain.metadata import METADATA_KEY, shown_hash, verdict_metadata
 from guardrail.langchain.tool_calls import ParsedCalls, without_args
-from guardrail.types import Verdict
+from guardrail.types import JudgedClaim, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,16 @@ def reply_to(
 
     A turn of calls that passes unscored keeps its calls and loses the text beside them, also that in invalid calls, which
     nobody has judged; no policy was enforced on it. Where the policy judged it and abstains, hedges, or changes one of its
-    claims, the calls go, for they have no room for its wording, and the wording stays.
+    claims, the calls go, for they have no room for its wording, and the wording stays; a field held back is null in them.
     """
     text = (verdict.text if enforced else verdict.answer) if shown is None else shown
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
     judged = verdict.score.unscored != "tool_call"
     unchanged = verdict.action == "answer" and verdict.text == verdict.answer
-    if parsed is not None and (parsed.calls or parsed.invalid) and unchanged:
-        calls = parsed.calls
+    by_field = verdict.action == "answer" and any(claim.claim.path is not None for claim in verdict.claims)
+    if parsed is not None and (parsed.calls or parsed.invalid) and (unchanged or by_field):
+        calls = _without_fields(parsed.calls, verdict.claims)
         text, invalid = (parsed.text, parsed.invalid) if judged else ("", tuple(map(without_args, parsed.invalid)))
     metadata = verdict_metadata(
         verdict,
@@ -108,6 +111,23 @@ def reply_to(
         invalid,
         _thinking(verdict, unchanged=unchanged and judged, include_original=include_original),
     )
+
+
+def _without_fields(calls: tuple[ToolCall, ...], claims: Sequence[JudgedClaim]) -> tuple[ToolCall, ...]:
+    """The calls with null for each of their fields that is held back."""
+    for judged in claims:
+        path = judged.claim.path
+        if path is None or judged.shown:
+            continue
+        *above, last = keys_of(path)
+        if len(calls) > 1:
+            place: Any = calls[int(above.pop(0))]["args"]
+        else:
+            place = calls[0]["args"]
+        for key in above:
+            place = place[int(key) if isinstance(place, list) else key]
+        place[int(last) if isinstance(place, list) else last] = None
+    return calls
 
 
 def _thinking(verdict: Verdict, *, unchanged: bool, include_original: bool) -> str:

@@ -26,11 +26,8 @@ KEPT: Mapping[str, tuple[Any, str]] = {
     "n": (1, "a call has one answer, which is judged (batch gives several)"),
     "parallel_tool_calls": (True, "nothing keeps a local model from several calls in a turn"),
     "presence_penalty": (0, "an answer's likelihood is the model's own"),
-    "response_format": (
-        None,
-        "nothing constrains the decoding of a local model (with_structured_output checks the answer)",
-    ),
-    "strict": (False, "nothing constrains the decoding of a local model to a schema"),
+    "response_format": (None, "it belongs to a call (with_structured_output, or bind)"),
+    "strict": (False, "what the model says beside a call is free (tool_choice and with_structured_output are kept)"),
     "top_k": (None, "sampling draws from the whole vocabulary"),
     "top_logprobs": (None, "a message has the score of its answer and not its tokens' likelihoods"),
     "top_p": (1, "sampling draws from the whole vocabulary"),

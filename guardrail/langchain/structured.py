@@ -6,16 +6,29 @@ from operator import itemgetter
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, ValidationError
 
 from guardrail.json_text import parse
 from guardrail.langchain.metadata import read_metadata
 
 
-def json_output(chat: BaseChatModel, schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
+def schema_of(schema: dict[str, Any] | type) -> dict[str, Any]:
+    """The JSON schema of what LangChain takes for one: pydantic classes, TypedDicts, tools, JSON schemas."""
+    if isinstance(schema, dict) and schema.keys().isdisjoint(("name", "function", "title")):
+        return schema
+    return convert_to_json_schema(schema)
+
+
+def response_format(schema: dict[str, Any], *, kept: bool) -> dict[str, Any]:
+    """OpenAI's way to say it. kept: decoding keeps to the schema."""
+    named = {"name": str(schema.get("title", "answer")), "schema": schema, "strict": kept}
+    return {"type": "json_schema", "json_schema": named}
+
+
+def json_output(chat: Runnable[Any, AIMessage], schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
     """The model, and a parser of its answer: an object of a pydantic class, else a dict.
 
     include_raw: a dict of `raw`, `parsed` and `parsing_error`, as LangChain has it; else what is no answer, or no whole JSON

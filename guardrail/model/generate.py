@@ -15,6 +15,7 @@ from transformers import Cache, GenerationConfig, GenerationMixin, LogitsProcess
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched
 from guardrail.kernels.memory import halve_on_out_of_memory, is_out_of_memory, too_large
+from guardrail.model.constraint import Constrained, Constraint, Grammars
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
@@ -39,6 +40,7 @@ class Decoding:
         top_p: Draw from the most likely tokens of this mass; 1 is the whole vocabulary.
         top_k: Draw from this many tokens at most; 0 is the whole vocabulary.
         log_probs: Whether each Trace has them.
+        constraints: What the answer to each conversation must be, None for one that is free; empty where all are.
     """
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
@@ -49,6 +51,7 @@ class Decoding:
     top_p: float = 1.0
     top_k: int = 0
     log_probs: bool = False
+    constraints: tuple[Constraint | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class _Response:
     fault: Literal["not_finite", "out_of_memory"] | None = None
 
 
+_Row = tuple[list[int], Grammars | None]
+"""A prompt, and what its answer must be."""
+
+
 def generate(
     local: LoadedModel,
     conversations: Sequence[Sequence[Message]],
@@ -91,18 +98,21 @@ def generate(
         limit = decoding.max_new_tokens
         groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
 
-    def too_big(prompt: list[int]) -> _Response:
+    compiled = {c: Grammars(local, c) for c in decoding.constraints if c is not None}
+    grammars = [None if c is None else compiled[c] for c in decoding.constraints] or [None] * len(prompts)
+
+    def too_big(row: _Row) -> _Response:
         if len(conversations) == 1:  # nothing else would be lost
-            raise _too_big(prompt)
+            raise _too_big(row[0])
         return _Response([], Split(0, False, ""), None, None, 0.0, (), "out_of_memory")
 
     with _seeded(decoding.seed, local.device):
         for room, group in groups.items():
 
-            def work(rows: Sequence[list[int]], room: int = room) -> list[_Response]:
-                return _run(local, rows, decoding, room, keep)
+            def work(rows: Sequence[_Row], room: int = room) -> list[_Response]:
+                return _run(local, [row for row, _ in rows], decoding, room, keep, [grammar for _, grammar in rows])
 
-            rows = [prompts[i] for i in group]
+            rows = [(prompts[i], grammars[i]) for i in group]
             responses = (_once if decoding.on_step else halve_on_out_of_memory)(work, rows, too_big)
             for i, response in zip(group, responses, strict=True):
                 trace = _trace(local, prompts[i], response)
@@ -114,9 +124,9 @@ def generate(
 
 
 def _once(
-    work: Callable[[Sequence[list[int]]], list[_Response]],
-    rows: Sequence[list[int]],
-    too_big: Callable[[list[int]], _Response | ModelError],
+    work: Callable[[Sequence[_Row]], list[_Response]],
+    rows: Sequence[_Row],
+    too_big: Callable[[_Row], _Response | ModelError],
 ) -> list[_Response]:
     """As `halve_on_out_of_memory`, without another try: it would show its steps twice."""
     if len(rows) == 1:
@@ -179,7 +189,12 @@ def _same_draws(device: torch.device) -> AbstractContextManager[None]:
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
 @torch.no_grad()
 def _run(
-    local: LoadedModel, rows: Sequence[list[int]], decoding: Decoding, room: int, keep: Keep | None
+    local: LoadedModel,
+    rows: Sequence[list[int]],
+    decoding: Decoding,
+    room: int,
+    keep: Keep | None,
+    grammars: Sequence[Grammars | None],
 ) -> list[_Response]:
     device = local.device
     ids, mask = pad(rows, local.pad_id, left=True)
@@ -226,12 +241,15 @@ def _run(
         local.model.generation_config = GenerationConfig()
         drawn = DrawnLogProbs() if decoding.log_probs else None
         finite = FiniteRows(local.eos_ids[0])
+        processors = [finite] if drawn is None else [finite, drawn]
+        if any(grammars):  # last: what is measured is the model's own
+            processors.append(Constrained(grammars, width, opened, finite.broken))
         out = local.model.generate(  # type: ignore[operator]
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([steps] if watched else []),
-            logits_processor=LogitsProcessorList([finite] if drawn is None else [finite, drawn]),
+            logits_processor=LogitsProcessorList(processors),
             **{cache_keyword(GenerationMixin.prepare_inputs_for_generation): _prompt_cache(local, rows, recording)},
         )
     responses = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from guardrail.errors import ModelError
 from guardrail.messages import as_messages
+from guardrail.model.constraint import Constraint
 from guardrail.model.generate import Decoding, generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
@@ -56,6 +58,7 @@ class LocalModel(LoadedModel):
         stop: str | Sequence[str] | None = None,
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
+        constraints: Sequence[Constraint | None] = (),
     ) -> list[Trace]:
         """Answer conversations in one left-padded batch.
 
@@ -70,17 +73,25 @@ class LocalModel(LoadedModel):
             stop: Strings that end a response and are not in it.
             tools: What the model may call, for the chat template.
             on_step: Called after each token with the ids of every row's answer so far, without its thinking.
+            constraints: What each answer must be, None for one that is free; needs the extra `structured`. Empty leaves all
+                free.
 
         Returns:
             One Trace for each conversation, in order.
 
         Raises:
-            ModelError: Options that make no sense, or too little memory for a single prompt.
+            ModelError: Options that make no sense, a constraint that cannot be kept, or too little memory for a single
+                prompt.
+            MissingExtraError: A constraint without the extra.
             ChatTemplateError: Messages or tools that the template rejects.
         """
         check_decoding(max_new_tokens, temperature, seed)
         if not conversations:
             return []
+        if constraints and len(constraints) != len(conversations):
+            raise ModelError(
+                f"there are {len(constraints)} constraints for {len(conversations)} conversations; give one for each"
+            )
         messages = [as_messages(c) for c in conversations]
         prompts = [self.encode_prompt(m, tools) for m in messages]
         stops = check_stops(stop)
@@ -91,5 +102,7 @@ class LocalModel(LoadedModel):
                 room = max(1, context - max_new_tokens)
                 truncated = [len(p) > room for p in prompts]
                 prompts = [p[-room:] for p in prompts]
-            decoding = Decoding(max_new_tokens, float(temperature), seed, stops, on_step)
+            decoding = Decoding(
+                max_new_tokens, float(temperature), seed, stops, on_step, constraints=tuple(constraints)
+            )
             return generate(self, messages, prompts, decoding, keep, truncated)

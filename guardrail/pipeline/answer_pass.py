@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.actions import render
-from guardrail.actions.rewriting.rewrite import rewrite
+from guardrail.actions.rewriting.fields import what_is_left
 from guardrail.calibration.record import ContextName
+from guardrail.claims.complete import completed
 from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
@@ -27,6 +28,9 @@ from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, 
 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
+
+NO_NULL = "held back whole"
+"""The rule of a decision that no rule made: a field was held back, and null must not stand in its place."""
 
 UNREAD = "text that nobody judged"
 """The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
@@ -62,7 +66,7 @@ Outcome = Finished | Conversation
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
-    model that answers."""
+    model that answers. fields: what judges the fields of JSON answers, where one is asked for."""
 
     room: Room
     calibrated: Calibrated
@@ -70,12 +74,13 @@ class AnswerPass:
     policy: Policy
     retriever: Retriever | None
     hooks: Hooks
+    fields: ClaimPipeline | None = None
 
     @property
     def keep(self) -> Keep | None:
         """What generation keeps for the scorers."""
         scorers = [self.calibrated.scorer, *self.calibrated.contexts.values()]
-        scorers += [self.claim_pipeline.scorer] if self.claim_pipeline else []
+        scorers += [claims.scorer for claims in (self.claim_pipeline, self.fields) if claims]
         collector = collecting()
         kept = [collector.keep(self.room.model)] if collector else []
         return Keep.joined(kept + [scorer.keep for scorer in scorers if scorer.keep is not None])
@@ -177,6 +182,7 @@ class AnswerPass:
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
         claims, asides = self._claims(conversation, trace)
+        taken_apart = self.claim_pipeline is not None or bool(claims)
         while True:
             with timed("decide", conversation):
                 decision = self.policy.decide(
@@ -186,7 +192,7 @@ class AnswerPass:
                     finish_reason=trace.finish_reason,
                     retriever=self.retriever is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
-                    claims=confidences_after_verification(claims) if self.claim_pipeline is not None else None,
+                    claims=confidences_after_verification(claims) if taken_apart else None,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
@@ -227,6 +233,8 @@ class AnswerPass:
         """Word the answer as the decision says."""
         conversation = finished.conversation
         last, stopwatch = conversation.attempts[-1], conversation.stopwatch
+        by_field = self.fields if self.fields and any(c.claim.path is not None for c in finished.claims) else None
+        claims = by_field or self.claim_pipeline
         with timed("render", conversation):
             text = render(last.decision, finished.text, last.confidence)
         return Verdict(
@@ -238,17 +246,20 @@ class AnswerPass:
             policy=self.policy.name,
             claims=finished.claims,
             asides=finished.asides,
-            claim_calibrator=self.claim_pipeline.calibrated.name if self.claim_pipeline else None,
+            claim_calibrator=claims.calibrated.name if claims else None,
         )
 
     def _claims(self, conversation: Conversation, trace: Trace) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:
-        if self.claim_pipeline is None:
+        taken = conversation.form.fields(trace.text) if conversation.form is not None else None
+        pipeline = self.claim_pipeline if taken is None else self.fields
+        if pipeline is None:
             return (), ()
-        reasons = conversation.claim_extrapolation_reasons
-        return self.claim_pipeline.run(
+        reasons = (*conversation.claim_extrapolation_reasons, *pipeline.extrapolation_reasons)
+        return pipeline.run(
             trace,
             question=conversation.query,
-            extrapolated=why_extrapolated(conversation, reasons, trace, self.claim_pipeline.calibrated),
+            extrapolated=why_extrapolated(conversation, reasons, trace, pipeline.calibrated),
+            taken=None if taken is None else completed(taken, trace.text),
             search_context=conversation.search_context,
             clock=conversation.stopwatch.lap("claim"),
             known=self.hooks.judged_claims,
@@ -277,8 +288,13 @@ class AnswerPass:
             return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
         if not claims:
             return trace.text, claims, decision
+        form = conversation.form
         with timed("render", conversation):
-            rewritten = rewrite(trace.text, claims, asides)
+            rewritten = what_is_left(trace.text, claims, asides, form.may_be_null if form else lambda _: False)
+        if rewritten is None:
+            worst = next(claim for claim in claims if claim.action != "keep")
+            why = f"null must not stand for {worst.claim.path or 'a part of the answer'} ({worst.decision.explanation})"
+            return trace.text, without_text(claims), Decision("abstain", NO_NULL, why, self.policy.wording.abstain)
         if rewritten.empty:
             why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
             decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)

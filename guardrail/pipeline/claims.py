@@ -79,6 +79,14 @@ class ClaimPipeline:
             "calibrator": None if calibrator is None else calibrator.digest,
         }
 
+    @property
+    def extrapolation_reasons(self) -> tuple[str, ...]:
+        """Why no confidence of these claims is calibrated, whatever the conversation: the calibration had others."""
+        had = self.calibrated.origin.extractor if self.calibrated.origin else None
+        if had is None or had.name == self.extractor.name:
+            return ()
+        return (f"claims of {self.extractor.name!r}, not of {had.name!r} as in the calibration",)
+
     def run(
         self,
         trace: Trace,

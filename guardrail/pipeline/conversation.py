@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from guardrail.calibration.contexts import Setting, context_of, differs, in_words, plain_question
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text, question_at
+from guardrail.model.local import LocalModel
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
@@ -58,7 +61,8 @@ class Conversation:
 
     extrapolation_reasons, claim_extrapolation_reasons: how its prompt or its decoding differs from the answers' and from the
     claims' calibration. plain: whether its messages are what the answers' calibration asked. setting: how it is answered,
-    where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first.
+    where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
+    the answer is to be; None is any text.
     """
 
     messages: tuple[Message, ...]
@@ -70,6 +74,7 @@ class Conversation:
     evidence: tuple[Evidence, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     search_context: SearchContext = nullcontext
+    form: AnswerForm | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property
@@ -112,6 +117,17 @@ def timed(stage: str, *conversations: Conversation) -> Iterator[None]:
         conversation.stopwatch.book(stage, began, len(conversations))
 
 
+def generating(model: LocalModel, **options: Any) -> Callable[[Sequence[Conversation]], list[Trace]]:
+    """What answers conversations on a model, each kept to its form; options: of `LocalModel.generate_batch`."""
+
+    def generate(pending: Sequence[Conversation]) -> list[Trace]:
+        kept = [c.form.constraint if c.form else None for c in pending]
+        with timed("generate", *pending):
+            return model.generate_batch([c.prompt for c in pending], constraints=kept if any(kept) else (), **options)
+
+    return generate
+
+
 def opened(
     asked: Prompt,
     system: str | None,
@@ -121,17 +137,21 @@ def opened(
     setting: Setting | None = None,
     answer: str | None = None,
     search_context: SearchContext = nullcontext,
+    form: AnswerForm | None = None,
 ) -> Conversation:
     """The conversation that a question or messages begin.
 
     prompts: the calibration whose prompt a question goes into. answers: that of whole answers. setting: how it is answered;
     None where the answer comes from elsewhere. answer: where there is one already; messages that end in it end before it.
+    form: what it is to be.
     """
     if system is not None:
         check_text(system, "a system message")
     if answer is not None:
         check_text(answer, "an answer")
     source, whole = (None, None) if collecting() else (prompts.origin, answers.origin)
+    if setting is not None and form is not None and form.constraint is not None:
+        setting = replace(setting, constrained=True)
     decoding = decoding_differs(prompts, setting) if setting is not None else []
     of_answers: tuple[str, ...] = ()
     of_claims: tuple[str, ...] = ()
@@ -163,6 +183,7 @@ def opened(
         setting=setting,
         evidence=given,
         search_context=search_context,
+        form=form,
     )
 
 
@@ -192,7 +213,8 @@ def check_batch(conversations: object, batch_size: object) -> None:
 def decoding_differs(calibrated: Calibrated, setting: Setting) -> list[str]:
     """How the decoding differs from the calibration's."""
     usual = calibrated.usual("temperature") or 0.0
-    return _sampled(setting, usual) + (["tools in the prompt"] if setting.tools else [])
+    out = _sampled(setting, usual) + (["tools in the prompt"] if setting.tools else [])
+    return out + (["decoding kept to a schema"] if setting.constrained else [])
 
 
 def _sampled(setting: Setting, usual: float) -> list[str]:

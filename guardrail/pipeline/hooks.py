@@ -11,6 +11,7 @@ from guardrail.model.stopping import OnStep, Snapshot
 from guardrail.pipeline.claims import NO_BEGINNING, Beginning, ClaimPipeline
 from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, SearchContext
+from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Claim, JudgedClaim, Trace
 
@@ -30,7 +31,7 @@ class Hooks:
     is_tool_call: responses for which it is true get the action `answer` unscored (`tool_call`). on_step: sees every token,
     see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
     claim_stream: judges the claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
-    on_judged: called once all verdicts are there, before observers are told of them.
+    on_judged: called once all verdicts are there, before observers are told of them. form: of all answers.
     """
 
     is_tool_call: Callable[[Trace], bool] = _never
@@ -38,6 +39,7 @@ class Hooks:
     search_contexts: Sequence[SearchContext] = ()
     claim_stream: ClaimStream | None = None
     on_judged: Callable[[], None] = _nothing
+    form: AnswerForm | None = None
 
     @property
     def judged_claims(self) -> Mapping[Claim, JudgedClaim]:

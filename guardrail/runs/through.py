@@ -117,6 +117,7 @@ def _read(local: LocalModel, question: str, one: Seen) -> dict[str, Any]:
             "thinking": one.trace.thinking_tokens > 0,
             "temperature": one.setting.temperature,
             "tools": list(one.setting.tools),
+            "constrained": one.setting.constrained,
             "limit": one.limit,
         }
     )
@@ -170,7 +171,7 @@ def collect_through(
 
 def setting_in(record: Mapping[str, Any]) -> Setting:
     """How the answer of a record was given."""
-    return Setting(float(record["temperature"]), tuple(record["tools"]))
+    return Setting(float(record["temperature"]), tuple(record["tools"]), bool(record["constrained"]))
 
 
 def context_in(record: Mapping[str, Any], prompt: str = PROMPT, system: str | None = None) -> str:

@@ -18,12 +18,14 @@ class Claim:
         start: First character of the source.
         end: The character after its last.
         kind: What the claim was in the answer.
+        path: Where a field stands in its JSON, as a JSON pointer (RFC 6901); None for all other kinds.
     """
 
     text: str
     start: int
     end: int
     kind: ClaimKind = "sentence"
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,12 @@ class JudgedClaim:
         return self.verification.evidence if self.verification else ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, as `guardrail ask --json` prints it."""
-        confidence = self.confidence
+        """JSON-ready, as `guardrail ask --json` prints it; `path` appears only for a field."""
+        confidence, claim = self.confidence, asdict(self.claim)
+        if self.claim.path is None:
+            del claim["path"]
         return {
-            **asdict(self.claim),
+            **claim,
             "token_start": self.token_start,
             "token_end": self.token_end,
             "score": self.score.to_dict(),

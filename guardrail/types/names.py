@@ -48,8 +48,9 @@ tool_call: a turn that calls tools, passed on unscored because its caller asked 
 thought until its limit, and gave no answer. error: what scores it, or takes it apart, failed; the log has the whole error.
 """
 
-ClaimKind = Literal["sentence", "item", "row", "atomic"]
-"""What a claim was in the answer: a sentence, an item of a list, a row of a table, or one fact that a model took out."""
+ClaimKind = Literal["sentence", "item", "row", "atomic", "field"]
+"""What a claim was in the answer: a sentence, an item of a list, a row of a table, one fact that a model took out, or a value
+in JSON."""
 
 AsideReason = Literal["heading", "question", "greeting", "code", "fragment", "unaligned", "unread"]
 """Why a part of an answer is not checked.
