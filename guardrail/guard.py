@@ -19,7 +19,7 @@ from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding, check_stops
 from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
-from guardrail.pipeline.answer_pass import AnswerPass, Finished, finish
+from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
@@ -27,6 +27,7 @@ from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, g
 from guardrail.pipeline.fields import field_pipeline
 from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
+from guardrail.pipeline.passes import finish
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever

@@ -28,7 +28,7 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.controls import TextReader, grader_errors
-from guardrail.evaluation.fit_contexts import said_of
+from guardrail.evaluation.said_of_chains import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.actions import render
 from guardrail.actions.rewriting.fields import what_is_left
 from guardrail.calibration.record import ContextName
 from guardrail.claims.complete import completed
-from guardrail.deadlines import check_deadline, sooner
+from guardrail.deadlines import sooner
 from guardrail.errors import GuardrailError
-from guardrail.kernels.memory import TooLargeError
 from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
-from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.collecting import AS_IT_IS, collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -127,7 +126,8 @@ class AnswerPass:
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
         if (collector := collecting()) is not None and score.unscored != "tool_call":
-            return Finished(collector.take(self.room, conversation, trace, score), trace.text)
+            collector.take(self.room.model, conversation.seen(trace, self.room.answer))
+            return Finished(conversation.tried(trace, score, *AS_IT_IS), trace.text)
         try:
             failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
             if failure and self.policy.on_error == "abstain":
@@ -299,33 +299,3 @@ class AnswerPass:
             why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
             decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
         return rewritten.text, rewritten.claims, decision
-
-
-def _generated(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]]
-) -> list[Trace]:
-    """What is generated. Where passages are too much for the memory, the answer without them is still there."""
-    try:
-        return generate(pending)
-    except TooLargeError:
-        if not all(conversation.attempts for conversation in pending):
-            raise
-        return [Trace(c.prompt, (), (), "", "length", fault="out_of_memory") for c in pending]
-
-
-def finish(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
-) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for.
-
-    Raises `DeadlineError` where that is not done in time.
-    """
-    check_deadline()
-    if not pending:
-        return []
-    traces = _generated(pending, generate)
-    scores = one_pass.score(pending, traces)
-    outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
-    del traces  # their states are as large as the model's cache
-    later = iter(finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
-    return [next(later) if isinstance(each, Conversation) else each for each in outcomes]

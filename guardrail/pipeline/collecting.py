@@ -24,13 +24,12 @@ from guardrail.types import Confidence, Decision
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.model.recording import Keep
-    from guardrail.pipeline.conversation import Conversation
-    from guardrail.pipeline.room import Room
-    from guardrail.types import Evidence, Message, Score, Trace
+    from guardrail.types import Evidence, Message, Trace
 
 _WHY = "a chain is being calibrated: its answers are shown as they are"
 
-SHOWN = Decision("answer", "being calibrated", _WHY)
+AS_IT_IS = (Confidence.none(_WHY), Decision("answer", "being calibrated", _WHY))
+"""What is said and done of an answer that is collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +58,16 @@ class Collector:
         self._seen: list[Seen] = []
         self._lock = threading.Lock()
 
-    def take(self, room: Room, conversation: Conversation, trace: Trace, score: Score) -> Conversation:
-        """Note an answer. Returns the conversation with an attempt that shows it as it is."""
+    def take(self, model: LocalModel, seen: Seen) -> None:
+        """Note an answer of a model."""
         with self._lock:
-            self.model = self.model or room.model
-            if self.model.identity != room.model.identity:
+            self.model = self.model or model
+            if self.model.identity != model.identity:
                 self.conflict = (
-                    f"the chain asks two guarded models, {self.model.name} and {room.model.name}, and a calibrator is for one: "
+                    f"the chain asks two guarded models, {self.model.name} and {model.name}, and a calibrator is for one: "
                     "take the guard away from one of them"
                 )
-            setting = conversation.setting or Setting()
-            self._seen.append(Seen(conversation.messages, conversation.evidence, trace, setting, room.answer))
-        return conversation.tried(trace, score, Confidence.none(_WHY), SHOWN)
+            self._seen.append(seen)
 
     def taken(self) -> list[Seen]:
         """What was seen since the last call, oldest first."""

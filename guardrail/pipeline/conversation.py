@@ -16,7 +16,7 @@ from guardrail.messages import as_messages, before_answer, check_text, question_
 from guardrail.model.local import LocalModel
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.collecting import Seen, collecting
 from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
@@ -91,6 +91,10 @@ class Conversation:
             tools=bool(self.setting and self.setting.tools),
             thinking=thinking,
         )
+
+    def seen(self, trace: Trace, limit: int) -> Seen:
+        """What whoever collects is shown. limit: the most tokens that the answer could have."""
+        return Seen(self.messages, self.evidence, trace, self.setting or Setting(), limit)
 
     def marked(self, trace: Trace) -> Trace:
         """The trace with what was put into its prompt, for scorers that compare."""

@@ -177,9 +177,14 @@ def test_chains_that_cannot_be_calibrated(local, fit):
     other = Guard(
         model=guardrail.LocalModel(tiny_model(vocab_size=261, hidden_size=32), tiny_tokenizer()), policy="observe"
     )
-    both = [Guard(model=local, policy="observe"), other]
+    guards = [Guard(model=local, policy="observe"), other]
+
+    def two(question):
+        said = [guard.answer(question, max_new_tokens=LENGTH) for guard in guards]
+        return said[0]
+
     with pytest.raises(DataError, match="two guarded models"):
-        guardrail.calibrate_chain(lambda q: [g.answer(q, max_new_tokens=LENGTH) for g in both][-1], data)
+        guardrail.calibrate_chain(two, data)
 
 
 def _raises(question):
