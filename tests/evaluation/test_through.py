@@ -85,8 +85,8 @@ def test_the_conversation_picks_the_curve(local, fit):
     number = told["score"]["hybridgrad"]
     calibrator = IsotonicCalibrator.load(fit[1] / "c.json")
     assert told["confidence"] == pytest.approx(calibrator.predict(number, told["familiarity"], "system").p_correct)
-    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 501?"))
-    assert plain["basis"] == "calibrated"
+    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 18?"))
+    assert (plain["basis"], plain["basis_reason"]) == ("calibrated", "")
 
 
 @pytest.mark.parametrize(
