@@ -92,18 +92,20 @@ def wiring_version(model: nn.Module) -> int:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[ExitStack]:
+def untouched(model: nn.Module, *, watched: bool = False) -> Iterator[ExitStack]:
     """Inside: evaluation mode, no autocast, no parameter requires a gradient. After, also after an exception: all as before.
 
     Register hooks and patches on the stack that it yields; they are undone first. Where what runs now has a deadline, each
     layer looks at the clock first, so that a forward pass ends there with a `DeadlineError`; a backward pass is not ended.
+
+    watched: whether answers may be judged inside, which asks for the module's `wiring`.
     """
     check_deadline()
     modules = list(model.modules())  # one walk, and no write where nothing changes: every answer passes here
     training = [module for module in modules if module.training]
     trainable = [p for module in modules for p in module.parameters(recurse=False) if p.requires_grad]
-    outermost = model not in _lent
-    if outermost:
+    remembered = watched and model not in _lent
+    if remembered:
         _lent[model] = wiring_of(model)
     try:
         for module in training:
@@ -119,7 +121,7 @@ def untouched(model: nn.Module) -> Iterator[ExitStack]:
                     stack.callback(part.register_forward_pre_hook(_on_time).remove)
             yield stack
     finally:
-        if outermost:
+        if remembered:
             _lent.pop(model, None)
         for module in training:
             module.training = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from guardrail.calibration.provenance import Provenance, Unit
 from guardrail.errors import DataError, ModelError
-from guardrail.messages import as_messages, before_answer, check_text
+from guardrail.messages import as_messages, before_answer, check_text, unmarked
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.retrieval import query_of, with_evidence
@@ -107,7 +107,7 @@ def opened(
     generation differs from the calibrations. answer: where there is one already; messages that end in it end before it.
     """
     if system is not None:
-        check_text(system, "a system message")
+        system = unmarked(check_text(system, "a system message"))
     if answer is not None:
         check_text(answer, "an answer")
     if not isinstance(asked, str):
@@ -118,6 +118,7 @@ def opened(
         return Conversation(
             messages, query_of(messages) if has_question else "", reasons, reasons, search_context=search_context
         )
+    asked = unmarked(asked)
     question = prompts.prompt.replace("{question}", asked) if prompts else asked
     usual = prompts.system if prompts else None
     shared = ("another system message than in calibration",) if system not in (None, usual) else ()

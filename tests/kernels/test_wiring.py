@@ -28,11 +28,11 @@ def test_generating_and_scoring_change_nothing(family):
 def test_hooks_of_ours_are_none_while_they_are_on():
     model = tiny_model()
     before = wiring_of(model)
-    with untouched(model) as stack:
+    with untouched(model, watched=True) as stack:
         on_input(stack, model.model.layers[0], lambda _: None)
         assert wiring(model) == before
         assert changes(before, wiring_of(model)) == ["hooks"]
-        with untouched(model):
+        with untouched(model, watched=True):
             assert wiring(model) == before
         assert wiring(model) == before
     assert wiring(model) == before == wiring_of(model)
