@@ -13,9 +13,9 @@ _OTHER_NAMES = {"human": "user", "ai": "assistant", "gpt": "assistant", "bot": "
 def as_messages(messages: str | Sequence[Message], system: str | None = None) -> tuple[Message, ...]:
     """A string becomes one user message; `system`, if given, goes in front. Content in parts becomes one text.
 
-    The role `developer` is `system` under its newer name. Byte-order marks go. Raises `DataError` for what is no conversation: an empty list, a
-    message without a role or without text (None is for turns with tool calls), a role that no chat template knows (`human`),
-    parts that are not text, text that is not Unicode, two system messages.
+    The role `developer` is `system` under its newer name. Byte-order marks go. Raises `DataError` for what is no conversation:
+    an empty list, a message without a role or without text (None is for turns with tool calls), a role that no chat template
+    knows (`human`), parts that are not text, text that is not Unicode, two system messages.
     """
     if isinstance(messages, str):
         out: list[Message] = [{"role": "user", "content": messages}]
