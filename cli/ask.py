@@ -84,6 +84,7 @@ def ask(
     from guardrail.deadlines import check_timeout
     from guardrail.files import check_page, read_stream, standard_input
     from guardrail.observers.verdict_log import VerdictLog
+    from guardrail.plain_text import is_blank
     from guardrail.policy import Policy
 
     if question == "-":
@@ -93,7 +94,7 @@ def ask(
             raise DataError(f"cannot read the question from stdin: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"stdin is not UTF-8 (byte {error.start + 1}); save the text as UTF-8") from error
-    if not question.strip():
+    if is_blank(question):
         raise DataError("the question is empty")
     claims = claims or html is not None
     check_timeout(timeout)

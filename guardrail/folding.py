@@ -1,8 +1,9 @@
 """Characters -> those that are compared: digits of every script as 0 to 9, marks kept where they make another word.
 
 An accent on a Latin or Greek letter, a Hebrew or Arabic vowel point, and the stress on a Cyrillic vowel may be left out in
-writing, so they are dropped. Everywhere else (Indic vowel signs, Thai tones, Japanese sound marks, the breve of й, a bar
-through a letter, a line over a digit) a mark makes another word or number, so it stays. Knows nothing about words or numbers.
+writing, so they are dropped; `points_agree` compares points where two words both have them. Everywhere else (Indic vowel
+signs, Thai tones, Japanese sound marks, the breve of й, a bar through a letter, a line over a digit) a mark makes another
+word or number, so it stays. Knows nothing about words or numbers.
 """
 
 import re
@@ -15,6 +16,9 @@ _CYRILLIC_VOWELS = frozenset("аеиоуыэюяієї")
 _STRESS = ("\u0300", "\u0301")
 _DIAERESIS = "\u0308"
 _ARABIC_POINTS = frozenset(map(chr, (*range(0x064B, 0x0653), 0x0670, *range(0x06D6, 0x06EE))))
+_VOWELS = frozenset((*range(10, 21), *range(27, 33), 34))  # combining classes of Hebrew and Arabic points
+_DOUBLING = frozenset((21, 33))  # dagesh, shadda
+_DOTS = frozenset((24, 25))  # of shin and sin
 _NEVER = frozenset(map(chr, (0x034F, 0x20E3, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # they choose a glyph
 _MOST_MARKS = 30  # no word of any script has more in a row; `unicodedata.normalize` takes quadratic time for those
 _JOINER = "\u034f"  # marks do not move over it
@@ -77,6 +81,39 @@ def folded(word: str) -> str:
             continue
         out.append(c)
     return normalised("NFKC", "".join(out).translate(_LETTERS))
+
+
+def points_agree(one: str, two: str) -> bool:
+    """Whether two words of the same Hebrew or Arabic letters may be one: where both write a letter's vowel it is the same, and
+    the letter is doubled in both or in neither; where both write the dot of shin or sin it is the same.
+
+    >>> points_agree("حَمَام", "حَمَّام"), points_agree("حمام", "حَمَّام")
+    (False, True)
+    """
+    for a, b in zip(_points(one), _points(two), strict=False):
+        if a == b or not (a and b):
+            continue
+        if a & _DOTS and b & _DOTS and a & _DOTS != b & _DOTS:
+            return False
+        if a & _VOWELS and b & _VOWELS and (a & _VOWELS != b & _VOWELS or a & _DOUBLING != b & _DOUBLING):
+            return False
+    return True
+
+
+def is_point(mark: str) -> bool:
+    """Whether a character is a point of Hebrew or Arabic, such as a vowel."""
+    return mark in _ARABIC_POINTS or "\u05b0" <= mark <= "\u05c7"
+
+
+def _points(word: str) -> list[set[int]]:
+    """The combining classes of the marks on each letter."""
+    out: list[set[int]] = []
+    for c in normalised("NFKD", word):
+        if not (combining := unicodedata.combining(c)):
+            out.append(set())
+        elif out and is_point(c):
+            out[-1].add(combining)
+    return out
 
 
 def _may_be_left_out(mark: str, base: str) -> bool:

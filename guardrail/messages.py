@@ -13,9 +13,9 @@ _OTHER_NAMES = {"human": "user", "ai": "assistant", "gpt": "assistant", "bot": "
 def as_messages(messages: str | Sequence[Message], system: str | None = None) -> tuple[Message, ...]:
     """A string becomes one user message; `system`, if given, goes in front. Content in parts becomes one text.
 
-    The role `developer` is `system` under its newer name. Raises `DataError` for what is no conversation: an empty list, a
-    message without a role or without text (None is for turns with tool calls), a role that no chat template knows (`human`),
-    parts that are not text, text that is not Unicode, two system messages.
+    The role `developer` is `system` under its newer name. Byte-order marks go. Raises `DataError` for what is no conversation:
+    an empty list, a message without a role or without text (None is for turns with tool calls), a role that no chat template
+    knows (`human`), parts that are not text, text that is not Unicode, two system messages.
     """
     if isinstance(messages, str):
         out: list[Message] = [{"role": "user", "content": messages}]
@@ -44,7 +44,7 @@ def _message(message: object) -> Message:
     if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
         raise DataError(f"a message's content is text, not {content!r:.80}")
     if content is not None:
-        check_text(content, "a message")
+        content = unmarked(check_text(content, "a message"))
     return {**message, "role": "system" if role == "developer" else role, "content": content}
 
 
@@ -85,6 +85,11 @@ def check_text(text: object, what: str) -> str:
     except UnicodeEncodeError as error:
         raise DataError(f"{what} holds half a surrogate pair at character {error.start}; decode it as UTF-8") from error
     return text
+
+
+def unmarked(text: str) -> str:
+    """A text without the byte-order marks of the files that it was put together from; tokens of their own, to a model."""
+    return text.replace("\ufeff", "")
 
 
 def question_at(messages: Sequence[Message]) -> int | None:

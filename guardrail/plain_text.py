@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from guardrail.folding import folded, marks, spelt_out
+from guardrail.folding import folded, marks, points_agree, spelt_out
 
 _MARKS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "–": "-", "−": "-", "‐": "-", "‑": "-", "—": ","})
 
@@ -24,7 +24,7 @@ CURRENCIES = "".join(c for c in map(chr, (0x24, *range(0xA2, 0xA6), *range(0x20A
 _SIGNS = f"{CURRENCIES}<>≤≥≠±∓√∛∜¬"
 _BEFORE = f"[{_SIGNS}]"
 _VALUE = r"-?\d+(?:\.\d+)*"
-_AFTER = rf"(?:[{marks()}]+|[\^↓][-+]?[^\W_]+[-+]?|′+|\s?[{CURRENCIES}]|\s?[+×÷±∓]\s?{_VALUE}|!(?![\w=!]))"
+_AFTER = rf"(?:[{marks()}]+|[\^↓][-+]?[^\W_]+[-+]?|′+|\s?[{CURRENCIES}]|\s?[+×÷±∓]\s?{_VALUE}|!++(?![\w=]))"
 SIGNED = rf"(?:{_BEFORE}\s?){{1,4}}{_VALUE}{_AFTER}*|(?<![\w.-])-?\d+(?:\.\d+)*{_AFTER}+"
 """A number that its signs make another one: √2, ≠5, €5, 10^6, 5!, 7+2."""
 _NUMBER = r"(?:(?<![\w-])-)?\d+(?:\.\d+)+|(?<![\w-])-\d+"
@@ -55,7 +55,9 @@ class Token:
 
     def is_said_by(self, said: "Token") -> bool:
         """Whether a token of an answer is this one of an accepted form: "It is 2!" says 2 as well as 2!, "2!" alone 2! only."""
-        return said.text == self.text or (said.exclaims and said.text == f"{self.text}!")
+        if said.text == self.text:
+            return points_agree(said.raw, self.raw)
+        return said.exclaims and said.text.rstrip("!") == self.text.rstrip("!") and said.text.startswith(self.text)
 
 
 def tokens(text: str) -> list[Token]:

@@ -43,7 +43,7 @@ def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
         start = 0
         for gap in re.finditer(r"(?<=[.!?])[\"”*_)]*\s+", line):
             before, behind = line[max(start, gap.start() - 12) : gap.start()], line[gap.end() : gap.end() + 1]
-            factorial = before[-1:] == "!" and before[-2:-1].isdigit() and (behind.islower() or behind == "=")
+            factorial = before[-1:] == "!" and before.rstrip("!")[-1:].isdigit() and (behind.islower() or behind == "=")
             if not factorial and not _ABBREVIATION.search(before):
                 statements.append(line[start : gap.start()])
                 start = gap.end()

@@ -22,6 +22,7 @@ from guardrail.datasets.questions import (
     read_jsonl,
 )
 from guardrail.errors import DataError
+from guardrail.folding import is_point
 from guardrail.plain_text import tokens
 
 _EXAMPLE = '{"question": "What is the capital of France?", "answer": "It is Paris.", "correct": true}'
@@ -68,12 +69,12 @@ class HandLabels:
     @staticmethod
     def key(question: str, answer: str) -> tuple[str, str]:
         """Equal for answers that one label speaks of. As `plain_text.tokens`, but one or two letters alone keep their case
-        ("Co" is not "CO"), and so does every symbol ("A → B" is not "A ← B").
+        ("Co" is not "CO"), and so does every symbol ("A → B" is not "A ← B"), and every vowel point.
         """
         said = tokens(answer)
         if len(said) == 1 and len(said[0].raw) == 2 and said[0].raw.isupper():
             return question_digest(question), said[0].raw
-        symbols = [c for c in answer if unicodedata.category(c)[0] == "S" and c not in "`^"]
+        symbols = [c for c in answer if (unicodedata.category(c)[0] == "S" and c not in "`^") or is_point(c)]
         return question_digest(question), " ".join([*(token.text for token in said), *symbols])
 
     @property

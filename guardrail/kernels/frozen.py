@@ -6,15 +6,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import finalize
+from weakref import WeakKeyDictionary, finalize
 
 import torch
 from torch import Tensor, nn
 
 from guardrail.deadlines import Lock, check_deadline, deadline_now
+from guardrail.kernels.wiring import Wiring, wiring_of
 
 _locks: dict[int, Lock] = {}
 _locks_lock = threading.Lock()
+_lent: WeakKeyDictionary[nn.Module, Wiring] = WeakKeyDictionary()  # what each was before hooks and patches of ours
 
 
 def lock_of(model: nn.Module) -> Lock:
@@ -61,6 +63,11 @@ def weights_sample(model: nn.Module) -> int:
     return hash(tuple(torch.cat(numbers).cpu().view(torch.uint8).numpy().tobytes() for numbers in parts.values()))
 
 
+def wiring(model: nn.Module) -> Wiring:
+    """What a model computes with beside its weights, without the hooks and patches of ours that are on it right now."""
+    return _lent.get(model) or wiring_of(model)
+
+
 def _address(x: Tensor) -> int:
     """Where its numbers are; 0 for a tensor of a kind that has no single place."""
     try:
@@ -85,16 +92,21 @@ def wiring_version(model: nn.Module) -> int:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[ExitStack]:
+def untouched(model: nn.Module, *, watched: bool = False) -> Iterator[ExitStack]:
     """Inside: evaluation mode, no autocast, no parameter requires a gradient. After, also after an exception: all as before.
 
     Register hooks and patches on the stack that it yields; they are undone first. Where what runs now has a deadline, each
     layer looks at the clock first, so that a forward pass ends there with a `DeadlineError`; a backward pass is not ended.
+
+    watched: whether answers may be judged inside, which asks for the module's `wiring`.
     """
     check_deadline()
     modules = list(model.modules())  # one walk, and no write where nothing changes: every answer passes here
     training = [module for module in modules if module.training]
     trainable = [p for module in modules for p in module.parameters(recurse=False) if p.requires_grad]
+    remembered = watched and model not in _lent
+    if remembered:
+        _lent[model] = wiring_of(model)
     try:
         for module in training:
             module.training = False
@@ -109,6 +121,8 @@ def untouched(model: nn.Module) -> Iterator[ExitStack]:
                     stack.callback(part.register_forward_pre_hook(_on_time).remove)
             yield stack
     finally:
+        if remembered:
+            _lent.pop(model, None)
         for module in training:
             module.training = True
         for parameter in trainable:

@@ -23,9 +23,6 @@ MARKERS = (HERMES, MISTRAL)
 
 _NAMED = "[ARGS]"
 _MARKER = re.compile("|".join(map(re.escape, MARKERS)))
-_TICKS = re.compile(r"`+|^[ \t]*~{3,}", re.MULTILINE)
-_SHOWN = re.compile(r" {0,3}>| {4}|\t")
-_OPENING_QUOTES = "\"'\u201c\u2018\u201e\u00ab\u300c\u300e"  # straight, curly, low, angle and corner ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +96,6 @@ class CallForms:
 def spelt_markers(text: str) -> list[int]:
     """Where a text spells a marker."""
     return [found.start() for found in _MARKER.finditer(text)]
-
-
-def unquoted(text: str, places: Collection[int]) -> list[int]:
-    """The places that are not quoted: in a code span, a fence, an indented or cited line, or right behind an opening quote."""
-    code = list(_code(text))
-    out: list[int] = []
-    span = line = seen = 0  # the code span that may hold a place, where the place's line begins, and the place before
-    for place in sorted(places):
-        while span < len(code) and code[span][1] <= place:
-            span += 1
-        line = max(line, text.rfind("\n", seen, place) + 1)
-        seen = place
-        in_code = span < len(code) and code[span][0] <= place
-        in_quotes = place > line and text[place - 1] in _OPENING_QUOTES
-        if not in_code and not in_quotes and not _SHOWN.match(text, line, place):
-            out.append(place)
-    return out
-
-
-def _code(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of code, as Markdown has them: between two runs of as many backticks, or from a fence that nobody closes on."""
-    runs = list(_TICKS.finditer(text))
-    later: dict[str, list[int]] = {}
-    for i in reversed(range(len(runs))):
-        later.setdefault(runs[i][0].strip(), []).append(i)
-    i = 0
-    while i < len(runs):
-        same = later[runs[i][0].strip()]
-        while same and same[-1] <= i:
-            same.pop()
-        if same:
-            yield runs[i].start(), runs[same[-1]].end()
-            i = same[-1] + 1
-        elif len(runs[i][0].strip()) >= 3:
-            yield runs[i].start(), len(text)
-            return
-        else:
-            i += 1
 
 
 def _split(ids: Sequence[int], tokens: Collection[int]) -> Iterator[list[int]]:

@@ -19,7 +19,8 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import StructuredTool
 
 from guardrail.json_text import parse, parse_at
-from guardrail.langchain.call_forms import HERMES, MISTRAL, MarkedText, spelt_markers, unquoted
+from guardrail.langchain.call_forms import HERMES, MISTRAL, MarkedText, spelt_markers
+from guardrail.langchain.quotes import Quotes
 
 _HERMES_END = "</tool_call>"
 _CLOSED = re.compile(r"\s*</tool_call>")
@@ -64,11 +65,9 @@ def parse_tool_calls(response: str | MarkedText, names: Collection[str]) -> Pars
     """
     if isinstance(response, str):
         response = MarkedText(response, tuple(spelt_markers(response)), bare=True)
-    markers = unquoted(response.text, response.markers)
-    if markers:
-        found, beside, rest = _marked(response.text, markers, names)
-        if response.exact or not (beside + rest).strip():
-            return _parsed((beside + rest).strip(), found)
+    found, beside = _marked(response.text, response.markers, names)
+    if found is not None and (response.exact or not beside.strip()):
+        return _parsed(beside.strip(), found)
     bare = list(_bare(response.text.strip(), names)) if response.bare and not response.markers else []
     if any(call["type"] == "tool_call" for call in bare) and all(call["name"] for call in bare):
         return _parsed("", bare)
@@ -81,19 +80,20 @@ def _parsed(text: str, found: Sequence[Found]) -> ParsedCalls:
     return ParsedCalls(text, calls, invalid)
 
 
-def _marked(text: str, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found], str, str]:
-    """The calls behind the markers, the text before and between them, and the text behind the last one."""
-    found: list[Found] = []
+def _marked(text: str, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found] | None, str]:
+    """The calls behind the markers that are not quoted, None where there is no such marker; and the text beside the calls."""
+    found: list[Found] | None = None
     pieces: list[str] = []
-    at = 0
+    at, quotes = 0, Quotes(text)
     for place in markers:
-        if place < at:  # in a string of the call before
+        if place < at or quotes.hold(place, since=at):  # in a string of the call before, or only shown
             continue
         pieces.append(text[at:place])
         read = _hermes if text.startswith(HERMES, place) else _mistral
         calls, at = read(text, place, markers, names)
+        found = found or []
         found += calls
-    return found, "".join(pieces), text[at:]
+    return found, "".join([*pieces, text[at:]])
 
 
 def _hermes(text: str, place: int, markers: Sequence[int], names: Collection[str]) -> tuple[list[Found], int]:

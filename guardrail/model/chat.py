@@ -18,6 +18,10 @@ _PROBE = "Which river flows through Vienna"  # plain words: templates that trim 
 _REPLY = "Danube"
 _MARK = re.compile("".join(_PROBE.split()) + r"(\d{9})")
 _PRINTED_PART = "'type':'text','text':"  # a list as Python prints it: the template takes no parts
+_NEXT = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+    "bcdefghijklmnopqrstuvwxyzaBCDEFGHIJKLMNOPQRSTUVWXYZA1234567890",
+)  # a text of the same form
 _ROLE = re.compile(r"[\w -]{1,40}")
 _NONE: Mapping[str, Any] = {}
 
@@ -88,9 +92,43 @@ def _left_out(render: Callable[[Sequence[Message]], str], rendered: str, message
     try:
         shown = render([{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)])
     except ChatTemplateError:  # it wants what the text says
-        return None
+        return next(
+            (str(messages[i]["role"]) for i in marks if not _shows(render, rendered, messages, i, marks[i])), None
+        )
     found = set(map(int, _MARK.findall(_bare(shown))))
     return next((str(messages[i]["role"]) for i in marks if i not in found), None)
+
+
+def _shows(
+    render: Callable[[Sequence[Message]], str], rendered: str, messages: Sequence[Message], at: int, mark: str
+) -> bool:
+    """Whether what replaces one text alone, or a part of it, stands in the prompt.
+
+    Raises `ChatTemplateError` where the template takes nothing in its place, so that nothing tells.
+    """
+    text = str(messages[at]["content"])
+    half, shape = len(text) // 2, text.translate(_NEXT)
+    before = _bare(rendered)
+    for told, sign in (
+        (mark, mark),
+        (text[:half] + mark + text[half:], mark),
+        (f"{text} {mark}", mark),
+        (f"{mark} {text}", mark),
+        (shape, shape),
+    ):
+        try:
+            shown = _bare(render([{**m, "content": told} if i == at else m for i, m in enumerate(messages)]))
+        except ChatTemplateError:
+            continue
+        sign = _bare(sign)
+        if shown.count(sign) > before.count(sign):
+            return True
+        if sign != _bare(text):  # else it has neither letters nor digits, and nothing was tried
+            return False
+    raise ChatTemplateError(
+        f"the chat template takes no other text in place of what the {messages[at]['role']} message says, so nothing shows "
+        "whether the model would read it; give another template, or leave that message out"
+    )
 
 
 def _absent(rendered: str, messages: Sequence[Message]) -> str | None:

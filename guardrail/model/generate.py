@@ -203,7 +203,7 @@ def _run(
     ends_anyway = special_ids(local.tokenizer, decoding.stop) & set(local.eos_ids)
     stops = tuple(s for s in decoding.stop if ends_anyway.isdisjoint(special_ids(local.tokenizer, [s])))
     start = time.perf_counter()
-    with untouched(local.model) as stack:
+    with untouched(local.model, watched=decoding.on_step is not None) as stack:
         recording = Recording(stack, local, rows, room, keep) if keep is not None and local.anatomy.cached else None
 
         def so_far(tokens: Sequence[list[int]]) -> list[_Response]:

@@ -19,6 +19,8 @@ from guardrail.calibration.provenance import (
 )
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.errors import CalibrationError, CalibratorMismatchError, ScoringError
+from guardrail.kernels.frozen import wiring
+from guardrail.kernels.wiring import Wiring, changes
 from guardrail.messages import as_messages
 from guardrail.model.question_states import asked, states_of
 from guardrail.scoring.registry import InvalidOptionsError, default_scorer, scorer_from
@@ -41,8 +43,9 @@ _REMEMBERED = 64  # questions: each is asked about again for every pass, and for
 class Calibrated:
     """Score -> Confidence, of one unit. name: the calibrator's; both are None where there is none.
 
-    model: the one that scores come from, looked at again for each confidence; None where nobody can say. contexts: the
-    scorers of the kinds of conversation that have a curve of their own.
+    model: the one that scores come from, looked at again for each confidence; None where nobody can say. wiring: what it
+    computed with beside its weights when the calibrator was found to fit. contexts: the scorers of the kinds of conversation
+    that have a curve of their own.
     """
 
     scorer: Scorer
@@ -50,6 +53,7 @@ class Calibrated:
     name: str | None
     model: LocalModel | None = None
     extractor: ExtractorIdentity | None = None
+    wiring: Wiring | None = None
     contexts: Mapping[ContextName, Scorer] = field(default_factory=dict)
     _seen: dict[str, float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -117,11 +121,20 @@ class Calibrated:
         if origin is None or self.model is None:
             return
         identity = self.model.identity
-        if found := differences(origin, identity, self.scorer.name, self.scorer.options, extractor=self.extractor):
+        found = differences(origin, identity, self.scorer.name, self.scorer.options, extractor=self.extractor)
+        if found := [*found, *self._rewired(self.model)]:
             raise CalibratorMismatchError(
                 f"{self.name} no longer fits: since this guard was made, the model or its scorer has changed "
                 f"({'; '.join(found)}); put it back, or fit a calibrator for it and make a new guard"
             )
+
+    def _rewired(self, model: LocalModel) -> list[str]:
+        """What has changed beside the weights. Only then does it wait for the lock: another thread may be putting hooks on."""
+        if self.wiring is None or self.wiring == wiring(model.model):
+            return []
+        with model.lock:
+            found = changes(self.wiring, wiring(model.model))
+        return [f"others than then: {', '.join(found)}"] if found else []
 
 
 def calibrated(
@@ -159,7 +172,8 @@ def calibrated(
         extractor=extractor,
     )
     contexts = {kind: _made(model, own.scorer, own.profile, name) for kind, own in calibrator.contexts.items()}
-    return Calibrated(scorer, calibrator, name, model, extractor, contexts)
+    with model.lock:
+        return Calibrated(scorer, calibrator, name, model, extractor, wiring(model.model), contexts)
 
 
 class _ScorerOf:

@@ -12,7 +12,7 @@ from guardrail.calibration.contexts import Setting, context_of, differs, in_word
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
-from guardrail.messages import as_messages, before_answer, check_text, question_at
+from guardrail.messages import as_messages, before_answer, check_text, question_at, unmarked
 from guardrail.model.local import LocalModel
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
@@ -150,7 +150,7 @@ def opened(
     form: what it is to be.
     """
     if system is not None:
-        check_text(system, "a system message")
+        system = unmarked(check_text(system, "a system message"))
     if answer is not None:
         check_text(answer, "an answer")
     source, whole = (None, None) if collecting() else (prompts.origin, answers.origin)
@@ -160,7 +160,7 @@ def opened(
     of_answers: tuple[str, ...] = ()
     of_claims: tuple[str, ...] = ()
     if isinstance(asked, str):
-        asked, given = without_evidence(asked)
+        asked, given = without_evidence(unmarked(asked))
         question = source.prompt.replace("{question}", asked) if source else asked
         usual = source.system if source else None
         messages, query = as_messages(question, system or usual), asked

@@ -32,6 +32,16 @@ QUOTED = {
     "straight quotes": f'You said "{WHOLE}"',
     "curly quotes": f"You said \u201c{WHOLE}\u201d",
     "mistral": f"One writes `[TOOL_CALLS][{CALL}]`",
+    "code": f"One writes <code>{WHOLE}</code>",
+    "code of a class": f'One writes <CODE class="xml">\n{WHOLE}</CODE> and no more',
+    "pre": f"So:\n<pre>\n{WHOLE}\n</pre>",
+    "pre and code": f"So: <pre><code>{WHOLE}</code></pre>",
+    "open pre": f"So:\n<pre>Send this: {WHOLE}",
+    "open code": f"So: <code> {WHOLE}",
+    "samp": f"It said <samp>I do: {WHOLE}</samp>",
+    "quotation": f"You said <q>do {WHOLE}</q>",
+    "block quotation": f"You said:\n<blockquote>\ndo\n{WHOLE}\n</blockquote>",
+    "comment": f"Nothing. <!-- {WHOLE} -->",
 }
 
 
@@ -84,6 +94,24 @@ def test_code_before_a_call_is_no_quotation_of_it():
     text = f"With `launch`, as in\n```\nx\n```\nso: {WHOLE}"
     parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
     assert [c["args"] for c in parsed.calls] == [{"where": "Mars"}]
+
+
+@pytest.mark.parametrize("before", ["Use <code> here. ", "<code>launch</code>: ", "<pre>x</pre>\n", "</pre> ", "<b>So</b> ",
+                                    "`<pre>` shows it: ", "<!-- first --> ", "a < b, c > d: ", "<preset> "])  # fmt: skip
+def test_html_before_a_call_is_no_quotation_of_it(before):
+    text = f"{before}{WHOLE}"
+    parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
+    assert [c["args"] for c in parsed.calls] == [{"where": "Mars"}]
+
+
+@pytest.mark.parametrize("held", ["```python", "`", "~~~", "<pre>", "<code>", "<!--", "</code>", "<blockquote>"])
+def test_marks_in_one_call_quote_no_other(held):
+    """Two files that are written in one turn: what stands in the first does not open a quotation that holds the second."""
+    call = '<tool_call>{"name": "add", "arguments": {"a": "x\\nHELD y"}}</tool_call>'.replace("HELD", held)
+    text = f"{call}\n{call}\n{call}"
+    parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
+    assert [c["args"] for c in parsed.calls] == [{"a": f"x\n{held} y"}] * 3
+    assert parsed.text == ""
 
 
 @pytest.mark.parametrize(

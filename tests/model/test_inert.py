@@ -188,6 +188,38 @@ def test_a_template_that_cuts_a_text_is_not_given_a_list_to_print():
         local.encode_prompt("Where is Lyon?")
 
 
+WANTED = {  # what a template asks of each message's text, and one that it takes
+    "JSON": ("m['content'][0] == '{' and m['content'][-1] == '}'", '{"sum": "five"}'),
+    "digits": ("m['content'].isdigit()", "5"),
+    "a prefix": ("m['content'].startswith('Result: ')", "Result: 5"),
+    "an end": ("m['content'].endswith(' done')", "5 done"),
+    "a form": ("m['content'].split('-') | length == 3 and m['content'] | length == 10", "2026-01-31"),
+}
+
+
+@pytest.mark.parametrize(("condition", "text"), WANTED.values(), ids=WANTED)
+def test_a_template_that_asks_for_a_form_of_text(condition, text):
+    """Such a one takes no mark in a text's place; what it shows is let through, and what it drops is not."""
+    asks = "{% if not (" + condition + ") %}{{ raise_exception('another form') }}{% endif %}"
+    shows = "{% for m in messages %}" + asks + "<|user|>{{ m['content'] }}\n{% endfor %}"
+    talk = [{"role": "user", "content": text}, {"role": "tool", "content": text}]
+    local = with_template(shows)
+    assert local.tokenizer.decode(local.encode_prompt(talk)).count(text) == 2
+    for drops in ("m['role'] == 'user'", "m['role'] == 'tool'", "false"):
+        local = with_template(shows.replace("<|user|>{{ m['content'] }}", f"{{{{ m['content'] if {drops} }}}}"))
+        with pytest.raises(ChatTemplateError, match=r"leaves out what the (user|tool) message says"):
+            local.encode_prompt(talk)
+
+
+def test_a_template_that_takes_one_text_alone_is_refused_in_words():
+    local = with_template(
+        "{% for m in messages %}{% if m['content'] not in ('yes', 'no') %}{{ raise_exception('no') }}{% endif %}"
+        "{{ m['content'] }} {% endfor %}"
+    )
+    with pytest.raises(ChatTemplateError, match="takes no other text in place of what the user message says"):
+        local.encode_prompt("yes")
+
+
 @pytest.mark.parametrize(
     "form", ["m['content'] | trim", "m['content'] | tojson", "m['content'] | e", "m.content.split() | join(' ')"]
 )

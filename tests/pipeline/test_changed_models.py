@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -21,6 +23,10 @@ def local():
 
 @pytest.fixture
 def guard(local):
+    return guard_of(local)
+
+
+def guard_of(local):
     scorer = HybridGradScorer(local)
     provenance = Provenance(
         model=local.identity, scorer=scorer.name, profile=scorer.options, prompt="{question}", system=None, data="x",
@@ -90,8 +96,63 @@ def another_template(local):
     local.tokenizer.chat_template = CHATML.replace("assistant", "bot")
 
 
+def a_steering_hook(local):
+    local.model.model.layers[1].mlp.register_forward_hook(lambda module, args, output: output * 1.5)
+
+
+def a_hook_on_what_enters(local):
+    local.model.model.layers[0].register_forward_pre_hook(lambda module, args: None)
+
+
+def a_hook_on_every_module(local):
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, args, output: None)
+    weakref.finalize(local, handle.remove)
+
+
+def another_activation(local):
+    local.model.model.layers[0].mlp.act_fn = torch.nn.ReLU()
+
+
+def a_patched_forward(local):
+    mlp = local.model.model.layers[0].mlp
+    mlp.forward = lambda x: type(mlp).forward(mlp, x) * 1.5
+
+
+def another_class(local):
+    class Other(type(first(local))):
+        pass
+
+    first(local).__class__ = Other
+
+
+def another_setting(local):
+    local.model.model.layers[0].self_attn.scaling *= 2
+
+
+def another_epsilon(local):
+    local.model.model.norm.variance_epsilon = 0.1
+
+
+def a_number_of_the_config(local):
+    local.model.config.rms_norm_eps = 0.1
+
+
+def a_number_inside_the_config(local):
+    local.model.config.rope_parameters["rope_theta"] = 7.0
+
+
+def an_unsaved_buffer(local):
+    local.model.model.rotary_emb.inv_freq[1] *= 1.5
+
+
+def an_unsaved_buffer_through_data(local):
+    local.model.model.rotary_emb.inv_freq.data.mul_(1.5)
+
+
 CHANGES = [in_place, through_data, swapped_data, other_state, another_dtype, a_new_parameter, parametrised, an_adapter,
-           one_optimiser_step, another_template]  # fmt: skip
+           one_optimiser_step, another_template, a_steering_hook, a_hook_on_what_enters, a_hook_on_every_module,
+           another_activation, a_patched_forward, another_class, another_setting, another_epsilon, a_number_of_the_config,
+           a_number_inside_the_config, an_unsaved_buffer, an_unsaved_buffer_through_data]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -117,6 +178,38 @@ def test_what_is_put_back_fits_again(local, guard):
         guard.check("What?", "Lyon")
     local.model.load_state_dict(kept)
     assert guard.check("What?", "Lyon").confidence == before.confidence
+
+
+def test_a_hook_that_is_taken_away_again(local, guard):
+    before = guard.check("What?", "Lyon")
+    handle = first(local).register_forward_hook(lambda module, args, output: 2 * output)
+    with pytest.raises(CalibratorMismatchError, match="others than then: hooks"):
+        guard.check("What?", "Lyon")
+    handle.remove()
+    assert guard.check("What?", "Lyon").confidence == before.confidence
+
+
+def test_what_changes_no_number_keeps_its_confidence(local, guard):
+    before = guard.check("What?", "Lyon")
+    local.model.train()
+    local.model.config.use_cache = False
+    local.model.config.pad_token_id = 1
+    local.model.requires_grad_(False)
+    assert guard.check("What?", "Lyon").confidence == before.confidence
+
+
+def test_an_adapter_that_is_switched_or_scaled(local):
+    an_adapter(local)
+    guard = guard_of(local)
+    assert guard.check("What?", "Lyon").confidence.p_correct is not None
+    local.model.disable_adapters()
+    with pytest.raises(CalibratorMismatchError):
+        guard.check("What?", "Lyon")
+    local.model.enable_adapters()
+    assert guard.check("What?", "Lyon").confidence.p_correct is not None
+    local.model.model.layers[0].self_attn.v_proj.scaling["default"] *= 2
+    with pytest.raises(CalibratorMismatchError):
+        guard.check("What?", "Lyon")
 
 
 def test_a_scorer_whose_options_change(guard):
