@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from guardrail.errors import ModelError, RetrievalError
 from guardrail.kernels.memory import halve_on_out_of_memory
-from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING, resolve
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ class SentenceEmbeddings(Embeddings):
 
     def __init__(self, spec: str, device: str = "cpu") -> None:
         try:
+            location = resolve(spec)
+            require_reachable(location)
             with _no_progress_bar():
                 self._model = SentenceTransformer(
-                    resolve(spec), device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True}
+                    location, device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True}
                 )
                 require_whole_transformer(spec, self._model)
         except (OSError, ValueError, RuntimeError, ModelError) as error:
