@@ -1,4 +1,4 @@
-"""Claims held against passages by a cross-encoder trained on natural language inference. Knows nothing about chat models."""
+"""Claims held against passages by a cross-encoder trained on natural language inference."""
 
 from __future__ import annotations
 
