@@ -28,10 +28,14 @@ QUESTIONS = (
 WIDTH = 100  # also in a wider terminal, and in a file: lines that are read side by side
 NEXT = """
 [bold]What to try next[/]
-  guardrail ask "Who wrote Faust?"                                  a question of your own
-  guardrail ask "Who was Marie Curie?" --claims --html claims.html  each claim by itself, as a page
-  guardrail init start                                              calibrate a model of your own
-Docs: README.md and docs/; guardrail COMMAND --help; guardrail doctor says what is installed."""
+  a question of your own:
+    guardrail ask "Who wrote Faust?"
+  each claim of a long answer by itself, as a page:
+    guardrail ask "Who was Marie Curie?" --claims --html claims.html
+  a calibrator for your own model:
+    guardrail init start
+  what is installed, and how a command works:
+    guardrail doctor; guardrail COMMAND --help"""
 
 
 def demo(

@@ -87,8 +87,10 @@ def _show(found: Checkup) -> None:
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:
     echo(f"\n{title}")
-    for name, text in rows:
-        echo(f"  {name:28} {text}")
+    told = list(rows)
+    width = max((len(name) for name, _ in told), default=0)
+    for name, text in told:
+        echo(f"  {name:{width}}  {text}")
 
 
 def _bytes(size: int | None) -> str:

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -62,6 +62,9 @@ app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")
 app.add_typer(model.app, name="model")
 
+INTERRUPTED = 130
+"""The exit code of Ctrl-C, as shells have it."""
+
 _debug = False
 
 
@@ -109,6 +112,13 @@ def _let_go() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _interrupted() -> NoReturn:
+    _let_go()
+    with suppress(OSError):
+        print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -127,10 +137,11 @@ def main() -> None:
         _fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        _let_go()
-        with suppress(OSError):
-            print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer has made that of Ctrl-C, and says nothing
+            _interrupted()
+        raise
     except BrokenPipeError:  # the reader of a pipe went away: no mistake, and nowhere to say so
         _let_go()
         sys.exit(1)

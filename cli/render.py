@@ -87,9 +87,9 @@ def confidence(attempt: Attempt) -> str:
 
 def demo(console: Console, verdicts: Sequence[tuple[str, Verdict]], seconds: float) -> None:
     """The demo's table, what retrieval changed, and what scoring cost."""
-    table = Table(show_lines=True)
-    for heading in ("question", "the model said", "confidence", "action", "rule"):
-        table.add_column(heading)
+    table = Table(show_lines=True, expand=True)
+    for heading, share in (("question", 4), ("the model said", 5), ("confidence", 3), ("action", 3), ("rule", 3)):
+        table.add_column(heading, ratio=share)  # the texts get the room, at 80 columns too
     for question, v in verdicts:
         a = v.attempts[-1].confidence
         sure = "none" if a.p_correct is None else f"{a.p_correct:.2f} {a.label}"

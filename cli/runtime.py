@@ -37,7 +37,8 @@ def quiet_libraries() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    for name in ("sentence_transformers", "huggingface_hub"):  # the hub's tells of each of its tries
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def load(

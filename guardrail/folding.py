@@ -3,7 +3,7 @@
 An accent on a Latin or Greek letter, a Hebrew or Arabic vowel point, and the stress on a Cyrillic vowel may be left out in
 writing, so they are dropped; `points_agree` compares points where two words both have them. Everywhere else (Indic vowel
 signs, Thai tones, Japanese sound marks, the breve of й, a bar through a letter, a line over a digit) a mark makes another
-word or number, so it stays. Knows nothing about words or numbers.
+word or number, so it stays.
 """
 
 import re

@@ -119,8 +119,8 @@ class Guard:
     @property
     def usual_length(self) -> int:
         """The token limit of answers: the one that the calibrator was fitted with, 150 without."""
-        length = self._prompt_source.usual("max_new_tokens")
-        return length if isinstance(length, int) else DEFAULT_MAX_NEW_TOKENS
+        origin = self._prompt_source.origin
+        return (origin.max_new_tokens if origin else None) or DEFAULT_MAX_NEW_TOKENS
 
     @classmethod
     def from_pretrained(

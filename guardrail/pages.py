@@ -20,7 +20,9 @@ from guardrail.evaluation.report import Report, measure_run
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
+    asks_question,
     calibrator_from,
+    check_apart,
     grader_from,
     model_from,
     name_of,
@@ -197,9 +199,7 @@ def sps(
         MissingExtraError: For `png` without matplotlib.
     """
     say = progress or silent
-    prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
-    if "{question}" not in prompt:
-        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    prompt = asks_question(prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES)
     if paraphrases_out is not None and paraphrase_with is None:
         raise DataError("--paraphrases-out is for paraphrases that are made; add --paraphrase-with SPEC")
     source = os.fspath(data)
@@ -217,8 +217,7 @@ def sps(
     outputs = [path for path in (profile, page, picture, made) if path is not None]
     for path in outputs:
         check_page(path)
-    if len({path.resolve() for path in (Path(source), *outputs)}) <= len(outputs):
-        raise DataError("the data and the outputs must be different files")
+    check_apart("the data and the outputs must be different files", source, *outputs)
     if picture is not None:
         require_matplotlib()
     local = model_from(model, say)

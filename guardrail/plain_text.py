@@ -1,4 +1,4 @@
-"""Text -> words in plain form, with their clauses: what graders compare. Knows nothing about answers or questions."""
+"""Text -> words in plain form, with their clauses: what graders compare."""
 
 import re
 import unicodedata

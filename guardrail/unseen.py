@@ -1,4 +1,4 @@
-"""Characters that nobody sees, or that act on what shows them. Knows nothing about terminals, pages or JSON."""
+"""Characters that nobody sees, or that act on what shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentile bootstrap of any statistic, by rows or by clusters of rows. Knows nothing about what is measured."""
+"""Percentile bootstrap of any statistic, by rows or by clusters of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits answers or claims into folds for cross-validation. Knows nothing about scores."""
+"""Splits answers or claims into folds for cross-validation."""
 
 from __future__ import annotations
 

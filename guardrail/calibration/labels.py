@@ -1,4 +1,4 @@
-"""A probability of being right -> one of five words. Knows nothing about scores, models or policies."""
+"""A probability of being right -> one of five words."""
 
 from __future__ import annotations
 

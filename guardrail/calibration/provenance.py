@@ -86,6 +86,12 @@ class Provenance(BaseModel):
         """The scorer's options, whichever scorer it is; `profile` in the file."""
         return self.profile
 
+    @property
+    def max_new_tokens(self) -> int | None:
+        """The token limit of the answers; None where the file does not say."""
+        limit = self.generation.get("max_new_tokens")
+        return limit if isinstance(limit, int) else None
+
     @field_validator("profile", "generation", "source", "grading", "recalibrated")
     @classmethod
     def _plain_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -1,4 +1,4 @@
-"""The calibrator's JSON file, its numbers checked against each other. Knows nothing about how they are fitted."""
+"""The calibrator's JSON file, its numbers checked against each other."""
 
 import hashlib
 import json

@@ -1,7 +1,4 @@
-"""The distribution of a calibration's scores in at most 101 points, kept so that later scores can be compared with it.
-
-Knows nothing about labels or curves.
-"""
+"""The distribution of a calibration's scores in at most 101 points, kept so that later scores can be compared with it."""
 
 from __future__ import annotations
 

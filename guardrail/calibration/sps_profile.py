@@ -1,7 +1,5 @@
 """What `guardrail sps` found for one model, as a JSON file: its SPS map and the token that it proposes, for this model
 alone.
-
-Knows nothing about how SPS is measured.
 """
 
 from __future__ import annotations

@@ -17,9 +17,12 @@ from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
+    asks_question,
+    check_apart,
     check_output,
     grader_from,
     model_from,
+    run_file,
     say_data,
     shipped_policies,
     silent,
@@ -116,9 +119,7 @@ def calibrate(
         ScoringError: For a scorer that does not exist.
     """
     say = progress or silent
-    prompt = prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES
-    if "{question}" not in prompt:
-        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    prompt = asks_question(prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES)
     if retriever is not None and unit == "claim":
         raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
     if unit == "claim" and (grader is not None or labels is not None):
@@ -134,11 +135,11 @@ def calibrate(
     by_hand = hand_labels(loaded.rows if loaded else (), labels)
     rows = load_claim_rows_from(source, "calibration", limit) if unit == "claim" else []
     measured = _measured(Path(profile), prompt, system) if profile else None
-    written, file = (None if path is None else Path(path) for path in (output, run))
+    written = None if output is None else Path(output)
     if written is not None:
-        file = _check_files(source, written, file)
-    if resume and file is None:
-        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+        check_output(written, "the calibrator")
+    file = run_file(run, written, resume)
+    check_apart("the data, the output and the run must be three files", source, written, file)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
     prior = measured.profile_for(local.identity) if measured else None
@@ -235,15 +236,6 @@ def _others(
 
     asked = [*weigh, *([scorer] if entry_of(scorer).fitting == "nothing" else [])]
     return {name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples) for name in asked}
-
-
-def _check_files(data: str, output: Path, run: Path | None) -> Path:
-    """The run's file. Raises `DataError` for an output that cannot be written, or that is one of the other files."""
-    check_output(output, "the calibrator")
-    run = run or output.with_name(output.name + ".run.jsonl")
-    if len({path.resolve() for path in (Path(data), output, run)}) < 3:
-        raise DataError("the data, the output and the run must be three files")
-    return run
 
 
 def _at(prior: Profile | None, sample: Sample) -> Sample:

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.datasets.questions import check_no_leak, data_hash, load_questions_from
 from guardrail.errors import DataError
-from guardrail.evaluation.setting import ModelSource, StrPath, calibrator_from, fitted, grader_from, model_from, silent
+from guardrail.evaluation.setting import (
+    ModelSource,
+    StrPath,
+    asks_question,
+    calibrator_from,
+    check_apart,
+    fitted,
+    grader_from,
+    model_from,
+    run_file,
+    silent,
+)
 from guardrail.files import write_whole
 from guardrail.grading import get_grader
 from guardrail.runs.prompts import DIRECT, LONGEST
@@ -86,21 +97,23 @@ def bench(
     check_names(names)
     if not names:
         raise DataError("--scorers names none; give all, or names with commas between them")
-    if prompt is not None and "{question}" not in prompt:
-        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    if prompt is not None:
+        asks_question(prompt)
     source = os.fspath(data)
-    figures, page, file = (None if path is None else Path(path) for path in (output, table, run))
+    figures, page = (None if path is None else Path(path) for path in (output, table))
     for path in (figures, page):
         if path is not None and (not path.parent.is_dir() or path.is_dir() or not path.name):
             raise DataError(f"cannot write {str(path)!r}: give a file in a folder that exists")
-    if file is None and figures is not None:
-        file = figures.with_name(figures.name + ".run.jsonl")
-    if resume and file is None:
-        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
-    fitted_in = None if calibrator is None or isinstance(calibrator, IsotonicCalibrator) else Path(calibrator)
-    files = [path for path in (Path(source), fitted_in, figures, page, file) if path is not None]
-    if len({path.resolve() for path in files}) < len(files):
-        raise DataError("the data, the calibrator, the output, the table and the run must be different files")
+    file = run_file(run, figures, resume)
+    fitted_in = None if isinstance(calibrator, IsotonicCalibrator) else calibrator
+    check_apart(
+        "the data, the calibrator, the output, the table and the run must be different files",
+        source,
+        fitted_in,
+        figures,
+        page,
+        file,
+    )
     questions = load_questions_from(source, "heldout", limit)
     given = calibrator_from(calibrator)
     if given is not None and given.provenance is not None:  # its row would flatter
@@ -117,7 +130,7 @@ def bench(
     from guardrail.runs.scorer_pass import ScorerPass, spread_out
 
     use = fitted(local, "answer", given, "no calibrator is given") if given else None
-    length = use.length if use else None
+    length = use.origin.max_new_tokens if use else None
     asking = Asking(
         prompt or (use.origin.prompt if use else DIRECT),
         system if system is not None else (use.origin.system if use else None),

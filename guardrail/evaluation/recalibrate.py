@@ -131,8 +131,8 @@ def recalibrate(
         output: Where the new calibrator is written; None writes nothing.
         labels: A file that says who was right: rows of `id` and `correct`, and of `claim` for claims. None takes the labels
             that stand in the log.
-        last: Take only so many lines, the last ones.
-        since: Take only lines from then on; an ISO date without an offset is in UTC.
+        last: Use at most so many lines, the last ones.
+        since: Use only lines from then on; an ISO date without an offset is in UTC.
         with_extrapolated: Also use answers whose prompt or decoding differed from the calibration's.
         seed: Of the folds, and of the draws behind the intervals.
         command: What the new calibrator says it was made by.

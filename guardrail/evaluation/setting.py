@@ -68,17 +68,11 @@ class Fitted:
     name: str
 
     @property
-    def length(self) -> int | None:
-        """Longest answer of the calibration, in tokens; None where it does not say."""
-        length = self.origin.generation.get("max_new_tokens")
-        return length if isinstance(length, int) else None
-
-    @property
     def asking(self) -> Asking:
         """As the calibration asked."""
         from guardrail.runs.asking import Asking
 
-        return Asking(self.origin.prompt, self.origin.system, self.length or DEFAULT_MAX_NEW_TOKENS)
+        return Asking(self.origin.prompt, self.origin.system, self.origin.max_new_tokens or DEFAULT_MAX_NEW_TOKENS)
 
 
 def silent(line: str) -> None:
@@ -121,6 +115,34 @@ def check_output(output: Path, what: str) -> None:
         raise DataError(f"there is no folder {str(output.parent)!r} to write {what} to")
     if not output.name or output.is_dir():
         raise DataError(f"the output {str(output)!r} is a folder; give a file")
+
+
+def asks_question(prompt: str) -> str:
+    """The prompt itself. Raises `DataError` for one without a place for the question."""
+    if "{question}" not in prompt:
+        raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
+    return prompt
+
+
+def run_file(run: StrPath | None, output: Path | None, resume: bool) -> Path | None:
+    """What keeps the answers of a command: the file that is given, or OUTPUT.run.jsonl; None keeps them in memory.
+
+    Raises `DataError` where there is nothing to go on with.
+    """
+    if run is not None:
+        return Path(run)
+    if output is not None:
+        return output.with_name(output.name + ".run.jsonl")
+    if resume:
+        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
+    return None
+
+
+def check_apart(rule: str, *files: StrPath | None) -> None:
+    """Raise `DataError`, which says the rule, where two of them are one file: it would be overwritten."""
+    given = [Path(file).resolve() for file in files if file is not None]
+    if len(set(given)) < len(given):
+        raise DataError(rule)
 
 
 def name_of(calibrator: IsotonicCalibrator) -> str:

@@ -15,10 +15,12 @@ from guardrail.evaluation.setting import (
     StrPath,
     Subject,
     calibrator_from,
+    check_apart,
     check_output,
     fitted,
     grader_from,
     model_from,
+    run_file,
     say_data,
     silent,
 )
@@ -95,16 +97,14 @@ def tune(
         raise DataError(
             f"--hedge-max-error is {hedge_max_error:g}; it must lie between --max-error ({max_error:g}) and 1"
         )
-    source, out, file = os.fspath(data), Path(output) if output is not None else None, Path(run) if run else None
+    source, out = os.fspath(data), None if output is None else Path(output)
     if out is not None:
         check_output(out, "the policy")
-        file = file or out.with_name(out.name + ".run.jsonl")
-    if resume and file is None:
-        raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
-    fitted_in = None if calibrator is None or isinstance(calibrator, IsotonicCalibrator) else Path(calibrator)
-    files = [path for path in (Path(source), out, file, fitted_in) if path is not None]
-    if len({path.resolve() for path in files}) < len(files):
-        raise DataError("the data, the calibrator, the output and the run must be different files")
+    file = run_file(run, out, resume)
+    fitted_in = None if isinstance(calibrator, IsotonicCalibrator) else calibrator
+    check_apart(
+        "the data, the calibrator, the output and the run must be different files", source, out, file, fitted_in
+    )
     questions = load_data(source, "heldout", limit)
     asked = texts_of(questions.rows)
     by_hand = hand_labels(questions.rows, labels)

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from guardrail.errors import DataError, ModelError
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
-from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_all_weights, require_reachable, safe_weights, with_remedy
 from guardrail.model.identity import require_finite_weights
 
 BEM_MODEL = "kortukov/answer-equivalence-bem"
@@ -103,6 +103,7 @@ class BemGrader(Grader):
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
             try:
+                require_reachable(self.model)
                 tokenizer = AutoTokenizer.from_pretrained(self.model)
                 model, info = AutoModelForSequenceClassification.from_pretrained(
                     self.model,

@@ -1,4 +1,4 @@
-"""A matrix of numbers -> a table whose cells are coloured: what `heat_map.html` draws. Knows nothing about the numbers.
+"""A matrix of numbers -> a table whose cells are coloured: what `heat_map.html` draws.
 
 In a page's template, with "heat_map.css" among its styles:
 

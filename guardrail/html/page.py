@@ -1,7 +1,4 @@
-"""The shell of every page: one file that loads nothing, every text escaped, a policy that forbids the rest.
-
-Knows nothing about what a page shows.
-"""
+"""The shell of every page: one file that loads nothing, every text escaped, a policy that forbids the rest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What each label looks like: colours that survive colour blindness, and a line under the text for those without.
 
 From orange over yellow to blue: the labels stay apart for protanopia, deuteranopia and tritanopia, and text on them has
-a contrast of at least 4.5 (WCAG 2.2, 1.4.3); tests compute both. Knows nothing about pages.
+a contrast of at least 4.5 (WCAG 2.2, 1.4.3); tests compute both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Brings the inputs of one `batch` together, so that the model answers them in one pass. Knows nothing about models.
+"""Brings the inputs of one `batch` together, so that the model answers them in one pass.
 
 Every input keeps its own run of `invoke`, with its callbacks, cache, run id and errors, as LangChain has it. Inside, each run
 hands in its call and waits; the last one to arrive answers for all. A run that needs no answer (cached, failed before)

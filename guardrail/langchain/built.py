@@ -1,4 +1,4 @@
-"""What a guarded chat model is built of, once, however many copies of it LangChain makes. Knows nothing about messages."""
+"""What a guarded chat model is built of, once, however many copies of it LangChain makes."""
 
 from __future__ import annotations
 

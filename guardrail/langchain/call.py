@@ -1,4 +1,4 @@
-"""One call of a guarded chat model: its conversation and its options, checked. Knows nothing about how it is answered."""
+"""One call of a guarded chat model: its conversation and its options, checked."""
 
 from __future__ import annotations
 

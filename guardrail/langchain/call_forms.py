@@ -3,7 +3,7 @@
 A marker that the tokenizer has a token for counts where that token was generated. Spelt out in other tokens, as in a sentence
 about calls, it is text. Where the tokenizer has no token for it, the marker counts as text only if the template spells it,
 and only if the whole response consists of calls.
-The same forms say how to spell a call that is asked for. Knows nothing about what a call holds.
+The same forms say how to spell a call that is asked for.
 """
 
 from __future__ import annotations

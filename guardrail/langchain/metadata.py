@@ -210,8 +210,8 @@ def shown_hash(text: str, calls: Sequence[Mapping[str, Any]] = ()) -> str:
 def is_judged(message: Any) -> bool:
     """Whether a guard has judged a message and it still shows what the policy made of it.
 
-    Another component's metadata, or a text that was changed afterwards, does not pass for judged by accident. No protection
-    from who means to: whoever can write a message can write its hash.
+    Another component's metadata, or a text that was changed afterwards, does not pass for judged by accident. This is not
+    tamper-proof: whoever can write a message can write its hash.
     """
     verdict = read_metadata(message)
     if verdict is None or verdict.get("enforced") is not True:

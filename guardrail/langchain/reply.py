@@ -1,4 +1,4 @@
-"""Verdict -> the message that LangChain gets. Knows nothing about generation.
+"""Verdict -> the message that LangChain gets.
 
 Nothing of what the model said is in it but what the policy let through: not in the content, not in calls, not in metadata.
 """

@@ -189,7 +189,7 @@ def unstreamed(config: RunnableConfig | None = None) -> RunnableConfig:
     """The config without the handlers that stream: a model called with it is traced, and shows its text to nobody.
 
     Those of `astream_events`, and of LangGraph's `stream` in mode `messages`, get every token of every model below them;
-    a tag (`nostream`) stops the second kind only. Both can tap a run's output, and nothing else that is ours to keep can.
+    a tag (`nostream`) stops the second kind only. Both can tap a run's output; we know of no other handler that can.
     """
     config = ensure_config(config)
     callbacks = config.get("callbacks")

@@ -1,7 +1,4 @@
-"""Ties what happens in one call of a chat model to its run: the event of its verdict, the search for its evidence.
-
-Knows nothing about how a verdict is made.
-"""
+"""Ties what happens in one call of a chat model to its run: the event of its verdict, the search for its evidence."""
 
 from __future__ import annotations
 

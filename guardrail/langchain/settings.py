@@ -1,7 +1,4 @@
-"""What a guarded chat model is made of: its fields, checked; its Guard; what LangChain's caches and traces ask about it.
-
-Knows nothing about messages.
-"""
+"""What a guarded chat model is made of: its fields, checked; its Guard; what LangChain's caches and traces ask about it."""
 
 from __future__ import annotations
 

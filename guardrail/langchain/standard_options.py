@@ -1,7 +1,4 @@
-"""Options that people hand to any chat model: which of them a local model can do without, and which it cannot keep.
-
-Knows nothing about those that it has.
-"""
+"""Options that people hand to any chat model: which of them a local model can do without, and which it cannot keep."""
 
 from __future__ import annotations
 

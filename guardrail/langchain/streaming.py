@@ -1,4 +1,4 @@
-"""Response ids as they grow -> pieces of text that will not change. Knows nothing about verdicts.
+"""Response ids as they grow -> pieces of text that will not change.
 
 The pieces, joined, are the text of the Trace, unless the tokenizer rewrites what it said before.
 """

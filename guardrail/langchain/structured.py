@@ -1,4 +1,4 @@
-"""An answer read as JSON: structured output for models whose template takes no tools. Knows nothing about how it was judged."""
+"""An answer read as JSON: structured output for models whose template takes no tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A response's text -> the tool calls in it. Knows nothing about models or messages.
+"""A response's text -> the tool calls in it.
 
 Read: `<tool_call>{...}</tool_call>` (Hermes, Qwen), `[TOOL_CALLS] [{...}]` and `[TOOL_CALLS]name[ARGS]{...}` (Mistral), and a
 response that is nothing but `{"name": ..., "parameters": ...}` (Llama 3). Not read: Python-like calls, XML parameters.

@@ -1,4 +1,4 @@
-"""Work that takes turns on one model, in threads of its own. Knows nothing about the work.
+"""Work that takes turns on one model, in threads of its own.
 
 A model has one lock, so its calls run one at a time and in order; those of async code must neither block the event loop nor
 fill its threads while they wait.

@@ -4,7 +4,9 @@ random, and another model each time."""
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from guardrail.errors import ModelError
@@ -12,6 +14,7 @@ from guardrail.model.identity import require_finite_weights
 
 ALLOWING = "GUARDRAIL_ALLOW_PICKLE"
 _SHOWN = 4
+_CONFIGS = ("config.json", "adapter_config.json")
 
 
 def pickles_allowed() -> bool:
@@ -32,6 +35,34 @@ def with_remedy(reason: str) -> str:
         f"{reason.rstrip('.')}; weights are loaded from safetensors alone, since a .bin file may run code: convert it, or set "
         f"{ALLOWING}=1 where you trust whoever made it"
     )
+
+
+def require_reachable(name: str) -> None:
+    """Raise `OSError` for a hub id that is not in the cache while the hub cannot be reached: its readers try for minutes.
+
+    What the hub answers is left to them: they know what is wrong with a name, or who may read it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache  # takes half a second
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if Path(name).exists() or any(isinstance(try_to_load_from_cache(name, file), str) for file in _CONFIGS):
+        return
+    for pause in (2.0, 0.0):
+        try:
+            get_hf_file_metadata(hf_hub_url(name, _CONFIGS[0]))
+        except HfHubHTTPError:
+            return
+        except OSError as error:  # offline mode
+            raise OSError(f"{name!r} is not in the cache, and {error}") from error
+        except Exception as error:  # of whichever HTTP client the hub's library has
+            if not pause:
+                raise OSError(
+                    f"{name!r} is not in the cache, and the hub cannot be reached ({error}); check the network, or give "
+                    "a folder"
+                ) from error
+            time.sleep(pause)
+        else:
+            return
 
 
 def require_all_weights(name: str, model: Any, info: Mapping[str, Any], *, unused: Collection[str] = ()) -> None:

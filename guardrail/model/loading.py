@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from guardrail.model.adapter import base_of, require_peft, with_adapter
-from guardrail.model.checkpoint import require_all_weights, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_all_weights, require_reachable, safe_weights, with_remedy
 from guardrail.model.families import class_for
 from guardrail.model.gguf import dense_copy
 from guardrail.model.identity import require_finite_weights
@@ -78,6 +78,8 @@ def load_model(
     if progress:
         progress(f"loading {source.name}")
     try:
+        if source.kind == "hub":
+            require_reachable(location)
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
         family = class_for(source.name, location, trust_remote_code=trust_remote_code)
         model, info = family.from_pretrained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -73,6 +74,8 @@ def resolve(spec: str) -> Source:
         raise ModelNotFoundError(
             f"{spec!r} is no alias ({', '.join(ALIASES)}), no folder, no .gguf file and no hub id (owner/name)"
         )
+    if near := get_close_matches(spec.lower(), ALIASES, n=1, cutoff=0.8):
+        raise ModelNotFoundError(f"there is no model {spec!r}; did you mean {near[0]!r}?")
     return Source("hub", spec, spec)
 
 

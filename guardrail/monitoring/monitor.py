@@ -53,7 +53,7 @@ def monitor(
         labels: A file that says who was right: rows of `id` and `correct`, and of `claim` for claims. Without labels only
             the scores can be compared.
         policy: A policy, its name or file: count its decisions alone, against its promise where it has a proof.
-        last: Take only so many lines, the last ones.
+        last: Use at most so many lines, the last ones.
         since: Take only lines from then on; an ISO date without an offset is in UTC.
         calibrated_only: Leave out answers whose prompt or decoding differed from the calibration's.
         false_alarms: Chance of an alarm without drift, all tests together, for one look; who looks every day has it every

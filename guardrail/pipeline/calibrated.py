@@ -145,7 +145,7 @@ def calibrated(
     name: str,
     extractor: ExtractorIdentity | None = None,
 ) -> Calibrated:
-    """What is given, completed: the shipped calibrator where none is given, and the scorer that a calibrator was fitted on.
+    """Pair a scorer with its calibrator. Where one is missing: the shipped calibrator, or the scorer that it was fitted on.
 
     extractor: what cuts the claims, for the unit "claim". Raises `CalibratorMismatchError` for a calibrator of another set-up,
     and `CalibrationError` for one whose profile is none.

@@ -1,4 +1,4 @@
-"""YAML text -> plain values, and the line of each. Knows nothing about which keys a policy has.
+"""YAML text -> plain values, and the line of each.
 
 Reads less than YAML can say, on purpose: no anchors, aliases, tags, second documents, duplicate keys, empty values or
 depth beyond need. Each of them either hides what a policy does or can be made to cost without bound. Numbers are those of

@@ -1,4 +1,4 @@
-"""A proof -> the rules it is about, and the policy file that carries both. Knows nothing about how the proof was found."""
+"""A proof -> the rules it is about, and the policy file that carries both."""
 
 from __future__ import annotations
 

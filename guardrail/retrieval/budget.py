@@ -1,4 +1,4 @@
-"""Passages cut until a prompt with them fits. Knows nothing about models, nor how long a prompt is."""
+"""Passages cut until a prompt with them fits."""
 
 from __future__ import annotations
 

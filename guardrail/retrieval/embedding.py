@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from guardrail.errors import ModelError, RetrievalError
 from guardrail.kernels.memory import halve_on_out_of_memory
-from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING, resolve
 
 if TYPE_CHECKING:
@@ -30,9 +30,12 @@ class SentenceEmbeddings(Embeddings):
 
     def __init__(self, spec: str, device: str = "cpu", *, local: bool = False) -> None:
         try:
+            location = resolve(spec)
+            if not local:
+                require_reachable(location)
             with _no_progress_bar():
                 self._model = SentenceTransformer(
-                    resolve(spec),
+                    location,
                     device=device,
                     local_files_only=local,
                     model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True},

@@ -1,6 +1,6 @@
 """Texts -> vectors, of any LangChain `Embeddings`; what is no vector is refused, since a cosine of it says nothing.
 
-Knows nothing about what is done with them. Imports no torch.
+Imports no torch.
 """
 
 from __future__ import annotations

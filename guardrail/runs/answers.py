@@ -67,7 +67,7 @@ def graded(
     labels: HandLabels | None = None,
     ungraded_is_wrong: bool = False,
 ) -> Answers:
-    """Records of a model with so many layers, read at `offsets`, and whether they are right.
+    """The records of a run, graded. offsets: where they were read. layers: of the model.
 
     labels: of people, who win over the grader. ungraded_is_wrong: count what the grader cannot grade as wrong, for bounds that
     must hold; otherwise it is left out.

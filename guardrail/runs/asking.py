@@ -1,4 +1,4 @@
-"""How questions are put, and the loop that puts them batch by batch, resumable. Knows nothing about what is made of them."""
+"""How questions are put, and the loop that puts them batch by batch, resumable."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Finished records by what they depend on: model, prompt, decoding, numbers. The same work is never done twice on a machine.
 
-SQLite, so that several processes may use one file and a killed one leaves it whole. Knows nothing about what records hold.
+SQLite, so that several processes may use one file and a killed one leaves it whole.
 """
 
 from __future__ import annotations

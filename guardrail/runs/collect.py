@@ -1,7 +1,4 @@
-"""Questions -> graded answers with every number that a pass gives, in batches, resumable.
-
-Knows nothing about profiles.
-"""
+"""Questions -> graded answers with every number that a pass gives, in batches, resumable."""
 
 from __future__ import annotations
 

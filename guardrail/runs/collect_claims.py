@@ -1,6 +1,6 @@
 """Questions -> answers taken apart into graded claims, with every number that one pass gives of each; resumable.
 
-Knows nothing about profiles. The whole answer is read in the same pass, as one more span: what claims are compared with.
+The whole answer is read in the same pass, as one more span: what claims are compared with.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def collect_claims(
 def graded(
     rows: Sequence[ClaimRow], records: Sequence[dict[str, Any]], offsets: Sequence[int], layers: int
 ) -> ClaimAnswers:
-    """Records of a model with so many layers, read at `offsets`, with the rows that say which claims are right."""
+    """The records of a run, graded by the rows. offsets: where they were read. layers: of the model."""
     kept: list[tuple[int, dict[str, Any], bool]] = []
     left_out: Counter[str] = Counter(about_no_fact=0, unscored=0, unaligned=0)
     for i, (row, record) in enumerate(zip(rows, records, strict=True)):

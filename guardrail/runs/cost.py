@@ -1,4 +1,4 @@
-"""Time and peak memory of one piece of work. Knows nothing about what it does."""
+"""Time and peak memory of one piece of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one pass tells, as JSON: a run file's records, and the arrays that profiles are chosen from. Knows no questions."""
+"""What one pass tells, as JSON: a run file's records, and the arrays that profiles are chosen from."""
 
 from __future__ import annotations
 

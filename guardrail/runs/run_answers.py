@@ -1,4 +1,4 @@
-"""A finished run -> graded answers and what the run is about, without the model that answered. Knows nothing about pages."""
+"""A finished run -> graded answers and what the run is about, without the model that answered."""
 
 from __future__ import annotations
 

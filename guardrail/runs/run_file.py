@@ -1,7 +1,7 @@
 """An append-only file of finished work: killed at any moment, it goes on with nothing lost and nothing done twice.
 
 The first line is a header that says what the run is about; every other line is one finished row. A line counts once its
-newline is on the disk; a torn last line is dropped. Knows nothing about what rows hold.
+newline is on the disk; a torn last line is dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers -> what named scorers say of them and what each costs, as a run file's records. Knows no questions or grades."""
+"""Answers -> what named scorers say of them and what each costs, as a run file's records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which answers are scored together: as much memory and padding as is asked for. Knows nothing about scores."""
+"""Which answers are scored together: as much memory and padding as is asked for."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class RegisteredScorer:
         """The scorer whose `options` these are, as a calibrator's file has them.
 
         An option that the constructor does not take has one value, which the caller compares. Raises `ScoringError`,
-        `KeyError`, `TypeError` or `ValueError` for options that are none of this scorer.
+        `KeyError`, `TypeError` or `ValueError` for options that are not this scorer's.
         """
         make: Callable[..., Self] = cls
         return make(model, **{key: value for key, value in options.items() if key in cls.keywords()})

@@ -21,7 +21,7 @@ class Reader(ABC):
     """Finds the number that a scorer gave, or would have given, to an answer or a claim; higher = more uncertain.
 
     name, options: the scorer's. reads: the scorers whose numbers must stand in the records. Raises `ValueError` for options
-    that are none of this scorer.
+    that are not this scorer's.
     """
 
     reads: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ CONTENDER = "stacked"
 
 
 class InvalidOptionsError(ScoringError):
-    """A scorer's recorded options are none of it: the file was edited, or made by something else."""
+    """A scorer's recorded options are not its own: the file was edited, or made by something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def scorer_class(name: str) -> type[RegisteredScorer]:
 
 def reader_of(name: str, options: Mapping[str, Any]) -> Reader:
     """What finds a scorer's number in the records of a run. Raises `ScoringError` for a name that does not exist, and
-    `ValueError` for options that are none of this scorer."""
+    `ValueError` for options that are not this scorer's."""
     path = entry_of(name).reader or f"{_READERS}:RecordedReader"
     return cast("Reader", _load(path)(name, options))
 

@@ -1,4 +1,4 @@
-"""Which answers cannot have a score, whatever the scorer, and why. Knows nothing about scores."""
+"""Which answers cannot have a score, whatever the scorer, and why."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The forward pass over an answer's suffix, from the earliest token asked for, with a graph from the band's first layer on.
 
 What precedes comes from the KV cache; lower layers do not run, and linear layers are replayed, where generation kept what they
-gave. Rows of a batch are aligned at that earliest token. Knows nothing about objectives.
+gave. Rows of a batch are aligned at that earliest token.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class JudgedClaim:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, as `guardrail ask --json` prints it; `path` appears only for a field."""
-        confidence, claim = self.confidence, asdict(self.claim)
+        claim = asdict(self.claim)
         if self.claim.path is None:
             del claim["path"]
         return {
@@ -150,12 +150,7 @@ class JudgedClaim:
             "token_start": self.token_start,
             "token_end": self.token_end,
             "score": self.score.to_dict(),
-            "confidence": confidence.p_correct,
-            "confidence_interval": None if confidence.low is None else [confidence.low, confidence.high],
-            "label": confidence.label,
-            "in_range": confidence.in_range,
-            "basis": confidence.basis,
-            "familiarity": confidence.familiarity,
+            **self.confidence.to_dict(),
             "action": self.decision.action,
             "rule": self.decision.rule,
             "explanation": self.decision.explanation,

@@ -179,6 +179,17 @@ class Confidence:
         """Whether the question is like those of the calibration; None where that is not known."""
         return None if self.familiarity is None else self.familiarity > UNLIKE
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: its part of a verdict, or of a claim."""
+        return {
+            "confidence": self.p_correct,
+            "confidence_interval": None if self.low is None else [self.low, self.high],
+            "label": self.label,
+            "in_range": self.in_range,
+            "basis": self.basis,
+            "familiarity": self.familiarity,
+        }
+
     @classmethod
     def none(cls, reason: str) -> Confidence:
         """No probability, and why: an unscored answer, or a guard without a calibrator."""

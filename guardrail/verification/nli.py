@@ -1,4 +1,4 @@
-"""Claims held against passages by a cross-encoder trained on natural language inference. Knows nothing about chat models."""
+"""Claims held against passages by a cross-encoder trained on natural language inference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ModelError
-from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
 from guardrail.types import Verification
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
@@ -121,6 +121,7 @@ def _load(spec: str, device: str) -> Any:
     from sentence_transformers import CrossEncoder
 
     try:
+        require_reachable(spec)
         model = CrossEncoder(spec, device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]

@@ -48,6 +48,7 @@ def test_ask_while_it_generates(tiny_folder, tmp_path, monkeypatch, command_line
     done = interrupted(command_line, ask, lambda names: ("stopping.py", "__call__") in names or _generates(names))
     assert done.returncode == 130, done.stderr
     assert done.stdout == ""
+    assert done.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
     sound = command_line("ask", "Who?", "-m", tiny_folder, "--policy", "observe", "--max-new-tokens", 4)
@@ -66,6 +67,7 @@ def test_calibrate_while_it_asks(tiny_folder, tiny_data, tmp_path, monkeypatch, 
         command_line, calibrate, lambda names: run.exists() and run.stat().st_size > 3_000 and _generates(names)
     )
     assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in done.stderr
     assert not out.exists()
     rows = read_run(run)[1]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
-from guardrail.errors import ModelError, ModelNotFoundError
+from guardrail.errors import GuardrailError, ModelError, ModelNotFoundError
+from guardrail.grading.bem import BemGrader
 from guardrail.model import spec
+from guardrail.model.checkpoint import require_reachable
 from guardrail.model.gguf import dense_copy
 from guardrail.model.loading import load_model
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, resolve
+from guardrail.retrieval.embedding import SentenceEmbeddings
+from guardrail.scoring.baselines.nli_equivalence import NliEquivalence
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 
@@ -49,6 +56,41 @@ def test_alias_without_its_wheel_means_the_hub(monkeypatch):
 def test_names_nothing(name, message):
     with pytest.raises(ModelNotFoundError, match=message):
         resolve(name)
+
+
+@pytest.mark.parametrize("name", ["smolm2-135m", "SmolLM2-135M", "smollm2_135m"])
+def test_a_misspelt_alias_is_no_hub_id(name):
+    with pytest.raises(ModelNotFoundError, match=rf"no model '{name}'; did you mean 'smollm2-135m'"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        load_model,
+        lambda name: BemGrader(name).load(),
+        lambda name: SentenceEmbeddings(name),
+        lambda name: NliEquivalence(name),
+    ],
+    ids=["model", "bem", "embeddings", "equivalence"],
+)
+def test_without_the_hub_a_name_fails_at_once(monkeypatch, load):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    began = time.perf_counter()
+    with pytest.raises(
+        GuardrailError, match=r"owner/name.* is not in the cache, and the hub cannot be reached .*; check"
+    ):
+        load("owner/name")
+    assert time.perf_counter() - began < 20
+
+
+def test_what_the_hub_answers_is_left_to_the_readers(monkeypatch):
+    """Nothing is asked about what is there already."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    require_reachable(str(Path(__file__).parent))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"{name}/{file}")
+    require_reachable("owner/name")
 
 
 def test_wrong_files(tmp_path):

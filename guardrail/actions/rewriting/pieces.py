@@ -2,7 +2,6 @@
 
 A piece is what one claim stands for in one block, with the punctuation, emphasis and bullet that belong to it; claims that
 share characters share a piece, and so do the claims of one table row. Text between claims is a piece without a claim.
-Knows nothing about what happens to a piece.
 """
 
 from __future__ import annotations

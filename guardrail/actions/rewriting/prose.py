@@ -1,7 +1,4 @@
-"""How one sentence changes: hedged by wording at its end, or put first where another stood before it.
-
-Knows nothing about where the sentence stands.
-"""
+"""How one sentence changes: hedged by wording at its end, or put first where another stood before it."""
 
 from __future__ import annotations
 

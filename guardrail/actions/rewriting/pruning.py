@@ -1,7 +1,4 @@
-"""Which blocks go with the claims that went: empty lists and their introduction, headings over nothing, code about nothing.
-
-Knows nothing about sentences.
-"""
+"""Which blocks go with the claims that went: empty lists and their introduction, headings over nothing, code about nothing."""
 
 from __future__ import annotations
 

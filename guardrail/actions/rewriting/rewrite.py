@@ -2,7 +2,6 @@
 
 It should read as if it had been written so: no double spaces, no "However," after nothing, no list without items. Apart from
 a hedge at its end and a connective at its start, no claim's words change, and what is kept entirely is returned as it was.
-Knows nothing about why a claim is dropped.
 
 Not done: a pronoun whose antecedent went ("It has two rivers.") stays as it is; a hedge or a full stop never moves into another
 sentence; the header of a table stays whatever is dropped. Claims that share characters share the strictest action (drop, then

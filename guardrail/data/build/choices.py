@@ -1,7 +1,4 @@
-"""Choices that look random and never change: made by hashes of names, so two builds give the same bytes.
-
-Knows nothing about what is chosen.
-"""
+"""Choices that look random and never change: made by hashes of names, so two builds give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the builder collects before it writes rows: drafts of questions, and facts for passages.
-
-Knows nothing about where they come from, nor which of them are used.
-"""
+"""What the builder collects before it writes rows: drafts of questions, and facts for passages."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A cell holds the accepted forms of one answer, separated by bars, the usual one first. An empty cell means that there is
 no single undisputed answer, or that it may change; such a cell gives neither a question nor a sentence.
-
-Knows nothing about what is asked or told about a row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""English wording and plain spellings: accents, articles, numbers in words, and whether a question tells its answer.
-
-Knows nothing about the tables, nor where a text comes from.
-"""
+"""English wording and plain spellings: accents, articles, numbers in words, and whether a question tells its answer."""
 
 from __future__ import annotations
 

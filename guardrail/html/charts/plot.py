@@ -1,4 +1,4 @@
-"""The frame of a chart: where the data lie, grid lines, ticks, axis titles, a key. Knows nothing about what is drawn in it."""
+"""The frame of a chart: where the data lie, grid lines, ticks, axis titles, a key."""
 
 from __future__ import annotations
 

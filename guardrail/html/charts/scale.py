@@ -1,4 +1,4 @@
-"""From a value to a place in a drawing. Knows nothing about drawings."""
+"""From a value to a place in a drawing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SVG as text: elements, escaped by the standard library's XML writer, numbers short. Knows nothing about charts.
+"""SVG as text: elements, escaped by the standard library's XML writer, numbers short.
 
 Looks come from classes, so that one style sheet has the colours, the page's Content-Security-Policy needs no exception, and
 the reader's light or dark page decides.

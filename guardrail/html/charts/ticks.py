@@ -1,4 +1,4 @@
-"""Where an axis has its ticks, and what stands there. Knows nothing about pixels."""
+"""Where an axis has its ticks, and what stands there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scorers have in common: which answers stay unscored, and a number made a Score. Knows nothing about formulas."""
+"""What the scorers have in common: which answers stay unscored, and a number made a Score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers -> clusters of equivalent ones. Knows nothing about how they were compared."""
+"""Answers -> clusters of equivalent ones."""
 
 from __future__ import annotations
 

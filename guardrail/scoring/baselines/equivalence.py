@@ -1,4 +1,4 @@
-"""What it means for two answers to say the same: the protocol, and token overlap. Knows nothing about scores or samples."""
+"""What it means for two answers to say the same: the protocol, and token overlap."""
 
 from __future__ import annotations
 

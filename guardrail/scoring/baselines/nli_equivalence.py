@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.errors import ScoringError
-from guardrail.model.checkpoint import require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
 from guardrail.scoring.baselines.equivalence import Comparison, Floats
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _load(spec: str) -> CrossEncoder:
     from sentence_transformers import CrossEncoder  # imports torch and more
 
     try:
+        require_reachable(spec)
         model = CrossEncoder(spec, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]

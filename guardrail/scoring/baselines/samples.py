@@ -1,7 +1,4 @@
-"""An answer's samples: several generations from one prompt, drawn once and shared by the scorers that want the same ones.
-
-Knows nothing about what is made of them.
-"""
+"""An answer's samples: several generations from one prompt, drawn once and shared by the scorers that want the same ones."""
 
 from __future__ import annotations
 

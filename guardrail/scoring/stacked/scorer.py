@@ -1,4 +1,4 @@
-"""Trace -> Score by a stacked model: every number of one pass, weighed. Knows nothing about how the weights were found.
+"""Trace -> Score by a stacked model: every number of one pass, weighed.
 
 The pass is HybridGrad's own, so HybridGrad by the paper's formula, SemGrad and ParaGrad stand in every score, too.
 """

@@ -1,4 +1,4 @@
-"""The words of an answer and the tokens that hold them. Knows nothing about scores.
+"""The words of an answer and the tokens that hold them.
 
 Most tokens of an answer repeat the question ("The capital of Fiji is ...") or are the model's usual phrases, and their
 probabilities say nothing about whether it is right. What is left are the new words.
