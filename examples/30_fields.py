@@ -20,13 +20,13 @@ POLICY = Policy.from_text(
 version: 1
 name: fields
 rules:
-  - {name: unsure, for: claim, when: {kind: field, confidence: {below: 0.10}}, then: drop, because: it is likely wrong}
+  - {name: unsure, for: claim, when: {kind: field, confidence: {below: 0.30}}, then: drop, because: it is likely wrong}
   - {name: rest, for: claim, then: keep}
   - {name: by its fields, when: {claims: {count: {at_least: 1}}}, then: answer}
 """,
     "fields.yaml",
 )
-QUESTION = "Describe Japan as JSON with the keys capital, continent and island."
+QUESTION = "Describe France as JSON with the keys capital, continent and island."
 model = load_model("smollm2-135m")
 
 
