@@ -31,6 +31,7 @@ EXTRA = "pip install 'hybridgrad-guardrail[structured]'"
 _log = logging.getLogger(__name__)
 
 _CACHE = 64 * 2**20  # bytes of compiled grammars, a model
+_PROBE = '{"a b": [1, "é"], "c": true}'
 _DATA = ("const", "enum", "default", "examples")  # keywords whose values are no schemas
 
 
@@ -241,9 +242,18 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
 
     with local.lock:
         if local not in _compilers:
-            info = xgrammar.TokenizerInfo.from_huggingface(
-                local.tokenizer, vocab_size=local.anatomy.head.out_features, stop_token_ids=local.eos_ids
-            )
+            try:
+                info = xgrammar.TokenizerInfo.from_huggingface(
+                    local.tokenizer, vocab_size=local.anatomy.head.out_features, stop_token_ids=local.eos_ids
+                )
+            except (ValueError, RuntimeError) as error:
+                raise _unreadable(local, str(error)) from error
+            ids = local.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+            spelt = b"".join(info.decoded_vocab[i] for i in ids).decode(errors="replace")
+            if (
+                spelt.strip() != local.tokenizer.decode(ids).strip()
+            ):  # such as one whose decoder puts spaces between tokens
+                raise _unreadable(local, f"to it, {local.tokenizer.decode(ids)!r} is {spelt!r}")
             threads = torch.get_num_threads()
             _compilers[local] = xgrammar.GrammarCompiler(info, max_threads=threads, cache_limit_bytes=_CACHE)
         try:
@@ -254,6 +264,13 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
             raise ModelError(
                 f"no answer can be kept to this schema: {why}; change the schema, or have the answer checked only"
             ) from error
+
+
+def _unreadable(local: LoadedModel, why: str) -> ModelError:
+    return ModelError(
+        f"no answer of {local.name} can be kept to a schema, for xgrammar does not read its tokenizer right ({why}); "
+        "have the answer checked only"
+    )
 
 
 def _open(schema: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 
 import pytest
 import torch
@@ -10,10 +12,12 @@ import torch
 from guardrail.errors import MissingExtraError, ModelError
 from guardrail.model.constraint import Constraint, Form
 from guardrail.model.generate import Decoding, generate
+from guardrail.model.local import LocalModel
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.hybridgrad import HybridGradScorer
-from guardrail.testing import tiny_local_model
+from guardrail.testing import CHATML, tiny_local_model, tiny_model
 from tests.helpers.thinkers import MARKS, ids_of, thinker
+from tests.helpers.tokenizer_kinds import KINDS
 
 FLAGS = {
     "type": "object",
@@ -146,11 +150,11 @@ def test_a_schema_that_cannot_be_kept_is_refused(schema, why):
 
 def test_a_vocabulary_that_cannot_spell_the_schema_is_refused():
     local = tiny_local_model()
-    brace = ids_of(local, "{")[0]
-    vocabulary = {token: i for token, i in local.tokenizer.get_vocab().items() if i != brace}
+    missing = ids_of(local, "z")[0]
+    vocabulary = {token: i for token, i in local.tokenizer.get_vocab().items() if i != missing}
     local.tokenizer.get_vocab = lambda: vocabulary
     with pytest.raises(ModelError, match="has no token for what the schema asks for"):
-        written(local, FLAGS)
+        written(local, {"type": "object", "properties": {"animal": {"enum": ["zebra"]}}, "required": ["animal"]})
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch):
@@ -181,3 +185,18 @@ def with_scripted_beginning(local, ids):
         return generate(input_ids=input_ids, logits_processor=logits_processor, **options)
 
     local.model.generate = begins
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tokenizer_spells_the_schema_or_is_refused(kind):
+    tokenizer = copy.deepcopy(KINDS[kind]())
+    tokenizer.chat_template = CHATML
+    local = LocalModel(tiny_model(vocab_size=len(tokenizer) + 5, max_position_embeddings=1024), tokenizer)
+    schema = {"type": "object", "properties": {"is": {"enum": ["big", "small; fast"]}}, "required": ["is"]}
+    try:
+        (trace,) = written(local, schema)
+    except ModelError as error:
+        assert re.search("has no token for|does not read its tokenizer right", str(error))  # noqa: PT017
+        assert kind in ("unigram", "word_piece")
+    else:
+        assert json.loads(trace.text)["is"] in ("big", "small; fast")
