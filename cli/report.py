@@ -40,7 +40,10 @@ def report(
     title: Annotated[str, typer.Option(metavar="TEXT", help="The page's title. Default: it names the model.")] = "",
     as_json: options.Json = False,
 ) -> None:
-    """Reliability, risk and coverage, scores, examples and provenance on one page that loads nothing. No model is loaded."""
+    """Reliability, risk and coverage, scores, examples and provenance on one page that loads nothing.
+
+    The model that answered is not loaded.
+    """
     from guardrail.cli import runtime
     from guardrail.pages import report as make
 

@@ -148,8 +148,8 @@ def calibrate(
     from guardrail.evaluation.assess import outcomes
     from guardrail.evaluation.assess_claims import claim_outcomes
     from guardrail.evaluation.controls import TextReader, grader_errors
-    from guardrail.evaluation.familiar import familiar_with
-    from guardrail.evaluation.fit import Study, fit_profile, fit_scorer, fit_stacked
+    from guardrail.evaluation.familiar import familiar_with, with_states
+    from guardrail.evaluation.fit import Study, fit_probe, fit_profile, fit_scorer, fit_stacked
     from guardrail.evaluation.with_evidence import Judged, fit_with_evidence
     from guardrail.runs.asking import Asking, RunOptions
     from guardrail.runs.cache import RecordCache
@@ -184,6 +184,8 @@ def calibrate(
         say_data(say, loaded, grading)
         for name in others:
             answers = answers.scored_by(name)
+        if entry_of(scorer).fitting == "probe":
+            answers = with_states(local, asking, answers)
         study = Study(
             local, asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
             {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
@@ -199,6 +201,8 @@ def calibrate(
         weighed = {name: dict(other.options) for name, other in others.items()}
         rivals = asked is not None
         fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, rivals=rivals, whole=whole)
+    elif fitting == "probe":
+        fitted = fit_probe(study, sample, readings, scorer)
     else:
         fitted = fit_scorer(study, sample, readings, scorer, others[scorer].options)
     with RecordCache() if cache else nullcontext() as records:
@@ -270,5 +274,5 @@ def _check_scorer(scorer: str, weigh: Sequence[str], unit: Unit, samples: int | 
                 raise DataError(f"--scorer {name} scores whole answers; claims are scored by {' or '.join(able)}")
     if fitting != "profile" and profiling:
         raise DataError(f"{profiling} is about the profile of {DEFAULT}; {scorer} has none")
-    if samples is not None and (fitting == "weights" or "samples" not in keywords_of(scorer)):
+    if samples is not None and (fitting in ("weights", "probe") or "samples" not in keywords_of(scorer)):
         raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")

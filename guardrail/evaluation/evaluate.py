@@ -29,6 +29,7 @@ from guardrail.evaluation.setting import (
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.policy import Policy, check_proof
+from guardrail.scoring.registry import entry_of
 from guardrail.types.names import ASK_AGAIN
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def evaluate(
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.assess_claims import assess_claims
     from guardrail.evaluation.controls import TextReader
-    from guardrail.evaluation.familiar import told_apart
+    from guardrail.evaluation.familiar import told_apart, with_states
     from guardrail.evaluation.with_evidence import curve_with_evidence, measured_with_evidence
     from guardrail.runs.asking import RunOptions
     from guardrail.runs.cache import RecordCache
@@ -152,6 +153,8 @@ def evaluate(
                 local, questions.rows, chosen, use.asking, options, scorers=pass_for(use.scorer), labels=by_hand
             )
             say_data(say, questions, answers.grading)
+            if entry_of(use.origin.scorer).fitting == "probe":
+                answers = with_states(local, use.asking, answers)
             told = told_apart(local, use.calibrator, answers)
             result = assess(use.calibrator, told, tried, reader=reader)
             if searched is not None:

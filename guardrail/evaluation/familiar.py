@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from guardrail.calibration.familiarity_fit import LEAST, Familiar
 from guardrail.model.question_states import middle_layer, states_entering
 from guardrail.runs.scores import Graded, asking_of
-from guardrail.runs.states import state_in, with_familiarity
+from guardrail.runs.states import packed, state_in, with_familiarity
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.metrics import Floats
     from guardrail.model.local import LocalModel
+    from guardrail.runs.answers import Answers
     from guardrail.runs.asking import Asking
 
 
@@ -45,6 +47,14 @@ def told_apart(local: LocalModel, calibrator: IsotonicCalibrator, answers: Grade
     if known is None or origin is None:
         return answers
     return with_familiarity(calibrator, answers, _states(local, asking_of(origin), answers.records, known.layer))
+
+
+def with_states(local: LocalModel, asking: Asking, answers: Answers) -> Answers:
+    """The same, each record with what enters the middle layer at the end of its prompt, which older ones do not hold."""
+    layer = middle_layer(local)
+    states = _states(local, asking, answers.records, layer)
+    records = tuple({**r, **packed(x, layer)} for r, x in zip(answers.records, states, strict=True))
+    return replace(answers, records=records)
 
 
 def _states(local: LocalModel, asking: Asking, records: Sequence[Mapping[str, Any]], layer: int) -> list[Floats]:

@@ -31,14 +31,16 @@ from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
 from guardrail.calibration.stacking import Stacking, select_stacked
+from guardrail.calibration.state_probe_fit import fit_state_probe, out_of_fold_numbers, out_of_fold_probe
 from guardrail.datasets.questions import leak_digests
 from guardrail.errors import CalibrationError
 from guardrail.model.local import LocalModel
+from guardrail.model.question_states import middle_layer
 from guardrail.runs.asking import Asking
 from guardrail.runs.readings import Sample
 from guardrail.scoring.hybridgrad import paper_profile
 from guardrail.scoring.profile import Profile
-from guardrail.scoring.readers import Reader
+from guardrail.scoring.readers import Reader, question_states
 from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
@@ -242,6 +244,22 @@ def fit_scorer(
     values = reader_of(scorer, options).numbers(readings)
     IsotonicCalibrator().fit(values, sample.correct, unit=sample.unit, groups=sample.groups)  # refuses bad data
     return study.fit(sample, scorer, options, values, _out_of_fold(values, sample, study.seed))
+
+
+def fit_probe(study: Study, sample: Sample, readings: Sequence[Reading], scorer: str) -> Fit:
+    """Fit a probe on what the answers' prompts look like to the model, and the calibrator on what it says out of fold.
+
+    A probe knows its own answers too well: a curve on what it says of them would promise too much. Raises `CalibrationError` as
+    `fit_profile`, and where the records hold no states.
+    """
+    study.refuse_nothing(sample)
+    layer = middle_layer(study.local)
+    states, correct, seed = question_states(readings, layer), sample.correct, study.seed
+    probe = fit_state_probe(states, correct, layer)
+    values = out_of_fold_numbers(states, correct, layer, seed=seed)
+    IsotonicCalibrator().fit(values, correct, unit=sample.unit)  # refuses bad data before the long part
+    p = out_of_fold_probe(states, correct, layer, seed=seed)
+    return study.fit(sample, scorer, probe.model_dump(mode="json"), values, p)
 
 
 def fit_stacked(

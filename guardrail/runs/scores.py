@@ -13,6 +13,7 @@ from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError, ScoringError
 from guardrail.messages import question_of
 from guardrail.runs.asking import Asking
+from guardrail.runs.states import state_of
 from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import reader_of
 from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_reading
@@ -76,8 +77,11 @@ def readings_of(answers: Answers, asking: Asking) -> list[Reading]:
         _reading(_tokens(record, record), words, answers.signals, i, record)
         for i, (record, words) in enumerate(zip(records, asked, strict=True))
     ]
-    told = [_evidence(record, asking) if "without" in record else None for record in records]
-    return [replace(reading, evidence=one) for reading, one in zip(readings, told, strict=True)]
+    told = [(_evidence(record, asking) if "without" in record else None, state_of(record)) for record in records]
+    return [
+        replace(reading, evidence=evidence, state=state)
+        for reading, (evidence, state) in zip(readings, told, strict=True)
+    ]
 
 
 def claim_readings_of(claims: ClaimAnswers, asking: Asking) -> list[Reading]:

@@ -26,24 +26,35 @@ def packed(state: np.ndarray, layer: int) -> dict[str, Any]:
     return {"state": {"layer": layer, "values": base64.b64encode(state.astype("<f4").tobytes()).decode()}}
 
 
+def state_of(record: Mapping[str, Any]) -> tuple[int, Floats] | None:
+    """What `packed` made of a state: its layer and the state, (D,); None where the record has none.
+
+    Raises `DataError` for what `packed` did not make.
+    """
+    found = record.get("state")
+    if found is None:
+        return None
+    try:
+        layer, values = found["layer"], np.frombuffer(base64.b64decode(found["values"], validate=True), dtype="<f4")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"a record of the run holds a `state` that is none ({error}); it was edited") from error
+    out: Floats = values.astype(np.float64)
+    if not len(out) or not np.isfinite(out).all():
+        raise DataError("a record of the run holds a `state` that is not finite numbers; it was edited")
+    return layer, out
+
+
 def state_in(record: Mapping[str, Any], layer: int, width: int) -> Floats | None:
     """What `packed` made of a state, (width,); None where the record has none of this layer, as those of earlier versions.
 
     Raises `DataError` for what `packed` did not make.
     """
-    found = record.get("state")
-    try:
-        if found is None or found["layer"] != layer:
-            return None
-        values = np.frombuffer(base64.b64decode(found["values"], validate=True), dtype="<f4")
-        out: Floats = values.astype(np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"a record of the run holds a `state` that is none ({error}); it was edited") from error
-    if len(out) != width or not np.isfinite(out).all():
-        raise DataError(
-            f"a record of the run holds a `state` of {len(out)} numbers, not {width} finite ones; it was edited"
-        )
-    return out
+    found = state_of(record)
+    if found is None or found[0] != layer:
+        return None
+    if len(found[1]) != width:
+        raise DataError(f"a record of the run holds a `state` of {len(found[1])} numbers, not {width}; it was edited")
+    return found[1]
 
 
 def with_familiarity(calibrator: IsotonicCalibrator, answers: Graded, states: Sequence[Floats | None]) -> Graded:

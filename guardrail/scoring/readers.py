@@ -13,6 +13,7 @@ from guardrail.errors import ScoringError
 from guardrail.scoring.profile import Profile
 from guardrail.scoring.stacked.features import Reading, features
 from guardrail.scoring.stacked.model import StackedModel
+from guardrail.scoring.states.model import StateProbe
 
 Floats = NDArray[np.float64]
 
@@ -95,6 +96,27 @@ class GNllReader(Reader):
 
     def number(self, reading: Reading) -> float:
         return -float(reading.tokens.log_probs.sum())
+
+
+class PikReader(Reader):
+    """The log-odds of being wrong, by a probe on the state at the end of the question's prompt."""
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        super().__init__(name, options)
+        self.probe = StateProbe.from_options(options)
+
+    def number(self, reading: Reading) -> float:
+        return float(self.probe.numbers(question_states([reading], self.probe.layer))[0])
+
+
+def question_states(readings: Sequence[Reading], layer: int) -> Floats:
+    """What entered the layer at the end of each prompt, (n, D). Raises `ScoringError` where a record does not hold it."""
+    if missing := sum(reading.state is None or reading.state[0] != layer for reading in readings):
+        raise ScoringError(
+            f"{missing} of {len(readings)} answers were collected without the state at the end of their prompt; ask again, "
+            "with --no-cache and without --resume"
+        )
+    return np.stack([reading.state[1] for reading in readings if reading.state is not None])
 
 
 class StackedReader(Reader):

@@ -49,14 +49,20 @@ class Entry:
         path: Where its class is, "module:name".
         reader: Where its `Reader` is, for a scorer whose number follows from what every record of a run holds of the one pass;
             None where the number has to stand in the record.
-        fitting: What calibration fits beside the curve: a HybridGrad "profile", the stacked "weights", or "nothing".
+        fitting: What calibration fits beside the curve: a HybridGrad "profile", the stacked "weights", a "probe" on hidden
+            states, or "nothing".
         rival: The options with which it competes with the stacked score, where its number follows from the same pass.
     """
 
     path: str
     reader: str | None = None
-    fitting: Literal["profile", "weights", "nothing"] = "nothing"
+    fitting: Literal["profile", "weights", "probe", "nothing"] = "nothing"
     rival: Mapping[str, Any] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model alone makes it; else it needs what a calibrator holds."""
+        return self.fitting in ("profile", "nothing")
 
 
 _READERS = "guardrail.scoring.readers"
@@ -76,11 +82,12 @@ _OWN = {
     "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),
     "semgrad": Entry(f"{_BASELINES}.semgrad:SemGrad"),
     "hybridgrad": Entry("guardrail.scoring.hybridgrad:HybridGradScorer", f"{_READERS}:HybridGradReader", "profile"),
+    "pik": Entry("guardrail.scoring.states.scorer:PikScorer", f"{_READERS}:PikReader", "probe"),
     "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),
 }
 
-SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in _OWN.items() if e.fitting != "weights"})
-"""guardrail's own scorers that a model alone makes, by name, in the order of the paper's table 1: all but the stacked one."""
+SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in _OWN.items() if e.ready})
+"""guardrail's own scorers that a model alone makes, by name, in the order of the paper's table 1: none that is fitted."""
 
 
 def registered() -> dict[str, Entry]:
@@ -101,7 +108,7 @@ def _added() -> dict[str, Entry]:
 
 def ready() -> list[str]:
     """The names of the scorers that a model alone makes: all but those whose weights a calibrator holds."""
-    return [name for name, entry in registered().items() if entry.fitting != "weights"]
+    return [name for name, entry in registered().items() if entry.ready]
 
 
 def entry_of(name: str) -> Entry:
@@ -120,7 +127,7 @@ def check_names(names: Sequence[str], *, fitted: bool = False) -> None:
     fitted: whether scorers whose weights have to be fitted are meant too.
     """
     for name in names:
-        if entry_of(name).fitting == "weights" and not fitted:
+        if not entry_of(name).ready and not fitted:
             raise ScoringError(
                 f"scorer {name!r} has weights that a calibrator holds: guardrail calibrate DATA --scorer {name} fits them. "
                 f"Those that need none: {', '.join(ready())}"

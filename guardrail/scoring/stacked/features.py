@@ -63,7 +63,8 @@ class Reading:
     asked: the words of what was asked, casefolded. paragrad, semgrad: J the mean over `tokens`; semgrad by prompt token, as an
     offset from the prompt's end, of the band "code". so_far: for a claim, the answer up to its end. text_band: semgrad of the
     band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none. evidence: of
-    an answer with passages in its prompt; their words are not among the asked ones then.
+    an answer with passages in its prompt; their words are not among the asked ones then. state: a layer,
+    and what entered it at the end of the prompt, (D,); None where a record does not hold it.
     """
 
     tokens: Tokens
@@ -74,6 +75,7 @@ class Reading:
     text_band: Mapping[int, float] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
     evidence: EvidenceReading | None = None
+    state: tuple[int, NDArray[np.float64]] | None = None
 
 
 def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
