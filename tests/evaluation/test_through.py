@@ -17,6 +17,8 @@ from guardrail.testing import tiny_model, tiny_tokenizer
 
 LENGTH = 6
 SYSTEM = "You are brief."
+FITTED = [n for n in range(100, 280) if n % 3]
+HELD_OUT = [n for n in range(100, 280) if n % 3 == 0]
 PROMPT = ChatPromptTemplate([("system", SYSTEM), ("human", "Question: {question}\nAnswer:")])
 
 
@@ -61,7 +63,7 @@ def either(local):
 def fit(local, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit")
     chain = either(local)
-    data = rows(folder / "data.jsonl", chain, range(120))
+    data = rows(folder / "data.jsonl", chain, FITTED)
     return guardrail.calibrate_chain(chain, data, folder / "c.json", scorer="hybridgrad"), folder, data
 
 
@@ -80,12 +82,12 @@ def test_each_kind_of_conversation_has_its_curve(fit):
 
 def test_the_conversation_picks_the_curve(local, fit):
     chain = PROMPT | chat(local, fit[1] / "c.json")
-    told = read_metadata(chain.invoke("What is number 500?"))
+    told = read_metadata(chain.invoke("What is number 156?"))
     assert told["basis"] == "calibrated", told
     number = told["score"]["hybridgrad"]
     calibrator = IsotonicCalibrator.load(fit[1] / "c.json")
     assert told["confidence"] == pytest.approx(calibrator.predict(number, told["familiarity"], "system").p_correct)
-    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 501?"))
+    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 159?"))
     assert plain["basis"] == "calibrated"
 
 
@@ -101,20 +103,21 @@ def test_the_conversation_picks_the_curve(local, fit):
 def test_what_was_not_calibrated_says_so(local, fit, messages, reason):
     told = read_metadata(chat(local, fit[1] / "c.json").invoke(messages))
     assert told["basis"] == "extrapolated"
-    assert reason in told["reason"]
+    assert reason in told["basis_reason"]
 
 
 def test_another_temperature_is_another_decoding(local, fit):
-    told = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 500?", temperature=0.5, seed=1))
+    told = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 156?", temperature=0.5, seed=1))
     assert told["basis"] == "extrapolated"
-    assert "temperature 0.5, not the 0 of the calibration" in told["reason"]
+    assert "temperature 0.5, not the 0 of the calibration" in told["basis_reason"]
 
 
 def test_it_is_measured_through_the_chain_and_not_without(local, fit, tmp_path):
     chain = either(local)
-    data = rows(tmp_path / "other.jsonl", chain, range(200, 240))
+    data = rows(tmp_path / "other.jsonl", chain, HELD_OUT)
     found = guardrail.evaluate_chain(chain, data, fit[1] / "c.json", ["observe"])
-    assert (found.n, found.ece_calibrated.n) == (40, 40 - found.unscored)
+    assert found.n == len(HELD_OUT)
+    assert found.ece_calibrated.n > 45  # one in twenty is called unlike the calibration's
     with pytest.raises(CalibrationError, match="--through"):
         guardrail.evaluate(local, data, fit[1] / "c.json")
     with pytest.raises(DataError, match="used for calibration"):
