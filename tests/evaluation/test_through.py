@@ -242,3 +242,42 @@ def test_rows_of_messages(local, tmp_path):
     guard = Guard(model=local, calibrator=found.calibrator, policy="observe")
     assert guard.answer(row(99, "x")["messages"], max_new_tokens=LENGTH).confidence.basis == "calibrated"
     assert guard.answer("And now?", max_new_tokens=LENGTH).confidence.basis == "extrapolated"
+
+
+def test_what_raised_is_asked_again_when_the_run_goes_on(local, fit, tmp_path):
+    chain, broken = either(local), [True]
+
+    def now_and_then(question):
+        if broken[0] and int(question[15:-1]) % 2:
+            raise OSError("the network is down")
+        return chain.invoke(question)
+
+    first = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad")
+    assert first.left_out["the chain raised"] == 60
+    broken[0] = False
+    again = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad", resume=True)
+    assert (again.n, again.left_out.get("the chain raised")) == (fit[0].n, None)
+
+
+def test_the_commands(cli, folder, local, fit, tmp_path):
+    (tmp_path / "app.py").write_text(
+        "from langchain_core.prompts import ChatPromptTemplate\nfrom guardrail.langchain import ChatGuarded\n"
+        "prompt = ChatPromptTemplate([('system', 'You are brief.'), ('human', 'Question: {question}\\nAnswer:')])\n"
+        f"chain = prompt | ChatGuarded(model={str(folder)!r}, calibrator='c.json', max_tokens={LENGTH})\n"
+    )
+    chain = PROMPT | chat(local) | StrOutputParser()
+    rows(tmp_path / "q.jsonl", chain, FITTED[:60])
+    rows(tmp_path / "h.jsonl", chain, HELD_OUT[:30])
+    made = cli("calibrate", "q.jsonl", "--through", "app.py:chain", "-o", "c.json", "--scorer", "hybridgrad")
+    assert made.returncode == 0, made.stderr
+    assert "By kind of conversation" in made.stdout
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert list(content["contexts"]) == ["system"]
+    assert content["provenance"]["source"]["through"] == "app.py:chain"
+    seen = cli("evaluate", "h.jsonl", "--through", "app.py:chain", "-c", "c.json", "--json")
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout)["ece_calibrated"]["n"] > 20
+    for option in (["--model", "m"], ["--prompt", "{question}"], ["--batch-size", "4"]):
+        refused = cli("calibrate", "q.jsonl", "--through", "app.py:chain", "-o", "d.json", *option)
+        assert refused.returncode == 1
+        assert f"{option[0]} does not go with --through" in refused.stderr
