@@ -21,4 +21,4 @@ print(f"{told['action']}, {told['confidence']:.2f}, {told['basis']}")
 
 other = ChatPromptTemplate([("system", "You are a pirate."), ("human", "{question}")])
 told = read_metadata((other | guarded.last).invoke("What is the capital of Japan?"))
-print(f"{told['basis']}: {told['reason']}")
+print(f"{told['basis']}: {told['basis_reason']}")

@@ -250,11 +250,11 @@ def why_extrapolated(
     """
     own = calibrated.source_of(context) if context else {}
     given = list(reasons)
-    if context is not None:
+    if context is not None or calibrated.through is not None:
         usual = own.get("temperature", calibrated.usual("temperature") or 0.0)
         given = differs(own, conversation.messages, conversation.setting)
         given += _sampled(conversation.setting, usual) if conversation.setting else []
-    elif calibrated.through is not None:
+    if context is None and calibrated.through is not None:
         name = in_words(conversation.context(bool(trace.thinking_tokens)))
         given = [f"{name}, of which the calibration through {calibrated.through} has seen too little", *given]
     if conversation.evidence:

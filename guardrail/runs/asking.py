@@ -91,7 +91,7 @@ def records_of(
 
     own: what the record of each row holds without any work, its `key` (of which no two are the same) above all. contents: what
     the work on a row depends on (its question, say); together with the header it names a record in the cache. Rows of like
-    length go together, which means less padding.
+    length go together, which means less padding. A record with an `error` is made again when its run goes on.
     """
     batch_size, progress = options.batch_size, options.progress
     if batch_size < 1:
@@ -101,7 +101,7 @@ def records_of(
         RecordCache() if options.cache else nullcontext() as cache,
         RunFile(options.file, header, resume=options.resume) if options.file else nullcontext() as file,
     ):
-        rows: dict[str, dict[str, Any]] = dict(file.rows) if file else {}
+        rows = {key: row for key, row in (file.rows if file else {}).items() if "error" not in row}
         todo = [i for i, key in enumerate(keys) if key not in rows]
         places = {i: content_key(header, contents[i]) for i in todo} if cache else {}
         cached = cache.get(list(places.values())) if cache else {}
@@ -123,7 +123,7 @@ def records_of(
             fresh = work(batch)
             finish(batch, fresh)
             if cache:
-                cache.put({places[i]: record for i, record in zip(batch, fresh, strict=True)})
+                cache.put({places[i]: row for i, row in zip(batch, fresh, strict=True) if "error" not in row})
             if progress:
                 finished = at + len(batch)
                 progress(done + finished, len(keys), rate(finished, start))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from guardrail.calibration.origin import origin_of
+from guardrail.calibration.origin import origin_of, through_of
 from guardrail.calibration.provenance import Provenance, check_unit, differences
 from guardrail.datasets.questions import QuestionRow, check_no_leak, data_hash
 from guardrail.errors import CalibratorMismatchError, DataError
@@ -44,6 +44,7 @@ class RunHeader(BaseModel):
     data: str
     offsets: tuple[int, ...] = Field(min_length=1)
     layers: int = Field(ge=1)
+    through: dict[str, str | None] | None = None
 
     def identity(self, name: str) -> ModelIdentity:
         """The model under a name of the caller's, since the file does not hold one."""
@@ -98,7 +99,7 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
     header = _header(first, path)
     for number, record in enumerate(lines, start=2):
         _check(_Answer, record, f"{path}:{number}")
-    records = list({record["key"]: record for record in lines}.values())
+    records = [row for row in {record["key"]: record for record in lines}.values() if "left_out" not in row]
     if not records:
         raise DataError(f"{path}: the run has no answers yet; go on with it: --resume")
     try:
@@ -122,6 +123,11 @@ def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> 
         raise CalibratorMismatchError(
             f"{run.path} has answers of another model than the one that {source} was fitted on: {'; '.join(found)}. Give the "
             "calibrator of the run's model"
+        )
+    if run.header.through is None and (chain := through_of(origin)) is not None:
+        raise CalibratorMismatchError(
+            f"{source} was fitted on what the chain {chain} asks, and {run.path} has plain questions; make a run of the chain: "
+            "guardrail evaluate DATA.jsonl --through FILE.py:NAME --run FILE"
         )
     check_no_leak(origin.questions, [row.question for row in run.rows])
     return origin
