@@ -24,8 +24,9 @@ _MOST_MARKS = 30  # no word of any script has more in a row; `unicodedata.normal
 _JOINER = "\u034f"  # marks do not move over it
 _OVERLAY = 1  # the combining class of bars and slashes through a letter
 
-_POWER = {"⁺": "+", "⁻": "-"} | {c: str(i) for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_POWERS = re.compile(f"(?<=[^\\W_])[{''.join(_POWER)}]*[⁰¹²³⁴-⁹][{''.join(_POWER)}]*")
+_LETTER_POWERS = {"ⁿ": "n", "ⁱ": "i", "ˣ": "x", "ʸ": "y", "ᵏ": "k", "ᵐ": "m"}
+_POWER = {"⁺": "+", "⁻": "-"} | {c: str(i) for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | _LETTER_POWERS
+_POWERS = re.compile(f"(?<=[^\\W_])[{''.join(_POWER)}]*[⁰¹²³⁴-⁹{''.join(_LETTER_POWERS)}][{''.join(_POWER)}]*")
 _BASES = re.compile("(?<=\\d)[₀-₉]+")
 _OWN = "¼-¾⅐-⅟↉①-⒛⓪-⓿❶-➓㉈-㉏㉑-㉟㊱-㊿"  # ½, ①, ⒈: numbers of their own
 _BESIDE = re.compile(f"(?<=[^\\W_])(?=[{_OWN}])|(?<=[{_OWN}])(?=[^\\W_])")

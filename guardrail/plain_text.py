@@ -7,6 +7,14 @@ from dataclasses import dataclass, replace
 
 from guardrail.folding import folded, marks, points_agree, spelt_out
 
+_SPOKEN = str.maketrans(
+    {
+        **dict.fromkeys("%٪", " percent "),
+        **dict.fromkeys("‰؉", " permille "),
+        **dict.fromkeys("‱؊", " permyriad "),
+        "&": " and ",
+    }
+)
 _MARKS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "–": "-", "−": "-", "‐": "-", "‑": "-", "—": ","})
 
 
@@ -20,15 +28,16 @@ _UNITS = words(
 )
 _TENS = words("twenty thirty forty fifty sixty seventy eighty ninety")
 _NUMBERS = {w: i for i, w in enumerate(_UNITS)} | {w: 10 * i for i, w in enumerate(_TENS, start=2)}
-CURRENCIES = "".join(c for c in map(chr, (0x24, *range(0xA2, 0xA6), *range(0x20A0, 0x20C1))))
-_SIGNS = f"{CURRENCIES}<>≤≥≠±∓√∛∜¬"
+CURRENCIES = "".join(map(chr, (0x24, *range(0xA2, 0xA6), 0x9F2, 0x9F3, 0xE3F, 0x17DB, *range(0x20A0, 0x20C1), 0xFDFC)))
+_NO_OTHER = "−∕∗∘∙⋅∶∣∴∵∼≃≅≈"  # what stands before the same number: bullets, "about", "so"
+_SIGNS = f"{CURRENCIES}<>±¬{''.join(c for c in map(chr, range(0x2200, 0x2300)) if c not in _NO_OTHER)}"
 _BEFORE = f"[{_SIGNS}]"
 _VALUE = r"-?\d+(?:\.\d+)*"
 _AFTER = rf"(?:[{marks()}]+|[\^↓][-+]?[^\W_]+[-+]?|′+|\s?[{CURRENCIES}]|\s?[+×÷±∓]\s?{_VALUE}|!++(?![\w=]))"
 SIGNED = rf"(?:{_BEFORE}\s?){{1,4}}{_VALUE}{_AFTER}*|(?<![\w.-])-?\d+(?:\.\d+)*{_AFTER}+"
 """A number that its signs make another one: √2, ≠5, €5, 10^6, 5!, 7+2."""
 _NUMBER = r"(?:(?<![\w-])-)?\d+(?:\.\d+)+|(?<![\w-])-\d+"
-_WORD = rf"[^\W_][^\W_{marks()}]*(?:[{marks()}]+[^\W_]*)*(?:[+#♯♭♮]+(?!\w))?(?:\^[-+]?\w+)?"
+_WORD = rf"[^\W_][^\W_{marks()}]*(?:[{marks()}]+[^\W_]*)*(?:[+#♯♭♮′]+(?!\w))?(?:\^[-+]?\w+)?"
 _REST = r"(?P<mark>[,;:()\[\]])|(?P<glue>(?<=\w)-(?=\w))"
 _TOKEN = re.compile(rf"(?P<word>{_NUMBER}|{_WORD}|/)|{_REST}")
 _SIGNED_TOKEN = re.compile(rf"(?P<signed>{SIGNED})|{_TOKEN.pattern}")
@@ -81,7 +90,7 @@ def _split(text: str, pattern: re.Pattern[str]) -> Iterator[Token]:
         lambda m: m[0].replace(".", "").replace(" ", "") + " ",
         text,
     )
-    text = text.replace("%", " percent ").replace("‰", " permille ").replace("&", " and ")
+    text = text.translate(_SPOKEN)
     text = re.sub(r"¬(?=\s?[^\W\d_])", " not ", text)  # of a number it is a sign
     text = re.sub(r"°\s?(?=[CFKcfk]\b)", " ", text)
     text = re.sub(r"(?<=\d)\s?°", " degrees ", text)

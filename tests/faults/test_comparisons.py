@@ -76,21 +76,22 @@ FAULTS = {
 SCORERS = (SemanticEntropy, SemanticDensity, SelfConsistency)
 
 
-def cases():
+def cases(scorers=SCORERS):
     """(what was done, what it came to)."""
-    for scorer in SCORERS:
+    for scorer in scorers:
         local = tiny_local_model(vocab_size=261)
         for name, (fault, _) in FAULTS.items():
-            given = scorer(local, equivalence=NliEquivalence(CrossEncoder(fault)), samples=4)
+            given = scorer(local, equivalence=NliEquivalence(CrossEncoder(fault)), samples=2)
             verdict = Guard(model=local, scorer=given, policy="observe").answer("Who?", max_new_tokens=4)
             score = verdict.score
             closed = score.unscored and score.number is None and score.detail and verdict.confidence.p_correct is None
             yield f"{name}, {given.name}", f"unscored {score.unscored}" if closed else WRONG
 
 
-def test_a_cross_encoder_that_fails_leaves_the_answer_unscored_in_words():
-    found = dict(cases())
-    assert len(found) == len(SCORERS) * len(FAULTS)
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_a_cross_encoder_that_fails_leaves_the_answer_unscored_in_words(scorer):
+    found = dict(cases([scorer]))
+    assert len(found) == len(FAULTS)
     for done, outcome in found.items():
         assert outcome == f"unscored {FAULTS[done.split(', ')[0]][1]}", done
 
