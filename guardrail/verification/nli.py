@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ModelError
-from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.cross_encoder import load_cross_encoder
 from guardrail.types import Verification
 from guardrail.verification.premises import PremiseFinder
 from guardrail.verification.settling import Judgement, settle
@@ -93,7 +93,7 @@ class NliVerifier:
         if not pairs:
             return []
         if self._model is None:
-            self._model = _load(self._spec, self._device)
+            self._model = load_cross_encoder(self._spec, ModelError, self._device)
             self._classes = classes_of(self._model, self._spec)
         rows = self._model.predict(
             list(pairs), apply_softmax=True, show_progress_bar=False, batch_size=self._batch_size
@@ -115,18 +115,3 @@ def classes_of(cross_encoder: Any, name: str) -> dict[str, int]:
             "give one trained on natural language inference, or set id2label in its config"
         )
     return {label: places[label] for label in LABELS}
-
-
-def _load(spec: str, device: str) -> Any:
-    from sentence_transformers import CrossEncoder
-
-    try:
-        require_reachable(spec)
-        model = CrossEncoder(spec, device=device, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(
-            f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {with_remedy(reason)}"
-        ) from error
-    require_whole_transformer(spec, model)
-    return model

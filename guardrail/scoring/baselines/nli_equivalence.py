@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guardrail.errors import ScoringError
-from guardrail.model.checkpoint import require_reachable, require_whole_transformer, safe_weights, with_remedy
+from guardrail.model.cross_encoder import load_cross_encoder
 from guardrail.scoring.baselines.equivalence import Comparison, Floats
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class NliEquivalence:
     """
 
     def __init__(self, cross_encoder: CrossEncoder | str, *, batch_size: int = 32) -> None:
-        self._model = _load(cross_encoder) if isinstance(cross_encoder, str) else cross_encoder
+        self._model = (
+            load_cross_encoder(cross_encoder, ScoringError) if isinstance(cross_encoder, str) else cross_encoder
+        )
         config = self._model.model.config
         self.name = cross_encoder if isinstance(cross_encoder, str) else str(getattr(config, "_name_or_path", ""))
         self._batch_size = batch_size
@@ -66,18 +68,3 @@ class NliEquivalence:
             convert_to_numpy=True,
         )
         return np.asarray(raw, dtype=np.float64)[:, self._columns]
-
-
-def _load(spec: str) -> CrossEncoder:
-    from sentence_transformers import CrossEncoder  # imports torch and more
-
-    try:
-        require_reachable(spec)
-        model = CrossEncoder(spec, model_kwargs={**safe_weights(), "ignore_mismatched_sizes": True})
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ScoringError(
-            f"cannot load the cross-encoder {spec!r} (a folder or a hub id): {with_remedy(reason)}"
-        ) from error
-    require_whole_transformer(spec, model)
-    return model
