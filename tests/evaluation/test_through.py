@@ -13,6 +13,7 @@ import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError
 from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.runs.returned import text_of
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 LENGTH = 6
@@ -45,7 +46,7 @@ def rows(path, chain, numbers, more=()):
     with path.open("w") as file:
         for i in numbers:
             question = f"What is number {i}?"
-            said = str(chain.invoke(question)) if i % 2 else "nothing"
+            said = text_of(chain.invoke(question)) if i % 2 else "nothing"
             accepted = said if any(c.isalnum() for c in said) else "nothing"
             file.write(json.dumps({"question": question, "answers": [accepted]}) + "\n")
         for row in more:
@@ -161,7 +162,12 @@ def test_what_a_chain_may_do(local, fit, tmp_path):
             return {"n": {"text": first.answer}}
         return guard.answer(f"{question} {first.answer}", max_new_tokens=LENGTH).text
 
-    found = guardrail.calibrate_chain(chain, fit[2], scorer="hybridgrad")
+    kept = [n for n in FITTED if n % 10 > 2]
+    data = rows(tmp_path / "data.jsonl", RunnableLambda(chain), kept)
+    with data.open("a") as file:
+        for n in set(FITTED) - set(kept):
+            file.write(json.dumps({"question": f"What is number {n}?", "answers": ["nothing"]}) + "\n")
+    found = guardrail.calibrate_chain(chain, data, scorer="hybridgrad")
     assert {why: n for why, n in found.left_out.items() if n and why != "unscored"} == {
         "the chain raised": 8,
         "the chain returned nothing": 8,
@@ -245,19 +251,20 @@ def test_rows_of_messages(local, tmp_path):
     assert guard.answer("And now?", max_new_tokens=LENGTH).confidence.basis == "extrapolated"
 
 
-def test_what_raised_is_asked_again_when_the_run_goes_on(local, fit, tmp_path):
-    chain, broken = either(local), [True]
+def test_what_raised_is_asked_again_when_the_run_goes_on(local, tmp_path):
+    chain, broken = chat(local) | StrOutputParser(), [True]
+    data = rows(tmp_path / "data.jsonl", chain, FITTED)
 
     def now_and_then(question):
-        if broken[0] and int(question[15:-1]) % 2:
+        if broken[0] and int(question[15:-1]) % 4 in (0, 3):
             raise OSError("the network is down")
         return chain.invoke(question)
 
-    first = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad")
+    first = guardrail.calibrate_chain(now_and_then, data, tmp_path / "c.json", scorer="hybridgrad")
     assert first.left_out["the chain raised"] == len(FITTED) // 2
     broken[0] = False
-    again = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad", resume=True)
-    assert (again.n, again.left_out.get("the chain raised")) == (fit[0].n, None)
+    again = guardrail.calibrate_chain(now_and_then, data, tmp_path / "c.json", scorer="hybridgrad", resume=True)
+    assert (again.n + again.left_out["unscored"], again.left_out.get("the chain raised")) == (len(FITTED), None)
 
 
 def test_the_commands(cli, folder, local, fit, tmp_path):
