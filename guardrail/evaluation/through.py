@@ -123,12 +123,14 @@ def calibrate_chain(
     answers, grading = found.answers, found.answers.grading
     say_data(say, loaded, grading)
     ungraded = len(loaded.rows) - len(answers.records) - sum(found.left_out.values())
+    first: dict[str, int] = {}  # the same follow-up is asked in many conversations, and is one question to compare with
+    of = [first.setdefault(answers.records[i]["asked"], i) for i in answers.scored.tolist()]
     kinds = {row.question: str(row.extra["kind"]) for row in loaded.rows if row.extra.get("kind")}
     study = Study(
         found.local, found.asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
         {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded, **found.left_out},
         source={**loaded.source, "through": asked.name}, grading=grading.to_dict() if grading else None,
-        familiar=familiar_with(found.local, found.asking, answers.records, answers.scored.tolist(), kinds),
+        familiar=familiar_with(found.local, found.asking, answers.records, of, kinds),
     )  # fmt: skip
     say("choosing the profile by cross-validation and fitting")
     readings = readings_of(answers, found.asking)

@@ -13,12 +13,14 @@ import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError
 from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.runs.returned import text_of
 from guardrail.testing import tiny_model, tiny_tokenizer
 
 LENGTH = 6
 SYSTEM = "You are brief."
-FITTED = [n for n in range(100, 280) if n % 3]
-HELD_OUT = [n for n in range(100, 280) if n % 3 == 0]
+FITTED = [n for n in range(100, 220) if n % 3]
+HELD_OUT = [n for n in range(100, 220) if n % 3 == 0]
+pytestmark = pytest.mark.timeout(900)
 PROMPT = ChatPromptTemplate([("system", SYSTEM), ("human", "Question: {question}\nAnswer:")])
 
 
@@ -44,7 +46,7 @@ def rows(path, chain, numbers, more=()):
     with path.open("w") as file:
         for i in numbers:
             question = f"What is number {i}?"
-            said = str(chain.invoke(question)) if i % 2 else "nothing"
+            said = text_of(chain.invoke(question)) if i % 2 else "nothing"
             accepted = said if any(c.isalnum() for c in said) else "nothing"
             file.write(json.dumps({"question": question, "answers": [accepted]}) + "\n")
         for row in more:
@@ -117,7 +119,7 @@ def test_it_is_measured_through_the_chain_and_not_without(local, fit, tmp_path):
     data = rows(tmp_path / "other.jsonl", chain, HELD_OUT)
     found = guardrail.evaluate_chain(chain, data, fit[1] / "c.json", ["observe"])
     assert found.n == len(HELD_OUT)
-    assert found.ece_calibrated.n > 45  # one in twenty is called unlike the calibration's
+    assert found.ece_calibrated.n > 30  # one in twenty is called unlike the calibration's
     with pytest.raises(CalibrationError, match="--through"):
         guardrail.evaluate(local, data, fit[1] / "c.json")
     with pytest.raises(DataError, match="used for calibration"):
@@ -137,7 +139,7 @@ def test_a_stopped_run_goes_on(local, fit, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         guardrail.calibrate_chain(counted, fit[2], tmp_path / "c.json", scorer="hybridgrad")
     again = guardrail.calibrate_chain(counted, fit[2], tmp_path / "c.json", scorer="hybridgrad", resume=True)
-    assert len(asked) <= 120 + 2  # the one that was stopped, and the one that tells the model again
+    assert len(asked) <= len(FITTED) + 2  # the one that was stopped, and the one that tells the model again
     assert again.calibrator.contexts["system"].blocks == fit[0].calibrator.contexts["system"].blocks
 
 
@@ -160,13 +162,18 @@ def test_what_a_chain_may_do(local, fit, tmp_path):
             return {"n": {"text": first.answer}}
         return guard.answer(f"{question} {first.answer}", max_new_tokens=LENGTH).text
 
-    found = guardrail.calibrate_chain(chain, fit[2], scorer="hybridgrad")
+    kept = [n for n in FITTED if n % 10 > 2]
+    data = rows(tmp_path / "data.jsonl", RunnableLambda(chain), kept)
+    with data.open("a") as file:
+        for n in set(FITTED) - set(kept):
+            file.write(json.dumps({"question": f"What is number {n}?", "answers": ["nothing"]}) + "\n")
+    found = guardrail.calibrate_chain(chain, data, scorer="hybridgrad")
     assert {why: n for why, n in found.left_out.items() if n and why != "unscored"} == {
-        "the chain raised": 12,
-        "the chain returned nothing": 12,
-        "its model did not say what it returned": 12,
+        "the chain raised": 8,
+        "the chain returned nothing": 8,
+        "its model did not say what it returned": 8,
     }
-    assert found.n == 120 - 36 - found.left_out["unscored"]
+    assert found.n == len(FITTED) - 24 - found.left_out["unscored"]
 
 
 def test_chains_that_cannot_be_calibrated(local, fit):
@@ -221,7 +228,7 @@ def test_nothing_is_held_back_and_nobody_is_told(local, fit):
     heard = []
     guard = Guard(model=local, policy=policy, observers=[heard.append])
     found = guardrail.calibrate_chain(lambda q: guard.answer(q, max_new_tokens=LENGTH), fit[2], scorer="hybridgrad")
-    assert (found.n + found.left_out["unscored"], heard) == (120, [])
+    assert (found.n + found.left_out["unscored"], heard) == (len(FITTED), [])
     assert guard.answer("What is number 3?", max_new_tokens=LENGTH).action == "abstain"
     assert len(heard) == 1
 
@@ -232,7 +239,7 @@ def test_rows_of_messages(local, tmp_path):
         return {"messages": [*said, {"role": "user", "content": "And now?"}], "answers": [answer]}
 
     model = chat(local) | StrOutputParser()
-    said = [model.invoke(row(i, "x")["messages"]) for i in range(60)]
+    said = [model.invoke(row(i, "x")["messages"]) for i in range(40)]
     data = tmp_path / "messages.jsonl"
     lines = [row(i, text if i % 2 and any(c.isalnum() for c in text) else "nothing") for i, text in enumerate(said)]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -244,19 +251,20 @@ def test_rows_of_messages(local, tmp_path):
     assert guard.answer("And now?", max_new_tokens=LENGTH).confidence.basis == "extrapolated"
 
 
-def test_what_raised_is_asked_again_when_the_run_goes_on(local, fit, tmp_path):
-    chain, broken = either(local), [True]
+def test_what_raised_is_asked_again_when_the_run_goes_on(local, tmp_path):
+    chain, broken = chat(local) | StrOutputParser(), [True]
+    data = rows(tmp_path / "data.jsonl", chain, FITTED)
 
     def now_and_then(question):
-        if broken[0] and int(question[15:-1]) % 2:
+        if broken[0] and int(question[15:-1]) % 4 in (0, 3):
             raise OSError("the network is down")
         return chain.invoke(question)
 
-    first = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad")
-    assert first.left_out["the chain raised"] == 60
+    first = guardrail.calibrate_chain(now_and_then, data, tmp_path / "c.json", scorer="hybridgrad")
+    assert first.left_out["the chain raised"] == len(FITTED) // 2
     broken[0] = False
-    again = guardrail.calibrate_chain(now_and_then, fit[2], tmp_path / "c.json", scorer="hybridgrad", resume=True)
-    assert (again.n, again.left_out.get("the chain raised")) == (fit[0].n, None)
+    again = guardrail.calibrate_chain(now_and_then, data, tmp_path / "c.json", scorer="hybridgrad", resume=True)
+    assert (again.n + again.left_out["unscored"], again.left_out.get("the chain raised")) == (len(FITTED), None)
 
 
 def test_the_commands(cli, folder, local, fit, tmp_path):
@@ -266,7 +274,7 @@ def test_the_commands(cli, folder, local, fit, tmp_path):
         f"chain = prompt | ChatGuarded(model={str(folder)!r}, calibrator='c.json', max_tokens={LENGTH})\n"
     )
     chain = PROMPT | chat(local) | StrOutputParser()
-    rows(tmp_path / "q.jsonl", chain, FITTED[:60])
+    rows(tmp_path / "q.jsonl", chain, FITTED[:50])
     rows(tmp_path / "h.jsonl", chain, HELD_OUT[:30])
     made = cli("calibrate", "q.jsonl", "--through", "app.py:chain", "-o", "c.json", "--scorer", "hybridgrad")
     assert made.returncode == 0, made.stderr
