@@ -221,3 +221,9 @@ def test_an_agents_response_format_by_the_provider_is_kept():
     agent = agents.create_agent(chat(), response_format=strategy(Flags))
     state = agent.invoke({"messages": [HumanMessage("Flags?")]})
     assert isinstance(state["structured_response"], Flags)
+
+
+def test_without_the_guard_a_response_format_is_kept_too():
+    wanted = {"type": "json_schema", "json_schema": {"name": "flags", "schema": SCHEMA}}
+    message = chat().unguarded().invoke("Flags?", response_format=wanted)
+    assert set(json.loads(message.text)) == {"sure", "size"}
