@@ -44,8 +44,8 @@ class MarkedText:
 class CallForms:
     """The forms of one model. tokens: the id of each marker that the tokenizer has a token for. spelt: markers that the
     template spells and the tokenizer has no token for. bare: the template has no marker, so calls are bare JSON, as Llama
-    3's are. taught: what the template spells. named: it has a call's name before its arguments, as Mistral's newer ones. lines: the
-    marks of a call stand on lines of their own."""
+    3's are. taught: what the template spells. named: it has a call's name before its arguments, as Mistral's newer ones.
+    lines: the marks of a call stand on lines of their own."""
 
     tokens: Mapping[int, str]
     spelt: frozenset[str]
