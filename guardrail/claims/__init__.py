@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 EXTRACTORS = (SentenceClaims.name, AtomicClaims.name, JsonFields.name)
 """The names that `extractor` knows."""
 
-__all__ = ["EXTRACTORS", "AtomicClaims", "ClaimExtractor", "JsonFields", "SentenceClaims", "extractor"]
+OF_WHOLE_ANSWERS = (AtomicClaims, JsonFields)
+"""Extractors that find nothing in an answer before its end."""
+
+__all__ = [
+    "EXTRACTORS",
+    "OF_WHOLE_ANSWERS",
+    "AtomicClaims",
+    "ClaimExtractor",
+    "JsonFields",
+    "SentenceClaims",
+    "extractor",
+]
 
 
 def extractor(name: str, model: LocalModel | None = None) -> ClaimExtractor:

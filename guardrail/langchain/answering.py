@@ -151,7 +151,7 @@ class Answering:
         if options.schema is not None:
             forms = (Form(options.schema), *(calls.forms if calls else ()))
             return AnswerForm(json.loads(options.schema), constraint=Constraint(forms) if options.kept else None)
-        judged = tools if options.score_tool_calls is True else {name: tools[name] for name in options.forms}
+        judged = tools if options.score_tool_calls is True else {n: tools[n] for n in options.forms if n in tools}
         arguments = {name: dict(function.get("parameters") or {}) for name, function in judged.items()}
         kept = calls if options.forced and calls is not None and can_keep(model, calls) else None
         return AnswerForm(tools=arguments, constraint=kept) if arguments or kept else None

@@ -22,6 +22,7 @@ MARKERS = (HERMES, MISTRAL)
 """What stands before a call: of Hermes and Qwen, of Mistral."""
 
 _NAMED = "[ARGS]"
+_ON_LINES = re.compile(rf"{HERMES}(?:\n|\\n)")  # as it is, or as a string in the template spells it
 _MARKER = re.compile("|".join(map(re.escape, MARKERS)))
 
 
@@ -40,13 +41,15 @@ class MarkedText:
 class CallForms:
     """The forms of one model. tokens: the id of each marker that the tokenizer has a token for. spelt: markers that the
     template spells and the tokenizer has no token for. bare: the template has no marker, so calls are bare JSON, as Llama
-    3's are. taught: what the template spells. named: it has a call's name before its arguments, as Mistral's newer ones."""
+    3's are. taught: what the template spells. named: it has a call's name before its arguments, as Mistral's newer ones.
+    lines: the marks of a call stand on lines of their own."""
 
     tokens: Mapping[int, str]
     spelt: frozenset[str]
     bare: bool
     taught: tuple[str, ...] = ()
     named: bool = False
+    lines: bool = False
 
     @classmethod
     def of(cls, tokenizer: Any) -> CallForms:
@@ -56,7 +59,7 @@ class CallForms:
         tokens = {i: marker for marker, i in ids.items() if i is not None}
         taught = [marker for marker in MARKERS if marker in template]
         spelt = frozenset(m for m in taught if ids[m] is None)
-        return cls(tokens, spelt, not taught, tuple(taught), _NAMED in template)
+        return cls(tokens, spelt, not taught, tuple(taught), _NAMED in template, bool(_ON_LINES.search(template)))
 
     def constraint(self, tools: Sequence[Tool]) -> Constraint:
         """One call, of one of the tools, as the template spells calls."""
@@ -71,7 +74,8 @@ class CallForms:
         parts = {"name": {"const": name}, key: arguments}
         call = {"type": "object", "properties": parts, "required": ["name", key]}
         if HERMES in self.taught:
-            return Form(json.dumps({**call, **definitions}), f"{HERMES}\n", "\n</tool_call>")
+            line = "\n" if self.lines else ""
+            return Form(json.dumps({**call, **definitions}), f"{HERMES}{line}", f"{line}</tool_call>")
         if MISTRAL in self.taught:
             one = {"type": "array", "prefixItems": [call], "items": False, "minItems": 1}
             return Form(json.dumps({**one, **definitions}), f"{MISTRAL} ")

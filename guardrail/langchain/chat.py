@@ -250,7 +250,7 @@ class ChatGuarded(GuardedSettings):
         Raises `ChatTemplateError` where the template takes no tools, and `ModelError` for what a local model cannot keep
         (parallel_tool_calls=False, and strict=True where the model may answer without a call).
         """
-        if not self._guard.model.takes_tools:
+        if tools and not self._guard.model.takes_tools:
             raise ChatTemplateError(
                 f"the chat template of {self.model_name} takes no tools; use a model whose template does, or give such a "
                 "template (chat_template=...)"

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationInfo, field_validator, model_validator
 
-from guardrail.claims import AtomicClaims, ClaimExtractor
+from guardrail.claims import OF_WHOLE_ANSWERS, ClaimExtractor
 from guardrail.deadlines import check_timeout
 from guardrail.errors import ModelError
 from guardrail.guard import Guard
@@ -147,9 +147,9 @@ class GuardedSettings(BaseChatModel):
                 f"stream_policy 'claim' needs a guard that looks at claims, and policy {self._guard.policy.name!r} does not; "
                 "take policy='per_claim', or claims='sentences'"
             )
-        if stream_policy == "claim" and isinstance(getattr(claims, "extractor", None), AtomicClaims):
+        if stream_policy == "claim" and claims is not None and isinstance(claims.extractor, OF_WHOLE_ANSWERS):
             raise ModelError(
-                "stream_policy 'claim' needs claims as they come; the extractor 'atomic' reads whole answers"
+                f"stream_policy 'claim' needs claims as they come; the extractor {claims.extractor.name!r} reads whole answers"
             )
 
     def _check_loading(self, model: LocalModel) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from guardrail.deadlines import Deadline, before
 from guardrail.langchain.call import Options
 from guardrail.langchain.convert import to_chat_messages
+from guardrail.model.constraint import Constraint, Form
 from guardrail.model.local import LocalModel
 
 
@@ -57,6 +58,7 @@ class UnguardedChat(BaseChatModel):
         options = Options(self.max_tokens, self.temperature, self.seed, self.stop, timeout=self.timeout)
         options = options.changed(stop, kwargs)
         local: LocalModel = self.local
+        form = Constraint((Form(options.schema),)) if options.schema is not None and options.kept else None
         with before(Deadline.after(options.timeout)):
             (trace,) = local.generate_batch(
                 [to_chat_messages(messages)],
@@ -64,6 +66,7 @@ class UnguardedChat(BaseChatModel):
                 temperature=options.temperature,
                 seed=options.seed,
                 stop=options.stop,
+                constraints=[form] if form else (),
             )
         read, written = len(trace.prompt_ids), len(trace.response_ids)
         message = AIMessage(

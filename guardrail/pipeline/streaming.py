@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from guardrail.actions.rewriting.rewrite import rewrite
-from guardrail.claims import AtomicClaims
+from guardrail.claims import OF_WHOLE_ANSWERS
 from guardrail.errors import ModelError
 from guardrail.pipeline.claims import NO_BEGINNING, Beginning, taken_apart
 from guardrail.pipeline.failures import MISTAKES, failed, noted
@@ -62,8 +62,10 @@ class ClaimStream:
 
         Raises `ModelError` for a stream that has begun already, and for an extractor that reads whole answers only.
         """
-        if isinstance(pipeline.extractor, AtomicClaims):
-            raise ModelError("claims are streamed as they come, and the extractor 'atomic' reads whole answers")
+        if isinstance(pipeline.extractor, OF_WHOLE_ANSWERS):
+            raise ModelError(
+                f"claims are streamed as they come, and the extractor {pipeline.extractor.name!r} reads whole answers"
+            )
         if self._pipeline is not None:
             raise ModelError("a ClaimStream is for one generation, and this one has had it; make another")
         self._pipeline, self._conversation, self._stops = pipeline, conversation, stops

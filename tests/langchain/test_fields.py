@@ -208,3 +208,22 @@ def test_concurrent_calls_with_other_schemas_do_not_mix():
         return await asyncio.gather(*(each.ainvoke("Flags?") for each in pair))
 
     assert [set(each) for each in asyncio.run(all_of_them())] == [{"sure", "size"}, {"n"}]
+
+
+def test_fields_are_never_streamed_one_by_one():
+    with pytest.raises(ModelError, match="the extractor 'fields' reads whole answers"):
+        chat(claims="fields", stream_policy="claim")
+
+
+def test_an_agents_response_format_by_the_provider_is_kept():
+    agents = pytest.importorskip("langchain.agents")
+    strategy = pytest.importorskip("langchain.agents.structured_output").ProviderStrategy
+    agent = agents.create_agent(chat(), response_format=strategy(Flags))
+    state = agent.invoke({"messages": [HumanMessage("Flags?")]})
+    assert isinstance(state["structured_response"], Flags)
+
+
+def test_without_the_guard_a_response_format_is_kept_too():
+    wanted = {"type": "json_schema", "json_schema": {"name": "flags", "schema": SCHEMA}}
+    message = chat().unguarded().invoke("Flags?", response_format=wanted)
+    assert set(json.loads(message.text)) == {"sure", "size"}

@@ -28,6 +28,7 @@ NEVER, HEDGE = (
     for then, say in (("abstain", "No."), ("hedge", "Perhaps: {answer}"))
 )
 SECRET = "Atlantis"
+KEPT = said("Joke").removeprefix(BESIDE)  # where a call is asked for, nothing stands beside it
 ASK = {"messages": [HumanMessage("Tell me a joke about cats.")]}
 
 
@@ -84,7 +85,7 @@ class TestAFormThatComesAsACall:
         with pytest.raises(DataError, match=r"decided 'abstain' on the structured answer.*GuardrailMiddleware\(\)"):
             joking(NEVER).invoke(ASK, {"recursion_limit": 12})
 
-    @pytest.mark.parametrize(("policy", "text"), [(NEVER, "No."), (HEDGE, f"Perhaps: {said('Joke')}")])
+    @pytest.mark.parametrize(("policy", "text"), [(NEVER, "No."), (HEDGE, f"Perhaps: {KEPT}")])
     def test_with_the_middleware_the_run_ends(self, policy, text):
         out = joking(policy, GuardrailMiddleware()).invoke(ASK, {"recursion_limit": 12})
         assert (out.get("structured_response"), out["messages"][-1].content) == (None, text)
@@ -111,7 +112,7 @@ class TestAFormThatComesAsACall:
     def test_a_hedge_gives_no_object(self):
         chat = ChatGuarded(model=calling_model(), policy=HEDGE, max_tokens=100)
         out = chat.with_structured_output(Joke, include_raw=True).invoke(ASK["messages"])
-        assert (out["parsed"], out["raw"].content) == (None, f"Perhaps: {said('Joke')}")
+        assert (out["parsed"], out["raw"].content) == (None, f"Perhaps: {KEPT}")
         assert chat.with_structured_output(Joke).invoke(ASK["messages"]) is None
 
 
