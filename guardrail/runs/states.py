@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 STATE, ANSWER_STATE = "state", "answer_state"
-"""Under which a record holds what enters the middle layer: at the prompt's end; the mean at the answer's words that the question
-does not have."""
+"""Under which a record holds what enters the middle layer: at the prompt's end; at the answer's words that the question does
+not have, the mean."""
 
 Graded = TypeVar("Graded", Answers, ClaimAnswers)
 

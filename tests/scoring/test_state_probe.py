@@ -154,6 +154,18 @@ def test_one_answer_has_one_number_kept_or_not_alone_or_in_a_batch(local, fitted
     assert scorer.score_traces([local.trace(asked[0], "")])[0].unscored == "empty_answer"
 
 
+def test_what_is_shown_of_it_holds_no_arrays(cli, local, tiny_folder, tiny_data, tiny_heldout, fitted, tmp_path):
+    name, run = fitted[0].calibrator.provenance.scorer, tmp_path / "run.jsonl"
+    options = ("-m", tiny_folder, "--scorer", name, "--max-new-tokens", 6)
+    printed = cli("calibrate", tiny_data, "-o", tmp_path / "c.json", *options).stdout
+    assert f"scorer          {name}, layer " in printed
+    guardrail.evaluate(local, tiny_heldout, tmp_path / "c.json", [], run=run)
+    guardrail.report(run, tmp_path / "page.html", calibrator=tmp_path / "c.json")
+    mean = fitted[0].calibrator.provenance.scorer_options["mean"][:40]
+    assert mean not in printed
+    assert mean not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_evaluate_measures_it_and_older_records_are_asked_for_their_states(local, tiny_heldout, fitted, tmp_path):
     from guardrail.evaluation.familiar import with_states
     from guardrail.grading import get_grader
