@@ -23,6 +23,8 @@ from guardrail.evaluation.recalibrate import Recalibration
 from guardrail.evaluation.tuning import Tuning
 from guardrail.types import CLAIM_ACTIONS
 
+_LONGEST = 100  # characters of a scorer's option that is shown
+
 
 def estimate(e: Estimate) -> str:
     """`0.752 (0.713 to 0.790)`."""
@@ -159,8 +161,8 @@ def _stacking(console: Console, s: Stacking) -> None:
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    """`, samples 10, temperature 1.0`: those that are plain values."""
-    plain = {key: value for key, value in options.items() if not isinstance(value, (dict, list))}
+    """`, samples 10, temperature 1.0`: those that are plain values, and no arrays as text."""
+    plain = {k: v for k, v in options.items() if not isinstance(v, (dict, list)) and len(str(v)) <= _LONGEST}
     return "".join(f", {escape(key.replace('_', ' '))} {escape(str(value))}" for key, value in plain.items())
 
 

@@ -40,7 +40,7 @@ from guardrail.runs.asking import Asking
 from guardrail.runs.readings import Sample
 from guardrail.scoring.hybridgrad import paper_profile
 from guardrail.scoring.profile import Profile
-from guardrail.scoring.readers import Reader, question_states
+from guardrail.scoring.readers import Reader, states_read
 from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
@@ -247,14 +247,14 @@ def fit_scorer(
 
 
 def fit_probe(study: Study, sample: Sample, readings: Sequence[Reading], scorer: str) -> Fit:
-    """Fit a probe on what the answers' prompts look like to the model, and the calibrator on what it says out of fold.
+    """Fit a probe on the states of the answers, or of their questions, and the calibrator on what it says out of fold.
 
     A probe knows its own answers too well: a curve on what it says of them would promise too much. Raises `CalibrationError` as
     `fit_profile`, and where the records hold no states.
     """
     study.refuse_nothing(sample)
     layer = middle_layer(study.local)
-    states, correct, seed = question_states(readings, layer), sample.correct, study.seed
+    states, correct, seed = states_read(readings, scorer, layer), sample.correct, study.seed
     probe = fit_state_probe(states, correct, layer)
     values = out_of_fold_numbers(states, correct, layer, seed=seed)
     IsotonicCalibrator().fit(values, correct, unit=sample.unit)  # refuses bad data before the long part

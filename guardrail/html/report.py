@@ -34,6 +34,8 @@ from guardrail.runs.run_answers import RunAnswers
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
 
+_LONGEST_OPTION = 100  # arrays as text are left out
+
 MOST_FORMS = 5
 """Accepted forms that are shown of one question."""
 
@@ -159,7 +161,7 @@ def _provenance(
     options = ", ".join(
         f"{name} {'by eq. 6' if value is None else value}"  # alpha alone may be None
         for name, value in origin.profile.items()
-        if name not in hidden and not isinstance(value, list | dict)
+        if name not in hidden and not isinstance(value, list | dict) and len(str(value)) <= _LONGEST_OPTION
     )
     parts: dict[str, list[tuple[str, str]]] = {
         "Run": [

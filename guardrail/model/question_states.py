@@ -1,4 +1,4 @@
-"""The hidden state at the end of a prompt, by which questions are told to be alike."""
+"""Hidden states of a middle layer: at the end of a prompt, by which questions are told to be alike, and in the answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def states_entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer:
     fit.sort(key=lambda i: len(prompts[i]))
     for at in range(0, len(fit), _BATCH):
         batch = fit[at : at + _BATCH]
-        out[batch] = _entering(local, [prompts[i] for i in batch], layer)
+        some = [prompts[i] for i in batch]
+        out[batch] = _entering(local, some, layer, [[len(prompt) - 1] for prompt in some])
     return out
 
 
@@ -49,6 +50,37 @@ def states_of(local: LoadedModel, traces: Sequence[Trace], layer: int) -> list[n
     missing = [i for i, state in enumerate(kept) if state is None]
     found = dict(zip(missing, states_entering(local, [asked(traces[i]) for i in missing], layer), strict=True))
     return [found[i] if state is None else state for i, state in enumerate(kept)]
+
+
+def answer_states(
+    local: LoadedModel, traces: Sequence[Trace], layer: int, chosen: Sequence[Sequence[int]]
+) -> list[np.ndarray]:
+    """What entered `layer` at the chosen tokens of each answer, the mean, (D,), from generation where it kept that.
+
+    chosen: places in `response_ids`. The last token is left out where there are others: generation ends without reading it. NaN
+    where nothing is chosen, and for what is longer than the model's context.
+    """
+    places = [
+        [len(t.prompt_ids) + i for i in some if i < len(t.response_ids) - 1 or len(some) == 1]
+        for t, some in zip(traces, chosen, strict=True)
+    ]
+    out = [_kept_mean(trace, layer, where) for trace, where in zip(traces, places, strict=True)]
+    context, nothing = local.anatomy.context, np.full(local.anatomy.head.in_features, np.nan, dtype=np.float32)
+    for i, (trace, where) in enumerate(zip(traces, places, strict=True)):
+        ids = (*trace.prompt_ids, *trace.response_ids)
+        if out[i] is None and where and (context is None or len(ids) <= context):
+            out[i] = _entering(local, [ids], layer, [where])[0]
+    return [nothing if state is None else state for state in out]
+
+
+def _kept_mean(trace: Trace, layer: int, places: Sequence[int]) -> np.ndarray | None:
+    state = trace.state
+    if state is None or state.band_layer != layer or not places:
+        return None
+    rows = [place - state.first for place in places]
+    if min(rows) < 0 or max(rows) >= len(state.band_states):
+        return None
+    return _as_array(state.band_states[rows].float().mean(0))
 
 
 def asked(trace: Trace) -> tuple[int, ...]:
@@ -64,13 +96,15 @@ def kept_state(trace: Trace, layer: int) -> np.ndarray | None:
     return _as_array(state.band_states[end - state.first])
 
 
-def _entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer: int) -> np.ndarray:
-    ids, _ = pad(prompts, local.pad_id)  # on the right, where a causal model does not see it
-    ends = torch.tensor([len(prompt) - 1 for prompt in prompts])
+def _entering(
+    local: LoadedModel, texts: Sequence[Sequence[int]], layer: int, places: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """The mean of what enters `layer` at these places of each text, (texts, D)."""
+    ids, _ = pad(texts, local.pad_id)  # on the right, where a causal model does not see it
     seen: list[Tensor] = []
 
     def see(hidden: Tensor) -> None:
-        seen.append(hidden[torch.arange(len(prompts), device=hidden.device), ends.to(hidden.device)])
+        seen.append(torch.stack([row[list(where)].float().mean(0) for row, where in zip(hidden, places, strict=True)]))
         raise _SeenError
 
     with local.lock, torch.inference_mode(), untouched(local.model) as stack:

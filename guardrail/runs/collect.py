@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
-from guardrail.model.question_states import middle_layer, states_of
+from guardrail.messages import question_of
+from guardrail.model.question_states import answer_states, middle_layer, states_of
 from guardrail.model.recording import Keep
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.readings import numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
-from guardrail.runs.states import packed
+from guardrail.runs.states import ANSWER_STATE, packed
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
-from guardrail.scoring.stacked.words import token_pieces
+from guardrail.scoring.stacked.words import asked_words, telling_tokens, token_pieces, words_of
 
 if TYPE_CHECKING:
     from guardrail.grading import Grader
@@ -92,12 +93,21 @@ def read(
     first = band_start("code", len(local.anatomy.layers))
     reading = GradientPass(local)
     rows, middle = reading.rows_of(traces), middle_layer(local)
+    pieces = [token_pieces(local.tokenizer, trace.response_ids) for trace in traces]
+    telling = [
+        telling_tokens(words_of(parts), asked_words(question_of(trace.messages)), len(parts))
+        for parts, trace in zip(pieces, traces, strict=True)
+    ]
+    of_prompts, of_answers = states_of(local, traces, middle), answer_states(local, traces, middle, telling)
     records = [
         record_of(trace)
-        | packed(state, middle)
-        | {"pieces": token_pieces(local.tokenizer, trace.response_ids)}
+        | packed(before, middle)
+        | packed(within, middle, ANSWER_STATE)
+        | {"pieces": parts}
         | scorers.record(question, trace, local.device)
-        for question, trace, state in zip(questions, traces, states_of(local, traces, middle), strict=True)
+        for question, trace, parts, before, within in zip(
+            questions, traces, pieces, of_prompts, of_answers, strict=True
+        )
     ]
     scorable: list[int] = []
     for i, (row, trace) in enumerate(zip(rows, traces, strict=True)):

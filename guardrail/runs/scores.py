@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError, ScoringError
 from guardrail.messages import question_of
 from guardrail.runs.asking import Asking
-from guardrail.runs.states import state_of
+from guardrail.runs.states import ANSWER_STATE, Graded, state_of
 from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import reader_of
 from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_reading
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from guardrail.calibration.provenance import Provenance
     from guardrail.runs.answers import Answers
     from guardrail.runs.collect_claims import ClaimAnswers
-
-Graded = TypeVar("Graded", "Answers", "ClaimAnswers")
 
 
 def scores_of(calibrator: IsotonicCalibrator, answers: Answers) -> Floats:
@@ -77,10 +75,14 @@ def readings_of(answers: Answers, asking: Asking) -> list[Reading]:
         _reading(_tokens(record, record), words, answers.signals, i, record)
         for i, (record, words) in enumerate(zip(records, asked, strict=True))
     ]
-    told = [(_evidence(record, asking) if "without" in record else None, state_of(record)) for record in records]
     return [
-        replace(reading, evidence=evidence, state=state)
-        for reading, (evidence, state) in zip(readings, told, strict=True)
+        replace(
+            reading,
+            evidence=_evidence(record, asking) if "without" in record else None,
+            state=state_of(record),
+            answer_state=state_of(record, ANSWER_STATE),
+        )
+        for reading, record in zip(readings, records, strict=True)
     ]
 
 

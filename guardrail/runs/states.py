@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,31 +16,40 @@ from guardrail.runs.collect_claims import ClaimAnswers
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.metrics import Floats
-    from guardrail.runs.scores import Graded
 
 
-def packed(state: np.ndarray, layer: int) -> dict[str, Any]:
-    """A state, (D,), that enters `layer`, JSON-ready: little-endian float32, base64. Empty for NaN or infinity."""
+STATE, ANSWER_STATE = "state", "answer_state"
+"""Under which a record holds what enters the middle layer: at the prompt's end; at the answer's words that the question does
+not have, the mean."""
+
+Graded = TypeVar("Graded", Answers, ClaimAnswers)
+
+
+def packed(state: np.ndarray, layer: int, key: str = STATE) -> dict[str, Any]:
+    """A state, (D,), that enters `layer`, JSON-ready: little-endian float32, base64. Empty for NaN or infinity.
+
+    key: under which a record holds it.
+    """
     if not np.isfinite(state).all():
         return {}
-    return {"state": {"layer": layer, "values": base64.b64encode(state.astype("<f4").tobytes()).decode()}}
+    return {key: {"layer": layer, "values": base64.b64encode(state.astype("<f4").tobytes()).decode()}}
 
 
-def state_of(record: Mapping[str, Any]) -> tuple[int, Floats] | None:
+def state_of(record: Mapping[str, Any], key: str = STATE) -> tuple[int, Floats] | None:
     """What `packed` made of a state: its layer and the state, (D,); None where the record has none.
 
     Raises `DataError` for what `packed` did not make.
     """
-    found = record.get("state")
+    found = record.get(key)
     if found is None:
         return None
     try:
         layer, values = found["layer"], np.frombuffer(base64.b64decode(found["values"], validate=True), dtype="<f4")
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"a record of the run holds a `state` that is none ({error}); it was edited") from error
+        raise DataError(f"a record of the run holds a `{key}` that is none ({error}); it was edited") from error
     out: Floats = values.astype(np.float64)
     if not len(out) or not np.isfinite(out).all():
-        raise DataError("a record of the run holds a `state` that is not finite numbers; it was edited")
+        raise DataError(f"a record of the run holds a `{key}` that is not finite numbers; it was edited")
     return layer, out
 
 

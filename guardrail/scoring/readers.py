@@ -106,17 +106,19 @@ class PikReader(Reader):
         self.probe = StateProbe.from_options(options)
 
     def number(self, reading: Reading) -> float:
-        return float(self.probe.numbers(question_states([reading], self.probe.layer))[0])
+        return float(self.probe.numbers(states_read([reading], self.name, self.probe.layer))[0])
 
 
-def question_states(readings: Sequence[Reading], layer: int) -> Floats:
-    """What entered the layer at the end of each prompt, (n, D). Raises `ScoringError` where a record does not hold it."""
-    if missing := sum(reading.state is None or reading.state[0] != layer for reading in readings):
+def states_read(readings: Sequence[Reading], scorer: str, layer: int) -> Floats:
+    """The states that `pik` or `probe` reads, of that layer, (n, D). Raises `ScoringError` where a record has none."""
+    found = [reading.state if scorer == "pik" else reading.answer_state for reading in readings]
+    of_layer = [state[1] for state in found if state is not None and state[0] == layer]
+    if missing := len(found) - len(of_layer):
         raise ScoringError(
-            f"{missing} of {len(readings)} answers were collected without the state at the end of their prompt; ask again, "
-            "with --no-cache and without --resume"
+            f"{missing} of {len(readings)} answers were collected without the states that {scorer} reads; ask again, with "
+            "--no-cache and without --resume"
         )
-    return np.stack([reading.state[1] for reading in readings if reading.state is not None])
+    return np.stack(of_layer)
 
 
 class StackedReader(Reader):

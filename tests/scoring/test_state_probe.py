@@ -13,7 +13,8 @@ from guardrail import Guard, IsotonicCalibrator
 from guardrail.calibration.metrics import auroc
 from guardrail.calibration.state_probe_fit import fit_state_probe, out_of_fold_numbers, out_of_fold_probe
 from guardrail.errors import CalibrationError, CalibratorMismatchError, DataError, ScoringError
-from guardrail.model.question_states import middle_layer, states_of
+from guardrail.model.question_states import answer_states, middle_layer, states_of
+from guardrail.model.recording import Keep
 from guardrail.runs.prompts import DIRECT
 from guardrail.runs.run_file import read_run
 from guardrail.runs.states import state_of
@@ -105,43 +106,64 @@ def local(tiny_folder):
     return guardrail.load_model(str(tiny_folder), device="cpu")
 
 
-@pytest.fixture(scope="module")
-def fitted(local, tiny_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pik")
+@pytest.fixture(scope="module", params=["pik", "probe"])
+def fitted(local, tiny_data, tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp(request.param)
     fit = guardrail.calibrate(
-        local, tiny_data, folder / "c.json", scorer="pik", max_new_tokens=6, run=folder / "run.jsonl"
+        local, tiny_data, folder / "c.json", scorer=request.param, max_new_tokens=6, run=folder / "run.jsonl"
     )
     return fit, folder
 
 
+def key_of(name):
+    return "state" if name == "pik" else "answer_state"
+
+
 def test_calibrate_fits_it_and_a_guard_scores_as_the_records_say(local, fitted):
     fit, folder = fitted
+    name = fit.calibrator.provenance.scorer
     calibrator = IsotonicCalibrator.load(folder / "c.json")
-    assert calibrator.provenance.scorer == "pik"
+    assert calibrator.provenance.scorer == name
     found = StateProbe.from_options(calibrator.provenance.scorer_options)
     assert found.layer == middle_layer(local)
     record = next(r for r in read_run(folder / "run.jsonl")[1] if r["unscored"] is None)
     guard = Guard(model=local, calibrator=calibrator, policy="observe")
     verdict = guard.answer(record["question"], max_new_tokens=6)
-    assert verdict.score.name == "pik"
-    assert verdict.score.value == pytest.approx(found.numbers([state_of(record)[1]])[0], rel=1e-3)
+    assert verdict.score.name == name
+    assert verdict.score.value == pytest.approx(found.numbers([state_of(record, key_of(name))[1]])[0], rel=1e-3)
     assert 0 <= verdict.confidence.p_correct <= 1
     assert fit.metrics["auroc"].n == fit.n
 
 
 def test_one_answer_has_one_number_kept_or_not_alone_or_in_a_batch(local, fitted):
-    scorer = scorer_from("pik", fitted[0].calibrator.provenance.scorer_options, local)
+    origin = fitted[0].calibrator.provenance
+    scorer = scorer_from(origin.scorer, origin.scorer_options, local)
     asked = [f"What is number {i}?" for i in (3, 1234)]
     traces = local.generate_batch(asked, max_new_tokens=6, keep=scorer.keep)
     together = [score.value for score in scorer.score_traces(traces)]
     apart = [scorer.score_traces([replace(trace, state=None)])[0].value for trace in traces]
     assert together == pytest.approx(apart, rel=1e-3)
-    given = local.trace(asked[0], "something else")
-    assert scorer.score_traces([given])[0].value == pytest.approx(together[0], rel=1e-3)
     assert traces[0].state.band_layer == scorer.probe.layer
-    expected = scorer.probe.numbers(states_of(local, traces, scorer.probe.layer))
-    assert together == pytest.approx(expected.tolist(), rel=1e-6)
+    given = scorer.score_traces([local.trace(asked[0], "something else")])[0].value
+    if origin.scorer == "pik":  # the same for every answer
+        assert given == pytest.approx(together[0], rel=1e-3)
+        expected = scorer.probe.numbers(states_of(local, traces, scorer.probe.layer))
+        assert together == pytest.approx(expected.tolist(), rel=1e-6)
+    else:
+        assert given != pytest.approx(together[0], rel=1e-3)
     assert scorer.score_traces([local.trace(asked[0], "")])[0].unscored == "empty_answer"
+
+
+def test_what_is_shown_of_it_holds_no_arrays(cli, local, tiny_folder, tiny_data, tiny_heldout, fitted, tmp_path):
+    name, run = fitted[0].calibrator.provenance.scorer, tmp_path / "run.jsonl"
+    options = ("-m", tiny_folder, "--scorer", name, "--max-new-tokens", 6)
+    printed = cli("calibrate", tiny_data, "-o", tmp_path / "c.json", *options).stdout
+    assert f"scorer          {name}, layer " in printed
+    guardrail.evaluate(local, tiny_heldout, tmp_path / "c.json", [], run=run)
+    guardrail.report(run, tmp_path / "page.html", calibrator=tmp_path / "c.json")
+    mean = fitted[0].calibrator.provenance.scorer_options["mean"][:40]
+    assert mean not in printed
+    assert mean not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_evaluate_measures_it_and_older_records_are_asked_for_their_states(local, tiny_heldout, fitted, tmp_path):
@@ -157,14 +179,29 @@ def test_evaluate_measures_it_and_older_records_are_asked_for_their_states(local
     answers = load_run(run, get_grader("alias")).answers
     calibrator = fitted[0].calibrator
     values = scores_of(calibrator, answers)
-    older = replace(answers, records=tuple({k: v for k, v in r.items() if k != "state"} for r in answers.records))
-    with pytest.raises(CalibrationError, match="without the state at the end of their prompt; ask again"):
+    key = key_of(calibrator.provenance.scorer)
+    older = replace(answers, records=tuple({k: v for k, v in r.items() if k != key} for r in answers.records))
+    with pytest.raises(CalibrationError, match="without the states that .* reads; ask again"):
         scores_of(calibrator, older)
-    again = with_states(local, Asking(DIRECT, None, 6), older)
-    assert scores_of(calibrator, again) == pytest.approx(values, rel=1e-3)
+    if key == "state":  # a prompt can be read again, an answer's tokens are not known
+        again = with_states(local, Asking(DIRECT, None, 6), older)
+        assert scores_of(calibrator, again) == pytest.approx(values, rel=1e-3)
 
 
-def test_it_needs_a_calibrator_and_whole_answers(local, fitted, tiny_data):
+def test_the_answers_own_words_are_read(local):
+    """By hand: the states of the words that the question lacks, the last token left out, with what was kept and without."""
+    trace = local.generate_batch(["What is number 3?"], max_new_tokens=6, keep=Keep(middle_layer(local), -1))[0]
+    layer, start = middle_layer(local), len(trace.prompt_ids)
+    rows = trace.state.band_states[start - trace.state.first :].float().numpy()
+    found = answer_states(local, [trace] * 3, layer, [[1, 3], list(range(6)), []])
+    assert found[0] == pytest.approx(rows[[1, 3]].mean(0), rel=1e-5)
+    assert found[1] == pytest.approx(rows[: len(trace.response_ids) - 1].mean(0), rel=1e-5)
+    assert np.isnan(found[2]).all()
+    bare = answer_states(local, [replace(trace, state=None)], layer, [[1, 3]])[0]
+    assert bare == pytest.approx(found[0], rel=1e-3, abs=1e-5)
+
+
+def test_it_needs_a_calibrator_and_whole_answers(local, tiny_data):
     assert "pik" not in ready()
     with pytest.raises(ScoringError, match="scorer 'pik' has weights that a calibrator holds"):
         guardrail.bench(local, tiny_data, ["pik"])

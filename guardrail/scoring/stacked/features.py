@@ -39,6 +39,10 @@ _SEMGRAD = re.compile(r"semgrad\[(-[1-9]\d*)\]")
 _SCORE = re.compile(r"score\[(.+)\]")
 
 
+State = tuple[int, NDArray[np.float64]]
+"""A layer, and what entered it, (D,)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
     """T tokens of an answer: its words with their tokens; entropies and log_probs, nats, (T,).
@@ -64,7 +68,8 @@ class Reading:
     offset from the prompt's end, of the band "code". so_far: for a claim, the answer up to its end. text_band: semgrad of the
     band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none. evidence: of
     an answer with passages in its prompt; their words are not among the asked ones then. state: a layer,
-    and what entered it at the end of the prompt, (D,); None where a record does not hold it.
+    and what entered it at the end of the prompt, (D,); answer_state: the mean of what entered it at the answer's words that the
+    question does not have; None where a record does not hold it.
     """
 
     tokens: Tokens
@@ -75,7 +80,8 @@ class Reading:
     text_band: Mapping[int, float] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
     evidence: EvidenceReading | None = None
-    state: tuple[int, NDArray[np.float64]] | None = None
+    state: State | None = None
+    answer_state: State | None = None
 
 
 def features(reading: Reading, common: Collection[str]) -> dict[str, float]:

@@ -63,6 +63,15 @@ def words_of(pieces: Sequence[str]) -> tuple[Word, ...]:
     return tuple(out)
 
 
+def telling_tokens(words: Iterable[Word], asked: Collection[str], length: int) -> list[int]:
+    """Which of so many tokens hold words that the question does not, ascending; all of them where there is no such word.
+
+    telling_tokens(words_of(["It", " is", " Su", "va"]), {"is"}, 4)  # [0, 2, 3]
+    """
+    found = {t for word in words if word.text not in asked for t in range(word.start, word.end)}
+    return sorted(found) or list(range(length))
+
+
 def within(words: Iterable[Word], start: int, end: int) -> tuple[Word, ...]:
     """The words whose tokens lie in `response_ids[start:end]`, counted from `start`."""
     return tuple(Word(w.text, w.start - start, w.end - start) for w in words if start <= w.start and w.end <= end)

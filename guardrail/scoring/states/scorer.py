@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
+
+from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
-from guardrail.model.question_states import states_of
+from guardrail.model.question_states import answer_states, states_of
 from guardrail.model.recording import Keep
 from guardrail.scoring.baselines.base import AnswerScorer
+from guardrail.scoring.stacked.words import asked_words, telling_tokens, token_pieces, words_of
 from guardrail.scoring.states.model import StateProbe
 from guardrail.types import Trace
 
 
-class PikScorer(AnswerScorer):
-    """P(IK): reads the question's last token, before anything is answered (Kadavath et al. 2022, arXiv 2207.05221, sect. 5).
+class _StateScorer(AnswerScorer):
+    """A probe on states of a middle layer; generation keeps them, so that it costs next to nothing."""
 
-    Log-odds that the model's answer is wrong; higher = more uncertain. The same for every answer to one question. Theirs is a
-    head that is trained with the model; this one is linear, on few directions, on the model as it is.
-
-        scorer = PikScorer(model, StateProbe.from_options(calibrator.provenance.scorer_options))
-        scorer.score_traces([trace])[0].value
-    """
-
-    name = "pik"
     needs = "logits"
     unit = "nats"
 
@@ -49,5 +46,40 @@ class PikScorer(AnswerScorer):
     def keep(self) -> Keep:
         return Keep(self.probe.layer, -1)
 
+    @abstractmethod
+    def state(self, trace: Trace) -> np.ndarray:
+        """What the probe reads, (D,)."""
+
     def uncertainty(self, trace: Trace) -> float:
-        return float(self.probe.numbers(states_of(self.model, [trace], self.probe.layer))[0])
+        return float(self.probe.numbers(self.state(trace)[None])[0])
+
+
+class PikScorer(_StateScorer):
+    """P(IK): reads the question's last token, before anything is answered (Kadavath et al. 2022, arXiv 2207.05221, sect. 5).
+
+    Log-odds that the model's answer is wrong; higher = more uncertain. The same for every answer to one question. Theirs is a
+    head that is trained with the model; this one is linear, on few directions, on the model as it is.
+
+        scorer = PikScorer(model, StateProbe.from_options(calibrator.provenance.scorer_options))
+        scorer.score_traces([trace])[0].value
+    """
+
+    name = "pik"
+
+    def state(self, trace: Trace) -> np.ndarray:
+        return states_of(self.model, [trace], self.probe.layer)[0]
+
+
+class ProbeScorer(_StateScorer):
+    """Reads the answer: the mean over its words that the question does not have, or over all tokens where it has none.
+
+    Log-odds that this answer is wrong; higher = more uncertain.
+    """
+
+    name = "probe"
+
+    def state(self, trace: Trace) -> np.ndarray:
+        words = words_of(token_pieces(self.model.tokenizer, trace.response_ids))
+        asked = asked_words(question_of(trace.messages))
+        telling = telling_tokens(words, asked, len(trace.response_ids))
+        return answer_states(self.model, [trace], self.probe.layer, [telling])[0]
