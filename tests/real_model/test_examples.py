@@ -47,7 +47,7 @@ EXPECTED = {
         "keep  0.27 low      supported     Helium is a gas.",
         "1. The chemical symbol of helium is Helium (unsure, 43% chance of being right).\n2. Helium is a gas.\npage: ",
     ],
-    "30_fields.py": [
+    "28_fields.py": [
         'shown: {"capital": "Paris", "continent": "Europe", "island": null}',
         'parsed: {"capital": "Paris", "continent": "Europe", "island": null}',
         "/capital   0.51 medium, extrapolated: keep",
