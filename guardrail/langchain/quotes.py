@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_SHOWING = "code|pre|samp|kbd|tt|var|q|cite|blockquote|xmp|listing|textarea|template"
+_SHOWING = "code|pre|samp|kbd|tt|var|q|cite|blockquote|xmp|listing|textarea|template|script|style"
 _TO_THE_END = frozenset(("pre", "blockquote", "xmp", "listing", "textarea", "!--"))
 """Elements that show all behind them where nothing closes them; of others the name may stand in a sentence."""
 _MARK = re.compile(
@@ -15,7 +15,10 @@ _MARK = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _SHOWN_LINE = re.compile(r" {0,3}>| {4}|\t")
-_OPENING_QUOTES = "\"'\u201c\u2018\u201e\u00ab\u300c\u300e"  # straight, curly, low, angle and corner ones
+_OPENING_QUOTES = "\"'\uff02\uff07\u201c\u2018\u201e\u201a\u00ab\u2039\u300c\u300e\u300a\u3008\u301d"
+_NARROW_BLANKS = (
+    "\u00a0\u202f"  # French puts one behind an opening quote; a blank of another kind may follow a closing one
+)
 
 
 class _Mark(NamedTuple):
@@ -47,7 +50,8 @@ class Quotes:
         self._seen = place
         while self._quote[1] <= place and self._next < len(self._marks) and self._marks[self._next].start < place:
             self._open(self._marks[self._next], place, since)
-        in_quotes = place > self._line and text[place - 1] in _OPENING_QUOTES
+        before = place - 1 - (place - 1 > self._line and text[place - 1] in _NARROW_BLANKS)
+        in_quotes = before >= self._line and text[before] in _OPENING_QUOTES
         shown = _SHOWN_LINE.match(text, self._line, place) is not None
         return self._quote[0] <= place < self._quote[1] or in_quotes or shown
 
@@ -58,10 +62,21 @@ class Quotes:
         closing = self._closing.get(mark.key, [])
         while closing and closing[-1] <= at:
             closing.pop()
-        if closing:
-            self._quote, self._next = (mark.start, self._marks[closing[-1]].end), closing[-1] + 1
+        last = self._outer(at, mark.key) if mark.key == "blockquote" else closing[-1] if closing else None
+        if last is not None:
+            self._quote, self._next = (mark.start, self._marks[last].end), last + 1
         elif mark.lasts or not self._text[mark.end : place].strip():
             self._quote = mark.start, len(self._text)
+
+    def _outer(self, at: int, key: str) -> int | None:
+        """What closes an element that may stand in one of its kind."""
+        depth = 0
+        for i in range(at, len(self._marks)):
+            if self._marks[i].key == key:
+                depth += 1 if self._marks[i].opens else -1
+                if depth == 0:
+                    return i
+        return None
 
 
 def _mark(found: re.Match[str]) -> _Mark:

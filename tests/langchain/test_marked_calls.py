@@ -41,6 +41,10 @@ QUOTED = {
     "samp": f"It said <samp>I do: {WHOLE}</samp>",
     "quotation": f"You said <q>do {WHOLE}</q>",
     "block quotation": f"You said:\n<blockquote>\ndo\n{WHOLE}\n</blockquote>",
+    "quotation in a quotation": f"<blockquote>a<blockquote>b</blockquote>{WHOLE}</blockquote>",
+    "French": f"Vous avez dit «\u00a0{WHOLE}\u00a0»",
+    "Chinese": f"你说《{WHOLE}》",
+    "Swiss": f"Sie sagten ‹{WHOLE}›",
     "comment": f"Nothing. <!-- {WHOLE} -->",
 }
 
@@ -97,7 +101,8 @@ def test_code_before_a_call_is_no_quotation_of_it():
 
 
 @pytest.mark.parametrize("before", ["Use <code> here. ", "<code>launch</code>: ", "<pre>x</pre>\n", "</pre> ", "<b>So</b> ",
-                                    "`<pre>` shows it: ", "<!-- first --> ", "a < b, c > d: ", "<preset> "])  # fmt: skip
+                                    "`<pre>` shows it: ", "<!-- first --> ", "a < b, c > d: ", "<preset> ",
+                                    'The "first" ', "»Jetzt« ", "„Jetzt“ "])  # fmt: skip
 def test_html_before_a_call_is_no_quotation_of_it(before):
     text = f"{before}{WHOLE}"
     parsed = parse_tool_calls(MarkedText(text, tuple(spelt_markers(text)), exact=True), NAMES)
