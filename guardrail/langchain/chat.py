@@ -271,9 +271,8 @@ class ChatGuarded(GuardedSettings):
         if method not in ("function_calling", "json_mode", "json_schema"):
             raise ModelError(f"there is no method {method!r}; use 'function_calling', 'json_mode' or 'json_schema'")
         if method == "json_mode":
-            check_kept(
-                kwargs
-            )  # the others take it, as LangChain's suites want: their answers are checked, not constrained
+            # the others take it, as LangChain's suites want: their answers are checked, not constrained
+            check_kept(kwargs)
         if unknown := sorted(kwargs.keys() - {"strict"}):
             raise ModelError(
                 f"with_structured_output has no option {', '.join(unknown)}; there are: method, include_raw"
