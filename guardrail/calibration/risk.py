@@ -200,9 +200,8 @@ def risk_controlled_threshold(
         raise CalibrationError(f"{len(p)} answers to {asked} questions; count the questions of all answers")
     order = np.argsort(-p, kind="stable")
     wrong = np.concatenate([[0], np.cumsum(~c[order])])
-    answered = np.searchsorted(
-        -p[order], -np.array(plan.thresholds), side="right"
-    )  # (m,), p >= threshold: ties together
+    # (m,), p >= threshold: ties together
+    answered = np.searchsorted(-p[order], -np.array(plan.thresholds), side="right")
     tests: list[ThresholdTest] = []
     carried = 0.0
     for threshold, share, n in zip(plan.thresholds, plan.shares, answered.tolist(), strict=True):

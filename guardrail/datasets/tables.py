@@ -24,9 +24,8 @@ from guardrail.json_text import parse
 TABLES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 _LISTS = ("answers", "paraphrases")
-_PRINTED = re.compile(
-    r"[({]\s*['\"]|(?:array|list|set|frozenset|tuple|Index|Series)\(\s*[\[({]"
-)  # lists by another name
+# lists by another name
+_PRINTED = re.compile(r"[({]\s*['\"]|(?:array|list|set|frozenset|tuple|Index|Series)\(\s*[\[({]")
 _LIST_EXAMPLE = '["Paris", "City of Paris"]'
 
 

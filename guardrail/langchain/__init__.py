@@ -53,9 +53,8 @@ __all__ = [
 ]
 
 if find_spec("langchain") is None:
-    __all__.remove(
-        "GuardrailMiddleware"
-    )  # of the extra `agents`; asked for by name, it says so, and `import *` does without
+    # of the extra `agents`; asked for by name, it says so, and `import *` does without
+    __all__.remove("GuardrailMiddleware")
 
 
 def __getattr__(name: str) -> Any:

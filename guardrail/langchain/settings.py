@@ -42,9 +42,8 @@ class GuardedSettings(BaseChatModel):
     with this one it shares the Guard where nothing has changed that the Guard is made of.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
-    )  # keys are secret
+    # inputs stay out of errors: keys are secret
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
     model: SkipValidation[LocalModel | str | os.PathLike[str]]
     policy: SkipValidation[Policy | str | os.PathLike[str]] = "default"

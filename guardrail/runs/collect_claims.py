@@ -188,9 +188,10 @@ def _read(
     if not spans:
         return record
     reached = [o for o in offsets if -o <= row.asked]
+    # one pass
     whole, *parts = reading.read_spans(
         row, [(0, len(row.response_ids)), *spans], reached, band_start("code", len(local.anatomy.layers)), exgrad=True
-    )  # one pass
+    )
     record["whole"] = numbers_of(whole)
     record["unscored"] = record["whole"].get("unscored")
     for claim, readout in zip(record["claims"], parts, strict=True):

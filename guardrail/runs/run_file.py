@@ -39,9 +39,8 @@ class RunFile:
         if self.path.exists() and not self.path.is_file():
             raise DataError(f"cannot write the run file {str(self.path)!r}: it is not a regular file")
         try:
-            self._file: IO[bytes] = self.path.open(
-                "a+b", buffering=0
-            )  # what does not fit on the disk is not kept for later
+            # what does not fit on the disk is not kept for later
+            self._file: IO[bytes] = self.path.open("a+b", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from error
         try:

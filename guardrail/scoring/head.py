@@ -189,9 +189,8 @@ class _Normal:
         """Of both slices together."""
         peak = torch.maximum(self.peak, other.peak)
         mine = self.peak >= other.peak
-        lower = torch.where(mine, other.peak - peak, self.peak - peak).clamp(
-            min=-1e4
-        )  # e^-1e4 is 0; more would overflow
+        # e^-1e4 is 0; more would overflow
+        lower = torch.where(mine, other.peak - peak, self.peak - peak).clamp(min=-1e4)
         share = lower.exp()
         rest, rest_lower = _choose(mine, self.rest, other.rest)
         slack, slack_lower = _choose(mine, self.slack, other.slack)

@@ -22,12 +22,8 @@ Share = tuple[float, float]
 
 _PROMPT, _RESPONSE = [1, 2, 3, 1, 2], [3, 2, 1]
 _AT = -3  # the token whose state is moved, from the prompt's end; what stands before it is the prefix
-_STEPS = (
-    0.05,
-    0.01,
-    0.1,
-    0.003,
-)  # how far, relative to the state; several, since a router that changes its mind makes a jump
+# how far, relative to the state; several, since a router that changes its mind makes a jump
+_STEPS = (0.05, 0.01, 0.1, 0.003)
 _HALF_STEPS = (0.2, 0.4, 0.1, 0.8)  # where rounding would hide a smaller one: half precision, quantised layers
 _SHARE, _HALF_SHARE = (0.98, 1.02), (0.4, 2.5)  # of the difference that the gradient must explain
 
