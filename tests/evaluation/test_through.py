@@ -224,7 +224,7 @@ def test_a_guard_needs_no_calibrator_in_a_file_that_names_one_to_come(folder, fi
 
 def test_nothing_is_held_back_and_nobody_is_told(local, fit):
     """A policy that would abstain on everything does not, while it is being calibrated."""
-    policy = Policy.from_text("version: 1\nname: p\nrules:\n- {name: no, then: abstain}\n", "p.yaml")
+    policy = Policy.from_text("version: 1\nname: p\nrules:\n- {name: never, then: abstain}\n", "p.yaml")
     heard = []
     guard = Guard(model=local, policy=policy, observers=[heard.append])
     found = guardrail.calibrate_chain(lambda q: guard.answer(q, max_new_tokens=LENGTH), fit[2], scorer="hybridgrad")

@@ -79,6 +79,9 @@ EXPECTED = {
         "Tokyo. (answer)",
     ],
     "22_right_and_wrong_passages.py": ["Ouagadougou.  0.", "high, calibrated: answer", "low, calibrated: hedge"],
+    "23_calibrate_a_chain.py": ["system: ", "extrapolated: another system message than in calibration"],
+    "24_calibrate_rag.py": ["plain: ", "around the passages and the question: ['Context:"],
+    "25_calibrate_follow_ups.py": ["turns: ", "extrapolated: a plain question, of which the calibration through chain"],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
