@@ -25,7 +25,7 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.fit_contexts import said_of
+from guardrail.evaluation.chain_confidence import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy

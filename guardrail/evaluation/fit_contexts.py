@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guardrail.calibration.contexts import PLAIN, differs, in_words, source_of
+from guardrail.calibration.contexts import in_words, source_of
 from guardrail.calibration.curve_fit import context_probabilities
 from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.metrics import bound_risks, calibration_metrics, reliability_table
-from guardrail.calibration.origin import origin_of, through_of
+from guardrail.calibration.origin import origin_of
 from guardrail.calibration.pooling import Curve, fit_blocks
 from guardrail.calibration.profiles import FOLDS
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
@@ -21,12 +21,10 @@ from guardrail.runs.through import context_in, setting_in
 from guardrail.scoring.registry import reader_of
 
 if TYPE_CHECKING:
-    from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.metrics import Bools, Floats
     from guardrail.evaluation.fit import Fit
     from guardrail.runs.answers import Answers
     from guardrail.scoring.stacked.features import Reading
-    from guardrail.types import Confidence
 
 
 def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, seed: int = 0) -> Fit:
@@ -90,20 +88,3 @@ def _out_of_fold(uncertain: Floats, correct: Bools, at: np.ndarray, seed: int) -
         return context_probabilities(uncertain[at[train]], correct[at[train]], common, uncertain[at[test]])
 
     return out_of_fold(correct[at], predicted, folds=FOLDS, seed=seed)
-
-
-def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, Any]) -> Confidence:
-    """What a guard would say of the answer of a record of `collect_through`."""
-    origin = origin_of(calibrator)
-    name = context_in(record, origin.prompt, origin.system)
-    own = calibrator.contexts.get(name)
-    confidence = calibrator.predict(score, record.get("familiarity"), name if own else None)
-    if own is not None:
-        why = differs(own.source, record["messages"], setting_in(record))
-        why += [] if own.source.get("temperature", 0.0) == record["temperature"] else ["another temperature"]
-    else:
-        through = through_of(origin) is not None
-        why = ["its context was not calibrated"] if through or name != PLAIN else []
-    if not why:
-        return confidence
-    return replace(confidence, basis="extrapolated", reason="; ".join(filter(None, [*why, confidence.reason])))

@@ -15,7 +15,7 @@ from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
-from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.collecting import SHOWN, UNJUDGED, collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -122,7 +122,8 @@ class AnswerPass:
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
         if (collector := collecting()) is not None and score.unscored != "tool_call":
-            return Finished(collector.take(self.room, conversation, trace, score), trace.text)
+            collector.take(self.room, conversation.messages, conversation.setting, trace)
+            return Finished(conversation.tried(trace, score, UNJUDGED, SHOWN), trace.text)
         try:
             failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
             if failure and self.policy.on_error == "abstain":

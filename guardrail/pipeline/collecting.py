@@ -24,11 +24,12 @@ from guardrail.types import Confidence, Decision
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.model.recording import Keep
-    from guardrail.pipeline.conversation import Conversation
     from guardrail.pipeline.room import Room
-    from guardrail.types import Message, Score, Trace
+    from guardrail.types import Message, Trace
 
 _WHY = "a chain is being calibrated: its answers are shown as they are"
+
+UNJUDGED = Confidence.none(_WHY)
 
 SHOWN = Decision("answer", "being calibrated", _WHY)
 
@@ -58,8 +59,8 @@ class Collector:
         self._seen: list[Seen] = []
         self._lock = threading.Lock()
 
-    def take(self, room: Room, conversation: Conversation, trace: Trace, score: Score) -> Conversation:
-        """Note an answer. Returns the conversation with an attempt that shows it as it is."""
+    def take(self, room: Room, messages: tuple[Message, ...], setting: Setting | None, trace: Trace) -> None:
+        """Note an answer of the model that the room is of."""
         with self._lock:
             self.model = self.model or room.model
             if self.model.identity != room.model.identity:
@@ -67,8 +68,7 @@ class Collector:
                     f"the chain asks two guarded models, {self.model.name} and {room.model.name}, and a calibrator is for one: "
                     "take the guard away from one of them"
                 )
-            self._seen.append(Seen(conversation.messages, trace, conversation.setting or Setting(), room.answer))
-        return conversation.tried(trace, score, Confidence.none(_WHY), SHOWN)
+            self._seen.append(Seen(messages, trace, setting or Setting(), room.answer))
 
     def taken(self) -> list[Seen]:
         """What was seen since the last call, oldest first."""
