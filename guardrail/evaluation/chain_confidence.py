@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.contexts import PLAIN, differs
 from guardrail.calibration.origin import origin_of, through_of
-from guardrail.runs.through import context_in, setting_in
+from guardrail.runs.chain_records import context_in, setting_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
