@@ -27,8 +27,8 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
+from guardrail.evaluation.chain_confidence import said_of
 from guardrail.evaluation.controls import TextReader, grader_errors
-from guardrail.evaluation.said_of_chains import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy

@@ -17,7 +17,7 @@ from guardrail.calibration.pooling import Curve, fit_blocks
 from guardrail.calibration.profiles import FOLDS
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 from guardrail.errors import CalibrationError
-from guardrail.runs.through import context_in, setting_in
+from guardrail.runs.chain_records import context_in, setting_in
 from guardrail.scoring.registry import reader_of
 
 if TYPE_CHECKING:

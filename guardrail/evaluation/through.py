@@ -161,12 +161,17 @@ def evaluate_chain(
     """Measure a calibrator on what a chain answers to questions it has not seen, and what policies would have done.
 
     Args:
-        chain: As in `calibrate_chain`, and so data, labels, limit, cache and progress; "bundled" are the held-out questions.
+        chain: As in `calibrate_chain`.
+        data: As there; "bundled" are the held-out questions.
         calibrator: A calibrator, its file or its `shipped:NAME`; None takes the one shipped for the chain's model.
         policies: Policies, their names or files; None takes all shipped ones that can be measured on answers.
         grader: What says whether an answer is right; None takes the calibrator's.
+        labels: A file of answers that people graded; they win over the grader.
+        limit: Use at most so many questions.
         run: A file that keeps the answers, so that `resume` can go on with them.
         resume: Go on with the run file.
+        cache: As in `calibrate_chain`.
+        progress: Called with one line before each slow step.
 
     Returns:
         The figures of `guardrail.evaluate`; `ece_calibrated` is of what would be called calibrated.

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from guardrail.calibration.contexts import Setting, context_of, plain_question
 from guardrail.datasets.questions import data_hash, question_digest
 from guardrail.errors import CalibrationError, DataError
 from guardrail.messages import question_of
@@ -18,6 +17,7 @@ from guardrail.model.question_states import middle_layer, states_of
 from guardrail.pipeline.collecting import Collector, Seen, collecting_in
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
+from guardrail.runs.chain_records import PROMPT
 from guardrail.runs.collect import kept_for, read
 from guardrail.runs.readings import offsets_of
 from guardrail.runs.returned import holds, text_of
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from guardrail.grading.hand_labels import HandLabels
     from guardrail.model.local import LocalModel
     from guardrail.runs.chains import Chain
-
-PROMPT = "{question}"
-"""The prompt of a calibration through a chain: it has none of its own, so a plain question is one that stands alone."""
 
 _TRIES = 5  # questions until a guard has to have seen an answer
 
@@ -167,20 +164,3 @@ def collect_through(
         kept, grader, offsets_of(local), len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong
     )
     return ThroughAnswers(local, asking, answers, left)
-
-
-def setting_in(record: Mapping[str, Any]) -> Setting:
-    """How the answer of a record was given."""
-    return Setting(float(record["temperature"]), tuple(record["tools"]), bool(record["constrained"]))
-
-
-def context_in(record: Mapping[str, Any], prompt: str = PROMPT, system: str | None = None) -> str:
-    """The context of a record's answer, for a calibration with this prompt and system message."""
-    messages = record["messages"]
-    return context_of(
-        messages,
-        plain=plain_question(messages, prompt, system) is not None,
-        evidence=bool(record["passages"]),
-        tools=bool(record["tools"]),
-        thinking=bool(record["thinking"]),
-    )

@@ -1,4 +1,4 @@
-"""What a guard would say of an answer that a chain returned."""
+"""What a guard would say of an answer that a chain gave, from the record of it. No model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.contexts import PLAIN, differs
 from guardrail.calibration.origin import origin_of, through_of
-from guardrail.runs.through import context_in, setting_in
+from guardrail.runs.chain_records import context_in, setting_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
