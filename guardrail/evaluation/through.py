@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,10 +110,12 @@ def calibrate_chain(
 
     # torch comes with these
     from guardrail.evaluation.assess import outcomes
+    from guardrail.evaluation.controls import TextReader, grader_errors
     from guardrail.evaluation.familiar import familiar_with
     from guardrail.evaluation.fit import Study, fit_profile, fit_stacked
     from guardrail.evaluation.fit_contexts import fit_contexts
     from guardrail.runs.asking import RunOptions
+    from guardrail.runs.cache import RecordCache
     from guardrail.runs.progress import counter
     from guardrail.runs.scores import readings_of
     from guardrail.runs.through import collect_through
@@ -139,6 +142,10 @@ def calibrate_chain(
     else:
         fit = fit_stacked(study, answers.sample, readings, CONTENDER, rivals=scorer is not None)
     fit = fit_contexts(fit, answers, readings)
+    with RecordCache() if cache else nullcontext() as records:
+        controls = TextReader(records, say).of_answers(answers, 1 - fit.p_correct, seed=study.seed)
+    errors = grader_errors(grading, fit.p_correct, answers.sample.correct)
+    fit = replace(fit, controls=controls, label_errors=errors)
     if written is not None:
         fit.calibrator.save(written)
     return replace(fit, policies=outcomes(shipped_policies("answer"), fit.p_correct, answers))
@@ -194,8 +201,10 @@ def evaluate_chain(
     asked = _chain(chain, say)
 
     from guardrail.evaluation.assess import assess
+    from guardrail.evaluation.controls import TextReader
     from guardrail.evaluation.familiar import told_apart
     from guardrail.runs.asking import RunOptions
+    from guardrail.runs.cache import RecordCache
     from guardrail.runs.progress import counter
     from guardrail.runs.through import collect_through
 
@@ -210,7 +219,9 @@ def evaluate_chain(
     say_data(say, questions, found.answers.grading)
     for why, n in found.left_out.items():
         say(f"{n} left out: {why}")
-    result = assess(use.calibrator, told_apart(found.local, use.calibrator, found.answers), tried)
+    told = told_apart(found.local, use.calibrator, found.answers)
+    with RecordCache() if cache else nullcontext() as records:
+        result = assess(use.calibrator, told, tried, reader=TextReader(records, say))
     return replace(result, subject=Subject(found.local.name, use.name, source, grading=found.answers.grading))
 
 

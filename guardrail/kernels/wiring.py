@@ -18,14 +18,11 @@ _PLAIN = frozenset((int, float, bool, complex, str, type(None), torch.dtype))
 _FUNCTIONS = frozenset((types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
-_NO_SETTINGS = {
-    *vars(nn.Module()),  # `training` among them: answers are made in evaluation mode
-    *("config", "forward", "_is_hf_initialized", "_compiled_call_impl"),
-    *(
-        "compute_type_is_set",
-        "max_seq_len_cached",
-    ),  # layers write these themselves, at their first pass or at a longer one
+# `training` is among the module's own: answers are made in evaluation mode. The last two, layers write at a first or longer pass.
+_NO_SETTINGS = set(vars(nn.Module())) | {
+    *("config", "forward", "_is_hf_initialized", "_compiled_call_impl", "compute_type_is_set", "max_seq_len_cached"),
 }
+# no layer of ours computes with these
 _NO_CONFIG = {
     *(
         "use_cache",
@@ -37,7 +34,7 @@ _NO_CONFIG = {
         "id2label",
     ),
     *("label2id", "architectures", "chunk_size_feed_forward", "bos_token_id", "eos_token_id", "pad_token_id"),
-}  # no layer of ours computes with these
+}
 _SMALL = 4096  # numbers of a buffer that are read one by one; of a larger one as many, spread evenly
 
 

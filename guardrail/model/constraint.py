@@ -250,9 +250,7 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
                 raise _unreadable(local, str(error)) from error
             ids = local.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
             spelt = b"".join(info.decoded_vocab[i] for i in ids).decode(errors="replace")
-            if (
-                spelt.strip() != local.tokenizer.decode(ids).strip()
-            ):  # such as one whose decoder puts spaces between tokens
+            if spelt.strip() != local.tokenizer.decode(ids).strip():  # its decoder puts spaces between tokens, say
                 raise _unreadable(local, f"to it, {local.tokenizer.decode(ids)!r} is {spelt!r}")
             threads = torch.get_num_threads()
             _compilers[local] = xgrammar.GrammarCompiler(info, max_threads=threads, cache_limit_bytes=_CACHE)
