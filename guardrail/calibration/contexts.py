@@ -148,14 +148,15 @@ def source_of(
             f"the chain's model answered at the temperatures {', '.join(f'{t:g}' for t in temperatures)}; calibrate it at one"
         )
     systems = sorted({system_of(messages) for messages, _, _ in asked})
-    with_passages = {"passages": passages} if passages else {}
-    return with_passages | {
+    more: dict[str, Any] = {"passages": passages} if passages else {}
+    if any(setting.constrained for _, _, setting in asked):
+        more["constrained"] = True
+    return more | {
         "system": systems if len(systems) == 1 else frame_of([(text, text) for text in systems]),
         "user": frame_of([around(question_of(messages), question) for messages, question, _ in asked]),
         "temperature": temperatures[0],
         "max_new_tokens": max(lengths),
         "tools": sorted({name for _, _, setting in asked for name in setting.tools}),
-        "constrained": any(setting.constrained for _, _, setting in asked),
     }
 
 

@@ -18,7 +18,7 @@ _PLAIN = frozenset((int, float, bool, complex, str, type(None), torch.dtype))
 _FUNCTIONS = frozenset((types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
-# `training` is among the module's own: answers are made in evaluation mode. The last two, layers write at a first or longer pass.
+# `training` is among the module's own: answers are made in evaluation mode. Layers write the last two themselves.
 _NO_SETTINGS = set(vars(nn.Module())) | {
     *("config", "forward", "_is_hf_initialized", "_compiled_call_impl", "compute_type_is_set", "max_seq_len_cached"),
 }

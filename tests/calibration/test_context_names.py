@@ -109,6 +109,10 @@ def test_how_conversations_differ_from_those_of_a_curve():
         "another system message than in calibration"
     ]
     assert differs(source, [SYSTEM, USER], Setting(0.0, ("search", "rm"))) == ["tools that the calibration had not: rm"]
+    kept = Setting(constrained=True)
+    assert differs(source, [SYSTEM, USER], kept) == ["decoding kept to a schema"]
+    assert differs(source_of([([SYSTEM, USER], "Who?", kept)], [32], passages=2), [SYSTEM, USER], kept) == []
+    assert source_of([([SYSTEM, USER], "Who?", kept)], [32], passages=2)["passages"] == 2
     assert differs({}, [SYSTEM, USER], at) == []
     with pytest.raises(DataError, match=r"temperatures 0, 0\.7"):
         source_of([([USER], "Who?", Setting()), ([USER], "Who?", Setting(0.7))], [8, 8])
