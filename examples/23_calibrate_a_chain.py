@@ -10,12 +10,12 @@ prompt = ChatPromptTemplate([("system", "You answer in a few words."), ("human",
 model = guardrail.load_model("smollm2-135m")
 
 # The command line does the same: guardrail calibrate DATA.jsonl --through app.py:chain -o c.json
-chain = prompt | ChatGuarded(model=model, policy="observe", max_tokens=16) | StrOutputParser()
-fit = guardrail.calibrate_chain(chain, "bundled", limit=60)  # few, to be quick: take 400 or more
+chain = prompt | ChatGuarded(model=model, policy="observe", max_tokens=12) | StrOutputParser()
+fit = guardrail.calibrate_chain(chain, "bundled", limit=40)  # few, to be quick: take 400 or more
 for name, own in fit.calibrator.contexts.items():
     print(f"{name}: {own.n} answers, {own.n_correct} right, ECE {own.metrics['ece'].value:.2f}")
 
-guarded = prompt | ChatGuarded(model=model, calibrator=fit.calibrator, max_tokens=16)
+guarded = prompt | ChatGuarded(model=model, calibrator=fit.calibrator, max_tokens=12)
 told = read_metadata(guarded.invoke("What is the capital of Japan?"))
 print(f"{told['action']}, {told['confidence']:.2f}, {told['basis']}")
 

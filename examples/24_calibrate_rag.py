@@ -19,11 +19,11 @@ def passages(question):
 
 
 looked_up = {"context": passages, "question": RunnablePassthrough()} | prompt
-chain = looked_up | ChatGuarded(model=model, policy="observe", max_tokens=16) | StrOutputParser()
-fit = guardrail.calibrate_chain(chain, "bundled", limit=60)  # few, to be quick: take 400 or more
+chain = looked_up | ChatGuarded(model=model, policy="observe", max_tokens=12) | StrOutputParser()
+fit = guardrail.calibrate_chain(chain, "bundled", limit=40)  # few, to be quick: take 400 or more
 for name, own in fit.calibrator.contexts.items():
     print(f"{name}: {own.n} answers, {own.n_correct} right; around the passages and the question: {own.source['user']}")
 
-guarded = looked_up | ChatGuarded(model=model, calibrator=fit.calibrator, max_tokens=16)
+guarded = looked_up | ChatGuarded(model=model, calibrator=fit.calibrator, max_tokens=12)
 told = read_metadata(guarded.invoke("What is the capital of Burkina Faso?"))
 print(f"{told['action']}, {told['confidence']:.2f}, {told['basis']}")

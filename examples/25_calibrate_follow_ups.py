@@ -27,15 +27,15 @@ guard = guardrail.Guard.from_pretrained("smollm2-135m", policy="observe")
 
 def chain(messages):
     """Any function will do: a question or messages in, an answer out."""
-    return guard.answer(messages, max_new_tokens=16)
+    return guard.answer(messages, max_new_tokens=12)
 
 
-fit = guardrail.calibrate_chain(chain, data, limit=60)  # few, to be quick: take 400 or more
+fit = guardrail.calibrate_chain(chain, data, limit=40)  # few, to be quick: take 400 or more
 for name, own in fit.calibrator.contexts.items():
     print(f"{name}: {own.n} answers, {own.n_correct} right")
 
 guarded = guardrail.Guard(model=guard.model, calibrator=fit.calibrator)
 asked = [*rows[0]["messages"][:2], {"role": "user", "content": "What is the capital of Japan?"}]
 for messages in (asked, "What is the capital of Japan?"):
-    confidence = guarded.answer(messages, max_new_tokens=16).confidence
+    confidence = guarded.answer(messages, max_new_tokens=12).confidence
     print(f"{confidence.basis}{': ' if confidence.reason else ''}{confidence.reason}")

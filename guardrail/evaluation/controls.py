@@ -38,8 +38,8 @@ class TextReader:
         """Of a score of the scored answers, (n,); their passages are read too, where the records have some."""
         records = [answers.records[i] for i in answers.scored.tolist()]
         columns = [[r["question"] for r in records], [r["answer"] for r in records]]
-        if records and "passages" in records[0]:
-            columns.append(["\n".join(r["passages"]) for r in records])
+        if any(r.get("passages") for r in records):
+            columns.append(["\n".join(r.get("passages", ())) for r in records])
         return self._controls(columns, uncertainty, answers.correct[answers.scored], groups, seed)
 
     def of_claims(self, claims: ClaimAnswers, uncertainty: Floats, *, seed: int = 0) -> Controls | None:

@@ -59,7 +59,7 @@ def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, 
             source=source_of(
                 [(records[i]["messages"], records[i]["person"], setting_in(records[i])) for i in at.tolist()],
                 [int(records[i]["limit"]) for i in at.tolist()],
-                max(int(records[i]["passages"]) for i in at.tolist()),
+                max(len(records[i]["passages"]) for i in at.tolist()),
             ),
             drawn=True,
         )

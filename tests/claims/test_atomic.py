@@ -136,9 +136,9 @@ def test_a_quotation_is_found_as_whole_words():
 
 def test_extractors_by_name():
     model = tiny_local_model()
-    assert EXTRACTORS == ("sentences", "atomic")
+    assert EXTRACTORS == ("sentences", "atomic", "fields")
     assert [extractor(name, model).name for name in EXTRACTORS] == list(EXTRACTORS)
-    with pytest.raises(ModelError, match="no claim extractor 'atoms'; take one of: sentences, atomic"):
+    with pytest.raises(ModelError, match="no claim extractor 'atoms'; take one of: sentences, atomic, fields"):
         extractor("atoms")
     with pytest.raises(ModelError, match="'atomic' asks a chat model; give one"):
         extractor("atomic")

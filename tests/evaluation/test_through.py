@@ -13,6 +13,7 @@ import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError
 from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.retrieval import reference_text
 from guardrail.runs.returned import text_of
 from guardrail.testing import tiny_model, tiny_tokenizer
 
@@ -89,8 +90,26 @@ def test_the_conversation_picks_the_curve(local, fit):
     number = told["score"]["hybridgrad"]
     calibrator = IsotonicCalibrator.load(fit[1] / "c.json")
     assert told["confidence"] == pytest.approx(calibrator.predict(number, told["familiarity"], "system").p_correct)
-    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 18?"))
+    plain = read_metadata(chat(local, fit[1] / "c.json").invoke("What is number 159?"))
     assert (plain["basis"], plain["basis_reason"]) == ("calibrated", "")
+
+
+def test_passages_of_a_chain_are_a_kind_of_conversation(local, tmp_path):
+    passages = RunnableLambda(lambda question: f"{reference_text([f'Note on {question[:-1]}.'])}{question}")
+    chain = passages | chat(local) | StrOutputParser()
+    data = rows(tmp_path / "data.jsonl", chain, range(60))
+    found = guardrail.calibrate_chain(chain, data, scorer="hybridgrad")
+    (own,) = found.calibrator.contexts.items()
+    assert (own[0], own[1].source["passages"], own[1].source["user"]) == ("evidence", 1, ["", ""])
+    guard = Guard(model=local, calibrator=found.calibrator, policy="observe")
+    for texts, reason in (
+        (["Note."], ""),
+        (["Note.", "Another."], "given with 2 passages, the calibration's limit was 1"),
+    ):
+        verdict = guard.answer(reference_text(texts) + "What is number 12?")
+        assert verdict.confidence.reason == reason
+        assert verdict.confidence.p_correct is not None
+        assert [passage.text for passage in verdict.evidence] == texts
 
 
 @pytest.mark.parametrize(
