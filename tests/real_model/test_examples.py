@@ -96,7 +96,17 @@ def test_every_example_is_tested():
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == EXPECTED.keys()
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+CHAINS = {
+    "24_calibrate_rag.py",
+    "25_calibrate_follow_ups.py",
+}  # one answer after the other, and each is scored: minutes
+
+
+def _marks(name):
+    return [pytest.mark.timeout(900), *([pytest.mark.slow] if name in CHAINS else [])] if "calibrate" in name else []
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in EXPECTED])
 def test_example(name):
     """Run as `python examples/NAME` would, but in this process, which has torch and LangChain in memory already."""
     out = io.StringIO()
