@@ -141,6 +141,7 @@ def test_a_bench_is_killed_goes_on_and_says_what_it_found(made):
             "n",
             "accuracy",
             "scorers",
+            "controls",
             "command",
             "created",
             "versions",
