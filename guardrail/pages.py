@@ -34,10 +34,11 @@ from guardrail.grading import get_grader
 from guardrail.html import report_page, sps_page
 from guardrail.plots import require_matplotlib, sps_png
 from guardrail.policy import Policy, check_proof
+from guardrail.runs.familiarity import with_familiarity
 from guardrail.runs.progress import counter
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES
 from guardrail.runs.run_answers import RunAnswers, check_fits, check_same_model, header_of, load_run
-from guardrail.runs.states import state_in, with_familiarity
+from guardrail.runs.states import state_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator

@@ -10,8 +10,9 @@ import numpy as np
 
 from guardrail.calibration.familiarity_fit import LEAST, Familiar
 from guardrail.model.question_states import middle_layer, states_entering
-from guardrail.runs.scores import asking_of
-from guardrail.runs.states import Graded, packed, state_in, with_familiarity
+from guardrail.runs.familiarity import with_familiarity
+from guardrail.runs.scores import Graded, asking_of
+from guardrail.runs.states import packed, state_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from guardrail.calibration.profiles import Signals
 from guardrail.errors import CalibrationError, ScoringError
 from guardrail.messages import question_of
 from guardrail.runs.asking import Asking
-from guardrail.runs.states import ANSWER_STATE, Graded, state_of
+from guardrail.runs.states import ANSWER_STATE, state_of
 from guardrail.scoring.readers import Reader
 from guardrail.scoring.registry import reader_of
 from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_reading
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from guardrail.calibration.provenance import Provenance
     from guardrail.runs.answers import Answers
     from guardrail.runs.collect_claims import ClaimAnswers
+
+Graded = TypeVar("Graded", "Answers", "ClaimAnswers")
 
 
 def scores_of(calibrator: IsotonicCalibrator, answers: Answers) -> Floats:

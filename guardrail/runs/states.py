@@ -1,28 +1,22 @@
-"""The state at the end of a question's prompt, as a record of a run holds it: how alike it is can be told without the model."""
+"""What enters the middle layer, as a record of a run holds it, to be read without the model. Needs neither it nor torch."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from guardrail.errors import DataError
-from guardrail.runs.answers import Answers
-from guardrail.runs.collect_claims import ClaimAnswers
 
 if TYPE_CHECKING:
-    from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.calibration.metrics import Floats
 
 
 STATE, ANSWER_STATE = "state", "answer_state"
 """Under which a record holds what enters the middle layer: at the prompt's end; at the answer's words that the question does
 not have, the mean."""
-
-Graded = TypeVar("Graded", Answers, ClaimAnswers)
 
 
 def packed(state: np.ndarray, layer: int, key: str = STATE) -> dict[str, Any]:
@@ -64,23 +58,3 @@ def state_in(record: Mapping[str, Any], layer: int, width: int) -> Floats | None
     if len(found[1]) != width:
         raise DataError(f"a record of the run holds a `state` of {len(found[1])} numbers, not {width}; it was edited")
     return found[1]
-
-
-def with_familiarity(calibrator: IsotonicCalibrator, answers: Graded, states: Sequence[Floats | None]) -> Graded:
-    """The same with the `familiarity` of each answer's question, or claim's, a p-value.
-
-    states: of each record; where it is None, nothing is said. Unchanged where the calibrator knows no questions.
-    """
-    known = calibrator.familiarity
-    told = {i: state for i, state in enumerate(states) if state is not None}
-    if known is None or not told:
-        return answers
-    p_values = dict(zip(told, known.p_values(np.stack(list(told.values()))).tolist(), strict=True))
-    records = tuple(
-        {**record, "familiarity": p_values[i]} if i in p_values else record for i, record in enumerate(answers.records)
-    )
-    if isinstance(answers, ClaimAnswers):
-        own = [p_values.get(i) for i in answers.groups.tolist()]
-        claims = tuple({**claim, "familiarity": p} for claim, p in zip(answers.claims, own, strict=True))
-        return replace(answers, records=records, claims=claims)
-    return Answers(records, answers.correct, answers.scored, answers.signals, answers.grading)
