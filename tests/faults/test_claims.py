@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from threading import Event
 
 import pytest
 import torch
@@ -38,15 +39,21 @@ def guarded(name, local):
 
 @contextmanager
 def poisoned(local, character, value):
-    """The embedding of a character is no number; below the layers, so that the model's wiring counts as unchanged."""
+    """The embedding of a character is no number, once what it yields is set. A guard that is made before takes the hook for a
+    part of the model."""
     (token,) = local.tokenizer(character, add_special_tokens=False)["input_ids"]
+    begun = Event()
 
     def hook(_, args, output):
-        return torch.where((args[0] == token)[..., None], torch.full_like(output, value), output)
+        return (
+            torch.where((args[0] == token)[..., None], torch.full_like(output, value), output)
+            if begun.is_set()
+            else output
+        )
 
     handle = local.model.get_input_embeddings().register_forward_hook(hook)
     try:
-        yield
+        yield begun
     finally:
         handle.remove()
 
@@ -70,13 +77,16 @@ def cases():
     """(what was done, what it came to)."""
     for name in SCORERS:
         local = tiny_local_model(vocab_size=261)
-        guard = guarded(name, local)
         for value in (math.nan, math.inf, -math.inf):
-            with poisoned(local, "q", value):
+            with poisoned(local, "q", value) as begun:
+                guard = guarded(name, local)
+                begun.set()
                 yield f"{value} in one claim, {name}", came_to(guard.check(QUESTION, ANSWER))
         for kind, error in ERRORS.items():
             for when in (once, always):
-                limit = Limit(local.model.get_input_embeddings(), error, when)
+                limit = Limit(local.model.get_input_embeddings(), error, lambda *_: False)
+                guard = guarded(name, local)
+                limit.when, limit.calls = when, 0
                 try:
                     yield f"{kind} memory runs out {when.__name__}, {name}", came_to(guard.check(QUESTION, ANSWER))
                 except GuardrailError as caught:
@@ -101,9 +111,10 @@ def test_every_fault_leaves_claims_unscored_or_is_mended_by_trying_again():
 def test_a_generated_answer_with_nan_in_its_middle(name, drive):
     """The model's logits are none from there on: the answer ends, unscored, and shows nothing that has no number."""
     local = scripted(ANSWER)
-    guard = guarded(name, local)
     pieces = []
-    with poisoned(local, "q", math.nan):
+    with poisoned(local, "q", math.nan) as begun:
+        guard = guarded(name, local)
+        begun.set()
         hooks = Hooks(claim_stream=ClaimStream(pieces.append)) if drive == "streamed" else Hooks()
         [verdict] = guard.answer_batch([QUESTION], hooks=hooks)
     assert verdict.score.unscored == "not_finite"
@@ -117,14 +128,10 @@ def test_a_generated_answer_with_nan_in_its_middle(name, drive):
 async def test_memory_that_runs_out_while_streamed_claims_are_scored(name, drive):
     """Scoring reads several tokens at once, generation one: the limit meets the scorer alone."""
     local = scripted(ANSWER)
-    guard = guarded(name, local)
-    chat = ChatGuarded.from_guard(guard, stream_policy="claim")
     passes = []
-    Limit(
-        local.model.model.layers[-1],
-        ERRORS["CPU"],
-        lambda calls, hidden: passes.append(hidden.shape[1]) or (hidden.shape[1] > 1 and len(passes) > 1),
-    )
+    limit = Limit(local.model.model.layers[-1], ERRORS["CPU"], lambda *_: False)
+    chat = ChatGuarded.from_guard(guarded(name, local), stream_policy="claim")
+    limit.when = lambda _, hidden: passes.append(hidden.shape[1]) or (hidden.shape[1] > 1 and len(passes) > 1)
     chunks = [c async for c in chat.astream(QUESTION)] if drive == "astream" else list(chat.stream(QUESTION))
     metadata = chunks[-1].response_metadata["guardrail"]
     assert metadata["action"] == "abstain"
