@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from threading import Event
 
 import pytest
 import torch
@@ -198,9 +199,11 @@ def test_what_streamed_before_a_late_failure_stays_and_the_verdict_says_it():
 
 def steps(drive, on_error):
     """How often the model ran until the verdict on a stream whose second claim fails."""
-    guard, seen = broken("scorer", 2, on_error), []
-    handle = local().model.register_forward_hook(lambda *_: seen.append(1))
+    seen = []
+    handle = local().model.register_forward_hook(lambda *_: seen.append(1))  # a hook that comes later is a change
     try:
+        guard = broken("scorer", 2, on_error)
+        seen.clear()
         if drive == "guard":
             verdict = guard.answer_batch([QUESTION], hooks=Hooks(claim_stream=ClaimStream(print)))[0]
             assert (verdict.rule == "on error", verdict.answer == ANSWER) in [(True, False), (False, True)]
@@ -251,16 +254,17 @@ def test_a_wrong_set_up_is_raised_whatever_the_policy_says():
 @pytest.mark.parametrize("at", [1, 40])
 @pytest.mark.parametrize(("fault", "expected"), [(raises, ConnectionError), (runs_out_of_memory, ModelError)])
 def test_a_generation_that_fails_ends_its_stream_with_the_error(drive, at, fault, expected):
-    seen = []
+    begun, seen = Event(), []
 
     def hook(*_):
-        seen.append(1)
+        seen.extend([1] if begun.is_set() else [])
         if len(seen) >= at:
             fault()
 
-    guard = broken("", 0, "continue")
-    handle = local().model.get_input_embeddings().register_forward_pre_hook(hook)
+    handle = local().model.get_input_embeddings().register_forward_pre_hook(hook)  # one that comes later is a change
     try:
+        guard = broken("", 0, "continue")
+        begun.set()
         text, _, raised = streamed(guard, drive=drive)
     finally:
         handle.remove()

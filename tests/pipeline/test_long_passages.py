@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 
 from guardrail import Guard, Policy
@@ -87,15 +89,15 @@ def test_a_given_answer_that_is_too_long_with_passages_is_decided_without_them()
 
 @pytest.mark.parametrize("questions", [["Who?"], ["Who?", "Why?"]])
 def test_passages_that_do_not_fit_into_memory(questions):
-    local = tiny_local_model(vocab_size=261)
-    guard = guard_with(["A passage of some length."], local=local)
+    local, begun = tiny_local_model(vocab_size=261), Event()
 
     def limited(_, args):
-        if args[0].shape[1] > 90:
+        if begun.is_set() and args[0].shape[1] > 90:
             raise MemoryError
 
-    local.anatomy  # noqa: B018
     handle = local.model.get_input_embeddings().register_forward_pre_hook(limited)
+    guard = guard_with(["A passage of some length."], local=local)  # a hook that comes later is a change of the model
+    begun.set()
     verdicts = guard.answer_batch(questions, max_new_tokens=4)
     handle.remove()
     for verdict in verdicts:
