@@ -19,8 +19,8 @@ Leaf = tuple[Path, int, int]
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r"(?:true|false|null|-?[0-9][0-9.eE+-]*)")
-_FENCE = re.compile(r"\s*(?:```(?:json)?[ \t]*\n)?\s*")
-_FENCE_END = re.compile(r"\s*(?:```)?\s*\Z")
+_FENCE = re.compile(r"\s*(?:```(?:json)?[ \t]*\n\s*)?")
+_FENCE_END = re.compile(r"\s*(?:```\s*)?\Z")
 _ARGUMENTS = ("arguments", "parameters")
 _VALUE_OR_MARK = re.compile(r"</?\w+>|\[[A-Z_]+\]|<\|\w+\|>|[{\[]")
 
