@@ -148,7 +148,9 @@ def test_a_question_goes_into_the_calibrated_prompt(local, invoke):
     invoke(GuardRunnable(guard), {"messages": "Where?", "answer": "In Peru."})
     assert seen[0].verdict.confidence.basis == "calibrated"
     invoke(GuardRunnable(guard), {"messages": [("human", "Where?")], "answer": "In Peru."})
-    assert seen[1].verdict.confidence.basis == "extrapolated"
+    assert seen[1].verdict.confidence.basis == "calibrated"
+    invoke(GuardRunnable(guard), {"messages": [("system", "Be brief."), ("human", "Where?")], "answer": "In Peru."})
+    assert seen[2].verdict.confidence.basis == "extrapolated"
 
 
 @pytest.mark.parametrize("value", [AIMessage("In Peru."), "In Peru.", {"answer": "x"}, {"messages": "Where?"}])

@@ -239,7 +239,8 @@ def test_basis_says_where_the_calibration_does_not_reach(local):
     assert guard(local, SURE).answer(asked).confidence.basis == "calibrated"
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
     own = guard(local, SURE).answer([*turns, {"role": "user", "content": "Who?"}]).confidence
-    assert (own.basis, own.reason) == ("extrapolated", "messages of your own, not the prompt of the calibration")
+    reason = "messages of your own, not the prompt of the calibration (with several turns)"
+    assert (own.basis, own.reason) == ("extrapolated", reason)
     retrieved = guard(local, UNSURE, SURE, passages=["A passage."]).answer("Who?")
     assert [a.confidence.basis for a in retrieved.attempts] == ["calibrated", "extrapolated"]
 

@@ -216,7 +216,7 @@ CLAIM = "  - {name: a, for: claim, "
         ),
         (
             CLAIM + "then: keep, when: {kind: rows}}",
-            "rules[0].when.kind is 'rows'; valid: sentence, item, row, atomic; did you mean 'row'?",
+            "rules[0].when.kind is 'rows'; valid: sentence, item, row, atomic, field; did you mean 'row'?",
         ),
         (CLAIM + "then: keep, when: {not: {}}}", "rules[0].when has an empty 'not', which never holds"),
         (
