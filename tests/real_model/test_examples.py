@@ -27,7 +27,11 @@ EXPECTED = {
         "abstain by rule",
         "Vitamin D",
     ],
-    "08_callback.py": ["Tokyo.  (0.83, very high", "the policy would abstain", "LowConfidenceError: confidence is 0.06"],
+    "08_callback.py": [
+        "Tokyo.  (0.83, very high",
+        "the policy would abstain",
+        "LowConfidenceError: confidence is 0.06",
+    ],
     "09_adaptive_rag.py": [
         "[searching: What is the capital of Burkina",
         "Ouagadougou",
