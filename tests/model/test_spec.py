@@ -85,12 +85,15 @@ def test_without_the_hub_a_name_fails_at_once(monkeypatch, load):
     assert time.perf_counter() - began < 20
 
 
-def test_what_the_hub_answers_is_left_to_the_readers(monkeypatch):
+def test_the_hub_is_not_asked_about_what_is_here(monkeypatch):
     """Nothing is asked about what is there already."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    asked = []
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", asked.append)
     require_reachable(str(Path(__file__).parent))
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"{name}/{file}")
     require_reachable("owner/name")
+    assert asked == []
 
 
 def test_wrong_files(tmp_path):

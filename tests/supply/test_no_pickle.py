@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, ModelError
 from guardrail.grading.bem import BemGrader
+from guardrail.model.cross_encoder import load_cross_encoder
 from guardrail.model.loading import load_model
 from guardrail.retrieval.embedding import SentenceEmbeddings
-from guardrail.scoring.baselines import nli_equivalence
+from guardrail.scoring.baselines.nli_equivalence import NliEquivalence
 from guardrail.testing import tiny_model, tiny_tokenizer
-from guardrail.verification import nli
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "guardrail").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
@@ -69,13 +69,21 @@ def test_an_embedding_model_that_is_a_pickle_is_refused(tmp_path):
         SentenceEmbeddings(str(folder_of(tmp_path / "model", path.read_bytes())))
 
 
-@pytest.mark.parametrize("load", [nli._load, nli_equivalence._load, lambda spec, *_: BemGrader(spec)._load()])
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda spec: load_cross_encoder(spec, ModelError, "cpu"),
+        lambda spec: NliEquivalence(spec),
+        lambda spec: BemGrader(spec).load(),
+    ],
+    ids=["verifier", "equivalence", "grader"],
+)
 def test_a_grader_or_verifier_that_is_a_pickle_is_refused(tmp_path, load):
     path = tmp_path / "weights"
     torch.save(tiny_model(vocab_size=261).state_dict(), path)
     folder = str(folder_of(tmp_path / "model", path.read_bytes()))
     with pytest.raises(GuardrailError, match="safetensors"):
-        load(folder, "cpu") if load is nli._load else load(folder)
+        load(folder)
 
 
 def test_a_pickle_of_weights_is_loaded_where_the_user_allows_it(tmp_path, monkeypatch):
