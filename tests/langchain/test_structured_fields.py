@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -22,7 +22,7 @@ class Flags(BaseModel):
     """Two of them."""
 
     sure: bool
-    size: int | None
+    size: Literal[1, 2, None]  # a random model would never end a number
 
 
 SCHEMA = {
