@@ -16,6 +16,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
         "errors",
         "files",
         "json_text",
+        "array_text",
         "types",
         "messages",
         "folding",

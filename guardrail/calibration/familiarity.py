@@ -10,8 +10,6 @@ conformal p-value: of questions drawn as those of the calibration were, at most 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Self
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from guardrail.array_text import array_in
 from guardrail.calibration.labels import label_for
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.errors import CalibrationError
@@ -130,12 +129,12 @@ class Familiarity(BaseModel):
 
     @cached_property
     def _kept(self) -> _Kept:
-        mean = _numbers(self.mean, "<f4", "mean")
-        spread = _numbers(self.spread, "<f4", "spread")
-        directions = _numbers(self.directions, "<f2", "directions")
-        points = _numbers(self.points, "i1", "points") * self.step
-        lengths = _numbers(self.lengths, "<f4", "lengths")
-        own = _numbers(self.own, "<f4", "own")
+        mean = array_in(self.mean, "<f4", "mean")
+        spread = array_in(self.spread, "<f4", "spread")
+        directions = array_in(self.directions, "<f2", "directions")
+        points = array_in(self.points, "i1", "points") * self.step
+        lengths = array_in(self.lengths, "<f4", "lengths")
+        own = array_in(self.own, "<f4", "own")
         if not len(mean) or not len(spread) or len(directions) != len(mean) * len(spread):
             raise ValueError(
                 f"{len(directions)} numbers in directions, for {len(mean)} in mean and {len(spread)} in spread"
@@ -179,14 +178,4 @@ def likeness(new: tuple[Floats, Floats], known: tuple[Floats, Floats]) -> Floats
     most = min(_NEIGHBOURS, alike.shape[1])
     nearest = np.partition(alike, -most, axis=1)[:, -most:]
     out: Floats = nearest.mean(1)
-    return out
-
-
-def _numbers(text: str, dtype: str, name: str) -> Floats:
-    try:
-        out: Floats = np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).astype(np.float64)
-    except (ValueError, binascii.Error) as error:
-        raise ValueError(f"{name} is no base64 of {np.dtype(dtype).name} numbers") from error
-    if not np.isfinite(out).all():
-        raise ValueError(f"{name} must be finite")
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.cluster.vq import kmeans2
 
+from guardrail.array_text import array_text
 from guardrail.calibration.familiarity import Familiarity, Projection, likeness
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.pooling import fitted_probabilities
@@ -79,14 +79,14 @@ def fit_familiarity(known: Familiar, scores: ArrayLike, correct: ArrayLike, *, s
     kept = np.sort(np.random.default_rng(seed).permutation(len(rows))[:_POINTS])
     return Familiarity(
         layer=known.layer,
-        mean=_text(project.mean, "<f4"),
-        directions=_text(project.directions, "<f2"),
-        spread=_text(project.spread, "<f4"),
+        mean=array_text(project.mean, "<f4"),
+        directions=array_text(project.directions, "<f2"),
+        spread=array_text(project.spread, "<f4"),
         rest=project.rest,
-        points=_text(np.rint(rows[kept] / step), "i1"),
+        points=array_text(np.rint(rows[kept] / step), "i1"),
         step=step,
-        lengths=_text(squares[kept], "<f4"),
-        own=_text(np.sort(_likeness_to_the_others(states, seed)), "<f4"),
+        lengths=array_text(squares[kept], "<f4"),
+        own=array_text(np.sort(_likeness_to_the_others(states, seed)), "<f4"),
         retained=retained,
         lowest=lowest,
     )
@@ -139,7 +139,3 @@ def _clusters(rows: Floats, seed: int) -> Any:
     if count < 2:
         return np.zeros(len(rows), dtype=np.intp)
     return kmeans2(rows, count, seed=seed, minit="++")[1]
-
-
-def _text(x: Floats, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(x.astype(dtype)).tobytes()).decode()

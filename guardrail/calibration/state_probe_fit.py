@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guardrail.array_text import array_text
 from guardrail.calibration.folds import Groups, out_of_fold
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.pooling import fitted_probabilities
@@ -54,8 +54,8 @@ def fit_state_probe(states: Floats, correct: Bools, layer: int) -> StateProbe:
     near = float(np.quantile(np.linalg.norm(whitened, axis=1), 0.95))
     return StateProbe(
         layer=layer,
-        mean=base64.b64encode(mean.astype("<f4").tobytes()).decode(),
-        axes=base64.b64encode(np.ascontiguousarray(axes).tobytes()).decode(),
+        mean=array_text(mean, "<f4"),
+        axes=array_text(axes, "<f2"),
         weights=tuple(weights.tolist()),
         base=float(np.log(wrong.sum() / correct.sum())),
         intercept=intercept,

@@ -24,6 +24,8 @@ def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, A
     if own is not None:
         why = differs(own.source, record["messages"], setting_in(record))
         why += [] if own.source.get("temperature", 0.0) == record["temperature"] else ["another temperature"]
+        limit = own.source.get("passages", 0)
+        why += ["more passages"] if isinstance(limit, int) and len(record["passages"]) > limit else []
     else:
         through = through_of(origin) is not None
         why = ["its context was not calibrated"] if through or name != PLAIN else []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guardrail.array_text import array_text
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def packed(state: np.ndarray, layer: int, key: str = STATE) -> dict[str, Any]:
     """
     if not np.isfinite(state).all():
         return {}
-    return {key: {"layer": layer, "values": base64.b64encode(state.astype("<f4").tobytes()).decode()}}
+    return {key: {"layer": layer, "values": array_text(state, "<f4")}}
 
 
 def state_of(record: Mapping[str, Any], key: str = STATE) -> tuple[int, Floats] | None:

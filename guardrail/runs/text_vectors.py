@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guardrail.array_text import array_text
 from guardrail.errors import DataError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.vectors import embedded
@@ -65,7 +66,7 @@ def text_vectors(
 
 
 def _packed(row: Sequence[float]) -> dict[str, Any]:
-    return {"vector": base64.b64encode(np.asarray(row).astype("<f2").tobytes()).decode()}
+    return {"vector": array_text(row, "<f2")}
 
 
 def _unpacked(record: Mapping[str, Any]) -> Floats:

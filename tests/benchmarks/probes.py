@@ -23,8 +23,7 @@ from guardrail.messages import question_of
 from guardrail.model.loading import load_model
 from guardrail.model.question_states import answer_states, middle_layer, states_of
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.runs.asking import Asking
-from guardrail.runs.cache import RecordCache
+from guardrail.runs.asking import Asking, RunOptions
 from guardrail.runs.collect import collect
 from guardrail.runs.prompts import DIRECT
 from guardrail.runs.scores import readings_of
@@ -39,8 +38,7 @@ class Answered:
 
     def __init__(self, local, data, split, most=None):
         rows = load_data(data, split, most).rows
-        with RecordCache() as cache:
-            answers = collect(local, rows, get_grader("alias"), ASKING, cache=cache)
+        answers = collect(local, rows, get_grader("alias"), ASKING, RunOptions(cache=True))
         records = [answers.records[i] for i in answers.scored]
         kind = {row.question: row.extra.get("kind", "") for row in rows}
         self.kinds = np.array([kind[r["question"]] for r in records])

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableLambda
 import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError
+from guardrail.evaluation.chain_confidence import said_of
 from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.retrieval import reference_text
 from guardrail.runs.returned import text_of
@@ -110,6 +111,9 @@ def test_passages_of_a_chain_are_a_kind_of_conversation(local, tmp_path):
         assert verdict.confidence.reason == reason
         assert verdict.confidence.p_correct is not None
         assert [passage.text for passage in verdict.evidence] == texts
+        record = {"messages": [{"role": "user", "content": "What is number 12?"}], "passages": texts}
+        setting = {"temperature": 0.0, "tools": [], "constrained": False, "thinking": False}
+        assert ("more passages" in said_of(found.calibrator, 0.1, record | setting).reason) == bool(reason)
 
 
 @pytest.mark.parametrize(

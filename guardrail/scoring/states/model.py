@@ -6,8 +6,6 @@ Far from the states that it was fitted on it says what holds without it: its wei
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self
@@ -15,6 +13,8 @@ from typing import Annotated, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from guardrail.array_text import array_in
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class StateProbe(BaseModel):
 
     @cached_property
     def _arrays(self) -> _Arrays:
-        mean, axes = _numbers(self.mean, "<f4", "mean"), _numbers(self.axes, "<f2", "axes")
+        mean, axes = array_in(self.mean, "<f4", "mean"), array_in(self.axes, "<f2", "axes")
         if not len(mean) or len(axes) != len(mean) * len(self.weights):
             raise ValueError(f"{len(axes)} numbers in axes, for {len(mean)} in mean and {len(self.weights)} weights")
         return _Arrays(mean, axes.reshape(len(mean), -1), np.array(self.weights))
@@ -94,13 +94,3 @@ class StateProbe(BaseModel):
         if self.far <= self.near:
             raise ValueError(f"far {self.far} must lie beyond near {self.near}")
         return self
-
-
-def _numbers(text: str, dtype: str, name: str) -> Floats:
-    try:
-        out: Floats = np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).astype(np.float64)
-    except (ValueError, binascii.Error) as error:
-        raise ValueError(f"{name} is no base64 of {np.dtype(dtype).name} numbers") from error
-    if not np.isfinite(out).all():
-        raise ValueError(f"{name} must be finite")
-    return out
