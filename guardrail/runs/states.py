@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guardrail.array_text import array_text
+from guardrail.array_text import array_in, array_text
 from guardrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,12 +38,11 @@ def state_of(record: Mapping[str, Any], key: str = STATE) -> tuple[int, Floats] 
     if found is None:
         return None
     try:
-        layer, values = found["layer"], np.frombuffer(base64.b64decode(found["values"], validate=True), dtype="<f4")
+        layer, out = found["layer"], array_in(found["values"], "<f4", "values")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"a record of the run holds a `{key}` that is none ({error}); it was edited") from error
-    out: Floats = values.astype(np.float64)
-    if not len(out) or not np.isfinite(out).all():
-        raise DataError(f"a record of the run holds a `{key}` that is not finite numbers; it was edited")
+    if not len(out):
+        raise DataError(f"a record of the run holds a `{key}` of no numbers; it was edited")
     return layer, out
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guardrail.array_text import array_text
+from guardrail.array_text import array_in, array_text
 from guardrail.errors import DataError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.vectors import embedded
@@ -71,7 +70,6 @@ def _packed(row: Sequence[float]) -> dict[str, Any]:
 
 def _unpacked(record: Mapping[str, Any]) -> Floats:
     try:
-        out: Floats = np.frombuffer(base64.b64decode(record["vector"], validate=True), dtype="<f2").astype(np.float64)
+        return array_in(record["vector"], "<f2", "vector")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the cache of answers holds a vector that is none ({error}); delete it") from error
-    return out
