@@ -21,6 +21,7 @@ from guardrail.cli import (
     calibrate,
     data,
     demo,
+    distill,
     doctor,
     evaluate,
     grade,
@@ -58,6 +59,7 @@ app.command("grade")(grade.grade)
 app.command("monitor")(monitor.monitor)
 app.command("recalibrate")(recalibrate.recalibrate)
 app.command("report")(report.report)
+app.command("distill")(distill.distill)
 app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")
 app.add_typer(model.app, name="model")

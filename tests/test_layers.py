@@ -24,6 +24,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
         "waiting",
         "deadlines",
         "unseen",
+        "stated",
         "moved",
         "data",
     ],
@@ -36,7 +37,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
     "pipeline": ["pipeline", "observers", "guard"],
     "questions": ["datasets", "grading"],
     "runs": ["runs"],
-    "evaluation": ["evaluation", "monitoring"],
+    "evaluation": ["evaluation", "monitoring", "distillation"],
     "faces": ["html", "plots", "pages", "langchain", "testing", "__init__", "cli"],
 }
 RANK = {room: rank for rank, rooms in enumerate(FLOORS.values()) for room in rooms}

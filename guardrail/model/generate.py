@@ -20,7 +20,7 @@ from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.stopping import OnStep, Steps, cut, special_ids, until_end
+from guardrail.model.stopping import OnStep, Steps, cut, prefix_spelling, special_ids, until_end
 from guardrail.model.thinking import Split
 from guardrail.model.token_log_probs import DrawnLogProbs, FiniteRows
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
@@ -147,6 +147,10 @@ def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
     ended = at_stop or (bool(response.ids) and response.ids[-1] in local.eos_ids)
     if text is None:
         text = local.tokenizer.decode(answer, skip_special_tokens=True)
+    text, stated = local.without_confidence(text.strip())
+    if stated is not None:  # what generation kept belongs to the longer reply
+        answer, at_stop, state = prefix_spelling(local.tokenizer, answer, text), True, None
+        log_probs = None if log_probs is None else log_probs[: split.start + len(answer)]
     if state is not None and state.head_outputs is not None:
         state = replace(state, head_outputs=state.head_outputs[split.start :])
     log_probs = None if log_probs is None else log_probs[split.start :]
@@ -155,7 +159,7 @@ def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
         (),
         (*prompt, *response.ids[: split.start]),
         tuple(answer),
-        text.strip(),
+        text,
         finish,
         False,
         response.ms,
@@ -166,6 +170,7 @@ def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
         split.start,
         split.unfinished,
         response.fault,
+        stated=stated,
     )
 
 

@@ -14,10 +14,12 @@ from guardrail.kernels.frozen import lock_of, weights_sample, weights_version
 from guardrail.messages import as_messages, check_finish, check_text
 from guardrail.model import chat
 from guardrail.model.anatomy import Anatomy, read_anatomy
+from guardrail.model.confidence_adapter import ConfidenceAdapter
 from guardrail.model.identity import ModelIdentity, identify
 from guardrail.model.inert import Inert
 from guardrail.model.thinking import Thinking
 from guardrail.plain_text import trimmed
+from guardrail.stated import Stated, Wording
 from guardrail.types import FinishReason, Message, Tool, Trace
 
 
@@ -42,8 +44,11 @@ class LoadedModel:
         *,
         name: str | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        wording: Wording | None = None,
+        confidence_adapter: ConfidenceAdapter | None = None,
     ) -> None:
         self.model = model
+        self.wording, self.confidence_adapter = wording, confidence_adapter
         self.chat_template_kwargs = check_switches(chat_template_kwargs)
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
@@ -171,6 +176,12 @@ class LoadedModel:
             said.append(message)
         return said
 
+    def without_confidence(self, text: str) -> Stated:
+        """An answer without what it says of its own confidence, where this model was taught to end answers so."""
+        if self.wording is None or self.wording.turn != "same":
+            return Stated(text, None)
+        return self.wording.taken_from(text)
+
     def unthinking(self, prompt: Sequence[int]) -> list[int]:
         """The ids that end a thought which the prompt has opened, so that an answer may follow; none where it has not."""
         return self.thinking.closing_ids if self.thinking.opened_by(prompt) else []
@@ -202,7 +213,7 @@ class LoadedModel:
         thought_ids = (
             self.tokenizer(thought, add_special_tokens=False)["input_ids"] if thought else self.unthinking(prompt)
         )
-        text = self._shown(text)
+        text, stated = self.without_confidence(self._shown(text))
         return Trace(
             conversation,
             (*prompt, *thought_ids),
@@ -212,6 +223,7 @@ class LoadedModel:
             thinking=self.thinking.bare(thought),
             thinking_tokens=len(thought_ids),
             unfinished_thinking=unfinished,
+            stated=stated,
         )
 
 

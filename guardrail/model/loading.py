@@ -12,12 +12,14 @@ from transformers import AutoTokenizer
 from guardrail.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from guardrail.model.adapter import base_of, require_peft, with_adapter
 from guardrail.model.checkpoint import require_all_weights, require_reachable, safe_weights, with_remedy
+from guardrail.model.confidence_adapter import ConfidenceAdapter, stated_by, taught
 from guardrail.model.families import class_for
 from guardrail.model.gguf import dense_copy
 from guardrail.model.identity import require_finite_weights
 from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
+from guardrail.stated import Wording
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,7 +63,7 @@ def load_model(
         folder = Path(location)
         require_peft(folder)
         base = load_model(
-            base_of(folder),
+            taught(folder) or base_of(folder),
             device=device,
             dtype=dtype,
             chat_template_kwargs=chat_template_kwargs,
@@ -72,7 +74,10 @@ def load_model(
         tokenizer = (
             AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code) if own else base.tokenizer
         )
-        return _finished(with_adapter(base.model, folder), tokenizer, source, chat_template, chat_template_kwargs)
+        stated = stated_by(folder, base.model)
+        apart = stated is not None and stated[1] is not None
+        module = base.model if apart else with_adapter(base.model, folder)
+        return _finished(module, tokenizer, source, chat_template, chat_template_kwargs, *(stated or ()))
     if source.kind == "gguf":
         location = str(dense_copy(Path(source.location), progress))
     if progress:
@@ -107,14 +112,27 @@ def load_model(
 
 
 def _finished(
-    model: Any, tokenizer: Any, source: Source, chat_template: str | None, switches: Mapping[str, Any] | None
+    model: Any,
+    tokenizer: Any,
+    source: Source,
+    chat_template: str | None,
+    switches: Mapping[str, Any] | None,
+    wording: Wording | None = None,
+    adapter: ConfidenceAdapter | None = None,
 ) -> LocalModel:
     require_finite_weights(source.name, model)
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if isinstance(tokenizer.chat_template, str):  # a byte-order mark is no part of the text
         tokenizer.chat_template = tokenizer.chat_template.removeprefix("\ufeff")
-    return LocalModel(model.eval(), tokenizer, name=source.name, chat_template_kwargs=switches)
+    return LocalModel(
+        model.eval(),
+        tokenizer,
+        name=source.name,
+        chat_template_kwargs=switches,
+        wording=wording,
+        confidence_adapter=adapter,
+    )
 
 
 def _device(device: str | None) -> str:

@@ -29,6 +29,8 @@ class LocalModel(LoadedModel):
         anatomy: Where its layers and head are, and how scoring reads its KV cache.
         identity: What tells this model from others.
         semantic_token: t*, as the chat template has it.
+        wording: How it was taught to state its confidence; None where it was not.
+        confidence_adapter: What it states its confidence with in a turn of its own; None where it has none.
     """
 
     def generate(

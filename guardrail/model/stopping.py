@@ -70,10 +70,16 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
     at = min((i for s in stops if (i := text.find(s)) >= 0), default=None)
     if at is None:
         return ids, None
+    return prefix_spelling(tokenizer, ids, text[:at]), text[:at]
+
+
+def prefix_spelling(tokenizer: Any, ids: list[int], text: str) -> list[int]:
+    """The shortest prefix of the ids that spells `text`, white space before it aside; all of them where none does."""
     for k in range(len(ids)):
-        if tokenizer.decode(ids[:k], skip_special_tokens=True).startswith(text[:at]):
-            return ids[:k], text[:at]
-    return ids, text[:at]
+        spelt: str = tokenizer.decode(ids[:k], skip_special_tokens=True)
+        if spelt.startswith(text) or spelt.lstrip().startswith(text):
+            return ids[:k]
+    return ids
 
 
 def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool:

@@ -5,7 +5,8 @@ Under the model itself: at temperature 1 over the whole vocabulary, however the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -121,7 +122,7 @@ def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answe
 
     def work(group: Sequence[int]) -> list[float]:
         states = states_behind(local, prompt, [ids[i] for i in group])
-        return [float(_log_probs_of(local, one, ids[i]).sum()) for i, one in zip(group, states, strict=True)]
+        return [float(log_probs_of(local, one, ids[i]).sum()) for i, one in zip(group, states, strict=True)]
 
     def too_big(i: int) -> ModelError:
         what = f"the likelihood of one answer of {len(ids[i])} tokens behind a prompt of {len(prompt)}"
@@ -147,10 +148,10 @@ def next_token_log_probs(local: LoadedModel, prompt: Sequence[int]) -> Tensor:
 def _forward(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     with untouched(local.model):
         states = _predicting(local, pairs)
-        return [_log_probs_of(local, one, response) for one, (_, response) in zip(states, pairs, strict=True)]
+        return [log_probs_of(local, one, response) for one, (_, response) in zip(states, pairs, strict=True)]
 
 
-def _log_probs_of(local: LoadedModel, predicting: Tensor, response: Sequence[int]) -> Tensor:
+def log_probs_of(local: LoadedModel, predicting: Tensor, response: Sequence[int]) -> Tensor:
     """(T, D), the states that predict a response -> log p of its tokens, nats, (T,) float64 on the CPU."""
     y = torch.tensor(list(response), dtype=torch.long).unsqueeze(1)
     step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
@@ -171,22 +172,34 @@ def _predicting(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
     return [hidden[n : n + len(r)] for hidden, n, r in zip(states, starts, responses, strict=True)]
 
 
-def states_behind(local: LoadedModel, prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> list[Tensor]:
+def states_behind(
+    local: LoadedModel,
+    prompt: Sequence[int],
+    responses: Sequence[Sequence[int]],
+    *,
+    start: int | None = None,
+    behind: Callable[[int], AbstractContextManager[None]] | None = None,
+) -> list[Tensor]:
     """The final hidden states that predict each response, (T, D), side by side behind one prompt, which runs once.
 
     Responses are padded on the right, which a causal model does not see. Inside `untouched`, without gradients.
+
+    start: the part of the prompt before it runs once, the rest with each response; by default all but its last token, which
+    predicts their first ones. behind: entered while that rest runs, given where in it `start` lies.
     """
     tails = pad(responses, local.pad_id)[0][:, :-1].to(local.device)  # a last token predicts nothing here
     N, T = len(responses), tails.shape[1] + 1
-    # the last token of the prompt runs with the responses: it predicts their first tokens
-    shared = len(prompt) - 1 if local.anatomy.cached else 0
+    start = len(prompt) - 1 if start is None else start
+    shared = start if local.anatomy.cached else 0
     head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
-    out = run_decoder(
-        local.anatomy.decoder,
-        torch.cat([head, tails], 1),
-        mask=torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device),
-        cache=shared_prefix(local, prompt[:shared], N) if shared else None,
-    )[0][:, -T:]
+    cache = shared_prefix(local, prompt[:shared], N) if shared else None
+    with behind(start - shared) if behind else nullcontext():
+        out = run_decoder(
+            local.anatomy.decoder,
+            torch.cat([head, tails], 1),
+            mask=torch.ones((N, len(prompt) - 1 + T), dtype=torch.long, device=local.device),
+            cache=cache,
+        )[0][:, -T:]
     return [states[: len(row)] for states, row in zip(out, responses, strict=True)]
 
 

@@ -70,6 +70,7 @@ _BASELINES = "guardrail.scoring.baselines"
 _OWN = {
     "ln-pe": Entry(f"{_BASELINES}.ln_pe:LnPe"),
     "p-true": Entry(f"{_BASELINES}.p_true:PTrue"),
+    "verbalized": Entry(f"{_BASELINES}.verbalized:VerbalizedScorer"),
     "self-consistency": Entry(f"{_BASELINES}.self_consistency:SelfConsistency"),
     "deg": Entry(f"{_BASELINES}.deg:Deg"),
     "inside": Entry(f"{_BASELINES}.inside:Inside"),

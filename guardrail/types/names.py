@@ -35,6 +35,7 @@ UnscoredReason = Literal[
     "out_of_memory",
     "tool_call",
     "unfinished_thinking",
+    "unstated",
     "error",
 ]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = get_args(UnscoredReason)

@@ -57,6 +57,8 @@ class Trace:
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
         evidence: The passages in `messages`, where whoever put them there says so; a scorer may compare them with the answer.
         asked: The conversation without them; empty where there are none.
+        stated: Which confidence label the model ended its answer with, from 0; None where it stated none. It is no part of the
+            answer.
         fault: Why the model could not answer: `not_finite` (NaN or infinity in its logits) or `out_of_memory`; None where it
             could. Such an answer has no score.
     """
@@ -77,6 +79,7 @@ class Trace:
     fault: Literal["not_finite", "out_of_memory"] | None = None
     evidence: tuple[Evidence, ...] = ()
     asked: tuple[Message, ...] = ()
+    stated: int | None = None
 
 
 class GivenAnswer(NamedTuple):

@@ -19,6 +19,10 @@ from guardrail.scoring.suffix import Row
 from guardrail.types import Message, Score, Trace
 
 
+class UnstatedError(ScoringError):
+    """The model was to state a confidence, and stated none that can be read; the answer stays unscored."""
+
+
 class AnswerScorer(RegisteredScorer, ABC):
     """A scorer of one model, one answer at a time; higher = more uncertain.
 
@@ -46,6 +50,8 @@ class AnswerScorer(RegisteredScorer, ABC):
             return Score.of(self.name, self.uncertainty(trace), length=length)
         except TooLongError as error:
             return Score.none("prompt_too_long", str(error), length=length, name=self.name)
+        except UnstatedError as error:
+            return Score.none("unstated", str(error), length=length, name=self.name)
         except NotFiniteError as error:
             return Score.none("not_finite", str(error), length=length, name=self.name)
         except TooLargeError as error:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from guardrail.errors import GuardrailError, PartError, ScoringError
 from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.token_log_probs import NotFiniteError
+from guardrail.plain_text import normalise
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -77,6 +79,20 @@ class TokenF1:
     def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
         f1 = np.array([token_f1(a, b) for a, b in zip(left, right, strict=True)], dtype=np.float64)
         return Comparison(f1 > self.threshold, f1, 1 - f1)
+
+
+class SameWords:
+    """Equivalent where the normalised words are the same, without case, accents, punctuation and articles: for short answers.
+
+    SameWords().compare("", ["The Nile."], ["nile"]).same   # [True]
+    """
+
+    options: Mapping[str, Any] = MappingProxyType({"kind": "normalised"})
+
+    def compare(self, question: str, left: Sequence[str], right: Sequence[str]) -> Comparison:
+        same = np.array([normalise(a) == normalise(b) for a, b in zip(left, right, strict=True)], dtype=np.bool_)
+        similarity = same.astype(np.float64)
+        return Comparison(same, similarity, 1.0 - similarity)
 
 
 def token_f1(a: str, b: str) -> float:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from guardrail.errors import RetrievalError, ScoringError
-from guardrail.scoring.baselines.equivalence import Equivalence, TokenF1
+from guardrail.scoring.baselines.equivalence import Equivalence, SameWords, TokenF1
 
 
 def equivalence_from(options: Mapping[str, Any]) -> Equivalence:
@@ -22,6 +22,20 @@ def equivalence_from(options: Mapping[str, Any]) -> Equivalence:
             "file; give the scorer itself"
         )
     return _EQUIVALENCES[kind](options)
+
+
+def equivalence_named(name: str) -> Equivalence:
+    """The equivalence of a name: `normalised`, `embedding` or `nli:MODEL`. Raises `ScoringError` for another."""
+    from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
+
+    kind, _, model = name.partition(":")
+    if kind == "embedding" and not model:
+        from guardrail.scoring.baselines.embedding_equivalence import default_equivalence  # loads a model
+
+        return default_equivalence()
+    if (kind == "normalised" and not model) or (kind == "nli" and model):
+        return equivalence_from({"kind": kind, "model": model or DEFAULT_EMBEDDING})
+    raise ScoringError(f"there is no equivalence {name!r}; the names are normalised, embedding and nli:MODEL")
 
 
 def _embedding(options: Mapping[str, Any]) -> Equivalence:
@@ -61,6 +75,7 @@ _EQUIVALENCES: Mapping[str, Callable[[Mapping[str, Any]], Equivalence]] = Mappin
     {
         "embedding": _embedding,
         "nli": _nli,
+        "normalised": lambda _: SameWords(),
         "token f1": lambda options: TokenF1(options["threshold"]),
     }
 )

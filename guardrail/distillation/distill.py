@@ -1,0 +1,297 @@
+"""A model and questions -> an adapter that states how sure the model is: sample, annotate, train."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from guardrail.calibration.metrics import Floats
+from guardrail.datasets.questions import QuestionData, data_hash, load_data
+from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
+from guardrail.distillation.card import model_card
+from guardrail.distillation.settings import Training
+from guardrail.distillation.targets import Map, Target, Teaching, targets_of
+from guardrail.errors import DataError, GuardrailError
+from guardrail.evaluation.setting import ModelSource, StrPath, asks_question, grader_from, model_from, silent
+from guardrail.files import write_whole
+from guardrail.grading import Grader, get_grader
+from guardrail.model.spec import ALIASES
+from guardrail.runs.asking import Asking, RunOptions
+from guardrail.runs.progress import Say, counter
+from guardrail.runs.prompts import DIRECT
+from guardrail.stated import FILE, StatedFile, Turn, Wording
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+Teacher = Literal["sampling", "hybridgrad", "labels"]
+"""Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
+greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
+
+Stage = Literal["sample", "annotate", "train"]
+
+SAMPLES, TARGETS, RECORD = "samples.run.jsonl", "targets.jsonl", "distillation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """What a distillation came to.
+
+    Attributes:
+        folder: With the adapter, what it was made from, and how.
+        stage: The last that was done.
+        teaching: What it was taught; None before `annotate`.
+        loss: Of the last steps; None before `train`.
+    """
+
+    folder: Path
+    stage: Stage
+    teaching: Teaching | None = None
+    loss: float | None = None
+
+
+def distill(
+    model: ModelSource,
+    data: StrPath,
+    output: StrPath,
+    *,
+    teacher: Teacher = "sampling",
+    turn: Turn = "after",
+    samples: int = 20,
+    temperature: float = 1.0,
+    equivalence: str = "normalised",
+    chosen: Map | None = None,
+    wrong_per_question: int | None = 1,
+    wording: Wording | None = None,
+    grader: Grader | str | None = None,
+    limit: int | None = None,
+    prompt: str = DIRECT,
+    system: str | None = None,
+    max_new_tokens: int = 64,
+    training: Training | None = None,
+    until: Stage = "train",
+    seed: int = 0,
+    resume: bool = False,
+    cache: bool = True,
+    command: str = "",
+    progress: Say | None = None,
+) -> Distilled:
+    """Teach a model to state its own calibrated confidence (Uncertainty Distillation).
+
+    The stages leave their files in `output`, and each goes on where it was stopped: `samples.run.jsonl`, `targets.jsonl`,
+    checkpoints, then the adapter itself, which `load_model` takes with its base.
+
+    Args:
+        model: What is taught. It is as before afterwards.
+        data: Questions with accepted answers, which the model has not seen, as `calibrate` takes them.
+        output: The adapter's folder.
+        teacher: Who says how sure the model is.
+        turn: `after` teaches the confidence as a turn of its own, by an adapter that is active on that turn alone; the answers
+            are the base model's. `same` teaches it as the end of the answer, as the paper does; answers may change.
+        samples: Of each question, for the sampling teacher.
+        temperature: Of the samples.
+        equivalence: When two samples say the same: "normalised" (the same words, for short answers), "embedding", or
+            "nli:MODEL".
+        chosen: How shares become probabilities; None calibrates them where their ECE shows that it is needed.
+        wrong_per_question: Learn at most so many wrong answers a question; None for all.
+        wording: What is said, and how it is asked for; None for five labels.
+        grader: As in `calibrate`.
+        limit: Use at most so many questions, drawn at random.
+        prompt: How questions are put; `{question}` is filled in.
+        system: The system message.
+        max_new_tokens: The longest answer, in tokens.
+        training: How the adapter is trained.
+        until: The last stage to do.
+        seed: Of samples and training.
+        resume: Go on with what stands in `output`.
+        cache: Keep samples in the user's cache folder.
+        command: What the record says it was made by.
+        progress: Called with one line before each slow step.
+
+    Returns:
+        What was taught, and where it is.
+
+    Raises:
+        DataError: For data, files or options that do not go together; for too few answers, or too few right or wrong ones.
+        MissingExtraError: Without the extra `distill`.
+        ModelError: For a template to which no adapter can be bound.
+    """
+    say, folder = progress or silent, Path(output)
+    if teacher not in get_args(Teacher):
+        raise DataError(f"there is no teacher {teacher!r}; the teachers are {', '.join(get_args(Teacher))}")
+    said = (wording or Wording()).model_copy(update={"turn": turn})
+    if teacher == "labels" and turn == "same":
+        raise DataError("--teacher labels scores the labels of a turn of their own; leave --turn same out")
+    asks_question(prompt)
+    if until == "train":
+        from guardrail.distillation.training import require_extra
+
+        require_extra()
+    chosen_grader = grader_from(grader) or get_grader("alias")
+    loaded = load_data(os.fspath(data), "calibration", limit)
+    _open(folder, resume)
+    local = model_from(model, say)
+    if local.wording is not None:
+        raise DataError(f"{local.name} states its confidence already; teach its base model, {_base(local)}")
+    chosen_grader.load()
+
+    asking = Asking(prompt, system, max_new_tokens)
+    options = RunOptions(folder / SAMPLES, resume, cache, 1, counter("questions sampled", say))
+    if teacher == "hybridgrad":
+        candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
+    elif teacher == "labels":
+        candidates = candidates_of(answered(local, loaded.rows, asking, options), chosen_grader, seed=seed)
+    else:
+        from guardrail.scoring.baselines.equivalence_spec import equivalence_named
+        from guardrail.scoring.baselines.samples import Sampling
+
+        drawing, same = Sampling(samples, temperature), equivalence_named(equivalence)
+        records = sampled(local, loaded.rows, asking, drawing, same, options, seed=seed)
+        candidates = candidates_of(records, chosen_grader, seed=seed)
+    if until == "sample":
+        return Distilled(folder, "sample")
+
+    check_enough(candidates)
+    targets: list[Target] = []
+    if teacher == "labels":
+        teaching = _only_graded(candidates, said)
+    else:
+        applied: Map | None = "none" if teacher == "hybridgrad" else chosen
+        targets, teaching = targets_of(candidates, said, chosen=applied, wrong_per_question=wrong_per_question)
+        _write_rows(folder / TARGETS, targets, said)
+    say(_in_words(teaching, said))
+    if until == "annotate":
+        return Distilled(folder, "annotate", teaching)
+
+    how = training or Training(seed=seed)
+    loss = _train(local, candidates, targets, asking, said, how, folder, say)
+    record = {
+        "command": command,
+        "data": data_hash(loaded.rows),
+        "source": loaded.source,
+        "model": local.identity.model_dump(),
+        "asking": asking.to_dict(),
+        "grader": chosen_grader.name,
+        "teacher": {"kind": teacher, "samples": samples, "temperature": temperature, "equivalence": equivalence}
+        if teacher == "sampling"
+        else {"kind": teacher},
+        "wrong_per_question": wrong_per_question,
+        "teaching": teaching.to_dict(),
+        "training": how.to_dict(),
+        "loss": loss,
+        "versions": {name: version(name) for name in ("hybridgrad-guardrail", "torch", "transformers", "peft", "trl")},
+    }
+    stated = StatedFile(base=_base(local), wording=said)
+    write_whole(folder / FILE, stated.model_dump_json(indent=1) + "\n", "the wording", DataError)
+    write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n", "the record", DataError)
+    write_whole(folder / "README.md", model_card(record, said), "the model card", DataError)
+    return Distilled(folder, "train", teaching, loss)
+
+
+def _train(
+    local: LocalModel,
+    candidates: Sequence[Candidate],
+    targets: Sequence[Target],
+    asking: Asking,
+    wording: Wording,
+    training: Training,
+    folder: Path,
+    say: Say,
+) -> float:
+    from guardrail.distillation.brier import Labels
+    from guardrail.distillation.lessons import invocation_of, lessons_of, questions_of
+    from guardrail.distillation.training import train_labels, train_lessons
+
+    invocation = invocation_of(local, asking, wording) if wording.turn == "after" else None
+    say("training the adapter")
+    try:
+        if targets or invocation is None:
+            return train_lessons(local, lessons_of(local, targets, asking, wording), folder, training, invocation, say)
+        labels = Labels.of(
+            [local.encode_response(label, ended=False) for label in wording.labels],
+            [wording.middle(k) for k in range(len(wording.labels))],
+        )
+        questions = questions_of(local, candidates, asking, wording)
+        return train_labels(local, questions, labels, folder, training, invocation, say)
+    except GuardrailError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"cannot write the adapter to {str(folder)!r}: {error.strerror or error}; what was trained up to the last "
+            "checkpoint is kept: make room, and go on with --resume"
+        ) from error
+
+
+def _by_gradients(
+    local: LocalModel,
+    data: StrPath,
+    loaded: QuestionData,
+    grader: Grader,
+    asking: Asking,
+    options: RunOptions,
+    limit: int | None,
+    say: Say,
+) -> list[Candidate]:
+    """The greedy answers, each with its out-of-fold confidence by the better of HybridGrad and the stacked score."""
+    from guardrail.evaluation.calibrate import calibrate
+    from guardrail.runs.collect import collect
+
+    fit = calibrate(
+        local, data, grader=grader, limit=limit, run=options.file, resume=options.resume, cache=options.cache,
+        max_new_tokens=asking.max_new_tokens, prompt=asking.prompt, system=asking.system, progress=say,
+    )  # fmt: skip
+    again = RunOptions(options.file, True, options.cache)
+    answers = collect(local, loaded.rows, grader, asking, again)
+    p: Floats = fit.p_correct
+    if len(p) != len(answers.scored):
+        raise DataError(f"{options.file} changed while it was read; delete it and start again")
+    return [
+        Candidate(answers.records[i]["question"], answers.records[i]["answer"], bool(answers.correct[i]), float(value))
+        for i, value in zip(answers.scored, p, strict=True)
+    ]
+
+
+def _only_graded(candidates: Sequence[Candidate], wording: Wording) -> Teaching:
+    n, right = len(candidates), sum(c.right for c in candidates)
+    questions = len({c.question for c in candidates})
+    return Teaching(questions, n, right, "none", None, None, (0,) * len(wording.labels))
+
+
+def _open(folder: Path, resume: bool) -> None:
+    """Make the folder. Raises `DataError` where it cannot be made, or holds an adapter that would be overwritten."""
+    if (folder / "adapter_config.json").is_file() and not resume:
+        raise DataError(f"{folder} holds an adapter; give another folder, or --resume to train it again from its files")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+
+
+def _base(local: LocalModel) -> str:
+    """The name under which guardrail finds the base again."""
+    return local.name if local.name in ALIASES or not Path(local.name).exists() else str(Path(local.name).resolve())
+
+
+def _write_rows(path: Path, targets: Sequence[Target], wording: Wording) -> None:
+    rows = [
+        {"question": t.question, "answer": t.answer, "label": wording.labels[t.bin], "right": t.right} for t in targets
+    ]
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "the targets", DataError)
+
+
+def _in_words(teaching: Teaching, wording: Wording) -> str:
+    head = f"{teaching.answers} answers to {teaching.questions} questions, {teaching.right} right"
+    if teaching.ece is None:
+        return head
+    told = ", ".join(f"{label} {n}" for label, n in zip(wording.labels, teaching.bins, strict=True))
+    how = {
+        "none": f"their shares are calibrated well enough as they are (ECE {teaching.ece:.3f})",
+        "isotonic": f"their shares calibrated by isotonic regression (ECE before {teaching.ece:.3f})",
+        "temperature": f"their shares calibrated by temperature (ECE before {teaching.ece:.3f})",
+    }
+    return f"{head}; {how[teaching.map]}; labels: {told}"

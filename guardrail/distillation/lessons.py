@@ -1,0 +1,79 @@
+"""Targets -> token ids with what is learnt of them, exactly as the model will read them in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guardrail.distillation.candidates import Candidate
+from guardrail.distillation.targets import Target
+from guardrail.errors import ModelError
+from guardrail.runs.asking import Asking
+from guardrail.stated import Wording
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A conversation to learn from. prompt: what is read. reply: what is learnt, its end-of-turn token included."""
+
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A conversation that asks for a confidence, and whether the answer in it is right."""
+
+    prompt: tuple[int, ...]
+    right: bool
+
+
+def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording) -> list[Lesson]:
+    """Turn `after`: the label is learnt, as the reply to the question that follows the answer. Turn `same`: the answer with
+    its label, as the reply to a prompt that asks for both."""
+    out: list[Lesson] = []
+    for target in targets:
+        messages = asking.messages(target.question)
+        if wording.turn == "after":
+            messages = wording.asking_after(messages, target.answer)
+            reply = wording.labels[target.bin]
+        else:
+            reply = wording.stating(target.answer, target.bin)
+        out.append(Lesson(tuple(local.encode_prompt(messages)), tuple(local.encode_response(reply))))
+    return out
+
+
+def questions_of(
+    local: LocalModel, candidates: Sequence[Candidate], asking: Asking, wording: Wording
+) -> list[Question]:
+    """For a teacher that only says right or wrong, in turn `after`."""
+    return [
+        Question(tuple(local.encode_prompt(wording.asking_after(asking.messages(c.question), c.answer))), c.right)
+        for c in candidates
+    ]
+
+
+def invocation_of(local: LocalModel, asking: Asking, wording: Wording) -> tuple[int, ...]:
+    """The token ids that begin the turn which asks for the confidence, whatever was answered: what two such prompts end with.
+
+    Raises `ModelError` where the template spells that turn differently from answer to answer.
+    """
+    first, second = (
+        local.encode_prompt(wording.asking_after(asking.messages(question), answer))
+        for question, answer in (
+            ("What is the capital of France?", "Paris"),
+            ("How many legs has a spider?", "8 legs."),
+        )
+    )
+    length = next((i for i, (a, b) in enumerate(zip(reversed(first), reversed(second), strict=False)) if a != b), 0)
+    asked = local.encode_response(wording.question, ended=False)
+    if length < len(asked):
+        raise ModelError(
+            f"the chat template of {local.name} spells the turn that asks for the confidence in other tokens from answer to "
+            "answer, so an adapter cannot be bound to it; use --turn same"
+        )
+    return tuple(first[-length:])

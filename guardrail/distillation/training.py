@@ -1,0 +1,198 @@
+"""Lessons -> a LoRA adapter: supervised fine-tuning by trl, or a proper scoring rule on the labels. The third stage.
+
+The base model is as it was afterwards. Needs the extra `distill`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from guardrail.distillation.brier import Labels, brier_loss
+from guardrail.distillation.lessons import Lesson, Question
+from guardrail.distillation.settings import Training
+from guardrail.errors import DataError, MissingExtraError
+from guardrail.waiting import seconds_since
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+    from guardrail.runs.progress import Say
+
+CHECKPOINTS = "checkpoints"
+EXTRA = 'distillation needs peft, trl and datasets: pip install "hybridgrad-guardrail[distill]"'
+_SAVED_EVERY = 50  # steps
+
+
+def require_extra() -> None:
+    """Raise `MissingExtraError` where peft, trl or datasets is not installed."""
+    try:
+        import datasets  # noqa: F401
+        import peft  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"{EXTRA} ({error})") from error
+
+
+def train_lessons(
+    local: LocalModel,
+    lessons: Sequence[Lesson],
+    folder: Path,
+    training: Training,
+    invocation: Sequence[int] | None,
+    say: Say,
+) -> float:
+    """Teach the replies by likelihood, and save the adapter to `folder`; goes on from the last checkpoint there.
+
+    invocation: the token ids from which on the adapter is active; None makes it a part of the model. Returns the mean loss of
+    the last steps, nats a token.
+    """
+    require_extra()
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    rows = [
+        {"input_ids": [*one.prompt, *one.reply], "labels": [-100] * len(one.prompt) + list(one.reply)}
+        for one in lessons
+    ]
+    with _adapted(local, training, invocation) as model:
+        config = SFTConfig(
+            **_arguments(local, folder, training),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+        )
+        trainer = SFTTrainer(
+            model, config, train_dataset=Dataset.from_list(rows), processing_class=local.tokenizer,
+            callbacks=[_progress(say)],
+        )  # fmt: skip
+        return _run(trainer, folder)
+
+
+def train_labels(
+    local: LocalModel,
+    questions: Sequence[Question],
+    labels: Labels,
+    folder: Path,
+    training: Training,
+    invocation: Sequence[int],
+    say: Say,
+) -> float:
+    """Teach the labels by the Brier score against right or wrong, and save the adapter to `folder`. Returns the mean loss of
+    the last steps, in [0, 1]."""
+    require_extra()
+    from datasets import Dataset
+    from transformers import Trainer, TrainingArguments
+
+    class BrierTrainer(Trainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+            return brier_loss(logits, inputs["ends"], inputs["right"], labels)
+
+    rows = [
+        {"input_ids": [*one.prompt, *path], "end": len(one.prompt) - 1, "right": one.right}
+        for one in questions
+        for path in labels.paths
+    ]
+    if len(labels.paths) > 1:
+        raise DataError(
+            "the labels begin in several ways that take more than one token each, so one pass cannot read them all; choose "
+            "labels such as very low, low, medium, high, very high"
+        )
+    with _adapted(local, training, invocation) as model:
+        trainer = BrierTrainer(
+            model,
+            TrainingArguments(**_arguments(local, folder, training), remove_unused_columns=False),
+            train_dataset=Dataset.from_list(rows),
+            data_collator=lambda batch: _collated(batch, local.pad_id),
+            callbacks=[_progress(say)],
+        )
+        return _run(trainer, folder)
+
+
+def _collated(batch: Sequence[dict[str, Any]], fill: int) -> dict[str, torch.Tensor]:
+    from guardrail.model.prompts import pad
+
+    ids, mask = pad([row["input_ids"] for row in batch], fill)
+    ends = torch.tensor([row["end"] for row in batch])
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "ends": ends,
+        "right": torch.tensor([float(row["right"]) for row in batch]),
+    }
+
+
+@contextmanager
+def _adapted(local: LocalModel, training: Training, invocation: Sequence[int] | None) -> Iterator[Any]:
+    """The model with a fresh adapter, until left; then all is as before."""
+    from peft import LoraConfig, get_peft_model
+
+    plain = [(parameter, parameter.requires_grad) for parameter in local.model.parameters()]
+    with local.lock, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=training.rank,
+            lora_alpha=2 * training.rank,
+            target_modules="all-linear",
+            alora_invocation_tokens=None if invocation is None else list(invocation),
+        )
+        adapted = get_peft_model(local.model, config)
+        try:
+            yield adapted
+        finally:
+            adapted.unload()
+            local.model.eval()
+            for parameter, required in plain:
+                parameter.requires_grad_(required)
+
+
+def _arguments(local: LocalModel, folder: Path, training: Training) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
+        "num_train_epochs": training.epochs,
+        "per_device_train_batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
+        "save_steps": _SAVED_EVERY,
+        "save_total_limit": 1,
+        "logging_steps": 10,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": local.device.type == "cpu",
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+    }
+
+
+def _run(trainer: Any, folder: Path) -> float:
+    begun = any((folder / CHECKPOINTS).glob("checkpoint-*")) if (folder / CHECKPOINTS).is_dir() else False
+    trainer.train(resume_from_checkpoint=begun or None)
+    trainer.model.save_pretrained(folder)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return float(losses[-1]) if losses else float("nan")
+
+
+def _progress(say: Say) -> Any:
+    from transformers import TrainerCallback
+
+    class Lines(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.began, self.first = time.perf_counter(), state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            done = state.global_step - self.first
+            if logs and "loss" in logs and done:
+                left = seconds_since(self.began) / done * (state.max_steps - state.global_step)
+                loss = float(logs["loss"])
+                say(f"training: step {state.global_step} of {state.max_steps}, loss {loss:.3f}, {left:.0f} s left")
+
+    return Lines()
