@@ -13,8 +13,8 @@ from torch import Tensor
 class Labels:
     """The labels as token ids, and the middles of their bins.
 
-    paths: what has to stand behind a prompt so that one pass sees every label's tokens predicted: the longest beginnings that
-    labels share, or one empty path where each label is a single token.
+    paths: what has to stand behind a prompt so that every token of a label is predicted somewhere: the longest beginnings of
+    labels; one empty path where each label is a single token.
     """
 
     tokens: tuple[tuple[int, ...], ...]
@@ -29,25 +29,29 @@ class Labels:
         longest = [p for p in begun if not any(q != p and q[: len(p)] == p for q in begun)]
         return cls(rows, tuple(middles), tuple(sorted(longest)))
 
-    def log_probs(self, log_probs: Tensor) -> Tensor:
-        """(B, 1 + P, V) log p of what follows a prompt, and each token of the path behind it -> (B, K), of each label."""
-        (path,) = self.paths
+    def log_probs(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """log p of each label, (B, K), nats.
+
+        logits: (B P, S, V), of every prompt with each of the P paths behind it. ends: (B P,), where the prompts end.
+        """
+        P = len(self.paths)
+        at = ends[::P].unsqueeze(1)
         found: list[Tensor] = []
         for row in self.tokens:
-            assert row[:-1] == path[: len(row) - 1], "a label leaves the path"  # noqa: S101
-            found.append(sum((log_probs[:, i, token] for i, token in enumerate(row)), torch.zeros(len(log_probs))))
+            path = next(j for j, path in enumerate(self.paths) if path[: len(row) - 1] == row[:-1])
+            places = at + torch.arange(len(row), device=at.device)
+            own = logits[path::P]
+            predicted = own[torch.arange(len(own), device=own.device).unsqueeze(1), places].float().log_softmax(-1)
+            tokens = torch.tensor(row, device=own.device).expand(len(own), -1)
+            found.append(predicted.gather(2, tokens.unsqueeze(2)).squeeze(2).sum(1))
         return torch.stack(found, dim=1)
 
 
 def brier_loss(logits: Tensor, ends: Tensor, right: Tensor, labels: Labels) -> Tensor:
-    """mean over rows of sum_k p_k (y - m_k)^2, p over the labels alone; least where p is the bin that holds P(right).
+    """mean over prompts of sum_k p_k (y - m_k)^2, p over the labels alone; least where p is the bin that holds P(right).
 
-    logits: (B, S, V). ends: (B,), where each prompt ends. right: (B,), 1 or 0.
+    logits, ends: as in `Labels.log_probs`. right: (B P,), 1 or 0.
     """
-    (path,) = labels.paths
-    at = ends.unsqueeze(1) + torch.arange(1 + len(path), device=ends.device)
-    rows = torch.arange(len(logits), device=logits.device).unsqueeze(1)
-    log_probs = logits[rows, at].float().log_softmax(-1)
-    p = labels.log_probs(log_probs).softmax(-1)
+    p = labels.log_probs(logits, ends).softmax(-1)
     middles = torch.tensor(labels.middles, dtype=p.dtype, device=p.device)
-    return (p * (right.unsqueeze(1) - middles) ** 2).sum(1).mean()
+    return (p * (right[:: len(labels.paths)].unsqueeze(1) - middles) ** 2).sum(1).mean()

@@ -16,7 +16,8 @@ import torch
 from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.lessons import Lesson, Question
 from guardrail.distillation.settings import Training
-from guardrail.errors import DataError, MissingExtraError
+from guardrail.errors import MissingExtraError
+from guardrail.model.prompts import pad
 from guardrail.waiting import seconds_since
 
 if TYPE_CHECKING:
@@ -95,38 +96,29 @@ def train_labels(
             logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
             return brier_loss(logits, inputs["ends"], inputs["right"], labels)
 
-    rows = [
-        {"input_ids": [*one.prompt, *path], "end": len(one.prompt) - 1, "right": one.right}
-        for one in questions
-        for path in labels.paths
-    ]
-    if len(labels.paths) > 1:
-        raise DataError(
-            "the labels begin in several ways that take more than one token each, so one pass cannot read them all; choose "
-            "labels such as very low, low, medium, high, very high"
-        )
+    rows = [{"prompt": list(one.prompt), "right": one.right} for one in questions]
+
+    def collated(batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return _collated(batch, labels, local.pad_id)
+
     with _adapted(local, training, invocation) as model:
         trainer = BrierTrainer(
             model,
             TrainingArguments(**_arguments(local, folder, training), remove_unused_columns=False),
             train_dataset=Dataset.from_list(rows),
-            data_collator=lambda batch: _collated(batch, local.pad_id),
+            data_collator=collated,
             callbacks=[_progress(say)],
         )
         return _run(trainer, folder)
 
 
-def _collated(batch: Sequence[dict[str, Any]], fill: int) -> dict[str, torch.Tensor]:
-    from guardrail.model.prompts import pad
-
-    ids, mask = pad([row["input_ids"] for row in batch], fill)
-    ends = torch.tensor([row["end"] for row in batch])
-    return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "ends": ends,
-        "right": torch.tensor([float(row["right"]) for row in batch]),
-    }
+def _collated(batch: Sequence[dict[str, Any]], labels: Labels, fill: int) -> dict[str, torch.Tensor]:
+    """Every prompt with each path behind it."""
+    rows = [(row, path) for row in batch for path in labels.paths]
+    ids, mask = pad([[*row["prompt"], *path] for row, path in rows], fill)
+    ends = torch.tensor([len(row["prompt"]) - 1 for row, _ in rows])
+    right = torch.tensor([float(row["right"]) for row, _ in rows])
+    return {"input_ids": ids, "attention_mask": mask, "ends": ends, "right": right}
 
 
 @contextmanager
