@@ -118,6 +118,7 @@ class StatedFile(BaseModel):
         version: Of the format.
         base: The model that was taught, as guardrail names it; adapter_config.json has the name that peft looks up.
         wording: What it was taught to say.
+        taught: Digests of the questions that it was taught with, for which what it states says little of others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -125,6 +126,7 @@ class StatedFile(BaseModel):
     version: Literal[1] = 1
     base: str
     wording: Wording
+    taught: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> StatedFile:

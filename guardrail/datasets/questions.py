@@ -168,9 +168,8 @@ def texts_of(rows: Iterable[QuestionRow]) -> list[str]:
 
 
 def leak_digests(questions: Iterable[str]) -> tuple[str, ...]:
-    """What a calibrator keeps of its questions, so that `check_no_leak` knows them again: of each its `question_digest` and
-    that of its plain form, in which articles, accents, punctuation and number words do not matter either.
-    """
+    """By which `was_seen` knows questions again: of each its `question_digest` and that of its plain form, in which articles,
+    accents, punctuation and number words do not matter either."""
     return tuple(dict.fromkeys(digest for question in questions for digest in _digests(question)))
 
 
@@ -180,7 +179,7 @@ def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]
     calibration_digests: of `leak_digests`. questions: of `texts_of`, so that paraphrases are found too.
     """
     seen = frozenset(calibration_digests)
-    leaked = [question for question in questions if not seen.isdisjoint(_digests(question))]
+    leaked = [question for question in questions if was_seen(seen, question)]
     if leaked:
         raise DataError(
             f"{len(leaked)} of these questions were used for calibration, the first is {leaked[0]!r}; "
@@ -188,10 +187,14 @@ def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]
         )
 
 
+def was_seen(digests: Collection[str], question: str) -> bool:
+    """Whether a question, or one that differs from it in form alone, is among those of `leak_digests`."""
+    return any(digest in digests for digest in _digests(question))
+
+
 def near_digest(question: str) -> str:
-    """The digest of a question's plain form (`words.normalise`), with the signs that change what is asked ("7 + 2", "7 - 2"):
-    near-duplicates have the same.
-    """
+    """The digest of a question's plain form, with the signs that change what is asked ("7 + 2", "7 - 2"): near-duplicates have
+    the same."""
     signs = _SIGNS.findall(normalised("NFKC", question).replace("−", "-"))
     return question_digest(" ".join([normalise(question), *signs]))
 

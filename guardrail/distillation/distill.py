@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from guardrail.calibration.metrics import Floats
-from guardrail.datasets.questions import QuestionData, data_hash, load_data
+from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, load_data
 from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
 from guardrail.distillation.card import model_card
 from guardrail.distillation.settings import Training
@@ -46,7 +46,7 @@ class Distilled:
         folder: With the adapter, what it was made from, and how.
         stage: The last that was done.
         teaching: What it was taught; None before `annotate`.
-        loss: Of the last steps; None before `train`.
+        loss: The mean while training; None before `train`.
     """
 
     folder: Path
@@ -186,7 +186,7 @@ def distill(
         "loss": loss,
         "versions": {name: version(name) for name in ("hybridgrad-guardrail", "torch", "transformers", "peft", "trl")},
     }
-    stated = StatedFile(base=_base(local), wording=said)
+    stated = StatedFile(base=_base(local), wording=said, taught=leak_digests(row.question for row in loaded.rows))
     write_whole(folder / FILE, stated.model_dump_json(indent=1) + "\n", "the wording", DataError)
     write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n", "the record", DataError)
     write_whole(folder / "README.md", model_card(record, said), "the model card", DataError)
@@ -211,13 +211,14 @@ def _train(
     say("training the adapter")
     try:
         if targets or invocation is None:
-            return train_lessons(local, lessons_of(local, targets, asking, wording), folder, training, invocation, say)
+            lessons = lessons_of(local, targets, asking, wording)
+            return train_lessons(local, lessons, folder, training, invocation, _known_to_peft(local), say)
         labels = Labels.of(
             [local.encode_response(label, ended=False) for label in wording.labels],
             [wording.middle(k) for k in range(len(wording.labels))],
         )
         questions = questions_of(local, candidates, asking, wording)
-        return train_labels(local, questions, labels, folder, training, invocation, say)
+        return train_labels(local, questions, labels, folder, training, invocation, _known_to_peft(local), say)
     except GuardrailError:
         raise
     except OSError as error:
@@ -275,6 +276,11 @@ def _open(folder: Path, resume: bool) -> None:
 def _base(local: LocalModel) -> str:
     """The name under which guardrail finds the base again."""
     return local.name if local.name in ALIASES or not Path(local.name).exists() else str(Path(local.name).resolve())
+
+
+def _known_to_peft(local: LocalModel) -> str:
+    """The name under which peft finds it; of the embedded model the same one on the hub, whose weights are not quantised."""
+    return ALIASES[local.name].hub if local.name in ALIASES else _base(local)
 
 
 def _write_rows(path: Path, targets: Sequence[Target], wording: Wording) -> None:

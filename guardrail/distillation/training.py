@@ -5,6 +5,7 @@ The base model is as it was afterwards. Needs the extra `distill`.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,12 +46,14 @@ def train_lessons(
     folder: Path,
     training: Training,
     invocation: Sequence[int] | None,
+    base: str,
     say: Say,
 ) -> float:
     """Teach the replies by likelihood, and save the adapter to `folder`; goes on from the last checkpoint there.
 
-    invocation: the token ids from which on the adapter is active; None makes it a part of the model. Returns the mean loss of
-    the last steps, nats a token.
+    invocation: the token ids from which on the adapter is active; None makes it a part of the model. base: what peft is to find
+    the base model under. Returns the mean
+    loss, nats a token.
     """
     require_extra()
     from datasets import Dataset
@@ -71,7 +74,7 @@ def train_lessons(
             model, config, train_dataset=Dataset.from_list(rows), processing_class=local.tokenizer,
             callbacks=[_progress(say)],
         )  # fmt: skip
-        return _run(trainer, folder)
+        return _run(trainer, folder, base)
 
 
 def train_labels(
@@ -81,10 +84,11 @@ def train_labels(
     folder: Path,
     training: Training,
     invocation: Sequence[int],
+    base: str,
     say: Say,
 ) -> float:
-    """Teach the labels by the Brier score against right or wrong, and save the adapter to `folder`. Returns the mean loss of
-    the last steps, in [0, 1]."""
+    """Teach the labels by the Brier score against right or wrong, and save the adapter to `folder`. Returns the mean loss, in
+    [0, 1]."""
     require_extra()
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
@@ -109,7 +113,7 @@ def train_labels(
             data_collator=collated,
             callbacks=[_progress(say)],
         )
-        return _run(trainer, folder)
+        return _run(trainer, folder, base)
 
 
 def _collated(batch: Sequence[dict[str, Any]], labels: Labels, fill: int) -> dict[str, torch.Tensor]:
@@ -160,17 +164,32 @@ def _arguments(local: LocalModel, folder: Path, training: Training) -> dict[str,
         "disable_tqdm": True,
         "use_cpu": local.device.type == "cpu",
         "bf16": False,
-        "gradient_checkpointing": False,
         "dataloader_pin_memory": False,
+        "log_level": "error",
+        _checkpointing(): False,
     }
 
 
-def _run(trainer: Any, folder: Path) -> float:
-    begun = any((folder / CHECKPOINTS).glob("checkpoint-*")) if (folder / CHECKPOINTS).is_dir() else False
-    trainer.train(resume_from_checkpoint=begun or None)
+def _checkpointing() -> str:
+    """The option that saves memory for time, and trl would set: renamed in transformers 5.23."""
+    from transformers import TrainingArguments
+
+    new = "activation_checkpointing"
+    return new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
+
+
+def _run(trainer: Any, folder: Path, base: str) -> float:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # stdout is for results
+    begun = any((folder / CHECKPOINTS).glob("checkpoint-*"))
+    trained = trainer.train(resume_from_checkpoint=begun or None)
+    for config in trainer.model.peft_config.values():
+        config.base_model_name_or_path = base
     trainer.model.save_pretrained(folder)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return float(losses[-1]) if losses else float("nan")
+    (folder / "README.md").unlink(missing_ok=True)  # peft's own card: forms to be filled in
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return float(trained.training_loss)
 
 
 def _progress(say: Say) -> Any:

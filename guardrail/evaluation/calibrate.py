@@ -26,6 +26,7 @@ from guardrail.evaluation.setting import (
     say_data,
     shipped_policies,
     silent,
+    untaught,
 )
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
@@ -142,6 +143,7 @@ def calibrate(
     check_apart("the data, the output and the run must be three files", source, written, file)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
+    loaded = loaded and untaught(local, loaded, say)
     prior = measured.profile_for(local.identity) if measured else None
 
     # torch comes with these, and a mistake in the data need not wait for it

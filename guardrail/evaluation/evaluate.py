@@ -135,7 +135,8 @@ def evaluate(
         curve_with_evidence(use.calibrator)  # before the slow part
     for policy in tried:
         check_proof(policy.proof, policy.name, use.calibrator if unit == "answer" else None, use.name)
-    check_no_leak(use.origin.questions, texts_of(questions.rows) if questions else [row.question for row in rows])
+    known = {*use.origin.questions, *local.taught}
+    check_no_leak(known, texts_of(questions.rows) if questions else [row.question for row in rows])
     seen = data_hash(questions.rows if questions else ())
     tuned_here = tuple(policy.name for policy in tried if policy.proof and policy.proof.data == seen)
     subject = Subject(local.name, use.name, source, tuned_here=tuned_here)

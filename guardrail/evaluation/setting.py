@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -178,6 +178,20 @@ def fitted(
     if found.calibrator is None or found.origin is None or found.name is None:
         raise CalibrationError(f"{missing} for {local.name}; give one with --calibrator FILE")
     return Fitted(found.scorer, found.calibrator, found.origin, found.name)
+
+
+def untaught(local: LocalModel, data: QuestionData, say: Say) -> QuestionData:
+    """The questions that the model was not taught its confidence with. Raises `DataError` where none is left."""
+    from guardrail.datasets.questions import was_seen
+
+    rows = tuple(row for row in data.rows if not was_seen(local.taught, row.question))
+    if left_out := len(data.rows) - len(rows):
+        if not rows:
+            raise DataError(
+                f"{local.name} was taught to state its confidence with all of these questions; give other ones"
+            )
+        say(f"{left_out} questions left out: {local.name} was taught to state its confidence with them")
+    return replace(data, rows=rows)
 
 
 def say_data(say: Say, data: QuestionData | None, grading: Grading | None) -> None:

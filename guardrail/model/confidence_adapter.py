@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from guardrail.errors import ModelError
 from guardrail.files import read_bytes, read_text
 from guardrail.json_text import parse
-from guardrail.stated import FILE, StatedFile, Wording
+from guardrail.stated import FILE, StatedFile
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _ABSENT: Mapping[str, Any] = {  # what would make it another kind of adapter, with what it is where it does not
@@ -123,14 +123,14 @@ class ConfidenceAdapter:
                 handle.remove()
 
 
-def stated_by(folder: Path, model: nn.Module) -> tuple[Wording, ConfidenceAdapter | None] | None:
+def stated_by(folder: Path, model: nn.Module) -> tuple[StatedFile, ConfidenceAdapter | None] | None:
     """How the adapter in a folder states a confidence; None for one that does not. Raises `ModelError`, `DataError`."""
-    if not (folder / FILE).is_file():
+    told = stated_file(folder)
+    if told is None:
         return None
-    wording = StatedFile.load(folder / FILE).wording
-    return wording, ConfidenceAdapter.load(folder, model) if wording.turn == "after" else None
+    return told, ConfidenceAdapter.load(folder, model) if told.wording.turn == "after" else None
 
 
-def taught(folder: Path) -> str | None:
-    """The model that an adapter which states a confidence belongs to, as guardrail names it; None for another adapter."""
-    return StatedFile.load(folder / FILE).base if (folder / FILE).is_file() else None
+def stated_file(folder: Path) -> StatedFile | None:
+    """What the adapter in a folder says of the confidence that it states; None for one that states none."""
+    return StatedFile.load(folder / FILE) if (folder / FILE).is_file() else None

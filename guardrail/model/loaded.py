@@ -19,7 +19,7 @@ from guardrail.model.identity import ModelIdentity, identify
 from guardrail.model.inert import Inert
 from guardrail.model.thinking import Thinking
 from guardrail.plain_text import trimmed
-from guardrail.stated import Stated, Wording
+from guardrail.stated import Stated, StatedFile, Wording
 from guardrail.types import FinishReason, Message, Tool, Trace
 
 
@@ -44,11 +44,13 @@ class LoadedModel:
         *,
         name: str | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        wording: Wording | None = None,
+        stated: StatedFile | None = None,
         confidence_adapter: ConfidenceAdapter | None = None,
     ) -> None:
         self.model = model
-        self.wording, self.confidence_adapter = wording, confidence_adapter
+        self.wording: Wording | None = stated.wording if stated else None
+        self.taught = frozenset(stated.taught if stated else ())
+        self.confidence_adapter = confidence_adapter
         self.chat_template_kwargs = check_switches(chat_template_kwargs)
         self.tokenizer = tokenizer
         self.name = name or getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__

@@ -12,14 +12,14 @@ from transformers import AutoTokenizer
 from guardrail.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from guardrail.model.adapter import base_of, require_peft, with_adapter
 from guardrail.model.checkpoint import require_all_weights, require_reachable, safe_weights, with_remedy
-from guardrail.model.confidence_adapter import ConfidenceAdapter, stated_by, taught
+from guardrail.model.confidence_adapter import ConfidenceAdapter, stated_by, stated_file
 from guardrail.model.families import class_for
 from guardrail.model.gguf import dense_copy
 from guardrail.model.identity import require_finite_weights
 from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
-from guardrail.stated import Wording
+from guardrail.stated import StatedFile
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,9 +61,11 @@ def load_model(
     location = source.location
     if source.kind == "adapter":
         folder = Path(location)
-        require_peft(folder)
+        told = stated_file(folder)
+        if told is None or told.wording.turn == "same":
+            require_peft(folder)
         base = load_model(
-            taught(folder) or base_of(folder),
+            told.base if told else base_of(folder),
             device=device,
             dtype=dtype,
             chat_template_kwargs=chat_template_kwargs,
@@ -117,7 +119,7 @@ def _finished(
     source: Source,
     chat_template: str | None,
     switches: Mapping[str, Any] | None,
-    wording: Wording | None = None,
+    told: StatedFile | None = None,
     adapter: ConfidenceAdapter | None = None,
 ) -> LocalModel:
     require_finite_weights(source.name, model)
@@ -130,7 +132,7 @@ def _finished(
         tokenizer,
         name=source.name,
         chat_template_kwargs=switches,
-        wording=wording,
+        stated=told,
         confidence_adapter=adapter,
     )
 

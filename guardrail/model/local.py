@@ -30,6 +30,7 @@ class LocalModel(LoadedModel):
         identity: What tells this model from others.
         semantic_token: t*, as the chat template has it.
         wording: How it was taught to state its confidence; None where it was not.
+        taught: Digests of the questions that it was taught this with.
         confidence_adapter: What it states its confidence with in a turn of its own; None where it has none.
     """
 
