@@ -49,6 +49,7 @@ from guardrail.types import (
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.claims import SentenceClaims
+    from guardrail.distillation.distill import distill
     from guardrail.evaluation.calibrate import calibrate
     from guardrail.evaluation.compare import bench
     from guardrail.evaluation.evaluate import evaluate
@@ -79,6 +80,7 @@ _LAZY = {
     "SentenceClaims": "guardrail.claims",
     "VerdictLog": "guardrail.observers.verdict_log",
     "bench": "guardrail.evaluation.compare",
+    "distill": "guardrail.distillation.distill",
     "evaluate": "guardrail.evaluation.evaluate",
     "evaluate_chain": "guardrail.evaluation.through",
     "load_model": "guardrail.model.loading",
@@ -128,6 +130,7 @@ __all__ = [
     "bench",
     "calibrate",
     "calibrate_chain",
+    "distill",
     "evaluate",
     "evaluate_chain",
     "load_model",

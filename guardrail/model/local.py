@@ -25,6 +25,7 @@ class LocalModel(LoadedModel):
         tokenizer: Its tokenizer, with a chat template.
         name: For people; by default the module's own.
         chat_template_kwargs: Switches of the chat template, such as `{"enable_thinking": False}`.
+        stated: How it was taught to state its confidence, as the adapter's folder has it; read as `wording` and `taught`.
         lock: Held by generation and scoring while they use the module.
         anatomy: Where its layers and head are, and how scoring reads its KV cache.
         identity: What tells this model from others.

@@ -14,7 +14,7 @@ from guardrail import load_model
 from guardrail.distillation import distill as module
 from guardrail.distillation.distill import distill
 from guardrail.distillation.settings import Training
-from guardrail.errors import DataError, MissingExtraError, ScoringError
+from guardrail.errors import CalibratorMismatchError, DataError, MissingExtraError
 from guardrail.model.stated import reply_log_probs
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer
 from guardrail.stated import Wording
@@ -136,7 +136,7 @@ def test_calibrate_leaves_out_what_it_was_taught_and_evaluate_refuses_it(base, t
     with pytest.raises(DataError, match="40 of these questions were used for calibration"):
         guardrail.evaluate(local, base / "rows.jsonl", calibrator=fit.calibrator, cache=False)
     plain = load_model(str(base / "model"), device="cpu")
-    with pytest.raises(ScoringError, match="calibrated with an adapter"):
+    with pytest.raises(CalibratorMismatchError, match="calibrated with an adapter"):
         guardrail.Guard(model=plain, calibrator=fit.calibrator, policy="observe")
 
 

@@ -56,6 +56,10 @@ EXPECTED = {
         'parsed: {"capital": "Paris", "continent": "Europe", "island": null}',
         "/capital   0.51 medium, extrapolated: keep",
     ],
+    "29_stated_confidence.py": [
+        "The capital of France is Paris.\n  states a confidence of 0.",
+        "Stated(answer='Goethe', bin=4)",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",
