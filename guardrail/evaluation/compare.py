@@ -28,7 +28,7 @@ from guardrail.evaluation.setting import (
 from guardrail.files import write_whole
 from guardrail.grading import get_grader
 from guardrail.runs.prompts import DIRECT, LONGEST
-from guardrail.scoring.registry import check_names, ready
+from guardrail.scoring.registry import check_names, comparable
 
 if TYPE_CHECKING:
     from guardrail.evaluation.bench import Bench
@@ -93,7 +93,7 @@ def bench(
     say = progress or silent
     names = [name.strip() for name in scorers.split(",") if name.strip()] if isinstance(scorers, str) else list(scorers)
     if scorers == "all":
-        names = ready()
+        names = comparable()
     check_names(names)
     if not names:
         raise DataError("--scorers names none; give all, or names with commas between them")

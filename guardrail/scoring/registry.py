@@ -52,12 +52,15 @@ class Entry:
         fitting: What calibration fits beside the curve: a HybridGrad "profile", the stacked "weights", a "probe" on hidden
             states, or "nothing".
         rival: The options with which it competes with the stacked score, where its number follows from the same pass.
+        partial: Whether it may leave most answers unscored, as one that reads what a model replies. A comparison is about the
+            answers that all have scored, so `bench` takes it only by its name.
     """
 
     path: str
     reader: str | None = None
     fitting: Literal["profile", "weights", "probe", "nothing"] = "nothing"
     rival: Mapping[str, Any] | None = None
+    partial: bool = False
 
     @property
     def ready(self) -> bool:
@@ -71,6 +74,9 @@ _OWN = {
     "ln-pe": Entry(f"{_BASELINES}.ln_pe:LnPe"),
     "p-true": Entry(f"{_BASELINES}.p_true:PTrue"),
     "verbalized": Entry(f"{_BASELINES}.verbalized:VerbalizedScorer"),
+    "verbal-percent": Entry(f"{_BASELINES}.elicited:VerbalPercent", partial=True),
+    "verbal-top-k": Entry(f"{_BASELINES}.elicited:VerbalTopK", partial=True),
+    "self-probing": Entry(f"{_BASELINES}.elicited:SelfProbing"),
     "self-consistency": Entry(f"{_BASELINES}.self_consistency:SelfConsistency"),
     "deg": Entry(f"{_BASELINES}.deg:Deg"),
     "inside": Entry(f"{_BASELINES}.inside:Inside"),
@@ -111,6 +117,11 @@ def _added() -> dict[str, Entry]:
 def ready() -> list[str]:
     """The names of the scorers that a model alone makes: all but those whose weights a calibrator holds."""
     return [name for name, entry in registered().items() if entry.ready]
+
+
+def comparable() -> list[str]:
+    """Those of `ready` that give nearly every answer a number."""
+    return [name for name in ready() if not entry_of(name).partial]
 
 
 def entry_of(name: str) -> Entry:

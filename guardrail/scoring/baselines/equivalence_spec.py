@@ -75,7 +75,7 @@ _EQUIVALENCES: Mapping[str, Callable[[Mapping[str, Any]], Equivalence]] = Mappin
     {
         "embedding": _embedding,
         "nli": _nli,
-        "normalised": lambda _: SameWords(),
         "token f1": lambda options: TokenF1(options["threshold"]),
+        "normalised": lambda _: SameWords(),
     }
 )

@@ -16,11 +16,11 @@ from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.baselines.equivalence import TokenF1
 from guardrail.scoring.baselines.mutual_information import chained, mutual_information
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
-from guardrail.scoring.registry import SCORERS, scorer
+from guardrail.scoring.registry import SCORERS, comparable, entry_of, scorer
 from guardrail.testing import tiny_local_model
 from guardrail.types import Score
 
-ALL = list(SCORERS)
+ALL = [name for name in SCORERS if not entry_of(name).partial]  # a random model's replies state nothing
 ASKED = [{"role": "user", "content": "What is {it}?"}]
 PAPER = {
     "ln-pe": {"samples": 10, "temperature": 1.0},
@@ -222,7 +222,8 @@ def test_names_and_options_that_do_not_exist(local):
         scorer("semantic-entropy", local, equivalence=TokenF1(), weights="size")
     with pytest.raises(ScoringError, match="the samples come from tiny-qwen2, the scorer is for tiny-llama"):
         scorer("ln-pe", local, source=SampleSource(tiny_local_model("qwen2")))
-    assert len(SCORERS) == 14
+    assert len(SCORERS) == 18
+    assert set(SCORERS) - set(comparable()) == {"verbal-percent", "verbal-top-k"}
 
 
 def test_a_score_of_another_scorer_says_whose_it_is():
