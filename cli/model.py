@@ -65,6 +65,7 @@ def inspect(
         "weights_hash": identity.weights,
         "chat_template_hash": identity.chat_template,
         "calibrator": shipped[0] if shipped else None,
+        "states_confidence": local.wording.turn if local.wording else None,
     }
     if as_json:
         typer.echo(dumps_for(sys.stdout, facts))
@@ -72,5 +73,9 @@ def inspect(
     facts["semantic_token"] = f"{token.offset} {token.text!r} ({token.source})"
     facts["end_of_turn"] = " ".join(local.end_tokens)
     facts["calibrator"] = facts["calibrator"] or "none shipped; run: guardrail calibrate"
+    turn = facts["states_confidence"]
+    facts["states_confidence"] = {"after": "in a turn after the answer", "same": "at the answer's end"}.get(
+        str(turn), "no"
+    )
     for name, value in facts.items():
         echo(f"{name.replace('_', ' '):24} {value}")

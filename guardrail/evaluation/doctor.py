@@ -30,6 +30,7 @@ EXTRAS = {
     "datasets": "questions from the hub, hub:NAME@SPLIT",
     "otel": "OpenTelemetry spans and metrics",
     "plots": "PNG figures, guardrail sps --png",
+    "distill": "models that are taught to state their own confidence",
     "structured": "answers kept to a JSON schema, and calls to a tool",
 }
 
