@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import escape
 
 from guardrail.errors import ChatTemplateError
+from guardrail.json_text import parse
 from guardrail.types import Message
 
 _MARK = "calledbefore{:06}"
@@ -100,7 +101,7 @@ class _Marks:
         if not isinstance(arguments, str):
             return self._value(arguments)
         try:
-            value = json.loads(arguments)
+            value = parse(arguments)
         except ValueError:
             return self._value(arguments)
         return json.dumps(self._value(value))

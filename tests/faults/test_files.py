@@ -76,6 +76,12 @@ def unfit(kind, path):
     return path
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "folder"])
+def test_verdicts_go_to_no_place_that_loses_them_or_blocks(kind, tmp_path):
+    with pytest.raises(DataError, match="cannot write the verdict log"):
+        VerdictLog(unfit(kind, tmp_path / "log.jsonl"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_no_ordinary_file_is_refused_at_once(name, kind, tmp_path):
