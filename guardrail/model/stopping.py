@@ -31,6 +31,7 @@ WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
+_SHRINKS = 8  # characters that a text may lose by a token more: a decoder takes spaces out, or completes a character
 _HALF = "\ufffd"  # what half a character decodes to
 
 
@@ -70,10 +71,15 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
     at = min((i for s in stops if (i := text.find(s)) >= 0), default=None)
     if at is None:
         return ids, None
-    for k in range(len(ids)):
-        if tokenizer.decode(ids[:k], skip_special_tokens=True).startswith(text[:at]):
-            return ids[:k], text[:at]
-    return ids, text[:at]
+
+    shortest = len(ids)
+    for k in reversed(range(len(ids))):  # the generation ended at the stop string, so this is a matter of a few tokens
+        begun: str = tokenizer.decode(ids[:k], skip_special_tokens=True)
+        if begun.startswith(text[:at]):
+            shortest = k
+        elif len(begun) < at - _SHRINKS:
+            break
+    return ids[:shortest], text[:at]
 
 
 def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool:
