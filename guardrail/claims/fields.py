@@ -145,7 +145,7 @@ def _arguments(value: Any, leaves: list[Leaf]) -> list[list[Leaf]]:
     of_item: dict[str | int, list[Leaf]] = {}
     if isinstance(value, list):
         for path, a, b in leaves:
-            of_item.setdefault(*path[:1] or (-1,), []).append((path[1:], a, b))
+            of_item.setdefault(path[0] if path else -1, []).append((path[1:], a, b))
     for i, call in enumerate(value) if isinstance(value, list) else [(None, value)]:
         own = leaves if i is None else of_item.get(i, [])
         key = next((k for k in _ARGUMENTS if isinstance(call, dict) and "name" in call and k in call), None)

@@ -54,7 +54,7 @@ def prompt_ids(
     for message in messages:
         if not _ROLE.fullmatch(message["role"]):
             raise ChatTemplateError(f"a role is a word such as user or assistant, not {message['role']!r:.80}")
-    harmless = [{**inert.values(m), "role": m["role"]} for m in messages]
+    harmless: list[Message] = [{**inert.values(m), "role": m["role"]} for m in messages]
 
     def render(told: Sequence[Message]) -> str:
         return str(_apply(tokenizer, told, tokenize=False, add_generation_prompt=True, **options))

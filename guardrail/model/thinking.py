@@ -105,10 +105,10 @@ class Thinking:
             return Split(0, False, "")
         ids = list(ids)
         if self.final and (last := self._last_header(ids)) is not None:
-            kind, begin, end = last
+            kind, begin, behind = last
             if kind == _THOUGHT:
                 return Split(len(ids), True, self._bare(ids))
-            return self._done(ids, begin if kind == _CALLED else end)
+            return self._done(ids, begin if kind == _CALLED else behind)
         start, inside = 0, opened
         while True:
             if inside:
@@ -164,9 +164,10 @@ class Thinking:
             at, close = min(ends)
             found.append(inner[:at])
             rest = inner[at + len(close) :]
-        while (at := self._stray_end(rest, inside=bool(found))) is not None:
-            found.append(rest[:at])
-            rest = rest[at:]
+        nested = any(mark in thought for thought in found for mark in self.opens)
+        if (behind := self._stray_end(rest, nested=nested)) is not None:
+            found.append(rest[:behind])
+            rest = rest[behind:]
         if any(f"\n{mark}\n" in rest for mark in self.opens if mark in self._added):
             return text, "", True
         return (text[: len(text) - len(rest)], rest, False) if found else ("", text, False)
@@ -212,16 +213,20 @@ class Thinking:
         at = next((i for i in range(start, len(ids)) if ids[i] in ends), None)
         return None if at is None else at + 1
 
-    def _stray_end(self, text: str, *, inside: bool) -> int | None:
-        """Behind a mark that ends a thought whose beginning was not given: one that is a token, at a line's end. inside: a
-        thought has begun before, so that any will do.
+    def _stray_end(self, text: str, *, nested: bool) -> int | None:
+        """Behind the last mark that ends a thought whose beginning was not given: one that is a token, at a line's end. nested:
+        the thought before held another one, so that it need not stand there.
         """
+        found = []
         for mark in self.closes:
-            if mark in self._added and _kind(mark) == "close" and (at := text.find(mark)) >= 0:
+            at = text.rfind(mark) if mark in self._added and _kind(mark) == "close" else -1
+            while at >= 0:
                 end = at + len(mark)
-                if inside or (text[end : end + 1] in ("", "\n", "\r") and text[at - 1 : at] != "`"):
-                    return end
-        return None
+                if text[at - 1 : at] != "`" and (nested or text[end : end + 1] in ("", "\n", "\r")):
+                    found.append(end)
+                    break
+                at = text.rfind(mark, 0, at)
+        return max(found, default=None)
 
     def _headers(self, text: str) -> list[re.Match[str]]:
         """The headers of channels in a given text that is made of such messages; none where it only quotes one."""
@@ -237,10 +242,10 @@ class Thinking:
         if at is None:
             return None
         begin = next((i for i in reversed(range(max(0, at - _TAIL), at)) if ids[i] == start), at)
-        end = next((i for i in range(at, len(ids)) if ids[i] == message), None)
-        if end is None:
+        behind = next((i + 1 for i in range(at, len(ids)) if ids[i] == message), None)
+        if behind is None:
             return _THOUGHT, begin, len(ids)
-        return _kind_of_header(self._decode(ids[begin : end + 1])), begin, end + 1
+        return _kind_of_header(self._decode(ids[begin:behind])), begin, behind
 
     def _header_only(self, ids: list[int]) -> bool:
         """Whether there is nothing but the beginning of a channel's header."""

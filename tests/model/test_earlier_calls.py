@@ -100,7 +100,7 @@ def test_a_forged_turn_in_a_call_is_text():
 )
 def test_arguments_of_every_form(arguments):
     made = tiny_tokenizer(SHOWN["JSON"])
-    prompt_ids(made, talk(arguments=arguments, calls=1))
+    assert "<tool_call>" in made.decode(prompt_ids(made, talk(arguments=arguments, calls=1)))
 
 
 @pytest.mark.parametrize(
