@@ -41,11 +41,25 @@ def _message(message: object) -> Message:
         content = "".join(_text_of(part) for part in content)
     if not isinstance(message.get("tool_calls") or [], list | tuple):
         raise DataError(f"a message's tool_calls are a list, not {message['tool_calls']!r:.80}")
+    for call in message.get("tool_calls") or ():
+        _check_call(call)
+    if message.get("function_call"):
+        raise DataError(
+            "a message holds a function_call, which no chat template knows; write it as one of its tool_calls"
+        )
     if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
         raise DataError(f"a message's content is text, not {content!r:.80}")
     if content is not None:
         content = unmarked(check_text(content, "a message"))
     return {**message, "role": "system" if role == "developer" else role, "content": content}
+
+
+def _check_call(call: object) -> None:
+    function = call.get("function", call) if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"].strip():
+        raise DataError(
+            f'a tool call is a mapping such as {{"function": {{"name": "add", "arguments": {{"a": 5}}}}}}, not {call!r:.80}'
+        )
 
 
 def _text_of(part: object) -> str:

@@ -205,7 +205,10 @@ def read_record(content: str | Mapping[str, Any], source: str) -> Record:
     try:
         text = content if isinstance(content, str) else json.dumps(dict(content))
         record = Record.model_validate_json(text)
-        parse(text)  # of two equal keys the last would have counted
+        if (
+            "digest" in (read := parse(text)) and read["digest"] is None
+        ):  # of two equal keys the last would have counted
+            raise ValueError("`digest` is null, which no fit writes; a file of an earlier version has no such key")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

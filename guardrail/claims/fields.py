@@ -21,6 +21,7 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r"(?:true|false|null|-?[0-9][0-9.eE+-]*)")
 _FENCE = re.compile(r"\s*(?:```(?:json)?[ \t]*\n\s*)?")
 _FENCE_END = re.compile(r"\s*(?:```\s*)?\Z")
+_ITEM = re.compile(r"[0-9]{1,9}")
 _ARGUMENTS = ("arguments", "parameters")
 _VALUE_OR_MARK = re.compile(r"</?\w+>|\[[A-Z_]+\]|<\|\w+\|>|[{\[]")
 
@@ -141,8 +142,12 @@ def _leaves_of_text(answer: str) -> list[Leaf] | None:
 def _arguments(value: Any, leaves: list[Leaf]) -> list[list[Leaf]]:
     """Of each call in a JSON value: what is under its arguments, or all where it is nothing but arguments."""
     calls: list[list[Leaf]] = []
+    of_item: dict[str | int, list[Leaf]] = {}
+    if isinstance(value, list):
+        for path, a, b in leaves:
+            of_item.setdefault(path[0] if path else -1, []).append((path[1:], a, b))
     for i, call in enumerate(value) if isinstance(value, list) else [(None, value)]:
-        own = leaves if i is None else [(path[1:], a, b) for path, a, b in leaves if path[:1] == (i,)]
+        own = leaves if i is None else of_item.get(i, [])
         key = next((k for k in _ARGUMENTS if isinstance(call, dict) and "name" in call and k in call), None)
         calls.append(own if key is None else [(path[1:], a, b) for path, a, b in own if path[:1] == (key,)])
     return calls
@@ -211,10 +216,10 @@ def _allows(node: Any, path: list[str], root: Any, depth: int) -> bool | None:
     found: list[bool | None] = []
     if "$ref" in node:
         found.append(_allows(_referred(root, node["$ref"]), path, root, depth - 1))
-    found += [_allows(part, path, root, depth - 1) for part in node.get("allOf", ())]
+    found += [_allows(part, path, root, depth - 1) for part in _list(node.get("allOf", []))]
     for key in ("anyOf", "oneOf"):
         if key in node:
-            said = [s for part in node[key] if (s := _allows(part, path, root, depth - 1)) is not None]
+            said = [s for part in _list(node[key]) if (s := _allows(part, path, root, depth - 1)) is not None]
             # at the value itself one is enough; above it nobody knows which one the object is
             found.append((all(said) if path else any(said)) if said else None)
     if path:
@@ -228,14 +233,19 @@ def _allows(node: Any, path: list[str], root: Any, depth: int) -> bool | None:
 def _null_here(node: Mapping[str, Any]) -> bool | None:
     said: list[bool] = []
     if "type" in node:
-        said.append("null" in ([node["type"]] if isinstance(node["type"], str) else node["type"]))
+        said.append("null" in (node["type"] if isinstance(node["type"], list) else [node["type"]]))
     if "enum" in node:
-        said.append(None in node["enum"])
+        said.append(isinstance(node["enum"], list) and None in node["enum"])
     if "const" in node:
         said.append(node["const"] is None)
     if not said and not node.keys() - _NOTES:
         return True  # anything goes
     return all(said) if said else None
+
+
+def _list(value: Any) -> list[Any]:
+    """What a keyword lists; a schema that allows nothing for what is no list."""
+    return value if isinstance(value, list) else [False]
 
 
 _NOTES = {"title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}
@@ -248,8 +258,8 @@ def _below(node: Mapping[str, Any], path: list[str], root: Any, depth: int) -> b
         return _allows(properties[key], rest, root, depth)
     if "patternProperties" in node:
         return False
-    if key.isdigit() and ("items" in node or "prefixItems" in node):
-        first = node.get("prefixItems", [])
+    if _ITEM.fullmatch(key) and ("items" in node or "prefixItems" in node):
+        first = _list(node.get("prefixItems", []))
         return _allows(first[int(key)] if int(key) < len(first) else node.get("items", False), rest, root, depth)
     return _allows(node["additionalProperties"], rest, root, depth) if "additionalProperties" in node else None
 

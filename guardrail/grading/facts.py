@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from guardrail.datasets.claims import Fact
-from guardrail.grading.alias import COPULAS, LONGEST, MONTHS, NEGATIONS, occurrences, says
+from guardrail.grading.alias import COPULAS, LONGEST, MONTHS, NEGATIONS, equal, occurrences, says
 from guardrail.plain_text import Token, is_number, tokens, words
 
 _JOINS = frozenset(words("and while but whereas with"))
@@ -63,8 +63,8 @@ Hit = tuple[int, int]
 
 def _matches(said: list[Token], fact: Fact) -> bool | None:
     """Whether the claim is an accepted statement, word by word; None where that settles nothing."""
-    accepted = [[t.text for t in tokens(s)] for s in fact.statements]
-    if any(accepted) and [t.text for t in said] in accepted:
+    accepted = [form for form in map(tokens, fact.statements) if form]
+    if any(equal(said, form) for form in accepted):
         return True
     return False if fact.about and not fact.values and _hits(said, fact) else None
 

@@ -6,6 +6,7 @@ a false "right" teaches confidence. Where no spaces separate words (Chinese, Tha
 
 from collections import Counter
 
+from guardrail.folding import points_agree
 from guardrail.grading.alias import LONGEST, equal, first_statement, occurrences, says
 from guardrail.grading.protocol import AnswerRow, RuleGrader
 from guardrail.plain_text import Token, tokens
@@ -70,7 +71,17 @@ class F1Grader(RuleGrader):
 
 
 def _shares_enough(said: list[Token], form: list[Token]) -> bool:
-    wanted = Counter(t.text for t in form)
-    spoken = Counter(t.text if t.text in wanted or not t.exclaims else t.text.rstrip("!") for t in said)
+    wanted = {t.text for t in form}
+    left: dict[str, Counter[str]] = {}  # by plain form, as written
+    for t in said:
+        text = t.text if t.text in wanted or not t.exclaims else t.text.rstrip("!")
+        left.setdefault(text, Counter())[t.raw] += 1
+    shared = 0
+    for t in form:
+        spoken = left.get(t.text, Counter())
+        raws = (t.raw, *spoken)
+        if (raw := next((r for r in raws if spoken[r] and points_agree(r, t.raw)), None)) is not None:
+            spoken[raw] -= 1
+            shared += 1
     # F1 = 2 shared / (said + form)
-    return 2 * (spoken & wanted).total() >= F1_THRESHOLD * (spoken.total() + wanted.total())
+    return 2 * shared >= F1_THRESHOLD * (len(said) + len(form))

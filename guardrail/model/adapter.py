@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import MissingExtraError, ModelError, ModelNotFoundError
+from guardrail.files import read_text
 from guardrail.json_text import parse
 from guardrail.model.checkpoint import ALLOWING, pickles_allowed
 from guardrail.model.spec import resolve
@@ -16,7 +17,7 @@ CONFIG = "adapter_config.json"
 def base_of(folder: Path) -> str:
     """The name of the model that an adapter belongs to. Raises `ModelError` where its config does not say."""
     try:
-        told = parse((folder / CONFIG).read_text(encoding="utf-8"))
+        told = parse(read_text(folder / CONFIG))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG} cannot be read: {error}; get the adapter's files again") from error
     base = told.get("base_model_name_or_path") if isinstance(told, dict) else None
@@ -46,7 +47,7 @@ def require_peft(folder: Path) -> None:
 def with_adapter(model: Any, folder: Path) -> Any:
     """The model with the folder's adapter on it.
 
-    Raises `ModelError` for an adapter of another model, and for one that lacks weights.
+    Raises `ModelError` for an adapter of another model, and for one that lacks weights or has some that nothing reads.
     """
     from peft import PeftModel
 
@@ -57,10 +58,19 @@ def with_adapter(model: Any, folder: Path) -> Any:
         )
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
-        missing = adapted.load_adapter(str(folder), adapter_name="default").missing_keys
+        found = adapted.load_adapter(str(folder), adapter_name="default")
     except Exception as error:  # an adapter of another shape or kind makes peft raise anything
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"the adapter {str(folder)!r} does not fit its base model: {reason}") from error
-    if missing:
-        raise ModelError(f"the adapter {str(folder)!r} lacks {missing[0]}, which would be made up; get its files again")
+    if found.missing_keys:
+        raise ModelError(
+            f"the adapter {str(folder)!r} lacks {found.missing_keys[0]}, which would be made up; get its files again"
+        )
+    if beyond := [
+        key for key in found.unexpected_keys if "." in key
+    ]:  # virtual tokens have no dot, and no place of their own
+        raise ModelError(
+            f"the adapter {str(folder)!r} has {beyond[0]}, for which its base model has no place: it was trained on another "
+            "one; set base_model_name_or_path to that"
+        )
     return adapted

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from markupsafe import escape
 
 from guardrail.errors import ChatTemplateError
+from guardrail.model.earlier_calls import call_left_out, in_words, other_blanks
 from guardrail.model.inert import BREAK, Inert
 from guardrail.types import Message, Tool
 
@@ -52,7 +54,7 @@ def prompt_ids(
     for message in messages:
         if not _ROLE.fullmatch(message["role"]):
             raise ChatTemplateError(f"a role is a word such as user or assistant, not {message['role']!r:.80}")
-    harmless = [{**inert.values(m), "role": m["role"]} for m in messages]
+    harmless: list[Message] = [{**inert.values(m), "role": m["role"]} for m in messages]
 
     def render(told: Sequence[Message]) -> str:
         return str(_apply(tokenizer, told, tokenize=False, add_generation_prompt=True, **options))
@@ -60,19 +62,40 @@ def prompt_ids(
     def in_parts(told: Sequence[Message]) -> str:
         return render([{**m, "content": _in_parts(m["content"])} for m in told])
 
-    rendered = render(harmless)
-    if (role := _left_out(render, rendered, harmless)) is not None:
+    blanks = other_blanks(harmless)
+    try:
+        rendered = render(harmless)
+    except ChatTemplateError:
+        if blanks is None:
+            raise
+        rendered, harmless, blanks = render(blanks), blanks, None
+    lacks = _lacks(render, rendered, harmless)
+    for told, show in product([harmless, *([blanks] if blanks else []), *in_words(harmless)], [render, in_parts]):
+        if lacks is None:
+            break
         try:
-            rendered = in_parts(harmless)
-            still = _left_out(in_parts, rendered, harmless)
+            tried = show(told)
+            if _PRINTED_PART not in _bare(tried) and _lacks(show, tried, told) is None:
+                rendered, lacks = tried, None
         except ChatTemplateError:
-            still = role
-        if still is not None or _PRINTED_PART in _bare(rendered):
-            raise ChatTemplateError(
-                f"the chat template leaves out what the {role} message says, so the model "
-                "would answer without having read it; use roles that the template knows, or give another template"
-            )
+            continue
+    if lacks is not None:
+        raise ChatTemplateError(f"the chat template {lacks}")
     return inert.encode(rendered)
+
+
+def _lacks(render: Callable[[Sequence[Message]], str], rendered: str, messages: Sequence[Message]) -> str | None:
+    """What a rendered prompt does wrong with what the messages say, and what to do; None where it shows all of it."""
+    if (role := _left_out(render, rendered, messages)) is not None:
+        what, remedy = f"what the {role} message says", "use roles that the template knows"
+    elif (name := call_left_out(render, rendered, messages, _bare)) is not None:
+        what, remedy = (
+            f"the tool call {name!r:.80} of an assistant message, or its arguments",
+            "say in words what was called",
+        )
+    else:
+        return None
+    return f"leaves out {what}, so the model would answer without having read it; {remedy}, or give another template"
 
 
 def _in_parts(content: Any) -> Any:
@@ -235,6 +258,9 @@ def _apply(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
             "or load_model(..., chat_template=TEXT)"
         )
     try:
-        return tokenizer.apply_chat_template([dict(m) for m in messages], return_dict=False, **options)
+        told = [
+            {key: value for key, value in m.items() if value is not None} for m in messages
+        ]  # else "None" is printed
+        return tokenizer.apply_chat_template(told, return_dict=False, **options)
     except Exception as error:  # a template is a program of the model's author, and may fail in any way
         raise ChatTemplateError(f"the chat template rejects the messages: {' '.join(str(error).split())}") from error

@@ -4,16 +4,20 @@ random, and another model each time."""
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from guardrail.errors import ModelError
+from guardrail.files import read_text
+from guardrail.json_text import parse
 from guardrail.model.identity import require_finite_weights
 
 ALLOWING = "GUARDRAIL_ALLOW_PICKLE"
 _SHOWN = 4
+_INDEX = re.compile(r"\.\d+\.")
 _CONFIGS = ("config.json", "adapter_config.json")
 
 
@@ -65,8 +69,23 @@ def require_reachable(name: str) -> None:
             return
 
 
+def require_generation_config(folder: Path) -> None:
+    """Raise `ModelError` for a folder's generation_config.json that cannot be read: transformers would go without, in silence,
+    and so without the end-of-turn tokens that it names.
+    """
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    try:
+        told = parse(read_text(file))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read: {error}; get the model's files again") from error
+    if not isinstance(told, dict):
+        raise ModelError(f"{file} holds no JSON object; get the model's files again")
+
+
 def require_all_weights(name: str, model: Any, info: Mapping[str, Any], *, unused: Collection[str] = ()) -> None:
-    """Raise `ModelError`, naming them, for weights that the checkpoint lacks or has in another shape.
+    """Raise `ModelError`, naming them, for weights that the checkpoint lacks, has in another shape, or has of further layers.
 
     Args:
         name: The model's, for the message.
@@ -87,6 +106,14 @@ def require_all_weights(name: str, model: Any, info: Mapping[str, Any], *, unuse
     if other := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or ()):
         raise ModelError(
             f"the checkpoint of {name!r} has {_few(other)} in another shape than its config.json says; the two do not belong "
+            "together"
+        )
+    places = {_INDEX.sub(".#.", key) for key in tensors}
+    if beyond := sorted(
+        key for key in info.get("unexpected_keys") or () if _INDEX.search(key) and _INDEX.sub(".#.", key) in places
+    ):
+        raise ModelError(
+            f"the checkpoint of {name!r} has {_few(beyond)}, for which its config.json has no layer; the two do not belong "
             "together"
         )
     if errors := list(info.get("error_msgs") or ()):

@@ -24,11 +24,19 @@ from guardrail.types import FinishReason, Message, Tool, Trace
 
 
 def end_ids(owner: Any) -> list[int]:
-    """The end-of-turn ids that a model's generation config, or a tokenizer, names; none if it names none."""
+    """The end-of-turn ids that a model's generation config, or a tokenizer, names; none if it names none.
+
+    Raises `ModelError` for what are no ids: a row would end at none of them.
+    """
     configured = getattr(getattr(owner, "generation_config", owner), "eos_token_id", None)
-    if configured is None:
-        return []
-    return [configured] if isinstance(configured, int) else list(configured)
+    if isinstance(configured, torch.Tensor):
+        configured = configured.tolist()
+    found = configured if isinstance(configured, (list, tuple)) else [] if configured is None else [configured]
+    if not all(isinstance(i, int) and not isinstance(i, bool) for i in found):
+        raise ModelError(
+            f"eos_token_id of the generation config or the tokenizer is {configured!r:.80}; it is a token id, or a list of ids"
+        )
+    return [i for i in found if i >= 0]  # -1 is none
 
 
 class LoadedModel:
@@ -124,7 +132,9 @@ class LoadedModel:
     @property
     def pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id  # one that a tokenizer added has no row in the embeddings, and needs none
-        return self.eos_ids[0] if pad is None or pad >= self._rows else int(pad)
+        if pad is None or pad >= self._rows:
+            return next((i for i in self.eos_ids if i < self._rows), 0)
+        return int(pad)
 
     @property
     def _rows(self) -> int:

@@ -11,7 +11,13 @@ from transformers import AutoTokenizer
 
 from guardrail.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from guardrail.model.adapter import base_of, require_peft, with_adapter
-from guardrail.model.checkpoint import require_all_weights, require_reachable, safe_weights, with_remedy
+from guardrail.model.checkpoint import (
+    require_all_weights,
+    require_generation_config,
+    require_reachable,
+    safe_weights,
+    with_remedy,
+)
 from guardrail.model.confidence_adapter import ConfidenceAdapter, stated_by, stated_file
 from guardrail.model.families import class_for
 from guardrail.model.gguf import dense_copy
@@ -72,16 +78,19 @@ def load_model(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
-        own = (folder / "tokenizer_config.json").is_file()
-        tokenizer = (
-            AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code) if own else base.tokenizer
-        )
+        tokenizer = base.tokenizer
+        if (folder / "tokenizer_config.json").is_file():
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+            except Exception as error:  # as below
+                raise _not_loaded(source, location, error) from error
         stated = stated_by(folder, base.model)
         apart = stated is not None and stated[1] is not None
         module = base.model if apart else with_adapter(base.model, folder)
         return _finished(module, tokenizer, source, chat_template, chat_template_kwargs, *(stated or ()))
     if source.kind == "gguf":
         location = str(dense_copy(Path(source.location), progress))
+    require_generation_config(Path(location))
     if progress:
         progress(f"loading {source.name}")
     try:

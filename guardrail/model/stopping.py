@@ -31,6 +31,7 @@ WithoutSideEffects = Callable[[], AbstractContextManager[object]]
 """Makes a context whose computations leave no trace in the generation."""
 
 _BYTES = 4  # of one UTF-8 character, and so the most tokens that it takes
+_SHRINKS = 8  # characters that a text may lose by a token more: a decoder takes spaces out, or completes a character
 _HALF = "\ufffd"  # what half a character decodes to
 
 
@@ -74,12 +75,18 @@ def cut(tokenizer: Any, ids: list[int], stops: Sequence[str]) -> tuple[list[int]
 
 
 def prefix_spelling(tokenizer: Any, ids: list[int], text: str) -> list[int]:
-    """The shortest prefix of the ids that spells `text`, white space before it aside; all of them where none does."""
-    for k in range(len(ids)):
-        spelt: str = tokenizer.decode(ids[:k], skip_special_tokens=True)
-        if spelt.startswith(text) or spelt.lstrip().startswith(text):
-            return ids[:k]
-    return ids
+    """The shortest prefix of the ids that spells `text`, white space before it aside; all of them where none does.
+
+    From the end, since what follows the text is a matter of a few tokens.
+    """
+    shortest = len(ids)
+    for k in reversed(range(len(ids))):
+        begun: str = tokenizer.decode(ids[:k], skip_special_tokens=True)
+        if begun.startswith(text) or begun.lstrip().startswith(text):
+            shortest = k
+        elif len(begun) < len(text) - _SHRINKS:
+            break
+    return ids[:shortest]
 
 
 def is_stopped(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> bool:

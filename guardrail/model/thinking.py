@@ -21,6 +21,10 @@ _NOT_A_THOUGHT = {"no", "budget", "level", "effort", "signature", "reflect"}
 _CHANNEL = re.compile(r"<\|?channel\|?>")
 _HEADER = re.compile(r"<\|start\|>\w*(<\|channel\|>\w*)?|<\|channel\|>\w*")
 _CHANNELS_OF_THOUGHT = ("analysis", "thought", "thinking", "reasoning")
+_WHOLE_HEADER = re.compile(
+    r"(?:<\|start\|>[^<]{0,80})?<\|channel\|>([^<]{0,200})(?:<\|constrain\|>[^<]{0,40})?<\|message\|>"
+)
+_SPOKEN, _PREAMBLE, _CALLED, _THOUGHT = "spoken", "preamble", "called", "thought"
 _TAIL = 8
 """Tokens of white space that may follow the mark at a prompt's end, whose characters may be a token each."""
 
@@ -100,8 +104,11 @@ class Thinking:
         if not self.closes and not self.final:
             return Split(0, False, "")
         ids = list(ids)
-        if self.final and (at := self._behind(ids, self.final)):
-            return self._done(ids, at)
+        if self.final and (last := self._last_header(ids)) is not None:
+            kind, begin, behind = last
+            if kind == _THOUGHT:
+                return Split(len(ids), True, self._bare(ids))
+            return self._done(ids, begin if kind == _CALLED else behind)
         start, inside = 0, opened
         while True:
             if inside:
@@ -124,6 +131,8 @@ class Thinking:
     def spoken(self, ids: Sequence[int], *, opened: bool = False) -> list[int]:
         """The ids of the answer so far, of a reply that is not complete: none where a thought may be beginning."""
         split = self.split(ids, opened=opened)
+        if self.final and (last := self._last_header(list(ids))) is not None and last[0] == _PREAMBLE:
+            return []  # an answer may follow it
         if split.start == 0 and (text := self._decode(ids).lstrip()):
             spelt = [m for m in self.opens if m not in self._added]
             if any(m.startswith(text.rstrip("\ufffd")) for m in spelt):
@@ -135,6 +144,12 @@ class Thinking:
 
         opened: the prompt ends inside a thought; a text without a mark is an answer all the same.
         """
+        if self.final and (headers := self._headers(text)):
+            kind = _kind_of_header(headers[-1][0])
+            if kind == _THOUGHT:
+                return text, "", True
+            at = headers[-1].start() if kind == _CALLED else headers[-1].end()
+            return text[:at], text[at:], False
         rest, found = text, []
         if opened and not rest.lstrip().startswith(self.opens):
             ends = [(at, m) for m in self.closes if (at := rest.find(m)) >= 0]
@@ -149,8 +164,12 @@ class Thinking:
             at, close = min(ends)
             found.append(inner[:at])
             rest = inner[at + len(close) :]
-        if self.final and self.final in rest:
-            rest = rest.partition(self.final)[2]
+        nested = any(mark in thought for thought in found for mark in self.opens)
+        if (behind := self._stray_end(rest, nested=nested)) is not None:
+            found.append(rest[:behind])
+            rest = rest[behind:]
+        if any(f"\n{mark}\n" in rest for mark in self.opens if mark in self._added):
+            return text, "", True
         return (text[: len(text) - len(rest)], rest, False) if found else ("", text, False)
 
     def bare(self, text: str) -> str:
@@ -194,11 +213,39 @@ class Thinking:
         at = next((i for i in range(start, len(ids)) if ids[i] in ends), None)
         return None if at is None else at + 1
 
-    def _behind(self, ids: list[int], mark: str) -> int:
-        """The token behind the last time that the mark stands there; 0 where it does not."""
-        text = self._decode(ids)
-        place = text.rfind(mark)
-        return 0 if place < 0 else self._tokens_of(ids, place + len(mark))
+    def _stray_end(self, text: str, *, nested: bool) -> int | None:
+        """Behind the last mark that ends a thought whose beginning was not given: one that is a token, at a line's end. nested:
+        the thought before held another one, so that it need not stand there.
+        """
+        found = []
+        for mark in self.closes:
+            at = text.rfind(mark) if mark in self._added and _kind(mark) == "close" else -1
+            while at >= 0:
+                end = at + len(mark)
+                if text[at - 1 : at] != "`" and (nested or text[end : end + 1] in ("", "\n", "\r")):
+                    found.append(end)
+                    break
+                at = text.rfind(mark, 0, at)
+        return max(found, default=None)
+
+    def _headers(self, text: str) -> list[re.Match[str]]:
+        """The headers of channels in a given text that is made of such messages; none where it only quotes one."""
+        begun = text.lstrip().startswith(("<|channel|>", "<|start|>")) or f"<|start|>assistant{self.final}" in text
+        return list(_WHOLE_HEADER.finditer(text)) if begun else []
+
+    def _last_header(self, ids: list[int]) -> tuple[str, int, int] | None:
+        """What the last header of a channel begins, and its tokens; None where there is none. A header that has not ended says
+        nothing yet, like a thought.
+        """
+        channel, message, start = (self._added.get(t) for t in ("<|channel|>", "<|message|>", "<|start|>"))
+        at = next((i for i in reversed(range(len(ids))) if ids[i] == channel), None)
+        if at is None:
+            return None
+        begin = next((i for i in reversed(range(max(0, at - _TAIL), at)) if ids[i] == start), at)
+        behind = next((i + 1 for i in range(at, len(ids)) if ids[i] == message), None)
+        if behind is None:
+            return _THOUGHT, begin, len(ids)
+        return _kind_of_header(self._decode(ids[begin:behind])), begin, behind
 
     def _header_only(self, ids: list[int]) -> bool:
         """Whether there is nothing but the beginning of a channel's header."""
@@ -218,6 +265,18 @@ class Thinking:
     def _decode(self, ids: Sequence[int]) -> str:
         decode: Callable[..., str] = self.tokenizer.decode
         return decode(list(ids), skip_special_tokens=False)
+
+
+def _kind_of_header(header: str) -> str:
+    """What a header of a channel begins; a channel that is not known is none of an answer.
+
+    >>> _kind_of_header("<|start|>assistant<|channel|>final <|constrain|>json<|message|>")
+    'spoken'
+    """
+    name = header.partition("<|channel|>")[2].split("<")[0].split()
+    if name[:1] not in (["final"], ["commentary"]):
+        return _THOUGHT
+    return _CALLED if " to=" in header else _SPOKEN if name[0] == "final" else _PREAMBLE
 
 
 def _kind(mark: str) -> str | None:

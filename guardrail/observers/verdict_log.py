@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -82,9 +83,15 @@ class VerdictLog:
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         except OSError as error:
             raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
+        if stat.S_ISFIFO(
+            os.fstat(file).st_mode
+        ):  # nobody need read it: then lines are lost, and when it is full it blocks
+            os.close(file)
+            raise DataError(f"cannot write the verdict log {str(self.path)!r}: it is a FIFO; give an ordinary file")
+        return file
 
     def _append(self, line: bytes) -> None:
         """Opened for each line, so that a log that was rotated away is not written to."""

@@ -5,14 +5,17 @@ Knows nothing about how the fields are judged.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
 
 from guardrail.claims.fields import JsonFields, allows_null, keys_of
 from guardrail.errors import DataError
+from guardrail.json_text import parse
 from guardrail.model.constraint import Constraint
 from guardrail.types import Claims
 
@@ -58,10 +61,18 @@ class AnswerForm:
 def json_schema(schema: Schema) -> dict[str, Any]:
     """A schema as JSON. Raises `DataError` for what is none."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return schema.model_json_schema()
+        try:
+            schema = schema.model_json_schema()
+        except PydanticUserError as error:
+            raise DataError(
+                f"{schema.__name__} has no JSON schema: {error.message}; use fields of plain types"
+            ) from error
     if not isinstance(schema, Mapping):
         raise DataError(f"a schema is a JSON schema or a pydantic class, not {schema!r:.80}")
-    return dict(schema)
+    try:
+        return dict(parse(json.dumps(dict(schema), allow_nan=False)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"a schema is plain JSON, and this one is not: {error}") from error
 
 
 def forms_of(schema: Schema | Sequence[Schema | None] | None, n: int) -> list[AnswerForm | None]:

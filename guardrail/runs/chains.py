@@ -111,7 +111,7 @@ def _from_file(path: Path) -> Any:
     sys.modules[name] = module  # as an import does: classes of the file are looked up there
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script ends the process; it would look like success
         del sys.modules[name]
         raise _failed(str(path), error) from error
     return module
@@ -120,11 +120,11 @@ def _from_file(path: Path) -> Any:
 def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(name, error) from error
 
 
-def _failed(place: str, error: Exception) -> DataError:
+def _failed(place: str, error: BaseException) -> DataError:
     told = " ".join(f"{type(error).__name__}: {error}".split())
     return DataError(f"{place} cannot be run: {told}")
 

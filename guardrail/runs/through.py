@@ -79,7 +79,7 @@ class _Run:
         try:
             with collecting_in(self.collector):
                 returned = self.chain.ask(row)
-        except Exception as error:  # the user's own code may raise anything; it is counted, and said
+        except (Exception, SystemExit) as error:  # the user's own code may raise anything; it is counted, and said
             told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             self.first_error = self.first_error or told
             return _left_out(RAISED, error=told)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from guardrail.folding import marks, spelt_out
+from guardrail.folding import marks, points_agree, spelt_out
 from guardrail.plain_text import SIGNED, signed
 
 _LETTERS = rf"[^\W_](?:[^\W_]|[{marks()}])*"
@@ -77,9 +77,9 @@ def missing(statement: str, passage: str) -> list[Detail]:
     >>> [d.text for d in missing("Bern is the capital of Peru.", "Peru's capital is Lima.")]
     ['Bern']
     """
-    known = set(words(passage))
+    known = _Known(passage)
     named = details(statement)
-    return [d for d in (named if len(named) > 1 else _details(statement)) if not known.issuperset(words(d.text))]
+    return [d for d in (named if len(named) > 1 else _details(statement)) if not known.all_of(d.text)]
 
 
 def backed(statement: str, sentence: str, passage: str) -> bool:
@@ -93,9 +93,9 @@ def backed(statement: str, sentence: str, passage: str) -> bool:
     """
     if missing(statement, passage):
         return False
-    said, known = set(words(statement)), set(words(sentence))
-    absent = {d.kind for d in details(statement) if not known.issuperset(words(d.text))}
-    return not any(d.kind in absent and said.isdisjoint(words(d.text)) for d in details(sentence))
+    said, known = _Known(statement), _Known(sentence)
+    absent = {d.kind for d in details(statement) if not known.all_of(d.text)}
+    return not any(d.kind in absent and not said.any_of(d.text) for d in details(sentence))
 
 
 def denies(statement: str) -> bool:
@@ -112,30 +112,51 @@ def rivals(statement: str, passage: str, most: int) -> list[str]:
     >>> rivals("Bern is the capital of Peru.", "Peru's capital is Lima.", 8)
     ['Lima is the capital of Peru.', 'Bern is the capital of Lima.']
     """
-    said = set(words(statement))
+    said = _Known(statement)
     offered = [d for line in passage.split("\n") for s in _sentences(line) for d in _details(s)]
     own_details = details(statement) or _details(statement)
-    known = set(words(passage))
+    known = _Known(passage)
     columns = [
         [
             statement[: own.start] + _bare(other.text) + statement[own.end :]
             for other in offered
             if _fits(own, other, said)
         ]
-        for own in sorted(own_details, key=lambda d: known.issuperset(words(d.text)))
+        for own in sorted(own_details, key=lambda d: known.all_of(d.text))
     ]
     made = dict.fromkeys(made for row in zip_longest(*columns) for made in row if made is not None)
     return list(made)[:most]
 
 
-def _fits(own: Detail, other: Detail, said: set[str]) -> bool:
-    return other.kind == own.kind and said.isdisjoint(words(other.text))
+def _fits(own: Detail, other: Detail, said: _Known) -> bool:
+    return other.kind == own.kind and not said.any_of(other.text)
 
 
-def words(text: str) -> Iterator[str]:
-    """Words as they are compared: no case, accents, possessive or commas in numbers; a number with the signs that change it."""
+class _Known:
+    """The words of a text, to be asked for others: Hebrew and Arabic points count where both texts write them."""
+
+    def __init__(self, text: str) -> None:
+        self._raw: dict[str, set[str]] = {}
+        for plain, raw in words(text):
+            self._raw.setdefault(plain, set()).add(raw)
+
+    def all_of(self, text: str) -> bool:
+        return all(self._has(*word) for word in words(text))
+
+    def any_of(self, text: str) -> bool:
+        return any(self._has(*word) for word in words(text))
+
+    def _has(self, plain: str, raw: str) -> bool:
+        return any(points_agree(raw, other) for other in self._raw.get(plain, ()))
+
+
+def words(text: str) -> Iterator[tuple[str, str]]:
+    """Words as they are compared, and as they are written: no case, accents, possessive or commas in numbers; a number with the
+    signs that change it.
+    """
     for match in _WORD.finditer(text):
-        yield signed(spelt_out(_bare(match[0]))).replace(",", "").rstrip("!")
+        raw = _bare(match[0])
+        yield signed(spelt_out(raw)).replace(",", "").rstrip("!"), raw
 
 
 def _bare(word: str) -> str:

@@ -101,6 +101,7 @@ def blocks(change):
         (lambda d: {**d, "blocks": {"0": d["blocks"][0]}}, "blocks: Input should be a valid"),
         (lambda d: {**d, "metrics": {"ece": 0.1}}, "metrics.ece"),
         (lambda d: {**d, "digest": "abc"}, "digest: String should match pattern"),
+        (lambda d: {**d, "digest": None}, "`digest` is null, which no fit writes"),
         (lambda d: {**d, "sketch": {**d["sketch"], "unscored": -1}}, "sketch.unscored"),
     ],
 )

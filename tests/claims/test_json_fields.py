@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from guardrail.claims import JsonFields, extractor
 from guardrail.claims.complete import take_apart
 from guardrail.claims.fields import allows_null, keys_of, pointer
+from tests.helpers.growth import superlinear
 
 
 def found(text, tools=()):
@@ -176,3 +177,22 @@ def test_of_several_objects_nobody_knows_which_it_is():
     one, other = ({"type": "object", "properties": {"a": {"type": t}}} for t in ("string", ["string", "null"]))
     assert not allows_null({"anyOf": [one, other]}, ["a"])
     assert allows_null({"anyOf": [other, {"type": "object", "properties": {"b": {}}}]}, ["a"])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": 3}, {"type": None}, {"enum": 3}, {"allOf": 3}, {"anyOf": None}, {"oneOf": {}}, {"items": {}, "prefixItems": 3},
+     {"properties": 3}, {"$ref": 3}, {"$ref": "#/a/b"}, {"$ref": "#"}, {"additionalProperties": 3}],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [[], ["0"], ["²"], ["9" * 5000], ["a", "1"]])
+def test_what_is_no_right_schema_is_no_leave_for_null(schema, path):
+    assert allows_null(schema, path) is False
+
+
+def test_many_calls_take_linear_time():
+    def taken(n):
+        answer = json.dumps([{"name": "t", "arguments": {"x": 1}}] * n)
+        return lambda: JsonFields(["t"]).extract(answer)
+
+    assert len(taken(3)().claims) == 3
+    assert not superlinear(taken(250), taken(2_000), 8)

@@ -11,7 +11,8 @@ import pytest
 import guardrail
 from guardrail.datasets.questions import load_data
 from guardrail.errors import DataError
-from guardrail.testing import tiny_local_model
+from guardrail.model.local import LocalModel
+from guardrail.testing import CHATML, tiny_local_model, tiny_tokenizer
 
 USER = {"role": "user", "content": "What is the capital of Japan?"}
 CALL = {"id": "1", "type": "function", "function": {"name": "lookup", "arguments": "{}"}}
@@ -54,6 +55,11 @@ def test_every_way_to_write_one_conversation_gets_one_score(local):
 def test_tool_calls_and_their_results_are_a_prompt(local):
     assert value(local, {"messages": [USER, *ASKED], "response": "Tokyo"}) > 0
     assert value(local, {"messages": [USER, *ASKED, SAID]}) > 0
+    tokenizer = tiny_tokenizer(CHATML.replace("m['tool_calls'] or []", "[]"))
+    knows_no_calls = LocalModel(local.model, tokenizer, name="tiny")
+    said = {"role": "assistant", "content": '{"name": "lookup", "arguments": "{}"}'}
+    row = {"messages": [USER, said, ASKED[1]], "response": "Tokyo"}
+    assert value(knows_no_calls, {"messages": [USER, *ASKED], "response": "Tokyo"}) == value(knows_no_calls, row)
 
 
 def test_a_developer_is_the_system(local):

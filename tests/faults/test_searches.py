@@ -28,6 +28,7 @@ from tests.helpers.scripted_claims import QUESTION, RULES, fitted, scripted
 
 LOCAL = tiny_local_model(vocab_size=261)
 NEVER = threading.Event()
+BOUND = 20.0  # seconds; far more than a limit of 0.2 s needs, and less than what hangs
 LIMITED = """
 version: 1
 name: limited
@@ -116,7 +117,7 @@ class TestTheGate:
         began = time.monotonic()
         with pytest.raises(error, match=words):
             asked(gate(KINDS[kind](act=act)), way)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < BOUND
 
     def test_where_the_policy_goes_on_it_finds_nothing(self, fault, kind, way, caplog):
         assert asked(gate(KINDS[kind](act=FAILING[fault][0]), "continue"), way) == []
@@ -183,7 +184,7 @@ def test_premises_that_cannot_be_found_are_a_verifier_that_fails(fault):
     verdict = verifying(EMBEDDINGS[fault]).answer(QUESTION)
     assert (verdict.rule, verdict.confidence.p_correct) == ("on error", None)
     assert "verifier" in verdict.explanation or "embedding" in verdict.explanation
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < BOUND
     with pytest.raises((PartError, RetrievalError)):
         verifying(EMBEDDINGS[fault], "raise").answer(QUESTION)
     went_on = verifying(EMBEDDINGS[fault], "continue").answer(QUESTION)
@@ -207,7 +208,7 @@ def test_async_waiting_has_a_limit_and_keeps_a_timeout_of_the_work_apart():
 
     began = time.monotonic()
     asyncio.run(run())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < BOUND
 
 
 ENDS = """

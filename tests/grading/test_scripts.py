@@ -9,9 +9,12 @@ import unicodedata
 
 import pytest
 
+from guardrail.datasets.claims import Fact
+from guardrail.folding import is_point
 from guardrail.grading import get_grader
+from guardrail.grading.facts import grade_claim
 from guardrail.grading.hand_labels import HandLabels, LabelledAnswer
-from guardrail.verification.details import missing
+from guardrail.verification.details import backed, missing
 
 GRADERS = {kind: get_grader(kind) for kind in ("alias", "exact", "f1")}
 
@@ -105,6 +108,17 @@ def test_another_answer_is_wrong(one, two):
     for grader in ("alias", "exact"):
         assert right(grader, one, two) is False, grader
         assert right(grader, two, one) is False, grader
+
+
+@pytest.mark.parametrize(("one", "two"), [pair for pair in [*SAME, *OTHER] if any(map(is_point, "".join(pair)))])
+def test_points_count_alike_for_every_grader_and_verifier(one, two):
+    same = (one, two) in SAME
+    fact = Fact(about=("word",), values=(), statements=(f"The word is {one}",))
+    for said, wanted in ((one, two), (two, one)):
+        assert right("f1", wanted, said) is same
+        assert missing(f"A7 {said}", f"A7 {wanted}") is not same
+        assert backed(f"A7 {said}", f"A7 {wanted}", f"A7 {wanted}") is same
+    assert grade_claim(f"The word is {two}", [fact]) is same
 
 
 @pytest.mark.parametrize(("one", "two"), OTHER)

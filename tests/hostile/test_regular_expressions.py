@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.growth import superlinear
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("match", "search", "fullmatch", "sub", "split", "findall", "finditer", "subn")
@@ -62,37 +64,23 @@ def expressions() -> list[tuple[str, re.Pattern[str], str]]:
 FOUND = expressions()
 
 
-def seconds(pattern: re.Pattern[str], method: str, text: str, repeats: int = 1) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        begun = time.thread_time()
-        match method:
-            case "match" | "fullmatch":
-                getattr(pattern, method)(text)
-            case "search":
-                pattern.search(text)
-            case _:
-                pattern.sub("", text)
-        best = min(best, time.thread_time() - begun)
-    return best
-
-
-def slow_growth(pattern: re.Pattern[str], method: str, short: str, long: str) -> bool:
-    return seconds(pattern, method, long, 3) > 9 * seconds(pattern, method, short, 3)
+def step(pattern: re.Pattern[str], method: str, text: str) -> Callable[[], object]:
+    match method:
+        case "match" | "fullmatch":
+            return lambda: getattr(pattern, method)(text)
+        case "search":
+            return lambda: pattern.search(text)
+        case _:
+            return lambda: pattern.sub("", text)
 
 
 def grows(pattern: re.Pattern[str], method: str) -> str:
-    """The first text with nine times the time for four times the length; empty where there is none."""
+    """The first text that takes more than linear time; empty where there is none."""
     for unit in UNITS:
         for start in STARTS:
             for end in ENDS:
-                long = [start + unit * (n // len(unit)) + end for n in (800, 3_200)]
-                if seconds(pattern, method, long[0]) < 0.0004:  # 3,200 characters take no 10 ms then
-                    continue
-                short = seconds(pattern, method, long[0], 3)
-                if short > 0.0004 and all(
-                    slow_growth(pattern, method, *long) for _ in range(3)
-                ):  # a busy machine is not
+                short, long = (step(pattern, method, start + unit * (n // len(unit)) + end) for n in (400, 3_200))
+                if superlinear(short, long, 8, quick=0.004):
                     return f"{start!r} + {unit!r} * n + {end!r}"
     return ""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from guardrail.policy import Policy
 from guardrail.unseen import UNSEEN
 from tests.helpers import sample_figures, sample_runs, sample_verdicts
 from tests.helpers.filled import filled
+from tests.helpers.growth import superlinear
 from tests.helpers.sample_profile import profile
 
 ACTS = "\x1b[2J\x1b]0;t\x07\x9b31m\r\x00\u202e\u2066\u200b\u2028\ufeff\U000e0041\ud800\ufff9"
@@ -126,14 +126,16 @@ def test_nothing_that_a_command_shows_acts(payload, console, tmp_path, capsys):
 
 def test_a_long_answer_of_any_signs_takes_linear_time(console):
     verdict = sample_verdicts.city()
+
+    def showing(text):
+        attempt = replace(verdict.attempts[0], answer=verdict.answer + text)
+        attempt = replace(attempt, decision=replace(attempt.decision, explanation=text))
+        found = replace(verdict, text=text, attempts=(attempt,))
+        return lambda: (render.verdict(console, found), claims.show(console, found))
+
     for unit in ("\\", "\\\\ ", "[a]", "[", "\\[b]", "a", "\u0301", "a "):
-        long = unit * (100_000 // len(unit))
-        attempt = replace(verdict.attempts[0], answer=verdict.answer + long)
-        attempt = replace(attempt, decision=replace(attempt.decision, explanation=long))
-        began = time.process_time()
-        render.verdict(console, replace(verdict, text=long, attempts=(attempt,)))
-        claims.show(console, replace(verdict, text=long, attempts=(attempt,)))
-        assert time.process_time() - began < 5, unit
+        short, long = (showing(unit * (n // len(unit))) for n in (8_000, 64_000))
+        assert not superlinear(short, long, 8, quick=0.1), unit
 
 
 def test_json_for_a_terminal_holds_nothing_that_acts():
@@ -153,11 +155,16 @@ def test_every_command_with_json_writes_it_for_a_terminal():
 
 @pytest.mark.parametrize("unit", ["\\", "[a]"], ids=ascii)
 def test_a_long_name_of_any_signs_takes_linear_time(unit, console, tmp_path, capsys):
-    long = unit * 12_000
+    def showing(name, value, text):
+        hostile, _ = (value, 2) if name == "bench" else filled(value, "" if name in ("doctor", "report") else text)
+
+        def step():
+            shown(name, hostile, console, tmp_path, capsys)
+            console.file.seek(0)
+            console.file.truncate()
+
+        return step
+
     for name, value in values(tmp_path, "x"):
-        hostile, _ = (value, 2) if name == "bench" else filled(value, "" if name in ("doctor", "report") else long)
-        began = time.process_time()
-        shown(name, hostile, console, tmp_path, capsys)
-        console.file.seek(0)
-        console.file.truncate()
-        assert time.process_time() - began < 3, name
+        short, long = (showing(name, value, unit * n) for n in (1_500, 12_000))
+        assert not superlinear(short, long, 8, quick=0.3), name

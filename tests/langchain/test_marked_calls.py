@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import time
 
 import pytest
 from langchain.agents import create_agent
@@ -14,6 +12,7 @@ from guardrail.json_text import MAX_DEPTH, parse
 from guardrail.langchain import ChatGuarded, read_metadata
 from guardrail.langchain.call_forms import MARKERS, CallForms, MarkedText, spelt_markers
 from guardrail.langchain.tool_calls import parse_tool_calls
+from tests.helpers.growth import superlinear
 from tests.helpers.speaking_model import say, spelt, tokens, tool_model
 
 NAMES = ["add", "launch"]
@@ -184,22 +183,8 @@ def test_nesting_is_counted_where_brackets_in_strings_are_not():
      "[TOOL_CALLS]a[ARGS]{", "> <tool_call>\n", "    <tool_call>", "<|eot_id|>"],
 )  # fmt: skip
 def test_long_responses_take_time_in_proportion(unit, start):
-    def spent(size: int) -> float:
-        text = start + unit * (size // len(unit))
-        gc.collect()
-        gc.disable()  # its walks over all objects are not the parser's
-        began = time.thread_time()
-        parse_tool_calls(text, NAMES)
-        took = time.thread_time() - began
-        gc.enable()
-        return took
-
-    def in_proportion() -> bool:
-        long = spent(400_000)
-        # below 0.2 seconds, what is measured is noise
-        return long < 0.2 or (long < 2 and long <= 2.5**2 * max(spent(100_000), spent(100_000)))
-
-    assert any(in_proportion() for _ in range(3))  # a busy machine is not always
+    short, long = (start + unit * (size // len(unit)) for size in (10_000, 80_000))
+    assert not superlinear(lambda: parse_tool_calls(short, NAMES), lambda: parse_tool_calls(long, NAMES), 8)
 
 
 class TestControlTokens:

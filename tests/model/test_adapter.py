@@ -78,6 +78,21 @@ def test_an_adapter_that_lacks_a_weight(folders):
         load_model(str(folders[1]), device="cpu")
 
 
+def test_an_adapter_of_a_deeper_model(folders):
+    file = folders[1] / "adapter_model.safetensors"
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    save_file({**weights, name.replace("layers.0", "layers.9"): weights[name].clone()}, file)
+    with pytest.raises(ModelError, match=r"has .*layers\.9.*, for which its base model has no place"):
+        load_model(str(folders[1]), device="cpu")
+
+
+def test_an_adapters_damaged_tokenizer(folders):
+    (folders[1] / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ModelNotFoundError, match="cannot load .*adapter"):
+        load_model(str(folders[1]), device="cpu")
+
+
 def test_an_adapter_without_safetensors(folders):
     (folders[1] / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelNotFoundError, match="no adapter_model.safetensors"):

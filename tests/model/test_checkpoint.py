@@ -86,6 +86,40 @@ def test_shards(tmp_path, damage):
         load_model(str(tmp_path), device="cpu")
 
 
+def test_a_checkpoint_with_more_layers_than_its_config_says(tmp_path):
+    config = saved(tmp_path) / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "num_hidden_layers": 3, "layer_types": None}))
+    with pytest.raises(ModelError, match=r"has model\.layers\.3\..*config.json has no layer"):
+        load_model(str(tmp_path), device="cpu")
+    config.write_text(json.dumps(told))
+    change(tmp_path, lambda weights: weights.update(extra=torch.ones(2)))  # of another part, which is not ours to judge
+    assert load_model(str(tmp_path), device="cpu").anatomy
+
+
+@pytest.mark.parametrize("eos", ["2", ["2"], [[2]], 2.5, True, {"id": 2}])
+def test_end_tokens_that_are_no_ids(tmp_path, eos):
+    (saved(tmp_path) / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}))
+    with pytest.raises(GuardrailError, match="eos_token_id.* is a token id, or a list of ids|cannot load"):
+        load_model(str(tmp_path), device="cpu").identity  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"eos_token_id": 1, "eos_token_id": 2}', "\xff"])
+def test_a_generation_config_that_cannot_be_read_is_not_left_out(tmp_path, text):
+    (saved(tmp_path) / "generation_config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ModelError, match=r"generation_config\.json (cannot be read|holds no JSON object)"):
+        load_model(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("eos", [None, -1, 10**6, [], [-1, 10**6]])
+def test_an_end_token_that_no_model_writes_pads_nothing(tmp_path, eos):
+    (saved(tmp_path) / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}))
+    local = load_model(str(tmp_path), device="cpu")
+    local.tokenizer.pad_token = None
+    assert 0 <= local.pad_id < 261
+    assert set(local.eos_ids) - {10**6} == {local.tokenizer.eos_token_id}  # the tokenizer's and the template's
+
+
 def test_embedders_too(tmp_path):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer

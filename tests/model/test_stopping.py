@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from guardrail import HybridGradScorer, ModelError
 from guardrail.model.stopping import check_stops, cut, is_stopped
 from guardrail.testing import tiny_local_model, tiny_tokenizer
+from tests.helpers.growth import superlinear
 from tests.helpers.tokenizer_kinds import byte_fallback, byte_level
 
 BYTES = tiny_tokenizer()
@@ -141,3 +142,14 @@ def test_a_stop_string_that_is_a_special_token_stops():
     assert cut(plain.tokenizer, ids[:2], ["<|im_start|>"]) == (ids[:2], None)
     for stop in ("<|im_start|>\n", "\n<|im_start|>", " <|im_start|>"):
         assert cut(plain.tokenizer, ids, [stop]) == (ids[:2], text)
+
+
+def test_a_long_answer_is_cut_in_linear_time():
+    tokenizer = byte_level()
+
+    def stopped(n):
+        ids = tokenizer("Tokyo is big. " * n + "END", add_special_tokens=False)["input_ids"]
+        return lambda: cut(tokenizer, ids, ["END"])
+
+    assert stopped(5)()[1] == "Tokyo is big. " * 5
+    assert not superlinear(stopped(60), stopped(480), 8)

@@ -68,6 +68,56 @@ def test_two_thoughts_and_a_closing_token_alone():
         assert local.tokenizer.decode(ids[local.thinking.split(ids).start :]) == "Paris"
 
 
+ANALYSIS, START = "<|channel|>analysis<|message|>Lyon?<|end|>", "<|start|>assistant"
+CHANNELS = {  # what a reply of channels says; None: it has not come to an answer
+    f"{ANALYSIS}{START}<|channel|>final <|constrain|>json<|message|>Paris": "Paris",
+    f"{ANALYSIS}{START}<|channel|>commentary<|message|>Lyon?<|end|>{START}<|channel|>final<|message|>Paris": "Paris",
+    f"{ANALYSIS}{START}<|channel|>commentary<|message|>Paris": "Paris",
+    f"<|channel|>final<|message|>Lyon?<|end|>{START}<|channel|>final<|message|>Paris": "Paris",
+    f"<|channel|> analysis<|message|>Lyon?<|end|>{START}<|channel|>final<|message|>Paris": "Paris",
+    f"Lyon?<|end|>{START}<|channel|>final<|message|>Paris": "Paris",
+    f"{ANALYSIS}{ANALYSIS}{START}<|channel|>final<|message|>Paris": "Paris",
+    "<|channel|>analysis to=python <|constrain|>json<|message|>Lyon?": None,
+    "<|channel|>plan<|message|>Lyon?<|end|>": None,
+    f"<|channel|>final<|message|>Paris<|end|>{START}<|channel|>analysis<|message|>Lyon?": None,
+    f"{ANALYSIS}{START}<|channel|>": None,
+    ANALYSIS: None,
+}
+
+
+@pytest.mark.parametrize("reply", CHANNELS)
+def test_no_channel_but_that_of_an_answer_is_one(reply):
+    local = thinker("gpt_oss")
+    ids = ids_of(local, reply)
+    split, expected = local.thinking.split(ids), CHANNELS[reply]
+    assert local.tokenizer.decode(ids[split.start :], skip_special_tokens=True) == (expected or "")
+    given = local.trace("Hello", reply)
+    assert (given.text, given.unfinished_thinking) == (expected or "", expected is None)
+    if not reply.startswith(("Lyon?", "<|channel|>final")):  # what was said first has been shown
+        for n in range(len(ids)):
+            shown = local.tokenizer.decode(local.thinking.spoken(ids[:n]), skip_special_tokens=True)
+            assert (expected or "").startswith(shown)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "<think>Lyon?<think>Lyon?</think>Lyon?</think>Paris",
+        "Lyon?\n</think>\n\nParis",
+        "Rome.\n<think>\nLyon?\n</think>\nParis",
+    ],
+)
+def test_a_given_text_shows_no_thought_whose_beginning_is_lost_or_repeated(given):
+    trace = thinker("qwen").trace("Hello", given)
+    assert (trace.text, trace.unfinished_thinking) == ("Paris", False)
+    assert "Lyon?" in trace.thinking
+
+
+def test_a_later_thought_that_does_not_end_leaves_no_answer():
+    assert thinker("qwen").trace("Hello", "Paris.\n<think>\nLyon?").unfinished_thinking
+    assert thinker("qwen").trace("How?", "End with `</think>`\nand go on.").text.startswith("End with")
+
+
 @pytest.mark.parametrize("kind", MARKS)
 def test_the_answer_is_scored_given_the_thought(kind, monkeypatch):
     _, _, opening, closing = MARKS[kind]

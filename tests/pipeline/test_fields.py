@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from guardrail import Guard, Policy
 from guardrail.calibration.provenance import ExtractorIdentity
@@ -115,7 +116,37 @@ def test_each_answer_of_a_batch_has_its_own_schema():
     assert [set(json.loads(v.text)) for v in verdicts[:2]] == [{"n"}, {"f"}]
 
 
-@pytest.mark.parametrize("schema", ["text", 3, [NULLABLE, NULLABLE], [3]])
+class Opaque:
+    """A type that JSON has none for."""
+
+
+class OfOpaque(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    inner: Opaque
+
+
+DEEP = {"type": "object", "properties": {"a": NULLABLE}}
+for _ in range(40):
+    DEEP = {"type": "object", "properties": {"a": DEEP}}
+LOOP = {"type": "object"}
+LOOP["properties"] = {"a": LOOP}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "text",
+        3,
+        [NULLABLE, NULLABLE],
+        [3],
+        {"enum": {1}},
+        {"const": math.nan},
+        {"const": "\ud800"},
+        OfOpaque,
+        DEEP,
+        LOOP,
+    ],
+)
 def test_what_is_no_schema_is_refused(schema):
     with pytest.raises(DataError, match="schema"):
         Guard(model=tiny_local_model(), policy="observe").answer_batch([ASKED], schema=schema)
