@@ -46,8 +46,8 @@ def show(policy: _Policy) -> None:
 
     loaded = Policy.load(policy)
     typer.echo(printable(loaded.text) if sys.stdout.isatty() else loaded.text, nl=False)
-    if loaded.proof is not None:
-        echo(f"proof: {loaded.proof.in_words()}", err=True)
+    if (proof := loaded.proof or loaded.claims_proof) is not None:
+        echo(f"proof: {proof.in_words()}", err=True)
 
 
 @app.command()
@@ -60,8 +60,8 @@ def check(policy: _Policy) -> None:
         echo(f"warning: {warning}", err=True)
     claims = f", {len(loaded.claim_rules)} of them for claims" if loaded.judges_claims else ""
     echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
-    if loaded.proof is not None:
-        echo(f"proof: {loaded.proof.in_words()}")
+    if (proof := loaded.proof or loaded.claims_proof) is not None:
+        echo(f"proof: {proof.in_words()}")
 
 
 @app.command()

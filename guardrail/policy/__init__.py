@@ -6,7 +6,7 @@ Knows nothing about models, scorers or retrievers.
 """
 
 from guardrail.policy.policy import Policy
-from guardrail.policy.proof import Proof, check_proof
+from guardrail.policy.proof import ClaimsProof, Proof, check_proof
 from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
 from guardrail.types.names import MAX_PASSAGES
 
@@ -15,6 +15,7 @@ __all__ = [
     "NO_CLAIM_RULES",
     "NO_RULE",
     "ClaimRule",
+    "ClaimsProof",
     "Policy",
     "Proof",
     "Retrieval",

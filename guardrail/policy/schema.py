@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
-from guardrail.policy.proof import Promise, Proof, ProofModel
+from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, Action, ClaimAction, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
@@ -183,7 +183,7 @@ class Limits(Mapping):
 
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
-    written by `guardrail tune`.
+    written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
     """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
@@ -201,6 +201,7 @@ class PolicyFile(Mapping):
         ...,
     ]
     proof: Proof | None = None
+    claims_proof: ClaimsProof | None = None
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
@@ -213,6 +214,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "confidence": ConfidenceBounds,
     "length": LengthBounds,
     "proof": Proof,
+    "claims_proof": ClaimsProof,
     "answered": Promise,
     "shown": Promise,
     "model": ProofModel,
