@@ -28,8 +28,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from guardrail.calibration.metrics import Bools, Floats, checked_probabilities
-from guardrail.calibration.risk import upper_bound
+from guardrail.calibration.metrics import Bools, Estimate, Floats, checked_probabilities
+from guardrail.calibration.risk import exact_interval, upper_bound
 from guardrail.errors import CalibrationError
 
 
@@ -134,6 +134,12 @@ def worst_of(p_correct: Floats, correct: Bools, answer: ArrayLike) -> Floats:
     worst = np.zeros(int(of.max()) + 1 if len(of) else 0)
     np.maximum.at(worst, of, p_correct[~correct])
     return worst
+
+
+def lost_of(kept: Bools, correct: Bools, groups: ArrayLike) -> Estimate:
+    """Share of the answers that keep a wrong claim, with its exact interval. kept, correct: (n,). groups: (n,), the answer of each claim."""
+    of = np.asarray(groups)
+    return exact_interval(len(np.unique(of[kept & ~correct])), len(np.unique(of)))
 
 
 _ROUNDING = 1e-12  # 1 - 0.9 is a little less than 0.1

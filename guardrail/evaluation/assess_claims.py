@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.claim_risk import lost_of
 from guardrail.calibration.controls import Controls
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.labels import label_for
@@ -27,7 +28,6 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
-from guardrail.evaluation.claim_tuning import lost_of
 from guardrail.evaluation.controls import TextReader
 from guardrail.evaluation.report import Verdict, promise_verdict
 from guardrail.evaluation.setting import Subject

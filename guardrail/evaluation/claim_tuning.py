@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from guardrail.calibration.claim_risk import ClaimControl, ClaimTest, claim_risk_threshold
+from guardrail.calibration.claim_risk import ClaimControl, ClaimTest, claim_risk_threshold, lost_of
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import Bools, Estimate, Floats, accuracy, bootstrap_interval
-from guardrail.calibration.risk import exact_interval, thresholds_of
+from guardrail.calibration.risk import thresholds_of
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.fit import versions
 from guardrail.evaluation.setting import Subject
@@ -173,12 +173,6 @@ def kept_of(kept: Bools, correct: Bools, groups: ArrayLike, *, seed: int = 0) ->
         retention=bootstrap_interval(accuracy, kept, seed=seed, groups=of),
         right_retention=bootstrap_interval(accuracy, kept[right], seed=seed, groups=of[right]) if right.any() else None,
     )
-
-
-def lost_of(kept: Bools, correct: Bools, groups: ArrayLike) -> Estimate:
-    """Share of the answers that keep a wrong claim, with its exact interval. Shapes as in `kept_of`."""
-    of = np.asarray(groups)
-    return exact_interval(len(np.unique(of[kept & ~correct])), len(np.unique(of)))
 
 
 def claims_proof_of(
