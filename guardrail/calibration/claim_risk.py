@@ -137,7 +137,7 @@ def worst_of(p_correct: Floats, correct: Bools, answer: ArrayLike) -> Floats:
 
 
 def lost_of(kept: Bools, correct: Bools, groups: ArrayLike) -> Estimate:
-    """Share of the answers that keep a wrong claim, with its exact interval. kept, correct: (n,). groups: (n,), the answer of each claim."""
+    """Share of the answers that keep a wrong claim, with its exact interval. kept, correct, groups: of each claim, (n,)."""
     of = np.asarray(groups)
     return exact_interval(len(np.unique(of[kept & ~correct])), len(np.unique(of)))
 
