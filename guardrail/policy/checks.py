@@ -41,6 +41,11 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
     key = "proof"
     if found is None and policy.claims_proof is not None:
         found, key = first_unproven_claims(policy.claims_proof, policy.rules), "claims_proof"
+    if policy.ask_first is not None and (policy.proof or policy.claims_proof):
+        raise source.error(
+            ("ask_first",),
+            "ask_first gives answers passages, which those that the proof has counted did not have; remove it",
+        )
     if found is not None:
         index, wanted = found
         at, what = (

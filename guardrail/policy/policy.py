@@ -25,6 +25,7 @@ from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
     AnyRule,
+    AskFirst,
     ClaimRule,
     Limits,
     PolicyFile,
@@ -72,6 +73,7 @@ class Policy:
         proof: Of a promise about error rates, where `guardrail tune` made the file; it agrees with itself and the rules.
         limits: Seconds that a Guard waits for a search and for a verification.
         on_error: What a Guard does when a part of it fails.
+        ask_first: Whether to search before anything is generated; None: never.
         claims_proof: Of a promise about wrong claims in answers, where `guardrail tune --unit claim` made the file.
     """
 
@@ -87,6 +89,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     on_error: OnError = "abstain"
     claims_proof: ClaimsProof | None = None
+    ask_first: AskFirst | None = None
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -147,6 +150,7 @@ class Policy:
             limits=content.limits,
             on_error=content.on_error,
             claims_proof=content.claims_proof,
+            ask_first=content.ask_first,
         )
 
     @property
