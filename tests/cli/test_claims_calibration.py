@@ -35,6 +35,8 @@ def test_calibrate_by_claim(made):
     folder, _, report = made
     assert "claims scored   60 of 30 answers" in report
     assert "where each claim has its answer's score" in report
+    assert "What the texts alone tell, without the model" in report
+    assert "question and claim" in report
     calibrator = json.loads((folder / "c.json").read_text())
     assert (calibrator["unit"], calibrator["n"]) == ("claim", 60)
     assert calibrator["provenance"]["extractor"] == {"name": "sentences", "options": {"language": "en"}}
@@ -76,9 +78,13 @@ def test_evaluate_by_claim(cli, made, tiny_folder):
     expected = result["auroc"]["value"] - result["whole_answer"]["auroc"]["value"]
     assert result["auroc_difference"]["value"] == pytest.approx(expected)
     assert all(sum(p["actions"].values()) == 40 for p in result["policies"])
+    for control in (result["controls"]["text"], result["controls"]["question"]):
+        assert 0 <= control["auroc"]["low"] <= control["auroc"]["value"] <= control["auroc"]["high"] <= 1
+        assert control["difference"]["value"] == pytest.approx(result["auroc"]["value"] - control["auroc"]["value"])
     shown = cli(*arguments, "--resume")
     assert shown.returncode == 0, shown.stderr
     assert "If every claim had its whole answer's score" in shown.stdout
+    assert "What the texts alone tell, without the model" in shown.stdout
 
 
 def test_the_wrong_unit_is_refused(cli, made, tiny_folder, tiny_heldout):
