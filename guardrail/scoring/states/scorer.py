@@ -72,8 +72,10 @@ class PikScorer(_StateScorer):
     def score_questions(self, traces: Sequence[Trace]) -> list[Score]:
         """The same before anything is answered: of prompts alone, in one batch. Without a number where a prompt is longer than
         the context, or its states are not finite."""
-        numbers = self.probe.numbers(np.stack(states_of(self.model, traces, self.probe.layer))) if traces else []
-        return [Score.of(self.name, float(number), length=0) for number in numbers]
+        if not traces:
+            return []
+        numbers = self.probe.numbers(np.stack(states_of(self.model, traces, self.probe.layer)))
+        return [Score.of(self.name, number, length=0) for number in numbers.tolist()]
 
 
 class ProbeScorer(_StateScorer):
