@@ -54,6 +54,10 @@ def ask(
             metavar="FILE|shipped:NAME", help="A calibrator of claims. Default: the one that comes with guardrail."
         ),
     ] = None,
+    question_calibrator: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Made by calibrate --scorer pik, for a policy that asks first."),
+    ] = None,
     extractor: Annotated[
         str, typer.Option(metavar="KIND", help="sentences, or atomic: facts that the model itself takes out.")
     ] = "sentences",
@@ -117,6 +121,7 @@ def ask(
     if extractor not in EXTRACTORS:
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
     fitted = load_calibrator(calibrator) if calibrator else None
+    fitted_on_questions = load_calibrator(question_calibrator) if question_calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
     local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
     from guardrail.cli import render
@@ -136,6 +141,7 @@ def ask(
         observers=observers,
         claims=extractor_by_name(extractor, local) if claims else None,
         claim_calibrator=fitted_on_claims,
+        question_calibrator=fitted_on_questions,
     )
     runtime.say("answering")
     verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens, timeout=timeout)

@@ -15,13 +15,12 @@ from guardrail.calibration.profiles import Selection
 from guardrail.calibration.risk import RiskControl, fewest_answers
 from guardrail.calibration.stacking import Stacking
 from guardrail.cli.render import escape
-from guardrail.cli.tables import contexts, controls, label_errors, risks, with_evidence
+from guardrail.cli.tables import claim_policies, contexts, controls, label_errors, risks, with_evidence
 from guardrail.evaluation.assess import Assessment, PolicyOutcome
 from guardrail.evaluation.assess_claims import ClaimAssessment, ClaimOutcome
 from guardrail.evaluation.fit import Fit
 from guardrail.evaluation.recalibrate import Recalibration
 from guardrail.evaluation.tuning import Tuning
-from guardrail.types import CLAIM_ACTIONS
 
 _LONGEST = 100  # characters of a scorer's option that is shown
 
@@ -80,7 +79,7 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     if answered := [p for p in value.policies if isinstance(p, PolicyOutcome)]:
         console.print(_policies(answered))
     elif kept := [p for p in value.policies if isinstance(p, ClaimOutcome)]:
-        console.print(_claim_policies(kept))
+        console.print(claim_policies(kept))
     if value.evidence is not None:
         with_evidence(console, value.evidence)
     chain = through_of(origin)
@@ -307,14 +306,4 @@ def _claims(console: Console, value: ClaimAssessment) -> None:
     console.print(f"AUROC      {estimate(value.whole_auroc)}; by claim minus that: {estimate(value.difference)}")
     console.print(f"AURC       {estimate(value.whole_aurc)}")
     controls(console, value.controls, what="question and claim")
-    console.print(_claim_policies(value.policies))
-
-
-def _claim_policies(found: Sequence[ClaimOutcome]) -> Table:
-    table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
-    for heading in ("policy", *(f"{action}: claims, right" for action in CLAIM_ACTIONS if action != "retrieve")):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
-    for p in found:
-        shown = [(p.actions[a], p.right[a]) for a in CLAIM_ACTIONS if a != "retrieve"]
-        table.add_row(escape(p.policy), *(f"{n}, {estimate(right)}" if right else "none" for n, right in shown))
-    return table
+    console.print(claim_policies(value.policies))

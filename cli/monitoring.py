@@ -43,9 +43,10 @@ def show(console: Console, value: Monitoring) -> None:
             console.print(f"{risk.what:11} {risk.total}, no label")
             continue
         promise = f"; promise at most {risk.max_error:g}: {value.statuses[risk.what]}" if risk.max_error else ""
+        wrong = "with a wrong claim kept" if risk.what == "answers" else "wrong"
         more = f", {risk.more_labels} more labels would settle it at this rate" if risk.more_labels else ""
         console.print(
-            f"{risk.what:11} {risk.errors} of {risk.n} labelled wrong, {estimate(risk.error)}; {risk.total} in all"
+            f"{risk.what:11} {risk.errors} of {risk.n} labelled {wrong}, {estimate(risk.error)}; {risk.total} in all"
             f"{promise}{more}"
         )
     if value.p_values:

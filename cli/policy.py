@@ -46,8 +46,8 @@ def show(policy: _Policy) -> None:
 
     loaded = Policy.load(policy)
     typer.echo(printable(loaded.text) if sys.stdout.isatty() else loaded.text, nl=False)
-    if loaded.proof is not None:
-        echo(f"proof: {loaded.proof.in_words()}", err=True)
+    if (proof := loaded.proof or loaded.claims_proof) is not None:
+        echo(f"proof: {proof.in_words()}", err=True)
 
 
 @app.command()
@@ -60,8 +60,8 @@ def check(policy: _Policy) -> None:
         echo(f"warning: {warning}", err=True)
     claims = f", {len(loaded.claim_rules)} of them for claims" if loaded.judges_claims else ""
     echo(f"{policy}: ok, policy {loaded.name!r} with {len(loaded.rules)} rules{claims}")
-    if loaded.proof is not None:
-        echo(f"proof: {loaded.proof.in_words()}")
+    if (proof := loaded.proof or loaded.claims_proof) is not None:
+        echo(f"proof: {proof.in_words()}")
 
 
 @app.command()
@@ -90,11 +90,24 @@ def explain(
     ] = None,
     kind: Annotated[str | None, typer.Option(help=f"The claim's kind: {', '.join(_KINDS)}; default: sentence.")] = None,
     searched: Annotated[int | None, typer.Option(min=0, help="Claims of the answer looked up before.")] = None,
+    p_ik: Annotated[
+        float | None,
+        typer.Option(
+            "--p-ik", min=0, max=1, help="Probability of a right answer, told before one: does ask_first search?"
+        ),
+    ] = None,
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
 
     loaded = Policy.load(policy)
+    if p_ik is not None:
+        if loaded.ask_first is None:
+            raise DataError(f"--p-ik is for a policy with ask_first, and {policy} has none")
+        value, _ = _judged(p_ik, None, in_range, familiar, length)
+        echo(f"ask first: {loaded.ask_first.decide(value)[1]}")
+        if confidence is None:
+            return
     _refuse_the_other(
         claim,
         of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},

@@ -59,6 +59,8 @@ def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
         f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})"
     )
     console.print(_named("why", value.explanation))
+    if value.asked_first is not None:
+        console.print(_named("asked first", value.asked_first.explanation))
     if answer and value.text != value.answer:
         console.print(_named("answer", value.answer or "(empty)"))
     if value.original != value.answer:

@@ -12,7 +12,10 @@ from guardrail.calibration.controls import Controls
 from guardrail.calibration.label_errors import LabelErrors
 from guardrail.calibration.metrics import BoundRisk, Estimate
 from guardrail.calibration.record import ContextRecord
+from guardrail.cli.render import escape
+from guardrail.evaluation.assess_claims import ClaimOutcome
 from guardrail.evaluation.with_evidence import WithEvidence
+from guardrail.types import CLAIM_ACTIONS
 
 _OF_CONTEXT = ("accuracy", "auroc", "ece")
 
@@ -81,6 +84,21 @@ def label_errors(console: Console, found: LabelErrors | None) -> None:
         f"{found.auroc_at_random:.3f} if its errors fall at random, between {low:.3f} and {high:.3f} wherever they fall; ECE "
         f"lies between {found.ece.low:.3f} and {found.ece.high:.3f}"
     )
+
+
+def claim_policies(found: Sequence[ClaimOutcome]) -> Table:
+    """What policies would have done with the claims, and how many answers would keep a wrong one."""
+    table = Table(title="What each policy would have done with the claims, without a retriever", title_justify="left")
+    actions = [action for action in CLAIM_ACTIONS if action != "retrieve"]
+    for heading in ("policy", *(f"{action}: claims, right" for action in actions), "answers that keep a wrong claim"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for p in found:
+        shown = [(p.actions[a], p.right[a]) for a in actions]
+        lost = _of(p.lost) if p.lost else ""
+        if p.promised is not None:
+            lost += f"; promised at most {p.promised:g}: {p.promise}"
+        table.add_row(escape(p.policy), *(f"{n}, {_of(right)}" if right else "none" for n, right in shown), lost)
+    return table
 
 
 def _of(e: Estimate) -> str:

@@ -1,34 +1,57 @@
-"""`guardrail tune`: graded answers to new questions -> a policy whose error rate is bounded, with the proof in its file."""
+"""`guardrail tune`: graded answers, or claims, to new questions -> a policy whose errors are bounded, with the proof in it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail.cli import options
 from guardrail.cli.render import printable
+from guardrail.errors import DataError
 from guardrail.json_text import dumps_for
+
+if TYPE_CHECKING:
+    from guardrail.evaluation.claim_tuning import ClaimTuning
+    from guardrail.evaluation.tuning import Tuning
+    from guardrail.model.local import LocalModel
 
 UNREACHABLE = 3
 """The exit code when no threshold reaches the target: a result, not a mistake."""
 
 
 def tune(
+    ctx: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
             metavar="DATA",
             help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT, none of them the "
-            "calibrator's. 'bundled': the bundled held-out questions.",
+            "calibrator's; for claims, of `question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the "
+            "bundled held-out questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the policy.")],
     max_error: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest error rate among answered questions, such as 0.1.")
-    ],
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Largest error rate among answered questions, such as 0.1. Needed for answers."
+        ),
+    ] = None,
+    unit: options.Unit = "answer",
+    all_right: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="For claims: share of answers that shall keep no wrong claim, such as 0.9. Needed for claims.",
+        ),
+    ] = None,
+    marginal: Annotated[
+        bool, typer.Option("--marginal", help="For claims: promise an average, not each draw with a confidence.")
+    ] = False,
     calibrator: options.Calibrator = None,
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Probability that the promise holds.")] = 0.95,
     hedge_max_error: Annotated[
@@ -55,36 +78,95 @@ def tune(
 ) -> None:
     """Find the lowest confidence at which few enough answers are wrong, by exact bounds, and write it as a policy.
 
-    Exit code 3, and no file, where no threshold reaches the target. Stopped at any moment, `--resume` goes on where it was.
+    With --unit claim: the lowest from which claims can be kept so that few enough answers keep a wrong one. Exit code 3, and
+    no file, where no threshold reaches the target. Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import runtime
-    from guardrail.evaluation.tune import tune as find
 
-    found = find(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
-        data,
-        max_error=max_error,
-        output=output,
-        calibrator=calibrator,
-        confidence=confidence,
-        hedge_max_error=hedge_max_error,
-        grader=grader,
-        labels=labels,
-        limit=limit,
-        resume=resume,
-        run=run,
-        batch_size=batch_size,
-        cache=cache,
-        command=runtime.command(),
-        progress=runtime.say,
-    )
-    from guardrail.cli import figures
+    wanted = _target(ctx, unit)
+
+    def load() -> LocalModel:
+        return runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+
+    found: Tuning | ClaimTuning
+    if unit == "claim":
+        from guardrail.evaluation.tune_claims import tune_claims
+
+        found = tune_claims(
+            load,
+            data,
+            all_right=wanted,
+            output=output,
+            calibrator=calibrator,
+            confidence=None if marginal else confidence,
+            limit=limit,
+            resume=resume,
+            run=run,
+            batch_size=batch_size,
+            cache=cache,
+            command=runtime.command(),
+            progress=runtime.say,
+        )
+    else:
+        from guardrail.evaluation.tune import tune as find
+
+        found = find(
+            load,
+            data,
+            max_error=wanted,
+            output=output,
+            calibrator=calibrator,
+            confidence=confidence,
+            hedge_max_error=hedge_max_error,
+            grader=grader,
+            labels=labels,
+            limit=limit,
+            resume=resume,
+            run=run,
+            batch_size=batch_size,
+            cache=cache,
+            command=runtime.command(),
+            progress=runtime.say,
+        )
+    _say(found, output, as_json)
+
+
+def _say(found: Tuning | ClaimTuning, output: Path, as_json: bool) -> None:
+    from guardrail.cli import claim_figures, figures, runtime
+    from guardrail.evaluation.tuning import Tuning
 
     if as_json:
         typer.echo(dumps_for(sys.stdout, found.to_dict()))
-    else:
+    elif isinstance(found, Tuning):
         figures.tuning(runtime.console(), found, output)
+    else:
+        claim_figures.tuning(runtime.console(), found, output)
     if not found.reached:
+        why = figures.unreachable(found) if isinstance(found, Tuning) else claim_figures.unreachable(found)
         kept = f"{output} is left as it was" if output.exists() else "nothing is written"
-        print(printable(f"unreachable: {figures.unreachable(found)}; {kept}"), file=sys.stderr)
+        print(printable(f"unreachable: {why}; {kept}"), file=sys.stderr)
         raise typer.Exit(UNREACHABLE)
+
+
+_OF_ANSWERS = ("max_error", "hedge_max_error", "grader", "labels")
+_OF_CLAIMS = ("all_right", "marginal")
+
+
+def _target(ctx: typer.Context, unit: str) -> float:
+    """The rate that is asked for. Raises `DataError` for an option that the unit has no use for."""
+    given = {
+        name
+        for name in ctx.params
+        if (source := ctx.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    needed, others, other = (
+        ("all_right", _OF_ANSWERS, "whole answers") if unit == "claim" else ("max_error", _OF_CLAIMS, "claims")
+    )
+    if foreign := [name for name in others if name in given]:
+        raise DataError(f"--{foreign[0].replace('_', '-')} is for {other}; leave it out, or change --unit")
+    if {"marginal", "confidence"} <= given:
+        raise DataError("--marginal promises an average, which has no --confidence; leave one of them out")
+    value: float | None = ctx.params[needed]
+    if value is None:
+        raise typer.BadParameter(f"Missing option '--{needed.replace('_', '-')}'.")
+    return value

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.score import score
     from guardrail.evaluation.through import calibrate_chain, evaluate_chain
     from guardrail.evaluation.tune import tune
+    from guardrail.evaluation.tune_claims import tune_claims
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
@@ -91,6 +92,7 @@ _LAZY = {
     "score": "guardrail.evaluation.score",
     "sps": "guardrail.pages",
     "tune": "guardrail.evaluation.tune",
+    "tune_claims": "guardrail.evaluation.tune_claims",
 }
 
 __all__ = [
@@ -141,6 +143,7 @@ __all__ = [
     "score",
     "sps",
     "tune",
+    "tune_claims",
 ]
 
 try:

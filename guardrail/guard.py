@@ -27,7 +27,8 @@ from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, g
 from guardrail.pipeline.fields import field_pipeline
 from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
-from guardrail.pipeline.passes import finish
+from guardrail.pipeline.passes import ask_first, finish
+from guardrail.pipeline.questions import question_pipeline
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
@@ -55,6 +56,7 @@ class Guard:
         claims: What takes an answer apart, or its name ("sentences", "atomic"). None is "sentences" where the policy speaks
             of claims, and nothing elsewhere.
         claim_calibrator: As `calibrator`, for claims.
+        question_calibrator: A calibrator on the scorer `pik`, with which a policy's `ask_first` decides before an answer.
         verifier: Decides whether evidence supports a claim. None asks the model itself.
         calibrator_name: Deprecated, a calibrator knows its own; what messages and verdicts call it.
         claim_calibrator_name: Deprecated, as `calibrator_name`.
@@ -79,22 +81,17 @@ class Guard:
         verifier: Verifier | None = None,
         calibrator_name: str | None = None,
         claim_calibrator_name: str | None = None,
+        question_calibrator: CalibratorSource | None = None,
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
         self.retriever = retriever
         self.observers = with_telemetry(observers)
         self.calibrated = answer_calibration(model, self.policy, scorer, calibrator, calibrator_name)
-        self.claim_pipeline = claim_pipeline(
-            model,
-            self.policy,
-            retriever,
-            claims,
-            claim_calibrator,
-            name=claim_calibrator_name,
-            verifier=verifier,
-            answers=self.scorer,
-        )
+        of_claims: dict[str, Any] = {"name": claim_calibrator_name, "verifier": verifier, "answers": self.scorer}
+        self.claim_pipeline = claim_pipeline(model, self.policy, retriever, claims, claim_calibrator, **of_claims)
+        self.question_calibrator = question_calibrator
+        self.questions = question_pipeline(model, self.policy, question_calibrator)
 
     @property
     def scorer(self) -> Scorer:
@@ -135,6 +132,7 @@ class Guard:
         claims: ClaimExtractor | str | None = None,
         claim_calibrator: CalibratorSource | None = None,
         verifier: Verifier | None = None,
+        question_calibrator: CalibratorSource | None = None,
         device: str | None = None,
         dtype: Any = None,
         chat_template: str | None = None,
@@ -149,6 +147,7 @@ class Guard:
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
         fitted: dict[str, Any] = {"calibrator": loaded(calibrator)[0], "claim_calibrator": loaded(claim_calibrator)[0]}
+        fitted["question_calibrator"] = loaded(question_calibrator)[0]
         parts: dict[str, Any] = {"scorer": scorer, "retriever": retriever, "claims": claims, "verifier": verifier}
         template: dict[str, Any] = {"chat_template": chat_template, "chat_template_kwargs": chat_template_kwargs}
         model = load_model(model_spec, device=device, dtype=dtype, progress=progress, **template)
@@ -236,7 +235,7 @@ class Guard:
         generate = generating(self.model, max_new_tokens=length, keep=one_pass.keep, on_step=on_step, **options)
         batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
         with before(Deadline.after(timeout)):
-            finished = [each for batch in batches for each in finish(batch, generate, one_pass)]
+            finished = [each for batch in batches for each in finish(ask_first(batch, one_pass), generate, one_pass)]
             return self._told(finished, one_pass)
 
     def check(
@@ -285,8 +284,8 @@ class Guard:
             messages: A question, or a conversation.
             system: As in `answer`.
         """
-        outcome: Conversation | Finished = self._opened(messages, system)
         one_pass = self._one_pass()
+        outcome: Conversation | Finished = ask_first([self._opened(messages, system)], one_pass)[0]
         while isinstance(outcome, Conversation):
             text, ended = given_answer((yield outcome.prompt))
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)
@@ -311,7 +310,7 @@ class Guard:
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
         retriever = None if hooks.claim_stream else found  # it would replace what is out already
         of_fields = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks, of_fields)
+        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks, of_fields, self.questions)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

@@ -21,6 +21,8 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
         "messages",
         "folding",
         "plain_text",
+        "segmentation",
+        "languages",
         "waiting",
         "deadlines",
         "unseen",

@@ -155,20 +155,29 @@ def plan_from(blocks: Sequence[Block]) -> Plan:
     blocks: of a calibrator, which was not fitted on the tuning questions. Thresholds are rounded down to a thousandth.
     Where one answers several per cents at once (a flat part of the curve), it is there once.
     """
-    p = np.array([b.p_correct for b in blocks])  # (blocks,), falling
-    n = np.array([b.n for b in blocks], dtype=np.float64)
-    up_to_median = (np.cumsum(n) - n / 2) / n.sum()  # a block's estimate stands at its median score
-    coverage: dict[float, float] = {}
-    steps = [k / _STEPS for k in range(1, _STEPS + 1)]
-    for answered in (START_COVERAGES[0], *(s for s in steps if s > START_COVERAGES[0])):
-        level = float(np.interp(answered, up_to_median, p))
-        coverage[math.floor(level * 1000 + 1e-9) / 1000] = answered
+    coverage = thresholds_of(blocks, START_COVERAGES[0])
     thresholds = tuple(coverage)
     shares = [0.0] * len(thresholds)
     for start in START_COVERAGES:
         first = next(i for i, t in enumerate(thresholds) if coverage[t] >= start)
         shares[first] += 1 / len(START_COVERAGES)
     return Plan(thresholds, tuple(shares))
+
+
+def thresholds_of(blocks: Sequence[Block], strictest: float = 0.0) -> dict[float, float]:
+    """Thresholds on p_correct, falling, with the share of the calibration's answers or claims that each lets through.
+
+    One for every per cent from `strictest` on, itself included where it is above 0.
+    """
+    p = np.array([b.p_correct for b in blocks])  # (blocks,), falling
+    n = np.array([b.n for b in blocks], dtype=np.float64)
+    up_to_median = (np.cumsum(n) - n / 2) / n.sum()  # a block's estimate stands at its median score
+    coverage: dict[float, float] = {}
+    steps = [k / _STEPS for k in range(1, _STEPS + 1)]
+    for answered in (*((strictest,) if strictest else ()), *(s for s in steps if s > strictest)):
+        level = float(np.interp(answered, up_to_median, p))
+        coverage[math.floor(level * 1000 + 1e-9) / 1000] = answered
+    return coverage
 
 
 def risk_controlled_threshold(

@@ -1,11 +1,13 @@
-"""What an answer says without claiming anything: greetings, thanks, offers, questions. English wording.
+"""What an answer says without claiming anything: greetings, thanks, offers, questions. English here, others in languages.py.
 
-A greeting in another language counts as a claim: too many claims cost time, a claim taken for a greeting goes unchecked.
+A greeting that no list has counts as a claim: too many claims cost time, a claim taken for a greeting goes unchecked.
 """
 
 from __future__ import annotations
 
 import re
+
+from guardrail.languages import is_greeting
 
 _WORD = (
     r"(?:sure(?: thing)?|of course|certainly|absolutely|no problem|ok(?:ay)?|all ?right"
@@ -59,4 +61,4 @@ def is_courtesy(sentence: str) -> bool:
     (True, False, True)
     """
     plain = " ".join(_EDGES.sub("", sentence.replace("’", "'").casefold()).split())
-    return bool(_ALONE.fullmatch(plain) or _OPENING.match(plain))
+    return bool(_ALONE.fullmatch(plain) or _OPENING.match(plain)) or is_greeting(sentence)

@@ -62,6 +62,7 @@ def read_hub(spec: str) -> tuple[Iterator[Placed], dict[str, JsonValue]]:
         "split": split,
         "rows": [start, stop],
         "revision": revision,
+        "licence": found.licence,
         "fingerprint": str(getattr(table, "_fingerprint", "")),
     }
     return _rows(found, table, start, stop, f"hub:{name}@{split}"), source

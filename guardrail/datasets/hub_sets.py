@@ -16,7 +16,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class HubSet:
     """path, config: as `datasets.load_dataset` takes them. splits: that its card names. without_answers: those of them whose
-    answers are withheld. columns: that `read` looks at; it gives `question`, `answers` and what else is worth keeping.
+    answers are withheld. columns: that `read` looks at; it gives `question`, `answers` and what else is worth keeping. licence:
+    as its card or its authors' repository names it; nothing of it comes with guardrail.
     """
 
     path: str
@@ -24,6 +25,7 @@ class HubSet:
     splits: tuple[str, ...]
     columns: tuple[str, ...]
     read: Callable[[Row], dict[str, Any]]
+    licence: str
     without_answers: tuple[str, ...] = ()
 
     @property
@@ -65,17 +67,25 @@ def _popqa(row: Row) -> dict[str, Any]:
 
 
 HUB_SETS: dict[str, HubSet] = {
-    "sciq": HubSet("allenai/sciq", None, ("train", "validation", "test"), ("question", "correct_answer"), _sciq),
+    "sciq": HubSet(
+        "allenai/sciq", None, ("train", "validation", "test"), ("question", "correct_answer"), _sciq, "CC BY-NC 3.0"
+    ),
     "trivia_qa": HubSet(
         "mandarjoshi/trivia_qa",
         "rc.nocontext",
         ("train", "validation", "test"),
         ("question", "question_id", "answer"),
         _trivia_qa,
+        "Apache-2.0",
         without_answers=("test",),
     ),
     "nq_open": HubSet(
-        "google-research-datasets/nq_open", None, ("train", "validation"), ("question", "answer"), _nq_open
+        "google-research-datasets/nq_open",
+        None,
+        ("train", "validation"),
+        ("question", "answer"),
+        _nq_open,
+        "CC BY-SA 3.0",
     ),
     "truthful_qa": HubSet(
         "truthfulqa/truthful_qa",
@@ -83,7 +93,10 @@ HUB_SETS: dict[str, HubSet] = {
         ("validation",),
         ("question", "best_answer", "correct_answers", "incorrect_answers", "category"),
         _truthful_qa,
+        "Apache-2.0",
     ),
-    "simpleqa": HubSet("basicv8vc/SimpleQA", None, ("test",), ("problem", "answer"), _simpleqa),
-    "popqa": HubSet("akariasai/PopQA", None, ("test",), ("id", "prop", "question", "possible_answers"), _popqa),
+    "simpleqa": HubSet("basicv8vc/SimpleQA", None, ("test",), ("problem", "answer"), _simpleqa, "MIT"),
+    "popqa": HubSet(
+        "akariasai/PopQA", None, ("test",), ("id", "prop", "question", "possible_answers"), _popqa, "none named"
+    ),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.claim_risk import lost_of
 from guardrail.calibration.controls import Controls
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.labels import label_for
@@ -28,6 +29,7 @@ from guardrail.calibration.metrics import aurc as aurc_of
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
 from guardrail.evaluation.controls import TextReader
+from guardrail.evaluation.report import Verdict, promise_verdict
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
@@ -39,12 +41,17 @@ from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 class ClaimOutcome:
     """What a policy would have done with the claims, without a retriever: how many by action, and the share that is right.
 
-    actions: claims by action. right: None for an action that none had; intervals by answers.
+    actions: claims by action. right: None for an action that none had; intervals by answers. lost: share of the answers that
+    keep a wrong claim, with its exact interval. promised: the most of them that the policy's file promises, and promise: what
+    became of that; None where it promises nothing.
     """
 
     policy: str
     actions: dict[ClaimAction, int]
     right: dict[ClaimAction, Estimate | None]
+    lost: Estimate | None = None
+    promised: float | None = None
+    promise: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +180,16 @@ def claim_outcome(
             if at.any()
             else None
         )
-    return ClaimOutcome(policy.name, {action: int((taken == action).sum()) for action in CLAIM_ACTIONS}, right)
+    lost = lost_of(taken == "keep", answers.correct, answers.groups)
+    promised = 1 - policy.claims_proof.all_right if policy.claims_proof else None
+    return ClaimOutcome(
+        policy.name,
+        {action: int((taken == action).sum()) for action in CLAIM_ACTIONS},
+        right,
+        lost,
+        promised,
+        None if promised is None else promise_verdict(promised, lost),
+    )
 
 
 def _score_of(claim: dict[str, Any]) -> Score:

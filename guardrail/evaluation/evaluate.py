@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guardrail.datasets.claims import load_claim_rows_from
+from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
 from guardrail.evaluation.passages import Passages
@@ -134,11 +134,14 @@ def evaluate(
     if searched is not None:
         curve_with_evidence(use.calibrator)  # before the slow part
     for policy in tried:
-        check_proof(policy.proof, policy.name, use.calibrator if unit == "answer" else None, use.name)
+        of_answers, of_claims = (use.calibrator if unit == one else None for one in ("answer", "claim"))
+        check_proof(policy.proof, policy.name, of_answers, use.name)
+        check_proof(policy.claims_proof, policy.name, of_claims, use.name)
     known = {*use.origin.questions, *local.taught}
     check_no_leak(known, texts_of(questions.rows) if questions else [row.question for row in rows])
-    seen = data_hash(questions.rows if questions else ())
-    tuned_here = tuple(policy.name for policy in tried if policy.proof and policy.proof.data == seen)
+    seen = data_hash(questions.rows) if questions else claim_data_hash(rows)
+    proofs = ((policy.name, policy.proof or policy.claims_proof) for policy in tried)
+    tuned_here = tuple(name for name, proof in proofs if proof and proof.data == seen)
     subject = Subject(local.name, use.name, source, tuned_here=tuned_here)
     options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
     result: Assessment | ClaimAssessment

@@ -246,12 +246,16 @@ def check_promise(
     what: Literal["answered", "shown"], promise: Promise, error: Estimate | None, own_data: bool = False
 ) -> PromiseCheck:
     """A promise against what was seen; error: with its exact interval."""
-    verdict: Verdict = "kept"
+    return PromiseCheck(what, promise, error, promise_verdict(promise.max_error, error), own_data)
+
+
+def promise_verdict(most: float, error: Estimate | None) -> Verdict:
+    """What becomes of a promise of at most so many. error: what was seen, with its exact interval."""
     if error is None:
-        verdict = "nothing to judge"
-    elif error.value > promise.max_error:
-        verdict = "broken" if error.low > promise.max_error else "exceeded within chance"
-    return PromiseCheck(what, promise, error, verdict, own_data)
+        return "nothing to judge"
+    if error.value > most:
+        return "broken" if error.low > most else "exceeded within chance"
+    return "kept"
 
 
 def _metrics(p: Floats, correct: Bools, draws: int, seed: int) -> tuple[dict[str, Estimate], dict[str, str]]:

@@ -6,6 +6,7 @@ Where a rule errs, it would rather call a right answer wrong.
 import re
 from collections import Counter
 
+from guardrail.languages import is_filler, negations_in
 from guardrail.plain_text import Token, is_number, tokens, words
 
 _SHORT_STATEMENT = (
@@ -51,10 +52,17 @@ def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
     said: list[Token] = []
     for text in statements:
         said = tokens(text)
-        filler = " ".join(t.text for t in said) in _FILLERS and not any(equal(said, form) for form in forms)
+        filler = (" ".join(t.text for t in said) in _FILLERS or is_filler(text)) and not any(
+            equal(said, form) for form in forms
+        )
         if said and not filler and not text.rstrip().endswith("?"):
             return said
     return said
+
+
+def negations_of(said: list[Token]) -> frozenset[str]:
+    """The words that deny in a statement: the English ones, and those of the language that it is in."""
+    return NEGATIONS | negations_in(t.text for t in said)
 
 
 def equal(said: list[Token], form: list[Token]) -> bool:
@@ -91,8 +99,9 @@ def says(said: list[Token], start: int, form: list[Token], forms: list[list[Toke
     glued = run[0].before == "-" or (after is not None and after.before == "-")
     if glued or (before and before.text in _QUALIFIERS) or _has_rivals(said, start, stop, forms):
         return False
-    is_no = all(t.text in NEGATIONS for t in form)  # the form may itself be "no"
-    negated = any(t.text in NEGATIONS and t.clause in clauses for t in others)
+    negations = negations_of(said)
+    is_no = all(t.text in negations for t in form)  # the form may itself be "no"
+    negated = any(t.text in negations and t.clause in clauses for t in others)
     if (negated and not is_no) or any(t.text in _CONTRASTS and t.clause == run[0].clause for t in said[:start]):
         return False
     if len(form) == 1 and is_number(form[0]):

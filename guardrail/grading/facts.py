@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from guardrail.datasets.claims import Fact
-from guardrail.grading.alias import COPULAS, LONGEST, MONTHS, NEGATIONS, equal, occurrences, says
+from guardrail.grading.alias import COPULAS, LONGEST, MONTHS, equal, negations_of, occurrences, says
 from guardrail.plain_text import Token, is_number, tokens, words
 
 _JOINS = frozenset(words("and while but whereas with"))
@@ -137,7 +137,7 @@ def _grade(part: list[Token], hit: Hit, fact: Fact, asked: list[str], said: list
         return True
     if standing:
         return False
-    if any(t.text in NEGATIONS for t in part):
+    if any(t.text in negations_of(said) for t in part):
         return None
     return False if _states_something(part, hit, _kind(forms), asked, said) else None
 

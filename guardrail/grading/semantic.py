@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from guardrail.errors import DataError
-from guardrail.grading.alias import NEGATIONS, equal
+from guardrail.grading.alias import equal, negations_of
 from guardrail.grading.protocol import AnswerRow, Grade, Grader
 from guardrail.plain_text import is_number, tokens
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
@@ -119,4 +119,5 @@ def _agree(said: Sequence[Token], form: Sequence[Token], question: Sequence[Toke
     here, there = ({t.text for t in text if is_number(t)} for text in (said, form))
     if there and here - asked != there - asked:
         return False
-    return any(t.text in NEGATIONS for t in said) == any(t.text in NEGATIONS for t in form)
+    negations = negations_of([*question, *said])
+    return any(t.text in negations for t in said) == any(t.text in negations for t in form)

@@ -66,6 +66,7 @@ class ChatGuarded(GuardedSettings):
         scorer: As in `Guard`.
         claims: As in `Guard`, or an extractor's name.
         claim_calibrator: As in `Guard`.
+        question_calibrator: As in `Guard`.
         verifier: As in `Guard`.
         observers: As in `Guard`.
         device: See `load_model`.

@@ -14,10 +14,11 @@ from langchain_core.runnables import Runnable
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import Field, PrivateAttr
 
-from guardrail.errors import DataError, PolicyError
+from guardrail.errors import CalibrationError, DataError, PolicyError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import verdict_metadata
 from guardrail.pipeline.failures import ON_ERROR
+from guardrail.policy import AskFirst
 from guardrail.retrieval.evidence import documents_of, overran
 from guardrail.types import Verdict
 from guardrail.waiting import OverdueError, aovertaken, awithin, within
@@ -44,18 +45,20 @@ class GatedRetriever(BaseRetriever):
         guard: The guard whose model is asked first.
         retriever: The retriever behind the gate.
         below: See `as_retriever_gate`.
+        ask_first: See `as_retriever_gate`.
     """
 
     guard: Any = Field(repr=False)
     retriever: Any = Field(repr=False)
     below: float | None = None
+    ask_first: bool = False
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _asked: int = PrivateAttr(default=0)
     _retrieved: int = PrivateAttr(default=0)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> GatedRetriever:
         """A gate of its own, with counts from zero, on the same guard and retriever: weights and locks are not copied."""
-        return GatedRetriever(guard=self.guard, retriever=self.retriever, below=self.below)
+        return GatedRetriever(guard=self.guard, retriever=self.retriever, below=self.below, ask_first=self.ask_first)
 
     @property
     def asked(self) -> int:
@@ -76,7 +79,8 @@ class GatedRetriever(BaseRetriever):
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         child = {"callbacks": run_manager.get_child()}
         needed, verdict = self._judge(query)
-        dispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
+        if verdict is not None:
+            dispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
         if not needed:
             return []
         try:
@@ -89,7 +93,8 @@ class GatedRetriever(BaseRetriever):
     ) -> list[Document]:
         child = {"callbacks": run_manager.get_child()}
         needed, verdict = await asyncio.to_thread(self._judge, query)
-        await adispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
+        if verdict is not None:
+            await adispatch_verdict(verdict_metadata(verdict), child)  # type: ignore[arg-type]
         if not needed:
             return []
         try:
@@ -115,13 +120,21 @@ class GatedRetriever(BaseRetriever):
             raise overran(self.retriever, error) from error
         raise error
 
-    def _judge(self, query: str) -> tuple[bool, Verdict]:
-        verdict: Verdict = self.guard.answer(query)
-        needed = self._is_unsure(verdict)
+    def _judge(self, query: str) -> tuple[bool, Verdict | None]:
+        """Whether to search, and the verdict on the closed-book answer; None where no answer was asked for."""
+        if self.ask_first:
+            verdict, needed = None, self._is_unknown(query)
+        else:
+            verdict = self.guard.answer(query)
+            needed = self._is_unsure(verdict)
         with self._lock:
             self._asked += 1
             self._retrieved += needed
         return needed, verdict
+
+    def _is_unknown(self, query: str) -> bool:
+        rule = self.guard.policy.ask_first if self.below is None else AskFirst(below=self.below)
+        return not query.strip() or bool(rule.decide(self.guard.questions.p_ik([query])[0])[0])
 
     def _is_unsure(self, verdict: Verdict) -> bool:
         if self.below is not None:
@@ -146,7 +159,9 @@ def _is_async(retriever: Any) -> bool:
     return kind._aget_relevant_documents is not BaseRetriever._aget_relevant_documents
 
 
-def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | None = None) -> GatedRetriever:
+def as_retriever_gate(
+    guard: Guard, retriever: BaseRetriever, *, below: float | None = None, ask_first: bool = False
+) -> GatedRetriever:
     """A retriever for a RAG chain that retrieves only where the model's own answer is too unsure, and else returns [].
 
         >>> gate = as_retriever_gate(guard, index, below=0.5)
@@ -170,22 +185,34 @@ def as_retriever_gate(guard: Guard, retriever: BaseRetriever, *, below: float | 
         retriever: What is asked where that answer is too unsure.
         below: Retrieve where the calibrated probability of the closed-book answer is below this, in [0, 1], or unknown. None
             leaves it to the guard's policy: retrieve where its `retrieve` rules say so.
+        ask_first: Decide from P(IK), before anything is generated: the guard needs a `question_calibrator`, `below` is then a
+            bound on P(IK), and None takes the policy's `ask_first`. Nothing is answered, so there is no verdict either.
 
     Returns:
         The gate, itself a LangChain retriever.
 
     Raises:
-        PolicyError: Where the policy never retrieves and no `below` is given.
-        DataError: For a `below` that is no probability.
+        PolicyError: Where the policy never retrieves, or does not ask first, and no `below` is given.
+        CalibrationError: For `ask_first` without a calibrator of questions.
+        DataError: For a `below` that is no probability, or 0 with `ask_first`.
         RetrievalError: In a run, for a search that overruns its limit, or gives something else than documents.
     """
     if below is not None and not 0.0 <= below <= 1.0:
         raise DataError(f"below is {below}; it is a probability, from 0 to 1")
-    if below is None and not guard.policy.retrieves:
+    if ask_first and below == 0.0:
+        raise DataError("below is 0, so that nothing would ever be searched; with ask_first it is above 0")
+    if ask_first:
+        if guard.questions is None:
+            raise CalibrationError(
+                "the guard has no question_calibrator to ask first with; make one: guardrail calibrate --scorer pik"
+            )
+        if below is None and guard.policy.ask_first is None:
+            raise PolicyError(f"policy {guard.policy.name!r} has no ask_first; add it, or give below=, say 0.5")
+    elif below is None and not guard.policy.retrieves:
         raise PolicyError(
             f"policy {guard.policy.name!r} never retrieves, so the gate would never open; give below=, say 0.5, or a policy "
             "with a retrieve rule"
         )
     closed = copy.copy(guard)
     closed.retriever = None
-    return GatedRetriever(guard=closed, retriever=retriever, below=below)
+    return GatedRetriever(guard=closed, retriever=retriever, below=below, ask_first=ask_first)

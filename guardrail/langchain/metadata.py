@@ -132,6 +132,7 @@ class VerdictMetadata(TypedDict):
         reviewed: True where a person has put a text in the place of what was shown; else left out.
         original: What the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
             see, and traces, logs and user interfaces read metadata.
+        asked_first: What was known before anything was generated (`AskedFirst.to_dict`); left out where nothing was asked.
     """
 
     version: int
@@ -160,6 +161,7 @@ class VerdictMetadata(TypedDict):
     text_hash: str
     reviewed: NotRequired[bool]
     original: NotRequired[str]
+    asked_first: NotRequired[dict[str, Any]]
 
 
 def verdict_metadata(
@@ -194,7 +196,7 @@ def verdict_metadata(
     }
     values["latency_ms"] = values["timing_ms"]
     left_out = {"reviewed"} if include_original else {"reviewed", "original"}
-    return {key: values[key] for key in VerdictMetadata.__annotations__ if key not in left_out}
+    return {key: values[key] for key in VerdictMetadata.__annotations__ if key in values and key not in left_out}
 
 
 def shown_hash(text: str, calls: Sequence[Mapping[str, Any]] = ()) -> str:

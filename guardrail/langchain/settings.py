@@ -52,6 +52,7 @@ class GuardedSettings(BaseChatModel):
     scorer: SkipValidation[Scorer | None] = Field(default=None, repr=False)
     claims: SkipValidation[ClaimExtractor | str | None] = Field(default=None, repr=False)
     claim_calibrator: SkipValidation[CalibratorSource | None] = None
+    question_calibrator: SkipValidation[CalibratorSource | None] = None
     verifier: SkipValidation[Verifier | None] = Field(default=None, repr=False)
     observers: tuple[SkipValidation[Observer], ...] = Field(default=(), repr=False)
     device: str | None = None
@@ -134,6 +135,7 @@ class GuardedSettings(BaseChatModel):
             observers=self.observers,
             claims=self.claims,
             claim_calibrator=self.claim_calibrator,
+            question_calibrator=self.question_calibrator,
             verifier=self.verifier,
             calibrator_name=before.guard.calibrator_name if before and unchanged else None,
         )
@@ -284,7 +286,7 @@ def _cache_under(stream_policy: str, cache: Any) -> Any:
 
 _MADE_OF = (
     *("model", "policy", "calibrator", "retriever", "scorer", "observers"),
-    *("claims", "claim_calibrator", "verifier"),
+    *("claims", "claim_calibrator", "question_calibrator", "verifier"),
 )
 _GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "chat_template_kwargs", "built"))
 _CALL_FIELDS = (

@@ -103,7 +103,8 @@ def broken(risk: RealisedRisk) -> Test | None:
     return Test(
         name_of(risk),
         risk.p_value,
-        f"risk: {_told(risk.error)} of the {risk.what} are wrong; the policy promises at most {risk.max_error:g}",
+        f"risk: {_told(risk.error)} of the {risk.what} {'keep a wrong claim' if risk.what == 'answers' else 'are wrong'}; "
+        f"the policy promises at most {risk.max_error:g}",
     )
 
 

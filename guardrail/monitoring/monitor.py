@@ -76,14 +76,15 @@ def monitor(
     if not 0 < false_alarms < 1:
         raise CalibrationError(f"the false-alarm rate is {false_alarms:g}; it must lie between 0 and 1, ends excluded")
     if policy is not None:
-        check_proof(policy.proof, policy.name, calibrator, "the calibrator given")
+        given = "the calibrator given"
+        check_proof(policy.proof, policy.name, calibrator, given)
+        check_proof(policy.claims_proof, policy.name, calibrator, given)
     reference = Reference.of(calibrator)
-    proof = policy.proof if policy and reference.unit == "answer" else None
     tally = Tally(
         reference,
         labels=labels_of(labels),
         policy=policy.name if policy else None,
-        proof=proof,
+        proof=(policy.proof or policy.claims_proof) if policy else None,
         calibrated_only=calibrated_only,
     )
     unreadable = read_into(tally, log, last, since)
@@ -175,7 +176,7 @@ def _missing(needed: int | None, there: int) -> int | None:
 
 
 def _risks(tally: Tally, policy: Policy | None, unit: Unit) -> tuple[RealisedRisk, ...]:
-    proof = policy.proof if policy and unit == "answer" else None
+    proof = policy.proof if policy else None
     out = []
     whats: tuple[Shown, ...] = ("answered", "shown")
     for what in whats:
@@ -195,6 +196,9 @@ def _risks(tally: Tally, policy: Policy | None, unit: Unit) -> tuple[RealisedRis
                 design_effect=design,
             )
         )
+    if policy is not None and policy.claims_proof is not None:
+        lost, most = tally.lost, 1 - policy.claims_proof.all_right
+        out.append(realised_risk("answers", sum(lost), len(lost), tally.total["answers"], max_error=most))
     return tuple(out)
 
 

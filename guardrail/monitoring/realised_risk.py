@@ -10,8 +10,8 @@ from scipy.special import betainc, betaincinv
 from guardrail.calibration.metrics import Estimate
 from guardrail.errors import CalibrationError
 
-Shown = Literal["answered", "shown"]
-"""answered: shown as it is (claims: kept). shown: as it is or hedged."""
+Shown = Literal["answered", "shown", "answers"]
+"""answered: shown as it is (claims: kept). shown: as it is or hedged. answers: wrong where a wrong claim is kept."""
 
 Status = Literal["kept", "broken", "not known yet"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -18,7 +18,7 @@ from guardrail.calibration.metrics import Estimate, Floats, wilson_interval
 from guardrail.errors import DataError
 from guardrail.monitoring.entries import Entry, Row, day_of
 from guardrail.monitoring.reference import Reference
-from guardrail.policy.proof import Proof
+from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.types import UNLIKE
 
 _CHUNK = 8192
@@ -61,7 +61,9 @@ class Labelled:
 class Tally:
     """What the monitor needs to know of a log; `add` each entry, then read.
 
-    labels: from a file, by (id, claim). proof: only decisions that follow from it count for its promise.
+    labels: from a file, by (id, claim). proof: only decisions that follow from it count for its promise. lost: of the answers
+    whose kept claims are all labelled, whether one of these is wrong; an answer of which nothing is kept counts where any
+    claim of it has a label, which says that somebody looked.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Tally:
         *,
         labels: Mapping[tuple[str, int | None], bool] | None = None,
         policy: str | None = None,
-        proof: Proof | None = None,
+        proof: Proof | ClaimsProof | None = None,
         calibrated_only: bool = False,
     ) -> None:
         self.reference, self.labels, self._policy, self._proof = reference, labels or {}, policy, proof
@@ -82,6 +84,7 @@ class Tally:
         self.calibrators: Counter[str] = Counter()
         self.days: dict[date, Day] = {}
         self.labelled = Labelled()
+        self.lost = array("b")
         self.total: Counter[str] = Counter()
         self.used: set[tuple[str, int | None]] = set()
         self._unscored: Counter[str] = Counter()
@@ -95,10 +98,15 @@ class Tally:
         if entry.tool_call:
             self.set_aside["tool calls, which are no answers"] += 1
         mine: list[float] = []
+        judged: list[tuple[Row, bool | None]] = []
         for index, row in enumerate(entry.rows):
             key = (entry.id or "", None if self.reference.unit == "answer" else index)
             if self._belongs(entry, row):
-                self._count(entry, row, self._label(entry, row, key), mine)
+                label = self._label(entry, row, key)
+                self._count(entry, row, label, mine)
+                judged.append((row, label))
+        if isinstance(self._proof, ClaimsProof) and judged and len(judged) == len(entry.rows):
+            self._count_answer(entry, judged)
         if self.reference.unit == "claim" and mine:
             below = np.searchsorted(np.sort(mine), self.reference.points, side="right")
             self._clusters += np.stack([below**2, below * len(mine), np.full(len(below), len(mine) ** 2)])
@@ -197,6 +205,15 @@ class Tally:
             day.shown_labelled += 1
             day.shown_wrong += not correct
 
+    def _count_answer(self, entry: Entry, claims: Sequence[tuple[Row, bool | None]]) -> None:
+        """One answer, for a promise about those that keep a wrong claim."""
+        if not all(self._decided_as_promised(entry, row) for row, _ in claims):
+            return
+        self.total["answers"] += 1
+        kept = [label for row, label in claims if row.action == "answer"]
+        if None not in kept and any(label is not None for _, label in claims):
+            self.lost.append(False in kept)
+
     def _label(self, entry: Entry, row: Row, key: tuple[str, int | None]) -> bool | None:
         given = self.labels.get(key)
         correct = row.correct if given is None else given
@@ -220,9 +237,12 @@ class Tally:
             return True
         action = "abstain"
         counted = row.in_range and (row.familiarity > UNLIKE or not self._proof.familiar)
-        if counted and self._proof.shown and row.final >= self._proof.shown.threshold:
+        shown, answered = (
+            (None, self._proof) if isinstance(self._proof, ClaimsProof) else (self._proof.shown, self._proof.answered)
+        )
+        if counted and shown and row.final >= shown.threshold:
             action = "hedge"
-        if counted and row.final >= self._proof.answered.threshold:
+        if counted and row.final >= answered.threshold:
             action = "answer"
         return row.action == action
 

@@ -19,6 +19,7 @@ from guardrail.pipeline.collecting import AS_IT_IS, collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.questions import QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
@@ -65,7 +66,7 @@ Outcome = Finished | Conversation
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
-    model that answers. fields: what judges the fields of JSON answers, where one is asked for."""
+    model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions: what asks first."""
 
     room: Room
     calibrated: Calibrated
@@ -74,6 +75,7 @@ class AnswerPass:
     retriever: Retriever | None
     hooks: Hooks
     fields: ClaimPipeline | None = None
+    questions: QuestionPipeline | None = None
 
     @property
     def keep(self) -> Keep | None:
@@ -129,7 +131,9 @@ class AnswerPass:
             collector.take(self.room.model, conversation.seen(trace, self.room.answer))
             return Finished(conversation.tried(trace, score, *AS_IT_IS), trace.text)
         try:
-            failure = self.hooks.failure or (score.detail if score.unscored == "error" else "")
+            failure = (
+                self.hooks.failure or conversation.search_failure or (score.detail if score.unscored == "error" else "")
+            )
             if failure and self.policy.on_error == "abstain":
                 return self._given_up(conversation, trace, score, failure)
             why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
@@ -202,7 +206,7 @@ class AnswerPass:
             conversation = conversation.tried(trace, score, confidence, decision)
             found: tuple[Evidence, ...] = ()
             try:
-                found = self._found(self.retriever, conversation)
+                found = self.found(self.retriever, conversation)
                 if found and not (found := self.room.fit(conversation.messages, found)):
                     trouble = "there is no room for passages beside the question"
             except GuardrailError as error:
@@ -214,7 +218,8 @@ class AnswerPass:
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found)
 
-    def _found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
+    def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
+        """The passages for a conversation's question, within the policy's limits."""
         with timed("retrieve", conversation), conversation.search_context():
             return find_evidence(
                 retriever,
@@ -247,6 +252,7 @@ class AnswerPass:
             claims=finished.claims,
             asides=finished.asides,
             claim_calibrator=claims.calibrated.name if claims else None,
+            asked_first=conversation.asked_first,
         )
 
     def _claims(self, conversation: Conversation, trace: Trace) -> tuple[tuple[JudgedClaim, ...], tuple[Aside, ...]]:

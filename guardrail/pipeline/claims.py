@@ -24,6 +24,7 @@ from guardrail.pipeline.calibrated import Calibrated, calibrated
 from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import SearchContext
 from guardrail.pipeline.failures import MISTAKES, checked_claims, checked_scores, checked_verifications, failed, noted
+from guardrail.policy import check_proof
 from guardrail.scoring.protocol import scores_spans
 from guardrail.scoring.registry import DEFAULT, default_scorer
 from guardrail.types import Aside, Claim, Claims, Confidence, JudgedClaim, Score, Trace, Verification
@@ -279,6 +280,7 @@ def claim_pipeline(
             f"policy {policy.name!r} looks at the confidence of claims, and there is no calibrator of claims for {model.name}; "
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
+    check_proof(policy.claims_proof, policy.name, fitted.calibrator, fitted.name)
     if verifier is None and retriever is not None and policy.verifies_claims:
         verifier = ModelVerifier(model, _comparing(model, answers))
     return ClaimPipeline(model, extractor, scorer, fitted, policy, retriever, verifier)

@@ -20,7 +20,7 @@ from guardrail.pipeline.collecting import Seen, collecting
 from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
-from guardrail.types import Attempt, Confidence, Decision, Evidence, Message, Score, Trace
+from guardrail.types import AskedFirst, Attempt, Confidence, Decision, Evidence, Message, Score, Trace
 from guardrail.waiting import seconds_since
 
 Prompt = str | Sequence[Message]
@@ -62,7 +62,8 @@ class Conversation:
     extrapolation_reasons, claim_extrapolation_reasons: how its prompt or its decoding differs from the answers' and from the
     claims' calibration. plain: whether its messages are what the answers' calibration asked. setting: how it is answered,
     where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
-    the answer is to be; None is any text.
+    the answer is to be; None is any text. asked_first: what was known before anything was generated, where the policy asks;
+    search_failure: why the search that it led to failed.
     """
 
     messages: tuple[Message, ...]
@@ -75,6 +76,8 @@ class Conversation:
     attempts: tuple[Attempt, ...] = ()
     search_context: SearchContext = nullcontext
     form: AnswerForm | None = None
+    asked_first: AskedFirst | None = None
+    search_failure: str = ""
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property

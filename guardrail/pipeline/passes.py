@@ -1,14 +1,18 @@
-"""Pass after pass: generate and judge, and again where evidence was found."""
+"""Pass after pass: generate and judge, and again where evidence was found. And before the first: whether to search at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from guardrail.deadlines import check_deadline
+from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
-from guardrail.pipeline.conversation import Conversation
-from guardrail.types import Trace
+from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.conversation import Conversation, timed
+from guardrail.pipeline.failures import MISTAKES, noted
+from guardrail.types import AskedFirst, Trace
 
 
 def _generated(
@@ -39,3 +43,35 @@ def finish(
     del traces  # their states are as large as the model's cache
     later = iter(finish([each for each in outcomes if isinstance(each, Conversation)], generate, one_pass))
     return [next(later) if isinstance(each, Conversation) else each for each in outcomes]
+
+
+def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Conversation]:
+    """The conversations with passages where the policy searches before anything is generated, and with what was asked.
+
+    Those that nothing can be searched for stay as they are. Raises what a search raises where the policy says so; where it says
+    abstain, what failed stands in the conversation.
+    """
+    rule, questions = one_pass.policy.ask_first, one_pass.questions
+    at = [i for i, c in enumerate(pending) if c.query.strip() and not c.evidence]
+    if rule is None or questions is None or one_pass.retriever is None or collecting() is not None or not at:
+        return list(pending)
+    out = list(pending)
+    with timed("ask first", *(out[i] for i in at)):
+        known = questions.p_ik([out[i].query for i in at])
+    for i, confidence in zip(at, known, strict=True):
+        searched, why = rule.decide(confidence)
+        out[i] = replace(out[i], asked_first=AskedFirst(confidence, searched, why))
+        if searched:
+            out[i] = _searched(out[i], one_pass)
+    return out
+
+
+def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:
+    assert one_pass.retriever is not None  # noqa: S101  (for the type checker)
+    try:
+        found = one_pass.found(one_pass.retriever, conversation)
+    except GuardrailError as error:
+        if one_pass.policy.on_error == "raise" or isinstance(error, MISTAKES):
+            raise
+        return replace(conversation, search_failure=noted(error))
+    return replace(conversation, evidence=one_pass.room.fit(conversation.messages, found) if found else ())

@@ -6,15 +6,17 @@ Knows nothing about models, scorers or retrievers.
 """
 
 from guardrail.policy.policy import Policy
-from guardrail.policy.proof import Proof, check_proof
-from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
+from guardrail.policy.proof import ClaimsProof, Proof, check_proof
+from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AskFirst, ClaimRule, Retrieval, Rule
 from guardrail.types.names import MAX_PASSAGES
 
 __all__ = [
     "MAX_PASSAGES",
     "NO_CLAIM_RULES",
     "NO_RULE",
+    "AskFirst",
     "ClaimRule",
+    "ClaimsProof",
     "Policy",
     "Proof",
     "Retrieval",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guardrail.policy.tuned import first_unproven
+from guardrail.policy.tuned import first_unproven, first_unproven_claims
 
 if TYPE_CHECKING:
     from guardrail.policy.conditions import AnyWhen
@@ -37,7 +37,16 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
                     f"rule {rule.name!r} can never fire: {earlier.name!r} (line {first}) matches whatever it matches",
                 )
         seen[rule.name] = index
-    if policy.proof is not None and (found := first_unproven(policy.proof, policy.rules)) is not None:
+    found = first_unproven(policy.proof, policy.rules) if policy.proof is not None else None
+    key = "proof"
+    if found is None and policy.claims_proof is not None:
+        found, key = first_unproven_claims(policy.claims_proof, policy.rules), "claims_proof"
+    if policy.ask_first is not None and (policy.proof or policy.claims_proof):
+        raise source.error(
+            ("ask_first",),
+            "ask_first gives answers passages, which those that the proof has counted did not have; remove it",
+        )
+    if found is not None:
         index, wanted = found
         at, what = (
             (("rules", index), f"rule {policy.rules[index].name!r}")
@@ -47,7 +56,7 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
         raise source.error(
             at,
             f"{what} is not what the proof is about, where {wanted} stands; make the file again with guardrail tune, or "
-            "remove `proof`",
+            f"remove `{key}`",
         )
     return tuple(_without_effect(policy, source))
 

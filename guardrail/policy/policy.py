@@ -20,11 +20,12 @@ from guardrail.policy.checks import check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.matching import Facts, Finding, evaluate
 from guardrail.policy.mistakes import first_mistake, show
-from guardrail.policy.proof import Proof
+from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
     AnyRule,
+    AskFirst,
     ClaimRule,
     Limits,
     PolicyFile,
@@ -72,6 +73,8 @@ class Policy:
         proof: Of a promise about error rates, where `guardrail tune` made the file; it agrees with itself and the rules.
         limits: Seconds that a Guard waits for a search and for a verification.
         on_error: What a Guard does when a part of it fails.
+        ask_first: Whether to search before anything is generated; None: never.
+        claims_proof: Of a promise about wrong claims in answers, where `guardrail tune --unit claim` made the file.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Policy:
     proof: Proof | None = None
     limits: Limits = field(default_factory=Limits)
     on_error: OnError = "abstain"
+    claims_proof: ClaimsProof | None = None
+    ask_first: AskFirst | None = None
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -144,6 +149,8 @@ class Policy:
             proof=content.proof,
             limits=content.limits,
             on_error=content.on_error,
+            claims_proof=content.claims_proof,
+            ask_first=content.ask_first,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""The proof that a policy file carries: which error rate it promises, on which data that was shown, and for which calibrator.
+"""The proofs that a policy file carries: which error rate it promises, on which data that was shown, and for which calibrator.
 
 Knows nothing about how a threshold is found (guardrail.calibration.risk). A proof is checked against itself and against the
 file's rules whenever the file is read: numbers that do not follow from each other, or rules that show other answers than
@@ -75,18 +75,14 @@ class ProofModel(Mapping):
     end_ids: _Text | None = None
 
 
-class Proof(Mapping):
-    """With probability `confidence` over the draw of the tuning questions, every promise holds for new questions like them.
+class ProofOrigin(Mapping):
+    """Where a proof comes from.
 
-    answered: the promise about what is answered as it is. shown: about what is answered or hedged, taken together.
-    questions, data: how many were asked, and the SHA-256 of them and their accepted answers. calibrator, calibrator_sha256:
+    questions, data: how many were asked, and the SHA-256 of them and what is known of them. calibrator, calibrator_sha256:
     its file and `IsotonicCalibrator.digest`. familiar: whether only
     questions like those of the calibration count, and are answered. versions: of the packages that matter.
     """
 
-    confidence: _Share
-    answered: Promise
-    shown: Promise | None = None
     questions: Annotated[int, Field(ge=1, le=_MOST)]
     data: _Hash
     calibrator: _Text
@@ -106,6 +102,25 @@ class Proof(Mapping):
         except ValueError:
             raise wrong(f"is {value[:40]!r}, which is no ISO date, such as 2026-01-31") from None
         return value
+
+    @property
+    def evidence(self) -> str:
+        """On what it was shown, in words."""
+        return (
+            f"{self.questions} questions {self.data[:12]}…, calibrator {self.calibrator} {self.calibrator_sha256[:12]}…, "
+            f"model {self.model.name}"
+        )
+
+
+class Proof(ProofOrigin):
+    """With probability `confidence` over the draw of the tuning questions, every promise holds for new questions like them.
+
+    answered: the promise about what is answered as it is. shown: about what is answered or hedged, taken together.
+    """
+
+    confidence: _Share
+    answered: Promise
+    shown: Promise | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -133,13 +148,82 @@ class Proof(Mapping):
             f"bound {p.bound:.4f}, coverage {p.coverage:.1%})"
             for what, p in promises
         ]
+        return f"{'; '.join(parts)}, with confidence {self.confidence:g}; {self.evidence}"
+
+    @property
+    def again(self) -> str:
+        """How to make such a policy, with another calibrator."""
+        return f"guardrail tune DATA.jsonl --calibrator FILE --max-error {self.answered.max_error:g} -o policy.yaml"
+
+
+class ClaimsProof(ProofOrigin):
+    """At least `all_right` of new answers keep no wrong claim, where claims with p_correct >= threshold are kept.
+
+    confidence: the probability of that over the draw of the tuning answers; None: on average over these and a new answer.
+    n, errors: answers with a graded claim, and those that keep a wrong one; `bound` follows from them (see
+    guardrail.calibration.claim_risk). claims, kept: graded claims, and those kept; right, right_kept: right ones among them.
+    retention_low, retention_high: the 95 % interval of the share of claims kept, over answers.
+    """
+
+    all_right: _Share
+    confidence: _Share | None = None
+    threshold: Probability
+    n: Annotated[int, Field(ge=1, le=_MOST)]
+    errors: _Count
+    bound: _Share
+    claims: Annotated[int, Field(ge=1, le=_MOST)]
+    kept: Annotated[int, Field(ge=1, le=_MOST)]
+    right: _Count
+    right_kept: _Count
+    retention_low: Probability
+    retention_high: Probability
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if not self.errors < self.n <= self.questions:
+            raise wrong(f"has {self.errors} errors among n {self.n} of {self.questions} questions; {_CLAIMS_REMEDY}")
+        follows = (
+            math.isclose(self.bound, (self.errors + 1) / (self.n + 1), rel_tol=1e-9)
+            if self.confidence is None
+            else math.isclose(binomial_tail(self.errors, self.n, self.bound), 1 - self.confidence, rel_tol=1e-6)
+        )
+        if not follows:
+            raise wrong(
+                f"has a bound ({self.bound}) that does not follow from {self.errors} errors among n {self.n} "
+                f"{self._how}; {_CLAIMS_REMEDY}"
+            )
+        if self.bound > 1 - self.all_right + 1e-9:
+            raise wrong(f"has a bound ({self.bound}) above 1 - all_right ({1 - self.all_right:g}); {_CLAIMS_REMEDY}")
+        wrong_kept, wrong_ones = self.kept - self.right_kept, self.claims - self.right
+        if not (self.right_kept <= self.right and 0 <= wrong_kept <= wrong_ones and self.errors <= wrong_kept):
+            raise wrong(f"has counts of claims that contradict each other; {_CLAIMS_REMEDY}")
+        if not self.retention_low <= self.kept / self.claims <= self.retention_high:
+            raise wrong(f"has a share of kept claims outside its own interval; {_CLAIMS_REMEDY}")
+        return self
+
+    @property
+    def _how(self) -> str:
+        return "on average" if self.confidence is None else f"with confidence {self.confidence:g}"
+
+    def in_words(self) -> str:
+        """One line: what is promised and on which evidence."""
         return (
-            f"{'; '.join(parts)}, with confidence {self.confidence:g}; {self.questions} questions "
-            f"{self.data[:12]}…, calibrator {self.calibrator} {self.calibrator_sha256[:12]}…, model {self.model.name}"
+            f"at least {self.all_right:.1%} of answers keep no wrong claim {self._how} (p_correct >= {self.threshold:g}: "
+            f"{self.errors} of {self.n} keep one, bound {self.bound:.4f}; {self.kept} of {self.claims} claims kept, "
+            f"{self.right_kept} of {self.right} right ones); {self.evidence}"
+        )
+
+    @property
+    def again(self) -> str:
+        """How to make such a policy, with another calibrator."""
+        return (
+            f"guardrail tune DATA.jsonl --unit claim --calibrator FILE --all-right {self.all_right:g} "
+            f"{'--marginal ' if self.confidence is None else ''}-o policy.yaml"
         )
 
 
 _REMEDY = "the proof was edited; make it again with guardrail tune, or remove `proof`"
+_CLAIMS_REMEDY = _REMEDY.replace("`proof`", "`claims_proof`")
 
 
 def binomial_tail(errors: int, n: int, rate: float) -> float:
@@ -155,7 +239,7 @@ def binomial_tail(errors: int, n: int, rate: float) -> float:
     )
 
 
-def check_proof(proof: Proof | None, policy: str, calibrator: Digested | None, name: str | None) -> None:
+def check_proof(proof: Proof | ClaimsProof | None, policy: str, calibrator: Digested | None, name: str | None) -> None:
     """Raise `CalibratorMismatchError` when a policy has a proof and it is about another calibrator than the one in use.
 
     policy, name: the policy's and the calibrator's, for the message.
@@ -168,6 +252,5 @@ def check_proof(proof: Proof | None, policy: str, calibrator: Digested | None, n
         raise CalibratorMismatchError(
             f"policy {policy!r} was tuned with the calibrator {proof.calibrator} ({proof.calibrator_sha256[:12]}…), and {used} "
             "in use: its threshold means nothing for another one. Give that calibrator, or make the policy again: "
-            "guardrail tune DATA.jsonl --calibrator FILE --max-error "
-            f"{proof.answered.max_error:g} -o policy.yaml"
+            f"{proof.again}"
         )

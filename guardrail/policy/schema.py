@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
-from guardrail.policy.proof import Promise, Proof, ProofModel
+from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
-from guardrail.types import LABELS, Action, ClaimAction, Label, OnError
+from guardrail.types import LABELS, Action, ClaimAction, Confidence, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
@@ -181,9 +181,32 @@ class Limits(Mapping):
     verifier: Seconds = 300
 
 
+class AskFirst(Mapping):
+    """Search before anything is generated where P(IK), the probability that the model would answer rightly, is below this."""
+
+    below: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    because: Line = ""
+
+    def decide(self, confidence: Confidence) -> tuple[bool, str]:
+        """Whether to search, and why. What cannot be measured, or was measured on other questions, is looked up."""
+        p = confidence.p_correct
+        if p is None:
+            found, why = True, f"P(IK) is not known ({confidence.reason})"
+        elif confidence.familiar is False or not confidence.in_range:
+            unlike = (
+                "the question is unlike those of the calibration" if confidence.familiar is False else "out of range"
+            )
+            found, why = True, f"P(IK) {p:.2f} is not to be relied on: {unlike}"
+        else:
+            found, why = p < self.below, f"P(IK) {p:.2f} is {'' if p < self.below else 'not '}below {self.below:g}"
+        reason = f" ({self.because.rstrip('.')})" if self.because and found else ""
+        return found, f"{why}: {'searched' if found else 'nothing was searched'} before an answer{reason}"
+
+
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
-    written by `guardrail tune`.
+    written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
+    ask_first: whether to search before anything is generated.
     """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
@@ -191,6 +214,7 @@ class PolicyFile(Mapping):
     description: Line = ""
     retrieval: Retrieval = Retrieval()
     limits: Limits = Limits()
+    ask_first: AskFirst | None = None
     on_error: OnError = "abstain"
     wording: Wording = Wording()
     rules: tuple[
@@ -201,18 +225,21 @@ class PolicyFile(Mapping):
         ...,
     ]
     proof: Proof | None = None
+    claims_proof: ClaimsProof | None = None
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
     "": PolicyFile,
     "retrieval": Retrieval,
     "limits": Limits,
+    "ask_first": AskFirst,
     "wording": Wording,
     "claim": ClaimWording,
     "hedge": HedgeWording,
     "confidence": ConfidenceBounds,
     "length": LengthBounds,
     "proof": Proof,
+    "claims_proof": ClaimsProof,
     "answered": Promise,
     "shown": Promise,
     "model": ProofModel,

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from guardrail.policy.conditions import When
-from guardrail.policy.proof import Proof
+from guardrail.policy.conditions import ClaimWhen, When
+from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.schema import AnyRule
 
 _HEAD = """\
@@ -17,8 +17,21 @@ _HEAD = """\
 """
 
 
-def policy_text(proof: Proof) -> str:
+_CLAIMS_HEAD = """\
+# Written by guardrail tune. The rules for claims keep exactly the claims that the proof below has counted. Wording is yours
+# (`because`, `say`, `wording`), and so are rules for answers, which only ever show less; other rules for claims, rules that
+# retrieve, and another calibrator are refused as long as `claims_proof` stands here.
+# The promise is about new questions of the same kind, answered greedily to the calibrator's prompt, and about claims that the
+# facts of the tuning data could judge.
+"""
+
+
+def policy_text(proof: Proof | ClaimsProof) -> str:
     """A policy file, version 1, under the rules of the proof; `Policy.from_text` reads it back."""
+    return _claims_text(proof) if isinstance(proof, ClaimsProof) else _answers_text(proof)
+
+
+def _answers_text(proof: Proof) -> str:
     shown = proof.shown
     content: dict[str, Any] = {
         "version": 1,
@@ -29,8 +42,24 @@ def policy_text(proof: Proof) -> str:
         "rules": rules_of(proof.answered.threshold, shown.threshold if shown else None, familiar=bool(proof.familiar)),
         "proof": proof.model_dump(mode="json", exclude_none=True),
     }
+    return _HEAD + _dumped(content)
+
+
+def _claims_text(proof: ClaimsProof) -> str:
+    held = "on average" if proof.confidence is None else f"with confidence {proof.confidence:g}"
+    content: dict[str, Any] = {
+        "version": 1,
+        "name": "tuned_claims",
+        "description": f"At least {_percent(proof.all_right)} of the answers keep no wrong claim, {held}.",
+        "rules": [*claim_rules_of(proof), *_RULES_FOR_ANSWERS],
+        "claims_proof": proof.model_dump(mode="json", exclude_none=True),
+    }
+    return _CLAIMS_HEAD + _dumped(content)
+
+
+def _dumped(content: dict[str, Any]) -> str:
     # allow_unicode stays off: YAML reads some characters of a command, U+0085 among them, as line breaks unless escaped
-    return _HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
 
 
 def rules_of(answered: float, shown: float | None = None, *, familiar: bool = False) -> list[dict[str, Any]]:
@@ -39,7 +68,7 @@ def rules_of(answered: float, shown: float | None = None, *, familiar: bool = Fa
     answered, shown: thresholds on p_correct; without the second nothing is hedged. familiar: show answers to questions like
     those of the calibration alone.
     """
-    counted: dict[str, Any] = {"in_range": True, **({"familiar": True} if familiar else {})}
+    counted = _counted(familiar)
     rules: list[dict[str, Any]] = [
         {
             "name": "unscored",
@@ -53,6 +82,60 @@ def rules_of(answered: float, shown: float | None = None, *, familiar: bool = Fa
         rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, **counted}, "then": "hedge"})
     rules.append({"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"})
     return rules
+
+
+def claim_rules_of(proof: ClaimsProof) -> list[dict[str, Any]]:
+    """The rules under which exactly the claims that were counted are kept, as a policy file has them."""
+    keep = {"confidence": {"at_least": proof.threshold}, **_counted(bool(proof.familiar))}
+    return [
+        {
+            "name": "unscored claim",
+            "for": "claim",
+            "when": {"unscored": True},
+            "then": "drop",
+            "because": "how sure the model is of it could not be measured",
+        },
+        {"name": "proven claim", "for": "claim", "when": keep, "then": "keep"},
+        {"name": "other claims", "for": "claim", "then": "drop", "because": "claims this unsure are wrong too often"},
+    ]
+
+
+_RULES_FOR_ANSWERS: list[dict[str, Any]] = [
+    {
+        "name": "unscored",
+        "when": {"unscored": True},
+        "then": "abstain",
+        "because": "how sure the model is could not be measured",
+    },
+    {
+        "name": "nothing to check",
+        "when": {"claims": {"count": {"at_most": 0}}},
+        "then": "abstain",
+        "because": "nothing in it can be checked",
+    },
+    {"name": "judged by its claims", "when": {"claims": {"count": {"at_least": 1}}}, "then": "answer"},
+]
+"""Of the answers: what could not be judged is not shown. They promise nothing."""
+
+
+def first_unproven_claims(proof: ClaimsProof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
+    """The first rule that the proof does not allow, by its index, and what should stand there; None: all are allowed.
+
+    The rules for claims are the proof's, in its order. A rule for answers may do anything but retrieve: an answer that is not
+    shown keeps no wrong claim, one that is given again with passages was not counted.
+    """
+    for_claims = [i for i, rule in enumerate(rules) if rule.for_ == "claim"]
+    proven = claim_rules_of(proof)
+    for index, wanted in enumerate(proven):
+        if index == len(for_claims):
+            return len(rules), _spelt(wanted)
+        at = for_claims[index]
+        if (rules[at].when, rules[at].then) != (ClaimWhen.model_validate(wanted.get("when", {})), wanted["then"]):
+            return at, _spelt(wanted)
+    if len(for_claims) > len(proven):
+        return for_claims[len(proven)], "no further rule for claims"
+    retrieves = next((i for i, rule in enumerate(rules) if rule.then == "retrieve"), None)
+    return None if retrieves is None else (retrieves, "no rule that retrieves")
 
 
 def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
@@ -69,9 +152,18 @@ def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] 
             when,
             wanted["then"],
         ):
-            conditions = f"when: {_flow(wanted['when'])}, " if "when" in wanted else ""
-            return index, f"'{conditions}then: {wanted['then']}'"
+            return index, _spelt(wanted)
     return (len(proven), "no further rule") if len(rules) > len(proven) else None
+
+
+def _counted(familiar: bool) -> dict[str, Any]:
+    return {"in_range": True, **({"familiar": True} if familiar else {})}
+
+
+def _spelt(rule: dict[str, Any]) -> str:
+    """A rule's condition and action as a file has them."""
+    conditions = f"when: {_flow(rule['when'])}, " if "when" in rule else ""
+    return f"'{conditions}then: {rule['then']}'"
 
 
 def _percent(share: float) -> str:

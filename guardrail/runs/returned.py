@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from guardrail.segmentation import words_in
 from guardrail.types import Verdict
 
 _KEYS = ("structured_response", "answer", "output", "result", "text", "content", "messages")
-_WORD = re.compile(r"\w+")
 
 
 def text_of(returned: object) -> str:
@@ -43,7 +42,7 @@ def text_of(returned: object) -> str:
 def holds(text: str, answer: str) -> bool:
     """Whether a returned text holds a model's answer, or is a part of it that a parser took out; case, white space and
     punctuation do not count."""
-    ours, theirs = (f" {' '.join(_WORD.findall(part.casefold()))} " for part in (text, answer))
+    ours, theirs = (f" {' '.join(words_in(part.casefold()))} " for part in (text, answer))
     if not ours.strip() or not theirs.strip():
         return bool(answer.strip()) and answer.strip() in text
     return theirs in ours or ours in theirs

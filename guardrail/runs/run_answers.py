@@ -154,7 +154,10 @@ def _header(first: Mapping[str, Any], path: Path) -> RunHeader:
             f"make the run again"
         )
     if first.get("unit", "answer") != "answer":
-        raise DataError(f"{path}: a run of claims; a report is about whole answers")
+        raise DataError(
+            f"{path}: a run of claims; a report is about whole answers. What claims come to, and whether a policy's promise "
+            "about them is kept: guardrail evaluate DATA.jsonl --unit claim --run FILE --resume"
+        )
     header = _check(RunHeader, first, f"{path}:1")
     _check(ModelIdentity, {**header.model, "name": "run"}, f"{path}:1")
     return header

@@ -28,7 +28,7 @@ from guardrail.types.names import (
     UnscoredReason,
 )
 from guardrail.types.trace import GenerationState, GivenAnswer, Trace
-from guardrail.types.verdict import Attempt, Verdict
+from guardrail.types.verdict import AskedFirst, Attempt, Verdict
 
 __all__ = [
     "ACTIONS",
@@ -42,6 +42,7 @@ __all__ = [
     "Action",
     "Aside",
     "AsideReason",
+    "AskedFirst",
     "Attempt",
     "Claim",
     "ClaimAction",

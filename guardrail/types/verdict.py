@@ -63,6 +63,24 @@ def _worded(text: str, decision: Decision) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedFirst:
+    """What was known of a question before anything was generated.
+
+    Attributes:
+        confidence: P(IK), the calibrated probability that the model would answer it rightly.
+        searched: Whether passages were searched for.
+        explanation: Why, or why not.
+    """
+
+    confidence: Confidence
+    searched: bool
+    explanation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"searched": self.searched, "explanation": self.explanation, **self.confidence.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The end of the flow: what the user is shown, what the model said, and why.
 
@@ -76,6 +94,7 @@ class Verdict:
         claims: The claims of the last pass's answer; empty where claims were not asked for.
         asides: Its parts that are not checked, each with the reason.
         claim_calibrator: Name of the calibrator whose confidences the claims have; None where there is none.
+        asked_first: What was known before anything was generated, where the policy has `ask_first`; None elsewhere.
     """
 
     text: str
@@ -87,6 +106,7 @@ class Verdict:
     claims: tuple[JudgedClaim, ...] = ()
     asides: tuple[Aside, ...] = ()
     claim_calibrator: str | None = None
+    asked_first: AskedFirst | None = None
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
@@ -165,4 +185,5 @@ class Verdict:
             "calibrator": self.calibrator,
             "claim_calibrator": self.claim_calibrator,
             "policy": self.policy,
+            **({"asked_first": self.asked_first.to_dict()} if self.asked_first else {}),
         }

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from guardrail.folding import marks, points_agree, spelt_out
+from guardrail.languages import denies as denies_in_other_words
 from guardrail.plain_text import SIGNED, signed
 
 _LETTERS = rf"[^\W_](?:[^\W_]|[{marks()}])*"
@@ -99,8 +100,8 @@ def backed(statement: str, sentence: str, passage: str) -> bool:
 
 
 def denies(statement: str) -> bool:
-    """Whether there is a word of negation in it (English)."""
-    return bool(_NEGATION.search(statement))
+    """Whether there is a word of negation in it, in English or a language of guardrail.languages."""
+    return bool(_NEGATION.search(statement)) or denies_in_other_words(statement)
 
 
 def rivals(statement: str, passage: str, most: int) -> list[str]:

@@ -35,6 +35,8 @@ def test_calibrate_by_claim(made):
     folder, _, report = made
     assert "claims scored   60 of 30 answers" in report
     assert "where each claim has its answer's score" in report
+    assert "What the texts alone tell, without the model" in report
+    assert "question and claim" in report
     calibrator = json.loads((folder / "c.json").read_text())
     assert (calibrator["unit"], calibrator["n"]) == ("claim", 60)
     assert calibrator["provenance"]["extractor"] == {"name": "sentences", "options": {"language": "en"}}
@@ -76,9 +78,13 @@ def test_evaluate_by_claim(cli, made, tiny_folder):
     expected = result["auroc"]["value"] - result["whole_answer"]["auroc"]["value"]
     assert result["auroc_difference"]["value"] == pytest.approx(expected)
     assert all(sum(p["actions"].values()) == 40 for p in result["policies"])
+    for control in (result["controls"]["text"], result["controls"]["question"]):
+        assert 0 <= control["auroc"]["low"] <= control["auroc"]["value"] <= control["auroc"]["high"] <= 1
+        assert control["difference"]["value"] == pytest.approx(result["auroc"]["value"] - control["auroc"]["value"])
     shown = cli(*arguments, "--resume")
     assert shown.returncode == 0, shown.stderr
     assert "If every claim had its whole answer's score" in shown.stdout
+    assert "What the texts alone tell, without the model" in shown.stdout
 
 
 def test_the_wrong_unit_is_refused(cli, made, tiny_folder, tiny_heldout):
@@ -92,3 +98,75 @@ def test_claims_have_no_grader(cli, command):
     out = cli(*command, "--unit", "claim", "--grader", "f1")
     assert out.returncode == 1
     assert "--grader f1 is for whole answers" in out.stderr
+
+
+@pytest.fixture
+def tuned(cli, made, tiny_folder):
+    """`guardrail tune --unit claim` on other questions, whose answers keep a run; in a folder of its own."""
+    data = labelled(made[0] / "tuning.jsonl", range(200, 240))
+
+    def run(*arguments):
+        return cli("tune", data, "--unit", "claim", "-c", made[0] / "c.json", "-m", tiny_folder, "-o", "p.yaml",
+                   "--run", made[0] / "tuning.run.jsonl", "--resume", *arguments)  # fmt: skip
+
+    return run
+
+
+def test_a_promise_about_claims_from_end_to_end(cli, made, tiny_folder, tuned):
+    """Labels know nothing of the model, so only a mild promise can be kept; evaluate checks it on questions of its own."""
+    reached = tuned("--all-right", "0.2", "--json")
+    assert reached.returncode == 0, reached.stderr
+    found = json.loads(reached.stdout)
+    assert (found["unit"], found["reached"], found["questions"], found["answers"]) == ("claim", True, 40, 40)
+    chosen, kept = found["chosen"], found["kept"]
+    assert chosen["n"] == kept["lost"]["n"] == 40
+    assert chosen["bound"] <= 0.8
+    assert chosen["errors"] == round(40 * kept["lost"]["value"]) > 0
+    assert kept["kept"] == chosen["kept"] <= kept["claims"] == 80
+    assert kept["retention"]["low"] <= kept["kept"] / 80 <= kept["retention"]["high"]
+    assert (
+        "at least 20.0% of answers keep no wrong claim with confidence 0.95" in cli("policy", "check", "p.yaml").stdout
+    )
+    other = labelled(made[0] / "checked.jsonl", range(300, 320))
+    checked = cli(
+        "evaluate", other, "--unit", "claim", "-c", made[0] / "c.json", "-m", tiny_folder, "-p", "p.yaml", "--json"
+    )
+    assert checked.returncode == 0, checked.stderr
+    policy = json.loads(checked.stdout)["policies"][0]
+    assert policy["lost"]["n"] == 20
+    assert (policy["promised"], policy["promise"]) == (0.8, "kept")
+    text = tuned("--all-right", "0.2", "--marginal")
+    assert text.returncode == 0, text.stderr
+    assert "holds on average" in text.stdout
+
+
+def test_a_promise_out_of_reach(cli, tuned):
+    out = tuned("--all-right", "0.99")
+    assert out.returncode == 3
+    last = out.stderr.splitlines()[-1]
+    assert last.startswith("unreachable: no threshold shows that at least 0.99 of the answers keep no wrong claim")
+    assert (
+        "299 answers without one would be the fewest that can show it: take more questions; nothing is written" in last
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--unit", "claim"), 2, "Missing option '--all-right'"),
+        ((), 2, "Missing option '--max-error'"),
+        (("--max-error", "0.1", "--all-right", "0.9"), 1, "--all-right is for claims"),
+        (("--unit", "claim", "--all-right", "0.9", "--max-error", "0.1"), 1, "--max-error is for whole answers"),
+        (("--unit", "claim", "--all-right", "0.9", "--grader", "f1"), 1, "--grader is for whole answers"),
+        (
+            ("--unit", "claim", "--all-right", "0.9", "--marginal", "--confidence", "0.9"),
+            1,
+            "--marginal promises an average",
+        ),
+        (("--unit", "claim", "--all-right", "1"), 1, "--all-right is 1; it must lie between 0 and 1, ends excluded"),
+    ],
+)
+def test_options_of_the_other_unit_are_refused(cli, arguments, code, message):
+    out = cli("tune", "q.jsonl", "-o", "p.yaml", *arguments)
+    assert out.returncode == code
+    assert message in out.stderr

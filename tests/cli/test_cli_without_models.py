@@ -50,6 +50,22 @@ def test_policy_check(process, tmp_path):
     assert out.stderr == "error: typo.yaml:5: unknown key 'confidnce' in rules[0].when; did you mean 'confidence'?\n"
 
 
+def test_policy_explain_tells_whether_it_asks_first(cli, tmp_path):
+    first = tmp_path / "first.yaml"
+    first.write_text("version: 1\nname: f\nask_first: {below: 0.3}\nrules: [{name: any, then: answer}]\n")
+    out = cli("policy", "explain", first, "--p-ik", "0.2")
+    assert out.stdout == "ask first: P(IK) 0.20 is below 0.3: searched before an answer\n"
+    both = cli("policy", "explain", first, "--p-ik", "0.3", "--confidence", "0.9").stdout.splitlines()
+    assert both == [
+        "ask first: P(IK) 0.30 is not below 0.3: nothing was searched before an answer",
+        "answer: rule 'any' is for every answer",
+    ]
+    assert (
+        "--p-ik is for a policy with ask_first, and default has none"
+        in cli("policy", "explain", "default", "--p-ik", "0.2").stderr
+    )
+
+
 def test_policy_check_and_explain_claims(cli):
     assert cli("policy", "check", "per_claim").stdout == (
         "per_claim: ok, policy 'per_claim' with 14 rules, 9 of them for claims\n"

@@ -77,7 +77,7 @@ def test_the_split_that_was_asked_for_is_the_one_that_comes(sciq, split, n):
     assert [r.question for r in data.rows] == [f"{split} {i}?" for i in range(n)]
     assert data.source == {
         "kind": "hub", "name": "sciq", "path": str(sciq), "config": None, "split": split, "rows": [0, n], "revision": None,
-        "fingerprint": data.source["fingerprint"],
+        "licence": "CC BY-NC 3.0", "fingerprint": data.source["fingerprint"],
     }  # fmt: skip
     assert data.source["fingerprint"]
 

@@ -52,7 +52,7 @@ The names of `guardrail.langchain.__all__`. How they are used: [LangChain](../ho
 GROUPS = {
     "The guard": ("Guard", "Verdict", "Attempt", "JudgedClaim", "VerdictLog"),
     "What the commands do": (
-        *("calibrate", "evaluate", "tune", "bench", "score", "report", "sps", "monitor", "recalibrate"),
+        *("calibrate", "evaluate", "tune", "tune_claims", "bench", "score", "report", "sps", "monitor", "recalibrate"),
     ),
     "Models": ("load_model", "LocalModel", "Trace"),
     "Scores": ("HybridGradScorer", "Profile", "Score"),

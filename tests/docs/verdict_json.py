@@ -89,6 +89,21 @@ class AsideJson(TypedDict):
 
 
 @_CLOSED
+class AskedFirstJson(TypedDict):
+    """What was known before anything was generated: `confidence` is that the model would answer rightly."""
+
+    searched: bool
+    explanation: str
+    confidence: Probability | None
+    confidence_interval: tuple[Probability, Probability] | None
+    label: Label | None
+    in_range: bool
+    basis: Literal["calibrated", "extrapolated", "none"]
+    reason: NotRequired[str]
+    familiarity: Probability | None
+
+
+@_CLOSED
 class VerdictJson(AttemptJson):
     """`text` is what the user is shown; the keys of the last attempt stand at the top."""
 
@@ -103,3 +118,4 @@ class VerdictJson(AttemptJson):
     calibrator: str | None
     claim_calibrator: str | None
     policy: str
+    asked_first: NotRequired[AskedFirstJson]

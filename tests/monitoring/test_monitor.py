@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,7 @@ from guardrail.langchain.metadata import verdict_metadata
 from guardrail.monitoring import monitor
 from guardrail.observers.protocol import Observation
 from guardrail.policy import Policy
-from guardrail.policy.proof import Proof
+from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.tuned import policy_text
 from guardrail.types import ClaimDecision
 
@@ -248,6 +249,47 @@ def test_claims_are_compared_with_a_calibrator_of_claims(tmp_path):
     assert monitor(tmp_path / "twice.jsonl", calibrator, labels=tmp_path / "l.jsonl").set_aside == {
         "labels for an id that stands in the log twice": 600
     }
+
+
+@pytest.mark.parametrize(("all_right", "status"), [(0.8, "kept"), (0.99, "broken")])
+def test_a_promise_about_claims_is_checked(tmp_path, all_right, status):
+    """Two claims an answer, kept from 0.5 on; about six in a hundred answers keep a wrong one. Ten have no label."""
+    calibrator, rng = fitted(0, unit="claim"), np.random.default_rng(8)
+    policy = claims_promise(calibrator, all_right)
+    log, labels, lost = VerdictLog(tmp_path / "log.jsonl"), [], []
+    for i in range(200):
+        scores = rng.normal(size=2).tolist()
+        predicted = [calibrator.predict(s) for s in scores]
+        acts = ["keep" if c.p_correct >= 0.5 else "drop" for c in predicted]
+        if i == 0:
+            acts[0] = "hedge"  # of no rule of the proof: this answer is not one that was promised
+        claims = tuple(
+            JudgedClaim(Claim("c", 0, 1), 0, 1, Score(s, s, s, 1.0, 1.0, 1), c, ClaimDecision(act, "r", "e"))
+            for s, c, act in zip(scores, predicted, acts, strict=True)
+        )
+        one = replace(verdict(calibrator, attempt(fitted(1), 0.1), claims=claims, tick=i), policy="tuned_claims")
+        log(observation(one))
+        true = [bool(rng.random() < right(s)) for s in scores]
+        if i >= 10:  # of dropped claims alone a label is needed too: it says that somebody looked
+            labels += [{"id": log.id_of(one), "claim": j, "correct": t} for j, t in enumerate(true)]
+            lost.append(any(act == "keep" and not t for act, t in zip(acts, true, strict=True)))
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
+    found = monitor(tmp_path / "log.jsonl", calibrator, labels=tmp_path / "l.jsonl", policy=policy)
+    risk = found.risks[-1]
+    assert (risk.what, risk.n, risk.errors, risk.total) == ("answers", 190, sum(lost), 199)
+    assert risk.max_error == pytest.approx(1 - all_right)
+    assert found.statuses["answers"] == status
+    assert [r for r in found.reasons if "keep a wrong claim" in r] == ([found.reasons[0]] if status == "broken" else [])
+    with pytest.raises(CalibratorMismatchError, match="--unit claim --calibrator FILE --all-right"):
+        monitor(tmp_path / "log.jsonl", fitted(3, unit="claim"), policy=policy)
+
+
+def claims_promise(calibrator, all_right):
+    values = promise(calibrator, 0.2).proof.model_dump(exclude={"confidence", "answered", "shown"})
+    proof = ClaimsProof(**values, all_right=all_right, confidence=0.95, threshold=0.5, n=400, errors=0,
+                        bound=upper_bound(0, 400, 1 - 0.95), claims=800, kept=400, right=500, right_kept=390,
+                        retention_low=0.4, retention_high=0.6)  # fmt: skip
+    return Policy.from_text(policy_text(proof), "p.yaml")
 
 
 def promise(calibrator, max_error):

@@ -8,12 +8,14 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
-from guardrail import CalibrationError, CalibratorMismatchError, Guard
+from guardrail import CalibrationError, CalibratorMismatchError, Guard, Policy
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
 from guardrail.pipeline.hooks import Hooks
+from guardrail.policy.tuned import policy_text
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Evidence, Score, Verification
+from tests.helpers.policy_proofs import claims_proof
 from tests.helpers.scripted_claims import ANSWER, QUESTION, STRICT, fitted, france, guarded, half_sure, ruled, scripted
 
 
@@ -167,6 +169,23 @@ def test_calibrators_of_the_other_unit_are_refused():
         Guard(model=local, claim_calibrator=fitted(local, 1.0, extractor=None), policy=STRICT)
     with pytest.raises(CalibrationError, match="no calibrator of claims"):
         Guard(model=local, policy="per_claim")
+
+
+def test_a_promise_about_claims_holds_with_its_own_calibrator_alone():
+    """What is kept is what the rules of the promise keep; another calibrator of claims is refused, and so is none."""
+    local = france()
+    half = half_sure(local)
+    values = claims_proof(calibrator_sha256=half.digest, threshold=0.5)
+    policy = Policy.from_text(policy_text(values), "p.yaml")
+    verdict = guarded(local, policy).answer(QUESTION)
+    kept = {
+        c.text: "keep" if c.confidence.p_correct >= 0.5 and c.confidence.in_range else "drop" for c in verdict.claims
+    }
+    assert acts(verdict) == kept
+    assert set(kept.values()) == {"keep", "drop"}
+    assert verdict.action == "answer"
+    with pytest.raises(CalibratorMismatchError, match="policy 'tuned_claims' was tuned with the calibrator"):
+        Guard(model=local, policy=policy, claim_calibrator=fitted(local, 1.0))
 
 
 def test_a_calibrator_of_other_claims_or_another_model_is_refused(tmp_path):

@@ -55,14 +55,14 @@ def test_unknown_key_names_its_line_and_the_nearest_key() -> None:
         (
             HEAD + "5: 3\nrules: []\n",
             ":3: unknown key '5' at the top level; valid keys: version, name, description, retrieval, "
-            "limits, on_error, wording, rules, proof",
+            "limits, ask_first, on_error, wording, rules, proof, claims_proof",
         ),
         ("version: 1\nname: no\nrules: []\n", ":2: name wants text, not false; put it in quotes"),
         (HEAD + "rules: [answer]\n", ":3: rules[0] wants keys (name, for, when, then, because, say), not 'answer'"),
         (
             "- a\n",
             ":1: a policy is a mapping with the keys version, name, description, retrieval, limits, "
-            "on_error, wording, rules, proof",
+            "ask_first, on_error, wording, rules, proof, claims_proof",
         ),
         ("# only this\n", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
         ("", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -15,45 +17,10 @@ from guardrail.calibration.risk import upper_bound
 from guardrail.cli.main import app
 from guardrail.errors import CalibratorMismatchError, PolicyError
 from guardrail.policy import Policy, check_proof
-from guardrail.policy.proof import Proof, binomial_tail
+from guardrail.policy.proof import binomial_tail
 from guardrail.policy.tuned import policy_text
 from tests.helpers.policy_answers import SCORED, UNKNOWN, UNSCORED, sure
-
-HASH = "0123456789abcdef" * 4
-
-
-def promise(
-    threshold: float, errors: int, n: int, max_error: float, level: float = 0.025, questions: int = 500
-) -> dict:
-    return {
-        "max_error": max_error,
-        "threshold": threshold,
-        "n": n,
-        "errors": errors,
-        "level": level,
-        "bound": upper_bound(errors, n, level),
-        "coverage": n / questions,
-        "coverage_low": 0.0,
-        "coverage_high": 1.0,
-    }
-
-
-def proof(**changes) -> Proof:
-    values = {
-        "confidence": 0.95,
-        "answered": promise(0.8, 4, 120, 0.1),
-        "shown": promise(0.5, 60, 300, 0.3),
-        "questions": 500,
-        "data": HASH,
-        "calibrator": "c.json",
-        "calibrator_sha256": HASH,
-        "model": {"name": "m", "architecture": "A", "weights": HASH, "dtype": "float32", "chat_template": HASH},
-        "grader": "alias",
-        "created": "2026-01-31",
-        "command": "guardrail tune 'a b.jsonl' -o \"p: #1.yaml\"\n",
-        "versions": {"torch": "2.13.0"},
-    }
-    return Proof.model_validate(values | changes)
+from tests.helpers.policy_proofs import claims_proof, promise, proof
 
 
 def edited(change) -> str:
@@ -207,3 +174,58 @@ def test_the_command_line_shows_the_proof_in_a_line(tmp_path) -> None:
     shown = CliRunner().invoke(app, ["policy", "show", str(path)])
     assert shown.stdout == policy_text(proof())
     assert shown.stderr.splitlines() == [line]
+
+
+def edited_claims(change) -> str:
+    content = yaml.safe_load(policy_text(claims_proof()))
+    change(content)
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+@pytest.mark.parametrize("marginal", [False, True])
+@pytest.mark.parametrize("familiar", [None, True])
+def test_a_promise_about_claims_written_and_read_back(marginal: bool, familiar: bool | None) -> None:
+    written = claims_proof(**({"confidence": None, "bound": 11 / 201} if marginal else {}), familiar=familiar)
+    loaded = Policy.from_text(policy_text(written), "tuned.yaml")
+    assert (loaded.claims_proof, loaded.proof, loaded.warnings) == (written, None, ())
+    decided = loaded.decide_claim
+    like, unlike = (replace(sure(0.99), familiarity=p_value) for p_value in (0.5, 0.001))
+    assert decided(replace(like, p_correct=0.7), SCORED).action == "keep"
+    assert decided(replace(like, p_correct=0.69), SCORED).action == "drop"
+    assert decided(unlike, SCORED).action == ("drop" if familiar else "keep")
+    for confidence, score in ((replace(like, in_range=False), SCORED), (UNKNOWN, UNSCORED), (like, UNSCORED)):
+        assert decided(confidence, score).action == "drop"
+    assert loaded.decide(UNKNOWN, SCORED, claims=[sure(0.9)]).action == "answer"
+    assert loaded.decide(UNKNOWN, SCORED, claims=[]).action == "abstain"
+    assert ("on average" if marginal else "with confidence 0.95") in written.in_words()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["claims_proof"].update(errors=9), r"bound \(.*\) that does not follow from 9 errors"),
+        (lambda c: c["claims_proof"].update(all_right=0.95), r"above 1 - all_right \(0\.05\)"),
+        (lambda c: c["claims_proof"].pop("confidence"), "does not follow from 10 errors among n 200 on average"),
+        (lambda c: c["claims_proof"].update(right_kept=295), "counts of claims that contradict each other"),
+        (lambda c: c["claims_proof"].update(kept=400), "outside its own interval"),
+        (lambda c: c["claims_proof"].update(n=600), "10 errors among n 600 of 500 questions"),
+        (lambda c: c["claims_proof"].update(treshold=0.7), "unknown key 'treshold' in claims_proof; did you mean 'threshold'"),
+        (lambda c: c["rules"][1]["when"]["confidence"].update(at_least=0.6), "'proven claim' is not what the proof is about"),
+        (lambda c: c["rules"][1]["when"].pop("in_range"), "'proven claim' is not what the proof is about"),
+        (lambda c: c["rules"].pop(0), "'proven claim' is not what the proof is about"),
+        (lambda c: c["rules"].pop(2), "the end is not what the proof is about, where 'then: drop' stands"),
+        (lambda c: c["rules"].insert(0, {"name": "x", "for": "claim", "when": {"support": "supported"}, "then": "keep"}),
+         "rule 'x' is not what the proof is about"),
+        (lambda c: c["rules"].insert(3, {"name": "x", "when": {"evidence": "absent"}, "then": "retrieve"}),
+         "rule 'x' is not what the proof is about, where no rule that retrieves stands.* remove `claims_proof`"),
+    ],
+)  # fmt: skip
+def test_an_edited_promise_about_claims_is_refused(change, message) -> None:
+    with pytest.raises(PolicyError, match=message):
+        Policy.from_text(edited_claims(change), "tuned.yaml")
+
+
+def test_rules_for_answers_are_free_beside_a_promise_about_claims() -> None:
+    """An answer that is held back keeps no wrong claim."""
+    stricter = {"name": "cut off", "when": {"finish_reason": "length"}, "then": "abstain"}
+    assert Policy.from_text(edited_claims(lambda c: c["rules"].insert(3, stricter)), "p.yaml").claims_proof is not None

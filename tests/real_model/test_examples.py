@@ -90,6 +90,11 @@ EXPECTED = {
     "23_calibrate_a_chain.py": ["system: ", "extrapolated: another system message than in calibration"],
     "24_calibrate_rag.py": ["plain: ", "around the passages and the question: ['Context:"],
     "25_calibrate_follow_ups.py": ["turns: ", "extrapolated: a plain question, of which the calibration through chain"],
+    "29_tune_claims.py": [
+        "24 answers; 33% keep a wrong claim",
+        "kept from 0.",
+        "of answers keep no wrong claim on average",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,8 +13,8 @@ from guardrail.errors import ScoringError
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.scoring.baselines.equivalence import Comparison
+from guardrail.segmentation import words_in
 
-_WORD = re.compile(r"\w+")
 GIVEN = "given"
 """What embeddings are called that were given as an object, without a name: nobody can make them again from it."""
 SAME = 0.7
@@ -55,8 +54,8 @@ class EmbeddingEquivalence:
 
 def without_question(question: str, left: str, right: str) -> tuple[str, str]:
     """Two texts without the words of the question; both as they are where nothing would be left of one."""
-    asked = {word.casefold() for word in _WORD.findall(question)}
-    rest = [[word for word in _WORD.findall(text) if word.casefold() not in asked] for text in (left, right)]
+    asked = {word.casefold() for word in words_in(question)}
+    rest = [[word for word in words_in(text) if word.casefold() not in asked] for text in (left, right)]
     return (" ".join(rest[0]), " ".join(rest[1])) if asked and all(rest) else (left, right)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from guardrail.errors import GuardrailError, PartError, ScoringError
 from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.plain_text import normalise
+from guardrail.segmentation import words_in
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -62,7 +62,7 @@ class Equivalence(Protocol):
 class TokenF1:
     """Equivalent where the F1 of the answers' words exceeds `threshold`; similarity is F1, the squared distance 1 - F1.
 
-    Words are runs of letters and digits, without case. The default is the one of M.I.'s clusters (arXiv 2406.02543).
+    Words are those of guardrail.segmentation, without case. The default is the one of M.I.'s clusters (arXiv 2406.02543).
 
         TokenF1().compare("", ["the Nile"], ["Nile"]).similarity   # 2 * 1 * 0.5 / 1.5 = 0.667
     """
@@ -97,7 +97,7 @@ class SameWords:
 
 def token_f1(a: str, b: str) -> float:
     """2 |A ∩ B| / (|A| + |B|) over the bags of words; two answers without a word are the same."""
-    words_a, words_b = (Counter(re.findall(r"\w+", text.casefold())) for text in (a, b))
+    words_a, words_b = (Counter(words_in(text.casefold())) for text in (a, b))
     total = words_a.total() + words_b.total()
     return 1.0 if total == 0 else 2 * (words_a & words_b).total() / total
 

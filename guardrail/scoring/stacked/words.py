@@ -6,17 +6,17 @@ probabilities say nothing about whether it is right. What is left are the new wo
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from guardrail.segmentation import word_spans, words_in
+
 COMMON_SHARE = 0.01
 COMMON_ANSWERS = 3
 """A word is common where at least this share of the calibration answers, and so many of them, have it."""
 
-_WORD = re.compile(r"\w+")
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -47,19 +47,20 @@ def token_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def words_of(pieces: Sequence[str]) -> tuple[Word, ...]:
-    r"""The words (`\w+`) of the text that the pieces make, in order. A text without spaces, Chinese say, is one long word.
+    """The words of the text that the pieces make, in order, in every script (guardrail.segmentation).
 
     words_of(["It", " is", " Su", "va", "."])  # (Word("it", 0, 1), Word("is", 1, 2), Word("suva", 2, 4))
     """
     ends = list(accumulate(map(len, pieces)))
+    text = "".join(pieces)
     out, token = [], 0
-    for found in _WORD.finditer("".join(pieces)):
-        while ends[token] <= found.start():
+    for start, end in word_spans(text):
+        while ends[token] <= start:
             token += 1
         last = token
-        while ends[last] < found.end():
+        while ends[last] < end:
             last += 1
-        out.append(Word(found[0].casefold(), token, last + 1))
+        out.append(Word(text[start:end].casefold(), token, last + 1))
     return tuple(out)
 
 
@@ -84,7 +85,7 @@ def asked_words(text: str) -> frozenset[str]:
 
 def spelt_words(text: str) -> list[str]:
     """The words of a text as they stand there, in order."""
-    return _WORD.findall(text)
+    return words_in(text)
 
 
 def common_words(answers: Collection[Iterable[Word]]) -> tuple[str, ...]:

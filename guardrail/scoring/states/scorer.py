@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from guardrail.model.recording import Keep
 from guardrail.scoring.baselines.base import AnswerScorer
 from guardrail.scoring.stacked.words import asked_words, telling_tokens, token_pieces, words_of
 from guardrail.scoring.states.model import StateProbe
-from guardrail.types import Trace
+from guardrail.types import Score, Trace
 
 
 class _StateScorer(AnswerScorer):
@@ -68,6 +68,14 @@ class PikScorer(_StateScorer):
 
     def state(self, trace: Trace) -> np.ndarray:
         return states_of(self.model, [trace], self.probe.layer)[0]
+
+    def score_questions(self, traces: Sequence[Trace]) -> list[Score]:
+        """The same before anything is answered: of prompts alone, in one batch. Without a number where a prompt is longer than
+        the context, or its states are not finite."""
+        if not traces:
+            return []
+        numbers = self.probe.numbers(np.stack(states_of(self.model, traces, self.probe.layer)))
+        return [Score.of(self.name, number, length=0) for number in numbers.tolist()]
 
 
 class ProbeScorer(_StateScorer):

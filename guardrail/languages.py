@@ -1,0 +1,149 @@
+"""Words of courtesy, doubt and negation in other languages than English, from guardrail/data/languages.
+
+A file there is YAML with the keys of `Language`, and no others. English has lists of its own where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib import resources
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from guardrail.errors import DataError
+from guardrail.folding import folded
+from guardrail.segmentation import words_in
+
+_FOLDER = "guardrail.data.languages"
+_FEWEST = 2  # different telling words, before a text in Latin letters counts as that language's
+
+
+def _flat(value: object) -> object:
+    """Lists of lists, as the files have them to keep lines short, as one list."""
+    if not isinstance(value, list):
+        return value
+    return tuple(item for part in value for item in (part if isinstance(part, list) else [part]))
+
+
+Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_flat)]
+
+
+class Language(BaseModel):
+    """What a text says in a language without claiming anything, and how it denies.
+
+    telling: words of grammar by which a text is known to be in it; none where the script tells. negations: words, or several
+    in a row. greetings: whole sentences. offers: how sentences begin that offer help or wish well. fillers: whole statements
+    that answer nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+    telling: Phrases
+    negations: Phrases
+    greetings: Phrases
+    offers: Phrases
+    fillers: Phrases
+
+
+def read_language(text: str, source: str) -> Language:
+    """A file's content. Raises `DataError`, with the place, for what is none: unknown or missing keys, other values."""
+    try:
+        return Language.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise DataError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(
+            f"{source}: {where}: {first['msg']}; the keys are {', '.join(Language.model_fields)}"
+        ) from error
+
+
+@cache
+def languages() -> tuple[Language, ...]:
+    """All that come with guardrail, sorted by name."""
+    files = sorted(
+        (f for f in resources.files(_FOLDER).iterdir() if f.name.endswith(".yaml")), key=lambda file: file.name
+    )
+    return tuple(read_language(file.read_text(encoding="utf-8"), file.name) for file in files)
+
+
+def plain(phrase: str) -> str:
+    """A phrase as phrases are compared: its words, without case, apostrophes and marks that may be left out."""
+    text = phrase.replace("'", "").replace("’", "")
+    return " ".join(map(folded, words_in(text)))
+
+
+def is_greeting(sentence: str) -> bool:
+    """Whether a whole sentence is a greeting, thanks, praise of the question or an offer, in one of the languages.
+
+    >>> is_greeting("Gerne!"), is_greeting("如果您有任何问题，请随时告诉我。"), is_greeting("Gerne, Suva.")
+    (True, True, False)
+    """
+    said = plain(sentence)
+    greetings, offers = _courtesies()
+    return said in greetings or f"{said} ".startswith(offers)
+
+
+def is_filler(statement: str) -> bool:
+    """Whether a whole statement says only that the answer is not known, in one of the languages."""
+    return plain(statement) in _fillers()
+
+
+def negations_in(words: Iterable[str]) -> frozenset[str]:
+    """The negations that count in a text of these `folded` words; English ones are not among them.
+
+    Those of languages whose script tells them always. A language in Latin letters counts where at least two of its words of
+    grammar are among the words, and more than English ones: `pas` is a name in Nord-Pas-de-Calais.
+    """
+    said = set(words)
+    english = len(said & _english())
+    spoken = [denying for telling, denying in _by_words() if len(said & telling) >= max(_FEWEST, english + 1)]
+    return _by_script().union(*spoken)
+
+
+def denies(text: str) -> bool:
+    """Whether there is a negation in a text, in the language that it is in; English ones are not looked for.
+
+    >>> denies("Paris ist nicht die Hauptstadt."), denies("北京不是日本的首都"), denies("It is in Nord-Pas-de-Calais.")
+    (True, True, False)
+    """
+    said = plain(text)
+    return any(f" {negation} " in f" {said} " for negation in negations_in(said.split()))
+
+
+def _folded(phrases: Collection[str]) -> frozenset[str]:
+    return frozenset(map(plain, phrases))
+
+
+@cache
+def _courtesies() -> tuple[frozenset[str], tuple[str, ...]]:
+    spoken = languages()
+    return (
+        frozenset().union(*(_folded(one.greetings) for one in spoken)),
+        tuple(sorted(f"{offer} " for one in spoken for offer in _folded(one.offers))),
+    )
+
+
+@cache
+def _fillers() -> frozenset[str]:
+    return frozenset().union(*(_folded(one.fillers) for one in languages()))
+
+
+@cache
+def _by_script() -> frozenset[str]:
+    return frozenset().union(*(_folded(one.negations) for one in languages() if not one.telling))
+
+
+@cache
+def _by_words() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+    return tuple((_folded(one.telling), _folded(one.negations)) for one in languages() if one.telling and one.negations)
+
+
+@cache
+def _english() -> frozenset[str]:
+    return next(_folded(one.telling) for one in languages() if one.language == "en")
