@@ -30,7 +30,7 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
-from guardrail.calibration.stacking import Stacking, select_stacked
+from guardrail.calibration.stacking import Stacking, own_scores, select_stacked
 from guardrail.calibration.state_probe_fit import fit_state_probe, out_of_fold_numbers, out_of_fold_probe
 from guardrail.datasets.questions import leak_digests
 from guardrail.errors import CalibrationError
@@ -292,7 +292,8 @@ def fit_stacked(
     if not stacking.adopted and stacking.single == DEFAULT:
         return replace(hybrid, stacking=stacking)
     name, reader = _outcome(stacking, scorer, others)
-    fitted = study.fit(sample, name, reader.options, reader.numbers(readings), stacking.p_correct)
+    own = own_scores(stacking.model, readings, sample.correct) if stacking.adopted else reader.numbers(readings)
+    fitted = study.fit(sample, name, reader.options, own, stacking.p_correct)
     return replace(fitted, stacking=stacking)
 
 
