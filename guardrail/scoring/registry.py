@@ -83,6 +83,7 @@ _OWN = {
     "semgrad": Entry(f"{_BASELINES}.semgrad:SemGrad"),
     "hybridgrad": Entry("guardrail.scoring.hybridgrad:HybridGradScorer", f"{_READERS}:HybridGradReader", "profile"),
     "ccp": Entry(f"{_BASELINES}.ccp:Ccp"),
+    "rauq": Entry(f"{_BASELINES}.rauq:Rauq"),
     "pik": Entry("guardrail.scoring.states.scorer:PikScorer", f"{_READERS}:PikReader", "probe"),
     "probe": Entry("guardrail.scoring.states.scorer:ProbeScorer", f"{_READERS}:PikReader", "probe"),
     "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),

@@ -27,6 +27,7 @@ OTHER_THAN_USUAL = {
     "paragrad": {"reduction": "sum"},
     "semgrad": {"semantic_token": -3, "reduction": "sum", "band": "text"},
     "ccp": {"k": 3},
+    "rauq": {"alpha": 0.5},
     "hybridgrad": {"semantic_token": -2, "tau": 2.0, "beta": 0.5, "band": "text"},
 }
 
