@@ -61,7 +61,9 @@ def main(most):
     rows = load_claim_rows_from("bundled", "calibration", most)
     timed = Timed(local)
     scorers = ScorerPass({"ccp": timed, "no meaning": scorer("ccp", local, equivalence=NoMeaning())})
-    claims = collect_claims(local, rows, SentenceClaims(), ASKING, RunOptions(progress=_progress), scorers=scorers)
+    claims = collect_claims(
+        local, rows, SentenceClaims(), ASKING, RunOptions(cache=True, progress=_progress), scorers=scorers
+    )
     for name in scorers.scorers:
         claims = claims.scored_by(name)
     readings, correct, groups = claim_readings_of(claims, ASKING), claims.correct, claims.groups
