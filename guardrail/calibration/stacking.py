@@ -54,13 +54,15 @@ def fit_stacked(
     correct: Bools,
     groups: Groups | None = None,
     scorers: Mapping[str, Mapping[str, Any]] | None = None,
+    probe: bool = False,
 ) -> StackedModel:
     """The stacked model of these answers or claims, n of them.
 
     groups: which answer each claim comes from, (n,), so that a word is counted once an answer; an answer's claims come in the
     text's order. scorers: other scorers that are weighed, by name, with their options; their numbers are in the readings. Only
-    the features that all readings have take part (a short prompt has fewer tokens to look at). A probe is fitted where all have
-    the states of answers without passages; its quantiles and its weight come from what it says out of fold.
+    the features that all readings have take part (a short prompt has fewer tokens to look at). probe: whether a probe is
+    fitted and weighed, too, where all have the states of answers without passages; its quantiles and its weight come from what
+    probes say that have not seen the answer.
     """
     weighed = dict(scorers or {})
     readings = [replace(r, scores={name: r.scores.get(name) for name in weighed}) for r in readings]
@@ -69,7 +71,7 @@ def fit_stacked(
         answers[i if groups is None else int(groups[i])] = reading.so_far or reading.tokens
     common = common_words([tokens.words or () for tokens in answers.values()])
     rows = [features(r, frozenset(common)) for r in readings]
-    said = _probe_out_of_fold(readings, correct)
+    said = _probe_out_of_fold(readings, correct) if probe else None
     if said is not None:
         rows = [{**row, PROBE: number} for row, number in zip(rows, said.tolist(), strict=True)]
     names = [name for name in rows[0] if all(name in row for row in rows)]
@@ -113,15 +115,17 @@ def out_of_fold_stacked(
     seed: int = 0,
     groups: Groups | None = None,
     answers: Groups | None = None,
+    probe: bool = False,
 ) -> Floats:
     """p_correct of every reading from weights and a curve that were fitted on the other folds, (n,).
 
-    groups: what is never in two folds, (n,). answers: which answer each claim comes from, as in `fit_stacked`.
+    groups: what is never in two folds, (n,). answers: which answer each claim comes from, as in `fit_stacked`. probe: as
+    there.
     """
 
     def predict(train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
         inside, outside = [readings[i] for i in train], [readings[i] for i in test]
-        model = fit_stacked(inside, correct[train], None if answers is None else answers[train], scorers)
+        model = fit_stacked(inside, correct[train], None if answers is None else answers[train], scorers, probe)
         return fitted_probabilities(
             own_scores(model, inside, correct[train]), correct[train], stacked_scores(model, outside)
         )
@@ -138,19 +142,23 @@ def select_stacked(
     folds: int = FOLDS,
     seed: int = 0,
     groups: Groups | None = None,
+    probe: bool = False,
 ) -> Stacking:
     """Fit the stacked model, and adopt it where it ranks better than every single scorer by more than chance.
 
     singles: out-of-fold p_correct of single scorers, (n,) each, from the same folds. groups: the answer that each claim comes
-    from; claims of one answer are never in two folds, and the bootstrap draws answers. scorers: as in `fit_stacked`.
+    from; claims of one answer are never in two folds, and the bootstrap draws answers. scorers, probe: as in
+    `fit_stacked`.
     """
-    p = out_of_fold_stacked(readings, correct, scorers=scorers, folds=folds, seed=seed, groups=groups, answers=groups)
+    p = out_of_fold_stacked(
+        readings, correct, scorers=scorers, folds=folds, seed=seed, groups=groups, answers=groups, probe=probe
+    )
     ranked = {name: auroc(1 - values, correct) for name, values in singles.items()}
     best = max(ranked, key=lambda name: ranked[name])
     difference = bootstrap_difference(auroc, (1 - p, correct), (1 - singles[best], correct), seed=seed, groups=groups)
     adopted = difference.low > 0
     return Stacking(
-        model=fit_stacked(readings, correct, groups, scorers),
+        model=fit_stacked(readings, correct, groups, scorers, probe),
         adopted=adopted,
         single=best,
         difference=difference,

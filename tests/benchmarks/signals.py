@@ -2,7 +2,7 @@
 
 Prints the tables of docs/results/signals.md. Variants of the stacked score, each fitted on so many of the bundled calibration
 questions (all, if not told): in random folds, without a tenth of the kinds of question, and on up to MOST questions of each
-file; differences are paired, from the stacked score as it was before. Then SemGrad of single layers and of the last five alone,
+file; differences are paired, from the stacked score. Then SemGrad of single layers and of the last five alone,
 and what a pass that ends there costs. With --attention RAUQ too, a forward pass for each answer. Answers come from the cache
 where it has them.
 """
@@ -41,7 +41,7 @@ from tests.benchmarks.probes import groups_of_kinds
 MOST = 300
 TOP = 5
 ASKING = Asking(DIRECT)
-BEFORE = "stacked, as it was"
+BEFORE, PROBED = "stacked", ("with the probe", "with the probe and rauq")
 
 
 class Answered:
@@ -72,7 +72,6 @@ class Answered:
 
     def variants(self):
         """Readings by the name of the variant that is fitted on them, and the names of what is weighed beside."""
-        before = [replace(r, answer_state=None) for r in self.readings]
         norms = {f"layer {k}": values for k, values in enumerate(self.layers.mean(2).T)}
         shares = self.layers.sum(2)
         shares = shares / shares.sum(1, keepdims=True)
@@ -81,17 +80,17 @@ class Answered:
         pattern = {"share of the last five": top, "share below": 1 - top, "peak": peak, "peak from above": 1 - peak}
         topmost = [
             replace(r, semgrad=dict(zip(self.offsets, row.tolist(), strict=True)))
-            for r, row in zip(before, self.layers[:, -TOP:].mean(1) / self._lengths[:, None], strict=True)
+            for r, row in zip(self.readings, self.layers[:, -TOP:].mean(1) / self._lengths[:, None], strict=True)
         ]
         found = {
-            BEFORE: (before, {}),
+            BEFORE: (self.readings, {}),
             "with the probe": (self.readings, {}),
             "gradients of the last five layers alone": (topmost, {}),
-            "with norms by layer": (before, norms),
-            "with shares and peak of layers": (before, pattern),
+            "with norms by layer": (self.readings, norms),
+            "with shares and peak of layers": (self.readings, pattern),
         }
         if self.attends is not None:
-            found["with rauq"] = before, {"rauq": self.attends}
+            found["with rauq"] = self.readings, {"rauq": self.attends}
             found["with the probe and rauq"] = self.readings, {"rauq": self.attends}
         return found
 
@@ -113,7 +112,9 @@ def held(known, tests):
         rest = np.setdiff1d(np.arange(len(known.correct)), test)
         for name, (readings, more) in known.variants().items():
             rows = weighed(readings, more)
-            model = fit_stacked([rows[i] for i in rest], known.correct[rest], None, {m: {} for m in more})
+            model = fit_stacked(
+                [rows[i] for i in rest], known.correct[rest], None, {m: {} for m in more}, name in PROBED
+            )
             scores = stacked_scores(model, [rows[i] for i in test])
             ranks[name][test] = scores
             found[name].append(auroc(scores, known.correct[test]))
@@ -123,7 +124,7 @@ def held(known, tests):
 def print_held(known):
     folds = stratified_folds(known.correct, 5)
     (random, scores), (kinds, _) = held(known, folds), held(known, groups_of_kinds(known.kinds))
-    print("| | random folds | minus before | without a tenth of the kinds (lowest) |\n| --- | --- | --- | --- |")
+    print("| | random folds | minus stacked | without a tenth of the kinds (lowest) |\n| --- | --- | --- | --- |")
     for name in random:
         apart = bootstrap_difference(auroc, (scores[name], known.correct), (scores[BEFORE], known.correct))
         tenth = f"{np.mean(kinds[name]):.3f} ({min(kinds[name]):.3f})"
@@ -134,10 +135,10 @@ def print_held(known):
 
 def print_others(known, name, other):
     print(f"\n{name}: {len(other.correct)} answers, {int(other.correct.sum())} right\n")
-    print("| | AUROC | minus before |\n| --- | --- | --- |")
+    print("| | AUROC | minus stacked |\n| --- | --- | --- |")
     scores, there = {}, other.variants()
     for variant, (readings, more) in known.variants().items():
-        model = fit_stacked(weighed(readings, more), known.correct, None, {m: {} for m in more})
+        model = fit_stacked(weighed(readings, more), known.correct, None, {m: {} for m in more}, variant in PROBED)
         scores[variant] = stacked_scores(model, weighed(*there[variant]))
     if other.attends is not None:
         scores["rauq"] = other.attends

@@ -73,7 +73,7 @@ def test_a_probe_and_its_feature_belong_together_and_older_files_are_as_they_wer
 
 def test_weight_and_quantiles_come_from_probes_that_have_not_seen_the_answer():
     given, correct = answers(telling=1.0)
-    model = fit_stacked(given, correct)
+    model = fit_stacked(given, correct, probe=True)
     states = np.stack([r.answer_state[1] for r in given])
     said = out_of_fold_numbers(states, correct, 3)
     own = next(f for f in model.features if f.name == PROBE)
@@ -82,7 +82,7 @@ def test_weight_and_quantiles_come_from_probes_that_have_not_seen_the_answer():
     assert model.probe == fit_state_probe(states, correct, 3)
     rows = [{**features(r, model.common), PROBE: x} for r, x in zip(given, said.tolist(), strict=True)]
     assert own_scores(model, given, correct) == pytest.approx([model.number(row) for row in rows])
-    assert auroc(1 - out_of_fold_stacked(given, correct), correct) > 0.75
+    assert auroc(1 - out_of_fold_stacked(given, correct, probe=True), correct) > 0.75
 
 
 def test_states_that_tell_nothing_gain_nothing_and_their_own_answers_are_not_believed():
@@ -93,7 +93,7 @@ def test_states_that_tell_nothing_gain_nothing_and_their_own_answers_are_not_bel
     )
     assert auroc(said, correct) > 0.6
     many, right = answers(400, telling=0.0, seed=1)
-    assert abs(auroc(1 - out_of_fold_stacked(many, right), right) - 0.5) < 0.08
+    assert abs(auroc(1 - out_of_fold_stacked(many, right, probe=True), right) - 0.5) < 0.08
 
 
 def test_a_probe_that_is_upside_down_out_of_fold_has_no_weight(monkeypatch):
@@ -104,7 +104,7 @@ def test_a_probe_that_is_upside_down_out_of_fold_has_no_weight(monkeypatch):
     upside_down = np.where(correct, 2.0, -2.0) + np.random.default_rng(0).normal(size=len(correct))
     monkeypatch.setattr(stacking, "out_of_fold_numbers", lambda *_: upside_down)
     assert logistic(upside_down[:, None], ~correct, negative=True)[0][0] < 0
-    model = fit_stacked(given, correct)
+    model = fit_stacked(given, correct, probe=True)
     assert PROBE not in [f.name for f in model.features]
     assert model.probe is None
     assert own_scores(model, given, correct) == pytest.approx(stacked_scores(model, given))
@@ -113,7 +113,8 @@ def test_a_probe_that_is_upside_down_out_of_fold_has_no_weight(monkeypatch):
 @pytest.mark.parametrize("change", [{"answer_state": None}, {"answer_state": (2, np.zeros(12))}])
 def test_an_answer_without_the_same_state_and_answers_with_passages_have_no_probe(change):
     given, correct = answers(60, telling=1.0)
-    assert fit_stacked([replace(given[0], **change), *given[1:]], correct).probe is None
+    assert fit_stacked(given, correct).probe is None, "only where it is asked for"
+    assert fit_stacked([replace(given[0], **change), *given[1:]], correct, probe=True).probe is None
 
 
 def test_a_scorer_says_what_the_records_say_kept_or_not_and_in_a_batch(tiny_folder, tiny_data):
@@ -135,6 +136,21 @@ def test_a_scorer_says_what_the_records_say_kept_or_not_and_in_a_batch(tiny_fold
     for some in (traces, [replace(t, state=None) for t in traces]):
         assert [s.value for s in scorer.score_traces(some)] == pytest.approx(expected[:6].tolist(), rel=1e-3)
     assert scorer.explain(traces[0]) == pytest.approx({PROBE: scorer.score_traces(traces)[0].value + 1.0}, rel=1e-3)
+
+
+def test_calibrate_weighs_it_where_it_is_asked_to_and_refuses_it_for_claims(tiny_folder, tiny_data, monkeypatch):
+    """With a model whose answers are random it may get no weight: what is asked of the fit is looked at."""
+    from guardrail.evaluation import fit
+
+    asked, real = [], fit.select_stacked
+    monkeypatch.setattr(
+        fit, "select_stacked", lambda *given, **more: asked.append(more["probe"]) or real(*given, **more)
+    )
+    for weigh in (["probe"], []):
+        guardrail.calibrate(str(tiny_folder), tiny_data, scorer="stacked", weigh=weigh, max_new_tokens=6)
+    assert asked == [True, False]
+    with pytest.raises(guardrail.DataError, match="--scorer probe scores whole answers; claims are scored by"):
+        guardrail.calibrate(str(tiny_folder), tiny_data, unit="claim", scorer="stacked", weigh=["probe"])
 
 
 def test_a_state_of_other_ids_is_not_read():
