@@ -38,7 +38,9 @@ def calibrate(
     ] = None,
     weigh: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Another scorer whose number the stacked one weighs too. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="Another scorer whose number the stacked one weighs too, probe among them. Repeatable."
+        ),
     ] = None,
     samples: options.Samples = None,
     grader: Annotated[

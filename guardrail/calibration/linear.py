@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from guardrail.calibration.logistic import logistic
 from guardrail.calibration.metrics import Bools, Floats
-from guardrail.calibration.stacking import logistic
 
 _DIRECTIONS = 64
 _ROWS_A_DIRECTION = 20  # with more directions, a regression of few rows ranks new ones at random

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from guardrail.array_text import array_text
 from guardrail.calibration.folds import Groups, out_of_fold
+from guardrail.calibration.logistic import logistic
 from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS
-from guardrail.calibration.stacking import logistic
 from guardrail.errors import CalibrationError
 from guardrail.scoring.states.model import StateProbe
 

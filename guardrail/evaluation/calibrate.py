@@ -32,6 +32,7 @@ from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
 from guardrail.scoring.registry import CONTENDER, DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
+from guardrail.scoring.stacked.features import PROBE
 from guardrail.types.names import ASK_AGAIN
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def calibrate(
         scorer: A name of the registry. None fits HybridGrad and the stacked score, which weighs all numbers of one pass, and
             takes the stacked one if it ranks better by more than chance (with `paper` or `profile`: HybridGrad). "stacked" by
             name falls back on the best of all single scorers of that pass.
-        weigh: Other scorers whose numbers the stacked one weighs too.
+        weigh: Other scorers whose numbers the stacked one weighs too; "probe" is fitted inside of each fold.
         samples: For scorers that draw samples, how many; None is the paper's number.
         grader: What says whether an answer is right; None is "alias". Claims are graded by their facts.
         labels: A file of answers that people graded; they win over the grader.
@@ -153,15 +154,17 @@ def calibrate(
     from guardrail.evaluation.familiar import familiar_with, with_states
     from guardrail.evaluation.fit import Study, fit_probe, fit_profile, fit_scorer, fit_stacked
     from guardrail.evaluation.with_evidence import Judged, fit_with_evidence
+    from guardrail.model.question_states import middle_layer
     from guardrail.runs.asking import Asking, RunOptions
     from guardrail.runs.cache import RecordCache
     from guardrail.runs.collect import collect
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass
     from guardrail.runs.scores import claim_readings_of, readings_of
+    from guardrail.scoring.readers import states_read
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
-    others = _others(local, scorer, weigh, asking, samples)
+    others = _others(local, scorer, [name for name in weigh if name != PROBE], asking, samples)
     scorers = ScorerPass(others)
     options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
     if loaded is None:
@@ -202,7 +205,9 @@ def calibrate(
     elif fitting == "weights":
         weighed = {name: dict(other.options) for name, other in others.items()}
         rivals = asked is not None
-        fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, rivals=rivals, whole=whole)
+        if probed := PROBE in weigh:
+            states_read(readings, PROBE, middle_layer(local))  # refuses records without states
+        fitted = fit_stacked(study, sample, readings, scorer, weighed=weighed, probe=probed, rivals=rivals, whole=whole)
     elif fitting == "probe":
         fitted = fit_probe(study, sample, readings, scorer)
     else:
@@ -263,11 +268,12 @@ def _measured(path: Path, prompt: str, system: str | None) -> SpsProfile:
 def _check_scorer(scorer: str, weigh: Sequence[str], unit: Unit, samples: int | None, profiling: str | None) -> None:
     """Whether the options go together, before anything is loaded."""
     check_names([scorer], fitted=True)
-    check_names(weigh)
+    check_names([name for name in weigh if name != PROBE])
     fitting = entry_of(scorer).fitting
     if weigh and fitting != "weights":
         raise DataError(f"--weigh {weigh[0]} is for --scorer stacked; {scorer} weighs nothing")
-    if taken := [name for name in weigh if entry_of(name).fitting != "nothing" or entry_of(name).rival is not None]:
+    others = [name for name in weigh if name != PROBE]
+    if taken := [name for name in others if entry_of(name).fitting != "nothing" or entry_of(name).rival is not None]:
         raise DataError(f"--weigh {taken[0]}: its numbers are among those that are weighed anyway")
     if unit == "claim":
         for name in (scorer, *weigh):

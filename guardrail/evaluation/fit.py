@@ -30,7 +30,7 @@ from guardrail.calibration.metrics import (
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS, Selection, fit, scores, select
 from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit
-from guardrail.calibration.stacking import Stacking, select_stacked
+from guardrail.calibration.stacking import Stacking, own_scores, select_stacked
 from guardrail.calibration.state_probe_fit import fit_state_probe, out_of_fold_numbers, out_of_fold_probe
 from guardrail.datasets.questions import leak_digests
 from guardrail.errors import CalibrationError
@@ -269,6 +269,7 @@ def fit_stacked(
     scorer: str,
     *,
     weighed: Mapping[str, Mapping[str, Any]] | None = None,
+    probe: bool = False,
     rivals: bool = True,
     whole: Sample | None = None,
 ) -> Fit:
@@ -276,8 +277,8 @@ def fit_stacked(
 
     They are HybridGrad, its profile chosen as `fit_profile` chooses it; those that are weighed; and, as `rivals`, for answers,
     those of the registry whose number follows from the same pass. weighed: other scorers by name, with their options; their
-    numbers are in the readings. whole: as in `fit_profile`. In the result, `stacking` has the evidence, and `selection` is None
-    unless HybridGrad is the outcome.
+    numbers are in the readings. probe: as in `stacking.fit_stacked`. whole: as in `fit_profile`. In the result, `stacking` has
+    the evidence, and `selection` is None unless HybridGrad is the outcome.
     """
     hybrid = fit_profile(study, sample, whole=whole)
     assert hybrid.selection is not None  # noqa: S101  (it chooses a profile)
@@ -285,15 +286,16 @@ def fit_stacked(
     if rivals and sample.unit == "answer":
         entries = registered().items()
         others |= {name: reader_of(name, entry.rival) for name, entry in entries if entry.rival is not None}
-    values = {name: reader.numbers(readings) for name, reader in others.items()}
     singles = {DEFAULT: hybrid.selection.p_correct}
-    singles |= {name: _out_of_fold(numbers, sample, study.seed) for name, numbers in values.items()}
-    stacking = select_stacked(readings, sample.correct, singles, scorers=weighed, seed=study.seed, groups=sample.groups)
+    singles |= {name: _out_of_fold(reader.numbers(readings), sample, study.seed) for name, reader in others.items()}
+    stacking = select_stacked(
+        readings, sample.correct, singles, scorers=weighed, seed=study.seed, groups=sample.groups, probe=probe
+    )
     if not stacking.adopted and stacking.single == DEFAULT:
         return replace(hybrid, stacking=stacking)
     name, reader = _outcome(stacking, scorer, others)
-    fitted = study.fit(sample, name, reader.options, reader.numbers(readings), stacking.p_correct)
-    return replace(fitted, stacking=stacking)
+    own = own_scores(stacking.model, readings, sample.correct) if stacking.adopted else reader.numbers(readings)
+    return replace(study.fit(sample, name, reader.options, own, stacking.p_correct), stacking=stacking)
 
 
 def _outcome(stacking: Stacking, scorer: str, others: Mapping[str, Reader]) -> tuple[str, Reader]:

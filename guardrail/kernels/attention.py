@@ -64,6 +64,17 @@ class Prefix:
         yield keys, values, slice(whole, N + S)
 
 
+def attention_weights(q: Tensor, k: Tensor, prefix: Prefix) -> Tensor:
+    """What each query of a suffix gives to each key, (B, Hq, S, N + S), float32; rows sum to 1, less what sinks take.
+
+    q: (B, Hq, S, d); k: (B, Hkv, S, d), of the suffix.
+    """
+    Q = _grouped(q, k.shape[1])
+    s = prefix.scores(Q, torch.cat([prefix.K, k], 2), slice(None))
+    scores = s if prefix.sinks is None else torch.cat([s, _sinks(prefix.sinks, Q)], -1)
+    return _ungrouped(scores.softmax(-1)[..., : s.shape[-1]], q.shape[2])
+
+
 class StoredAttention(torch.autograd.Function):
     """As `PrefixAttention`, for few positions: one block, whose softmax weights are kept for the backward pass."""
 
@@ -203,7 +214,7 @@ def _grouped(x: Tensor, heads: int) -> Tensor:
 def _ungrouped(x: Tensor, S: int) -> Tensor:
     """(B, Hkv, S * groups, d) -> (B, Hq, S, d)."""
     B, heads, _, d = x.shape
-    return x.view(B, heads, S, -1, d).transpose(2, 3).reshape(B, -1, S, d)
+    return x.reshape(B, heads, S, -1, d).transpose(2, 3).reshape(B, -1, S, d)
 
 
 def _sinks(sinks: Tensor, Q: Tensor) -> Tensor:

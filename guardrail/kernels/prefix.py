@@ -8,7 +8,9 @@ through transformers' `AttentionInterface`; `anatomy.py` proves on a forward pas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,8 +18,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
-from guardrail.kernels.attention import Prefix, PrefixAttention, StoredAttention
+from guardrail.kernels.attention import Prefix, PrefixAttention, StoredAttention, attention_weights
 from guardrail.kernels.live_rows import LiveRows
+
+Watch = Callable[[int, Tensor], None]
+"""Is shown what each query of a suffix gives to each key in a layer, from 0: (B, heads, S, N + S), float32."""
 
 _NAME = "guardrail_prefix"
 MOST_STORED = 2**20  # attention weights of a layer that the backward pass gets rather than computes again: 4 MiB
@@ -25,16 +30,23 @@ _SHORT = 256  # positions of a prefix up to which it does: beyond, memory would 
 
 
 def cache_of(
-    kept: list[tuple[Tensor, Tensor] | None], length: int, *, in_place: bool, live: LiveRows | None = None
+    kept: list[tuple[Tensor, Tensor] | None],
+    length: int,
+    *,
+    in_place: bool,
+    live: LiveRows | None = None,
+    watch: Watch | None = None,
 ) -> DynamicCache:
     """A cache of `length` positions whose layers hold `kept` keys and values, (B, heads, length, head_dim), uncopied.
 
-    None stands for a layer that will not run. in_place: for `attend_in_place`; else the layers concatenate, as usual.
+    None stands for a layer that will not run. in_place: for `attend_in_place`; else the layers concatenate, as usual. watch: is
+    shown the attention of each layer that runs, where it is in place.
     """
     cache = DynamicCache()
     cache.layers = [_layer(kv, length, _InPlaceLayer if in_place else _Layer) for kv in kept]
-    for layer in cache.layers:
+    for index, layer in enumerate(cache.layers):
         layer.live = live or LiveRows()
+        layer.watch = None if watch is None else partial(watch, index)
     return cache
 
 
@@ -53,6 +65,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
 
     length = 0
     live = LiveRows()
+    watch: Callable[[Tensor], None] | None = None
 
     def get_seq_length(self) -> int:
         return self.length if self.keys is None else int(self.keys.shape[-2])
@@ -67,7 +80,7 @@ class _InPlaceLayer(_Layer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         empty = self.keys is None
         prefix = (key_states[:, :, :0], value_states[:, :, :0]) if empty else (self.keys, self.values)
-        key_states.guardrail_prefix = (*(x.detach() for x in prefix), self.live)  # type: ignore[attr-defined]
+        key_states.guardrail_prefix = (*(x.detach() for x in prefix), self.live, self.watch)  # type: ignore[attr-defined]
         return key_states, value_states
 
 
@@ -104,11 +117,13 @@ def _attend(
     if position_bias is not None:
         raise NotImplementedError("attention with a position bias")
     # without a prefix where somebody calls the model beside us, from another thread and past the lock
-    K, V, live = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0], LiveRows()))
+    K, V, live, watch = getattr(key, "guardrail_prefix", (key[:, :, :0], value[:, :, :0], LiveRows(), None))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     weights = query.shape[:3].numel() * (K.shape[2] + key.shape[2])
     stored = softcap is None and weights <= MOST_STORED and K.shape[2] <= _SHORT
     attention = StoredAttention if stored else PrefixAttention
     prefix = Prefix(K, V, attention_mask, scaling, softcap, s_aux, live)
+    if watch is not None:
+        watch(attention_weights(query, key, prefix))
     out: Tensor = attention.apply(query, key, value, prefix)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None

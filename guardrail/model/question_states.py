@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from guardrail.errors import ModelError
-from guardrail.kernels.frozen import on_input, untouched
+from guardrail.kernels.frozen import on_input, untouched, weights_version
 from guardrail.model.decoder import run_decoder
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad
@@ -46,7 +47,7 @@ def states_entering(local: LoadedModel, prompts: Sequence[Sequence[int]], layer:
 
 def states_of(local: LoadedModel, traces: Sequence[Trace], layer: int) -> list[np.ndarray]:
     """What entered `layer` at the end of each answer's prompt, (D,), from generation where it kept that."""
-    kept = [kept_state(trace, layer) for trace in traces]
+    kept = [kept_state(trace, layer) for trace in _of_these_weights(local, traces)]
     missing = [i for i, state in enumerate(kept) if state is None]
     found = dict(zip(missing, states_entering(local, [asked(traces[i]) for i in missing], layer), strict=True))
     return [found[i] if state is None else state for i, state in enumerate(kept)]
@@ -64,13 +65,26 @@ def answer_states(
         [len(t.prompt_ids) + i for i in some if i < len(t.response_ids) - 1 or len(some) == 1]
         for t, some in zip(traces, chosen, strict=True)
     ]
-    out = [_kept_mean(trace, layer, where) for trace, where in zip(traces, places, strict=True)]
+    kept = _of_these_weights(local, traces)
+    out = [_kept_mean(trace, layer, where) for trace, where in zip(kept, places, strict=True)]
     context, nothing = local.anatomy.context, np.full(local.anatomy.head.in_features, np.nan, dtype=np.float32)
     for i, (trace, where) in enumerate(zip(traces, places, strict=True)):
         ids = (*trace.prompt_ids, *trace.response_ids)
         if out[i] is None and where and (context is None or len(ids) <= context):
             out[i] = _entering(local, [ids], layer, [where])[0]
     return [nothing if state is None else state for state in out]
+
+
+def _of_these_weights(local: LoadedModel, traces: Sequence[Trace]) -> list[Trace]:
+    """The traces without what was kept of other ids (the trace was edited) or by other weights (an adapter, say)."""
+    weights = weights_version(local.model)
+    return [
+        trace
+        if trace.state is None
+        or (trace.state.ids == (*trace.prompt_ids, *trace.response_ids) and trace.state.weights == weights)
+        else replace(trace, state=None)
+        for trace in traces
+    ]
 
 
 def _kept_mean(trace: Trace, layer: int, places: Sequence[int]) -> np.ndarray | None:

@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from guardrail.errors import ModelError
-from guardrail.kernels.frozen import untouched
+from guardrail.kernels.frozen import untouched, weights_version
 from guardrail.kernels.memory import halve_on_out_of_memory, too_large
 from guardrail.model.decoder import run_decoder
 from guardrail.model.inert import Inert
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import pad, shared_prefix
-from guardrail.types import Message
+from guardrail.types import Message, Trace
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
@@ -102,6 +102,35 @@ def token_log_probs(local: LoadedModel, pairs: Sequence[Pair]) -> list[Tensor]:
         for group in _groups(pairs, 1 if not local.anatomy.cached else _TOKENS_PER_PASS):
             found += halve_on_out_of_memory(work, group, _too_big)
     return found
+
+
+def likeliest_tokens(local: LoadedModel, trace: Trace, k: int) -> tuple[Tensor, Tensor]:
+    """At each place of an answer the token that stands there, then the k - 1 likeliest others: ids and log p, nats, (T, k).
+
+    On the CPU, from what generation kept, or from one forward pass. Raises `ModelError` as `token_log_probs`.
+    """
+    _check(local, (trace.prompt_ids, trace.response_ids))
+    with torch.inference_mode(False), torch.no_grad():
+        log_probs = kept_log_probs(local, trace)
+        if log_probs is None:
+            with local.lock, untouched(local.model):
+                (states,) = _predicting(local, [(trace.prompt_ids, trace.response_ids)])
+                log_probs = _log_probs(local, states)
+        chosen = torch.tensor(trace.response_ids, device=log_probs.device).unsqueeze(1)
+        others = log_probs.scatter(1, chosen, -torch.inf).topk(min(k, log_probs.shape[1]) - 1, dim=-1)
+        ids, found = torch.cat([chosen, others.indices], 1), torch.cat([log_probs.gather(1, chosen), others.values], 1)
+        return ids.cpu(), found.double().cpu()
+
+
+def kept_log_probs(local: LoadedModel, trace: Trace) -> Tensor | None:
+    """log p, nats, (T, V), from what generation kept of the head; None where it kept none, or of other ids or weights."""
+    state = trace.state
+    if state is None or state.head_outputs is None or state.ids != (*trace.prompt_ids, *trace.response_ids):
+        return None
+    if state.weights != weights_version(local.model):
+        return None
+    z, cap = state.head_outputs.float() * local.anatomy.scale, local.anatomy.softcap
+    return (z if cap is None else cap * torch.tanh(z / cap)).log_softmax(-1)
 
 
 def log_likelihoods(local: LoadedModel, messages: str | Sequence[Message], answers: Sequence[str]) -> list[float]:

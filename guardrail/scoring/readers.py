@@ -130,7 +130,7 @@ class StackedReader(Reader):
         self.reads = tuple(self.model.scorers)
 
     def number(self, reading: Reading) -> float:
-        return self.model.number(features(reading, self.model.common))
+        return self.model.number(features(reading, self.model.common, self.model.probe))
 
 
 def recorded(reading: Reading, name: str) -> float:

@@ -89,13 +89,15 @@ _OWN = {
     "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),
     "semgrad": Entry(f"{_BASELINES}.semgrad:SemGrad"),
     "hybridgrad": Entry("guardrail.scoring.hybridgrad:HybridGradScorer", f"{_READERS}:HybridGradReader", "profile"),
+    "ccp": Entry(f"{_BASELINES}.ccp:Ccp"),
+    "rauq": Entry(f"{_BASELINES}.rauq:Rauq"),
     "pik": Entry("guardrail.scoring.states.scorer:PikScorer", f"{_READERS}:PikReader", "probe"),
     "probe": Entry("guardrail.scoring.states.scorer:ProbeScorer", f"{_READERS}:PikReader", "probe"),
     "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),
 }
 
 SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in _OWN.items() if e.ready})
-"""guardrail's own scorers that a model alone makes, by name, in the order of the paper's table 1: none that is fitted."""
+"""guardrail's own scorers that a model alone makes, by name, those of the paper's table 1 first: none that is fitted."""
 
 
 def registered() -> dict[str, Entry]:

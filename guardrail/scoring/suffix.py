@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from guardrail.kernels.frozen import on_input, pass_through
 from guardrail.kernels.gated_mlp import fuse_gated_mlps
 from guardrail.kernels.live_rows import LiveRows
-from guardrail.kernels.prefix import attend_in_place, cache_of
+from guardrail.kernels.prefix import Watch, attend_in_place, cache_of
 from guardrail.kernels.replay import only_live_gradients, replay
 from guardrail.model.anatomy import Anatomy
 from guardrail.model.decoder import run_decoder
@@ -78,15 +78,17 @@ def run_suffix(
     first_layer: int,
     reach: int,
     live: LiveRows | None = None,
+    watch: Watch | None = None,
 ) -> Suffix:
     """One forward pass. reach: how many tokens before each prompt's end the suffix starts. live: for partial backward passes.
 
-    Inside `untouched` and with gradients enabled; the graph's hooks and patches are on `stack`.
+    watch: is shown the attention of each layer that runs, where the cache is "in place". Inside `untouched` and with gradients
+    enabled, where there will be a backward pass; the graph's hooks and patches are on `stack`.
     """
     starts = _starts(anatomy, rows, reach)
     inject = _common_state_layer(anatomy, rows, starts, first_layer)
     band: list[Tensor] = []
-    prefix = _Prefix(model, anatomy, rows, starts, inject or 0, live)
+    prefix = _Prefix(model, anatomy, rows, starts, inject or 0, live, watch)
     if anatomy.cache == "in place":
         attend_in_place(stack, anatomy.decoder)
     if inject is not None:  # before the band's hooks: hooks run in the order of registration
@@ -110,8 +112,9 @@ class _Prefix:
         starts: Sequence[int],
         first_run: int,
         live: LiveRows | None,
+        watch: Watch | None,
     ) -> None:
-        self.anatomy, self.live = anatomy, live
+        self.anatomy, self.live, self.watch = anatomy, live, watch
         self.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
         ids = [[*row.prompt_ids, *row.response_ids[:-1]] for row in rows]  # the last token predicts nothing in J
         self.width = max(starts)
@@ -144,7 +147,8 @@ class _Prefix:
             kept = [(layer.keys, layer.values) for layer in cache.layers]
         else:
             kept = [None] * len(self.anatomy.layers)
-        return cache_of(kept, self.width, in_place=self.anatomy.cache == "in place", live=self.live)
+        in_place = self.anatomy.cache == "in place"
+        return cache_of(kept, self.width, in_place=in_place, live=self.live, watch=self.watch)
 
     def _kept(self, states: list[GenerationState], starts: Sequence[int], layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of one kept layer, (B, heads, width, head_dim): a view of what was kept if there is one row."""

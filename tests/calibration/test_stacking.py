@@ -7,8 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from guardrail.calibration import stacking
+from guardrail.calibration.logistic import PENALTY, logistic
 from guardrail.calibration.metrics import auroc
-from guardrail.calibration.stacking import PENALTY, fit_stacked, logistic, select_stacked, stacked_scores
+from guardrail.calibration.stacking import fit_stacked, select_stacked, stacked_scores
 from guardrail.scoring.stacked.features import Reading, Tokens
 from guardrail.scoring.stacked.words import Word
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from guardrail.errors import ScoringError
@@ -40,14 +41,18 @@ class AnswerScorer(RegisteredScorer, ABC):
         return [self._score(trace) for trace in traces]
 
     def _score(self, trace: Trace) -> Score:
-        length = len(trace.response_ids)
+        return self._refused(trace) or self._scored(len(trace.response_ids), lambda: self.uncertainty(trace))
+
+    def _refused(self, trace: Trace) -> Score | None:
+        """The Score of an answer that can have no number, with the reason."""
         row = Row(trace.prompt_ids, trace.response_ids, thinking=trace.thinking_tokens)
         refused = unscorable(self.model.anatomy, frozenset(self.model.eos_ids), row, trace)
-        if refused is not None:
-            assert refused.unscored is not None  # noqa: S101  (for the type checker)
-            return Score.none(refused.unscored, refused.detail, length=length, name=self.name)
+        return None if refused is None else replace(refused, length=len(trace.response_ids), name=self.name)
+
+    def _scored(self, length: int, uncertainty: Callable[[], float]) -> Score:
+        """What `uncertainty` gives of so many tokens; unscored where it raises what an answer can be the reason of."""
         try:
-            return Score.of(self.name, self.uncertainty(trace), length=length)
+            return Score.of(self.name, uncertainty(), length=length)
         except TooLongError as error:
             return Score.none("prompt_too_long", str(error), length=length, name=self.name)
         except UnstatedError as error:

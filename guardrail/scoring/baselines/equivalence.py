@@ -28,7 +28,9 @@ class Comparison:
     """Of N pairs of answers, shape (N,) each, or of n answers with each other, (n, n).
 
     same: whether they are equivalent. similarity: in [0, 1], 1 = the same. distance2: the squared semantic distance, in
-    [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory. Raises `NotFiniteError` for NaN, which
+    [0, 1], as Semantic Density has it: 0 equivalent, 1/2 neutral, 1 contradictory. relation: 1 where one says what the other
+    does, -1 where they contradict each other, 0 where neither holds; by default 1 where they are the same and -1 elsewhere, for
+    comparisons that tell nothing between. Raises `NotFiniteError` for NaN, which
     would say that answers are the same, or not, without anybody having compared them, and `ScoringError` for numbers outside
     [0, 1], which a model gives whose numbers are no probabilities.
     """
@@ -36,6 +38,12 @@ class Comparison:
     same: Bools
     similarity: Floats
     distance2: Floats
+    relation: Floats | None = None
+
+    @property
+    def relations(self) -> Floats:
+        """`relation`, or its default."""
+        return np.where(self.same, 1.0, -1.0) if self.relation is None else self.relation
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.similarity).all() and np.isfinite(self.distance2).all()):

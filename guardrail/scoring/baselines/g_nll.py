@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from guardrail.kernels.frozen import weights_version
+from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.model.token_log_probs import token_log_probs
+from guardrail.model.token_log_probs import kept_log_probs, token_log_probs
 from guardrail.scoring.baselines.base import AnswerScorer
 from guardrail.types import Trace
 
@@ -38,16 +36,14 @@ class GNll(AnswerScorer):
         return Keep(len(self.model.anatomy.layers) - 1, -1)
 
     def uncertainty(self, trace: Trace) -> float:
-        return g_nll(self._log_probs(trace))
+        return g_nll(answer_log_probs(self.model, trace))
 
-    def _log_probs(self, trace: Trace) -> Sequence[float]:
-        state = trace.state
-        if state is None or state.head_outputs is None or state.ids != (*trace.prompt_ids, *trace.response_ids):
-            return list(token_log_probs(self.model, [(trace.prompt_ids, trace.response_ids)])[0].tolist())
-        if state.weights != weights_version(self.model.model):
-            return list(token_log_probs(self.model, [(trace.prompt_ids, trace.response_ids)])[0].tolist())
-        with torch.no_grad():
-            z, cap = state.head_outputs.float() * self.model.anatomy.scale, self.model.anatomy.softcap
-            log_probs = (z if cap is None else cap * torch.tanh(z / cap)).log_softmax(-1).cpu()
-            chosen = log_probs.gather(1, torch.tensor(trace.response_ids).unsqueeze(1)).squeeze(1)
-        return list(chosen.double().tolist())
+
+def answer_log_probs(model: LocalModel, trace: Trace) -> list[float]:
+    """log p of the answer's tokens, nats, (T,), from what generation kept, or from one forward pass."""
+    with torch.no_grad():
+        kept = kept_log_probs(model, trace)
+        if kept is None:
+            return list(token_log_probs(model, [(trace.prompt_ids, trace.response_ids)])[0].tolist())
+        chosen = kept.cpu().gather(1, torch.tensor(trace.response_ids).unsqueeze(1)).squeeze(1)
+    return list(chosen.double().tolist())

@@ -22,7 +22,8 @@ class NliEquivalence:
 
     cross_encoder: a sentence-transformers `CrossEncoder` with the classes entailment, neutral and contradiction, or the name
     or folder of one. similarity: the mean probability of entailment of both directions. squared distance: the mean of
-    p(contradiction) + p(neutral) / 2 (Semantic Density, arXiv 2405.13845). Raises `ScoringError` for a model with other
+    p(contradiction) + p(neutral) / 2 (Semantic Density, arXiv 2405.13845). relation: both directions together, as CCP does it:
+    what one of them says, if the other does not say the opposite. Raises `ScoringError` for a model with other
     classes, or one that cannot be loaded.
 
         NliEquivalence("cross-encoder/nli-deberta-v3-base")
@@ -55,8 +56,10 @@ class NliEquivalence:
             return Comparison(np.zeros(0, dtype=np.bool_), np.zeros(0), np.zeros(0))
         p = self._probabilities(pairs).reshape(2, len(a), 3)  # direction, pair, class
         entails, neutral, contradicts = (p[:, :, k] for k in range(3))
-        same = (p.argmax(axis=-1) == 0).all(axis=0)
-        return Comparison(same, entails.mean(axis=0), (contradicts + neutral / 2).mean(axis=0))
+        said = p.argmax(axis=-1)  # (2, pairs)
+        relation = np.sign((1.0 - said).sum(axis=0))  # entailment 1, neutral 0, contradiction -1
+        same = (said == 0).all(axis=0)
+        return Comparison(same, entails.mean(axis=0), (contradicts + neutral / 2).mean(axis=0), relation)
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """(pairs, 3): entailment, neutral, contradiction."""

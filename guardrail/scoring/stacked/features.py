@@ -9,6 +9,7 @@
 | paragrad | | eq. 5 of arXiv 2605.04638, J the mean over tokens |
 | semgrad[-6] | | eq. 4 at the token 6 from the prompt's end, band "code", J the sum over tokens; -1 is the last one |
 | score[NAME] | | the number of another scorer, by its name |
+| probe | nats | log-odds of being wrong, by a probe on the states at the answer's words that the question does not have |
 | evidence.NAME | | of an answer with passages in its prompt: see `evidence.py` |
 
 A new word is one that the question does not hold and the model does not use all the time. Where an answer has none (it only
@@ -32,9 +33,11 @@ from guardrail.scoring.stacked.evidence import NAMES as OF_EVIDENCE
 from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
 from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_features
 from guardrail.scoring.stacked.words import Word, within
+from guardrail.scoring.states.model import StateProbe
 
 OF_TOKENS = ("new_nll", "new_entropy", "least_likely_word", "nll_mean", "nll_max")
 SO_FAR = "so_far."
+PROBE = "probe"
 _SEMGRAD = re.compile(r"semgrad\[(-[1-9]\d*)\]")
 _SCORE = re.compile(r"score\[(.+)\]")
 
@@ -84,8 +87,11 @@ class Reading:
     answer_state: State | None = None
 
 
-def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
-    """All features of a reading by name. common: the words that the model uses all the time, casefolded."""
+def features(reading: Reading, common: Collection[str], probe: StateProbe | None = None) -> dict[str, float]:
+    """All features of a reading by name.
+
+    common: the words that the model uses all the time, casefolded. probe: says something of an answer whose states were kept.
+    """
     length = len(reading.tokens.log_probs)
     out = {
         **_of_tokens(reading.tokens, reading.asked, common),
@@ -93,6 +99,8 @@ def features(reading: Reading, common: Collection[str]) -> dict[str, float]:
         **{f"semgrad[{token}]": value * length for token, value in reading.semgrad.items()},
         **{score_feature(name): value for name, value in reading.scores.items() if value is not None},
     }
+    if probe is not None and reading.answer_state is not None and reading.answer_state[0] == probe.layer:
+        out[PROBE] = float(probe.numbers(reading.answer_state[1][None])[0])
     if reading.evidence is not None:
         new, at = _new(reading.tokens, reading.asked, common)
         out |= evidence_features(reading.evidence, reading.asked, new, at)
@@ -146,6 +154,6 @@ def scorers_in(names: Sequence[str]) -> list[str]:
 
 def exists(name: str) -> bool:
     """Whether a feature of that name can be read."""
-    of_tokens = name.removeprefix(SO_FAR) in OF_TOKENS or name == "paragrad"
+    of_tokens = name.removeprefix(SO_FAR) in OF_TOKENS or name in ("paragrad", PROBE)
     of_evidence = name.startswith(EVIDENCE) and name.removeprefix(EVIDENCE) in OF_EVIDENCE
     return of_tokens or of_evidence or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))

@@ -25,7 +25,8 @@ from pydantic import (
 from guardrail.errors import ScoringError
 from guardrail.scoring.profile import quantile_of
 from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
-from guardrail.scoring.stacked.features import SO_FAR, exists, prompt_tokens, scorers_in
+from guardrail.scoring.stacked.features import PROBE, SO_FAR, exists, prompt_tokens, scorers_in
+from guardrail.scoring.states.model import StateProbe
 
 
 class StackedFeature(BaseModel):
@@ -54,7 +55,7 @@ class StackedModel(BaseModel):
     """Logistic regression: number = intercept + sum of weight x quantile, the log-odds of being wrong; higher = more uncertain.
 
     common_words: those that the model uses all the time, casefolded and sorted; they are no new words. scorers: the options of
-    the other scorers that it weighs, by name.
+    the other scorers that it weighs, by name. probe: the one whose number is weighed as "probe"; None where none is.
 
         model = StackedModel(intercept=-1, common_words=("is", "the"), features=(
             StackedFeature(name="new_nll", weight=2, quantiles=(0.0, 5.0, 10.0)),))
@@ -68,6 +69,7 @@ class StackedModel(BaseModel):
     common_words: tuple[str, ...]
     features: tuple[StackedFeature, ...]
     scorers: dict[str, dict[str, JsonValue]] = {}
+    probe: StateProbe | None = None
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
@@ -78,14 +80,17 @@ class StackedModel(BaseModel):
             raise ValueError(
                 f"the scorer {missing[0]!r} is weighed, and its options are not among {list(self.scorers)}"
             )
+        if (self.probe is None) == (PROBE in names):
+            raise ValueError(f"a probe and the feature {PROBE!r} belong together; the features are {names}")
         return self
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a key that older files do not have, so that their digest, which proofs hold, stays what it was."""
+        """Without keys that older files do not have, so that their digest, which proofs hold, stays what it was."""
         out: dict[str, Any] = write(self)
-        if not self.scorers:
-            del out["scorers"]
+        for key in ("scorers", "probe"):
+            if not out[key]:
+                del out[key]
         return out
 
     @classmethod

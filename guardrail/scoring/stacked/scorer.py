@@ -26,6 +26,7 @@ from guardrail.scoring.stacked.evidence_pass import read_evidence
 from guardrail.scoring.stacked.features import Reading, Tokens, features
 from guardrail.scoring.stacked.model import StackedModel
 from guardrail.scoring.stacked.words import asked_words, token_pieces, words_of
+from guardrail.scoring.states.scorer import check_layer, telling_state
 from guardrail.scoring.suffix import Row
 from guardrail.types import Score, Trace
 
@@ -47,6 +48,9 @@ class StackedScorer(RegisteredScorer):
 
     def __init__(self, model: LocalModel, stacked: StackedModel, *, tokens_per_pass: int = 4096) -> None:
         self.model, self.stacked = model, stacked
+        self._probe = stacked.probe
+        if self._probe is not None:
+            check_layer(model, self._probe)
         self._paper = paper_profile(model)
         self._offsets = sorted({*stacked.prompt_tokens, self._paper.token})
         self._first_layer = band_start(self._paper.band, len(model.anatomy.layers))
@@ -72,7 +76,8 @@ class StackedScorer(RegisteredScorer):
     @property
     def keep(self) -> Keep:
         own = Keep(self._first_layer, self._offsets[0])
-        return Keep.joined([own, *(s.keep for s in self._others.values() if s.keep is not None)]) or own
+        others = [s.keep for s in self._others.values() if s.keep is not None]
+        return Keep.joined([own, *others, *([] if self._probe is None else [Keep(self._probe.layer, -1)])]) or own
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         rows = self._pass.rows_of(traces)
@@ -124,7 +129,7 @@ class StackedScorer(RegisteredScorer):
         reading = replace(self._whole(trace, readout), scores=others)
         if None in others.values():
             return {}
-        return self.stacked.contributions(features(reading, self.stacked.common))
+        return self.stacked.contributions(features(reading, self.stacked.common, self._probe))
 
     def _numbers_of_others(self, traces: Sequence[Trace]) -> dict[str, list[float | None]]:
         """Of the other scorers that are weighed, by name, one a trace."""
@@ -173,6 +178,9 @@ class StackedScorer(RegisteredScorer):
         with_passages = self.stacked.of_evidence and bool(trace.evidence)
         question = question_of(trace.asked if with_passages else trace.messages)
         reading = self._reading(readout, tokens, asked_words(question))
+        if self._probe is not None:
+            layer = self._probe.layer
+            reading = replace(reading, answer_state=(layer, telling_state(self.model, trace, layer).astype(np.float64)))
         return replace(reading, evidence=read_evidence(self.model, [trace])[0]) if with_passages else reading
 
     def _reading(
@@ -186,10 +194,13 @@ class StackedScorer(RegisteredScorer):
         if silent := [name for name, value in reading.scores.items() if value is None]:
             return Score.none("not_finite", f"{silent[0]} has no number", length=length, name=NAME)
         paper = combine(reading.semgrad[self._paper.token], readout, length, self._paper)
-        number = math.nan if paper.unscored else self.stacked.number(features(reading, self.stacked.common))
+        number = math.nan if paper.unscored else self._number(reading)
         if not math.isfinite(number):
             return Score.none("not_finite", paper.detail or f"{NAME} is {number}", length=length, name=NAME)
         return replace(paper, name=NAME, number=number, parts={DEFAULT: paper.value, **paper.parts})
+
+    def _number(self, reading: Reading) -> float:
+        return self.stacked.number(features(reading, self.stacked.common, self._probe))
 
 
 def _between(parts: Sequence[Span]) -> list[Span]:

@@ -7,8 +7,9 @@ Far from the states that it was fitted on it says what holds without it: its wei
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,8 @@ from guardrail.array_text import array_in
 Floats = NDArray[np.float64]
 
 
-class _Arrays(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arrays:
     """mean (D,), axes (D, k), weights (k,)."""
 
     mean: Floats

@@ -27,11 +27,7 @@ class _StateScorer(AnswerScorer):
     def __init__(self, model: LocalModel, probe: StateProbe) -> None:
         super().__init__(model)
         self.probe = probe
-        layers, width = len(model.anatomy.layers), model.anatomy.head.in_features
-        if probe.layer >= layers or probe.width != width:
-            raise ValueError(
-                f"the probe reads layer {probe.layer}, {probe.width} numbers; {model.name} has {layers} layers of {width}"
-            )
+        check_layer(model, probe)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], model: LocalModel) -> Self:
@@ -87,7 +83,20 @@ class ProbeScorer(_StateScorer):
     name = "probe"
 
     def state(self, trace: Trace) -> np.ndarray:
-        words = words_of(token_pieces(self.model.tokenizer, trace.response_ids))
-        asked = asked_words(question_of(trace.messages))
-        telling = telling_tokens(words, asked, len(trace.response_ids))
-        return answer_states(self.model, [trace], self.probe.layer, [telling])[0]
+        return telling_state(self.model, trace, self.probe.layer)
+
+
+def check_layer(model: LocalModel, probe: StateProbe) -> None:
+    """Raise `ValueError` for a probe that reads what the model does not have."""
+    layers, width = len(model.anatomy.layers), model.anatomy.head.in_features
+    if probe.layer >= layers or probe.width != width:
+        raise ValueError(
+            f"the probe reads layer {probe.layer}, {probe.width} numbers; {model.name} has {layers} layers of {width}"
+        )
+
+
+def telling_state(model: LocalModel, trace: Trace, layer: int) -> np.ndarray:
+    """What entered `layer` at the answer's words that the question does not have (at all, where none is), the mean, (D,)."""
+    words = words_of(token_pieces(model.tokenizer, trace.response_ids))
+    telling = telling_tokens(words, asked_words(question_of(trace.messages)), len(trace.response_ids))
+    return answer_states(model, [trace], layer, [telling])[0]

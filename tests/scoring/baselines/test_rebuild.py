@@ -26,6 +26,8 @@ OTHER_THAN_USUAL = {
     "exgrad": {"reduction": "sum"},
     "paragrad": {"reduction": "sum"},
     "semgrad": {"semantic_token": -3, "reduction": "sum", "band": "text"},
+    "ccp": {"k": 3},
+    "rauq": {"alpha": 0.5},
     "hybridgrad": {"semantic_token": -2, "tau": 2.0, "beta": 0.5, "band": "text"},
 }
 
