@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,14 @@ from guardrail.cli import options
 from guardrail.cli.render import printable
 from guardrail.json_text import dumps_for
 
+_OF_CHAINS = ("data", "output", "max_error", "calibrator", "confidence", "hedge_max_error", "grader", "labels", "limit",
+              "resume", "run", "cache", "as_json")  # fmt: skip
 UNREACHABLE = 3
 """The exit code when no threshold reaches the target: a result, not a mistake."""
 
 
 def tune(
+    ctx: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -40,6 +43,7 @@ def tune(
         ),
     ] = None,
     model: options.Model = options.DEFAULT_MODEL,
+    through: options.Through = None,
     grader: options.Grader = None,
     labels: options.Labels = None,
     limit: options.Limit = None,
@@ -56,28 +60,39 @@ def tune(
     """Find the lowest confidence at which few enough answers are wrong, by exact bounds, and write it as a policy.
 
     Exit code 3, and no file, where no threshold reaches the target. Stopped at any moment, `--resume` goes on where it was.
+    With --through, of what a chain answers, whose calibrator was fitted with --through, too.
     """
     from guardrail.cli import runtime
-    from guardrail.evaluation.tune import tune as find
 
-    found = find(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
-        data,
-        max_error=max_error,
-        output=output,
-        calibrator=calibrator,
-        confidence=confidence,
-        hedge_max_error=hedge_max_error,
-        grader=grader,
-        labels=labels,
-        limit=limit,
-        resume=resume,
-        run=run,
-        batch_size=batch_size,
-        cache=cache,
-        command=runtime.command(),
-        progress=runtime.say,
-    )
+    asked: dict[str, Any] = {
+        "max_error": max_error,
+        "output": output,
+        "calibrator": calibrator,
+        "confidence": confidence,
+        "hedge_max_error": hedge_max_error,
+        "grader": grader,
+        "labels": labels,
+        "limit": limit,
+        "resume": resume,
+        "run": run,
+        "cache": cache,
+        "command": runtime.command(),
+        "progress": runtime.say,
+    }
+    if through is not None:
+        from guardrail.evaluation.tune import tune_chain
+
+        runtime.refuse_beside(ctx, "through", _OF_CHAINS)
+        found = tune_chain(through, data, **asked)
+    else:
+        from guardrail.evaluation.tune import tune as find
+
+        found = find(
+            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+            data,
+            batch_size=batch_size,
+            **asked,
+        )
     from guardrail.cli import figures
 
     if as_json:

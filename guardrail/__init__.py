@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.recalibrate import recalibrate
     from guardrail.evaluation.score import score
     from guardrail.evaluation.through import calibrate_chain, evaluate_chain
-    from guardrail.evaluation.tune import tune
+    from guardrail.evaluation.tune import tune, tune_chain
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
@@ -89,6 +89,7 @@ _LAZY = {
     "score": "guardrail.evaluation.score",
     "sps": "guardrail.pages",
     "tune": "guardrail.evaluation.tune",
+    "tune_chain": "guardrail.evaluation.tune",
 }
 
 __all__ = [
@@ -138,6 +139,7 @@ __all__ = [
     "score",
     "sps",
     "tune",
+    "tune_chain",
 ]
 
 try:

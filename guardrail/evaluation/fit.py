@@ -122,7 +122,8 @@ class Study:
 
     questions: every wording of them (`datasets.texts_of`). data: their hash. source, grading: where they come from, and how
     answers were graded. extractor: what cut the claims. familiar: what the questions look like to the model. left_out: how
-    many answers or claims are not used, by reason. seed: of the folds and the bootstrap.
+    many answers or claims are not used, by reason. generation: what else a calibrator keeps of how the answers were
+    generated, such as `thinking_of`. seed: of the folds and the bootstrap.
     """
 
     local: LocalModel
@@ -136,6 +137,7 @@ class Study:
     source: Mapping[str, JsonValue] | None = None
     grading: Mapping[str, JsonValue] | None = None
     familiar: Familiar | None = None
+    generation: Mapping[str, JsonValue] = field(default_factory=dict)
     seed: int = 0
 
     def provenance(self, scorer: str, options: Mapping[str, Any], correct: Bools) -> Provenance:
@@ -154,7 +156,7 @@ class Study:
             command=self.command,
             versions=versions(),
             grader=self.grader,
-            generation={"max_new_tokens": self.asking.max_new_tokens, "temperature": 0.0},
+            generation={"max_new_tokens": self.asking.max_new_tokens, "temperature": 0.0, **self.generation},
             extractor=self.extractor,
             source=dict(self.source or {}),
             grading=dict(self.grading or {}),

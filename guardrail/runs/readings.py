@@ -62,6 +62,7 @@ def record_of(trace: Trace) -> dict[str, Any]:
         "finish_reason": trace.finish_reason,
         "prompt_tokens": len(trace.prompt_ids) - trace.thinking_tokens,
         "unscored": None,
+        **({"thinking": True} if trace.thought else {}),
     }
 
 

@@ -78,6 +78,11 @@ class Trace:
     evidence: tuple[Evidence, ...] = ()
     asked: tuple[Message, ...] = ()
 
+    @property
+    def thought(self) -> bool:
+        """Whether the model thought anything before it answered: marks around nothing are no thought."""
+        return bool(self.thinking.strip())
+
 
 class GivenAnswer(NamedTuple):
     """An answer that exists already. finish_reason: `length` where something cut it before its end."""

@@ -86,6 +86,19 @@ EXPECTED = {
     "23_calibrate_a_chain.py": ["system: ", "extrapolated: another system message than in calibration"],
     "24_calibrate_rag.py": ["plain: ", "around the passages and the question: ['Context:"],
     "25_calibrate_follow_ups.py": ["turns: ", "extrapolated: a plain question, of which the calibration through chain"],
+    "26_calibrate_an_agent.py": [
+        "system+tools: ",
+        "tools: look_up",
+        "human → ai → tool → ai",
+        "calibrated",
+        "extrapolated: a plain question, of which the calibration through LangGraph has seen too little",
+    ],
+    "27_calibrate_json.py": [
+        "turns: ",
+        "kept to a schema: True",
+        "calibrated",
+        "extrapolated: decoding not kept to a schema",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
@@ -103,6 +116,8 @@ def test_every_example_is_tested():
 CHAINS = {
     "24_calibrate_rag.py",
     "25_calibrate_follow_ups.py",
+    "26_calibrate_an_agent.py",
+    "27_calibrate_json.py",
 }  # one answer after the other, and each is scored: minutes
 
 
