@@ -20,14 +20,19 @@ from guardrail.calibration.folds import Groups, out_of_fold
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS
+from guardrail.calibration.record import MIN_POINTS
 from guardrail.scoring.profile import quantile_of, quantiles
 from guardrail.scoring.stacked.features import Reading, Tokens, features
-from guardrail.scoring.stacked.model import StackedFeature, StackedModel
+from guardrail.scoring.stacked.model import MEDIAN, StackedFeature, StackedModel
+from guardrail.scoring.stacked.thinking import NAMES, PREFIX
 from guardrail.scoring.stacked.words import common_words
 
 PENALTY = 0.003
 """Of half the squared weights, beside the mean log-loss in nats. Chosen once, on the bundled calibration questions, where
 0.003 to 0.03 make no difference: not fitted to the data at hand."""
+
+THOUGHT = tuple(PREFIX + name for name in NAMES)
+"""The features of an answer that was thought about."""
 
 _SMALLEST = 1e-4  # a weight below adds less than a ten-thousandth to the log-odds: the feature is left out
 
@@ -62,7 +67,8 @@ def fit_stacked(
 
     groups: which answer each claim comes from, (n,), so that a word is counted once an answer; an answer's claims come in the
     text's order. scorers: other scorers that are weighed, by name, with their options; their numbers are in the readings. Only
-    the features that all readings have take part (a short prompt has fewer tokens to look at).
+    the features that all readings have take part (a short prompt has fewer tokens to look at), and those of thoughts, which 30
+    have: the others stand at the median there.
     """
     weighed = dict(scorers or {})
     readings = [replace(r, scores={name: r.scores.get(name) for name in weighed}) for r in readings]
@@ -72,8 +78,10 @@ def fit_stacked(
     common = common_words([tokens.words or () for tokens in answers.values()])
     rows = [features(r, frozenset(common)) for r in readings]
     names = [name for name in rows[0] if all(name in row for row in rows)]
-    grids = {name: quantiles([row[name] for row in rows]) for name in names}
-    X = np.array([[quantile_of(row[name], grids[name]) for name in names] for row in rows])  # (n, features)
+    if sum(THOUGHT[0] in row for row in rows) >= MIN_POINTS:
+        names = list(dict.fromkeys([*names, *THOUGHT]))
+    grids = {name: quantiles([row[name] for row in rows if name in row]) for name in names}
+    X = np.array([[_place(row.get(name), grids[name]) for name in names] for row in rows])  # (n, features)
     weights, intercept = logistic(X, ~correct)
     return StackedModel(
         intercept=intercept,
@@ -85,6 +93,10 @@ def fit_stacked(
         ),
         scorers={name: dict(options) for name, options in weighed.items()},
     )
+
+
+def _place(value: float | None, grid: Sequence[float]) -> float:
+    return MEDIAN if value is None else quantile_of(value, grid)
 
 
 def logistic(

@@ -173,6 +173,8 @@ class StackedScorer(RegisteredScorer):
         with_passages = self.stacked.of_evidence and bool(trace.evidence)
         question = question_of(trace.asked if with_passages else trace.messages)
         reading = self._reading(readout, tokens, asked_words(question))
+        if trace.thought and trace.thinking_entropies:
+            reading = replace(reading, thought=np.array(trace.thinking_entropies))
         return replace(reading, evidence=read_evidence(self.model, [trace])[0]) if with_passages else reading
 
     def _reading(
