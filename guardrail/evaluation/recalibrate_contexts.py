@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from guardrail.calibration.contexts import in_words
-from guardrail.calibration.curve_fit import cross_validated_predictions
+from guardrail.calibration.curve_fit import context_out_of_fold, cross_validated_predictions
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
-from guardrail.evaluation.fit_contexts import context_out_of_fold
 
 
 @dataclass(frozen=True, slots=True)
