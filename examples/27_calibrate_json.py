@@ -29,12 +29,8 @@ def chain(**options):
     return prompt | chat.with_structured_output(SCHEMA, method="json_schema", strict=True, include_raw=True)
 
 
-def answers(question):
-    """What is graded: the object that the schema asks for, here the text in it."""
-    return chain(policy="observe").invoke(question)["parsed"]
-
-
-fit = guardrail.calibrate_chain(answers, "bundled", limit=40)  # few, to be quick: take 400 or more
+# What is graded is `parsed`, the object that the schema asks for: the text in it.
+fit = guardrail.calibrate_chain(chain(policy="observe"), "bundled", limit=40)  # few, to be quick: take 400 or more
 for name, own in fit.calibrator.contexts.items():
     print(f"{name}: {own.n} answers, {own.n_correct} right, kept to a schema: {own.source['constrained']}")
 

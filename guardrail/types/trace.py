@@ -54,8 +54,8 @@ class Trace:
             generation was asked for them.
         thinking: What the model thought before it answered, without marks. It is no part of the answer.
         thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
-        thinking_entropies: Of the model's own distribution at each of the `thinking_tokens`, nats; None where generation did not
-            measure it.
+        thinking_entropies: Of the model's own distribution at each of the `thinking_tokens`, nats; None where generation
+            did not measure it.
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
         evidence: The passages in `messages`, where whoever put them there says so; a scorer may compare them with the answer.
         asked: The conversation without them; empty where there are none.

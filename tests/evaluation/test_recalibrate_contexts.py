@@ -100,7 +100,10 @@ def test_a_curve_with_too_few_labels_is_kept_and_said(tmp_path):
 def test_the_curves_of_a_chain_are_drawn_to_the_new_common_one(tmp_path):
     old = fitted("plain", "system", "turns", through="chain")
     rows = rows_of("plain", 60, 7) + rows_of("system", 45, 8) + rows_of("turns", 10, 9)
-    found = guardrail.recalibrate(calibrator=old, **log_of(tmp_path, old, rows))
+    given = log_of(tmp_path, old, rows)
+    watched = guardrail.monitor(given["log"], old, labels=given["labels"])
+    assert (watched.n, watched.labelled, watched.set_aside) == (115, 115, {})
+    found = guardrail.recalibrate(calibrator=old, **given)
     assert found.n == 115
     assert {c.name: (c.n, c.fitted) for c in found.contexts} == {
         "plain": (60, True), "system": (45, True), "turns": (10, False)
