@@ -10,13 +10,16 @@ from langchain_core.runnables import RunnableLambda
 
 import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
+from guardrail.datasets.questions import QuestionRow
 from guardrail.errors import CalibrationError, DataError
 from guardrail.evaluation.said import said_of
+from guardrail.grading import get_grader
 from guardrail.langchain import read_metadata
-from guardrail.pipeline.collecting import Collector, collecting_in
 from guardrail.retrieval import reference_text
-from guardrail.runs.collect import kept_for
-from guardrail.scoring.gradient_pass import GradientPass
+from guardrail.runs.asking import RunOptions
+from guardrail.runs.chains import chain_of
+from guardrail.runs.through import collect_through
+from guardrail.scoring import gradient_pass
 from guardrail.testing import tiny_model, tiny_tokenizer
 from tests.helpers.tiny_chain import FITTED, HELD_OUT, LENGTH, PROMPT, SYSTEM, chat, either, rows, saved_model
 
@@ -227,20 +230,26 @@ def test_nothing_is_held_back_and_nobody_is_told(local, fit):
 
 
 def test_each_answer_is_read_once(local, monkeypatch):
-    """By whoever collects: the guard leaves its own score away, and its observers hear nothing either way."""
-    seen, read = [], GradientPass.read
-    monkeypatch.setattr(
-        GradientPass, "read", lambda self, rows, *a, **o: seen.extend(rows) or read(self, rows, *a, **o)
-    )
-    collector = Collector(kept_for)
-    guard = Guard(model=local, policy="observe")
-    with collecting_in(collector):
-        verdict = guard.answer("What is number 3?", max_new_tokens=LENGTH)
-    assert (seen, verdict.score.unscored, verdict.action) == ([], "calibrating", "answer")
-    (one,) = collector.taken()
-    assert one.trace.state is not None
-    guard.answer("What is number 3?", max_new_tokens=LENGTH)
-    assert len(seen) == 1
+    """By whoever collects: the guard leaves its own score away."""
+    seen, read = [], gradient_pass.read_gradients
+
+    def counted(module, anatomy, rows, **options):
+        seen.extend(rows)
+        return read(module, anatomy, rows, **options)
+
+    monkeypatch.setattr(gradient_pass, "read_gradients", counted)
+    guard, verdicts = Guard(model=local, policy="observe"), []
+
+    def chain(question):
+        verdicts.append(guard.answer(question, max_new_tokens=LENGTH))
+        return verdicts[-1]
+
+    asked = [QuestionRow(f"What is number {n}?", ("nothing",)) for n in (3, 4, 5)]
+    found = collect_through(chain_of(chain), asked, get_grader("alias"), RunOptions(cache=False))
+    assert len(seen) == len(found.answers.scored) == 3
+    assert {(v.score.unscored, v.action) for v in verdicts} == {("calibrating", "answer")}
+    assert chain("What is number 3?").score.unscored is None
+    assert len(seen) == 4
 
 
 def test_rows_of_messages(local, tmp_path):
