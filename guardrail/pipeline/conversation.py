@@ -259,6 +259,9 @@ def why_extrapolated(
         given = [f"{name}, of which the calibration through {calibrated.through} has seen too little", *given]
     if calibrated.origin is not None and calibrated.through is None:
         given += thinking_differs(calibrated.usual("thinking"), trace.thought)
+    scorer = calibrated.contexts[context] if context else calibrated.scorer
+    if trace.thought and trace.thinking_entropies is None and getattr(scorer, "watches_thoughts", False):
+        given.append("its thinking was given, and the score weighs how one is drawn")
     if conversation.evidence:
         passages = own.get("passages")
         if any(passage.text.endswith(CUT) for passage in conversation.evidence):

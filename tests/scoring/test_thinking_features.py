@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from guardrail import Guard, IsotonicCalibrator
+from guardrail.calibration.provenance import Provenance
 from guardrail.calibration.stacking import THOUGHT, fit_stacked, stacked_scores
 from guardrail.runs.collect import kept_for
 from guardrail.runs.readings import record_of
@@ -76,6 +78,15 @@ def test_a_fit_weighs_what_tells_and_the_others_stand_at_the_median():
     assert not set(THOUGHT) & {f.name for f in fit_stacked(few, correct).features}
 
 
+def calibrator_of(local, scorer):
+    provenance = Provenance(
+        model=local.identity, scorer=scorer.name, profile=scorer.options, prompt="{question}", system=None, data="x",
+        n=100, accuracy=0.5, created="2026-01-01", command="test", versions={}, grader="exact",
+        generation={"max_new_tokens": 80, "thinking": "some"},
+    )  # fmt: skip
+    return IsotonicCalibrator().fit(np.linspace(-2, 2, 100), np.arange(100) % 3 == 0, provenance=provenance)
+
+
 def test_the_scorer_reads_them(monkeypatch):
     local = saying(thinker("qwen"), THOUGHT_ABOUT, monkeypatch)
     (trace,) = local.generate_batch(["Capital?"], max_new_tokens=80, keep=kept_for(local))
@@ -85,3 +96,6 @@ def test_the_scorer_reads_them(monkeypatch):
     assert scorer.explain(trace) == {"thinking.tokens": pytest.approx(2 * trace.thinking_tokens / 100)}
     given = local.trace("Capital?", PLAIN)
     assert scorer.score_traces([given])[0].value == pytest.approx(0.0)
+    for text, told in ((PLAIN, False), (THOUGHT_ABOUT, True)):  # a given thought has no entropies, and that is said
+        checked = Guard(model=local, calibrator=calibrator_of(local, scorer), policy="observe").check("Who?", text)
+        assert ("its thinking was given" in checked.confidence.reason) == told

@@ -119,6 +119,11 @@ class StackedModel(BaseModel):
         """Whether it reads what passages tell, which answers with evidence alone have."""
         return any(feature.name.startswith(EVIDENCE) for feature in self.features)
 
+    @property
+    def of_thoughts(self) -> bool:
+        """Whether it reads what was measured while the model thought."""
+        return any(feature.name.startswith(THINKING) for feature in self.features)
+
     def contributions(self, values: Mapping[str, float]) -> dict[str, float]:
         """What each feature adds, by name. values: from `features`. Raises `ScoringError` where one is missing, unless it is
         of a thought."""

@@ -74,6 +74,11 @@ class StackedScorer(RegisteredScorer):
         own = Keep(self._first_layer, self._offsets[0])
         return Keep.joined([own, *(s.keep for s in self._others.values() if s.keep is not None)]) or own
 
+    @property
+    def watches_thoughts(self) -> bool:
+        """Whether it weighs what generation alone measures of a thought, so that a given one is scored without."""
+        return self.stacked.of_thoughts
+
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         rows = self._pass.rows_of(traces)
         scores = [self._refused(row, trace) for row, trace in zip(rows, traces, strict=True)]
