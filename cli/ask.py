@@ -70,6 +70,14 @@ def ask(
         typer.Option(metavar="FILE", help="Append the verdict for `guardrail monitor`: numbers and names, no texts."),
     ] = None,
     log_text: Annotated[bool, typer.Option("--log-text", help="With --log: the question and the texts, too.")] = False,
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="A JSON schema that the answer is kept to (extra structured); each field is judged and shown by itself. The "
+            "model is not shown it: ask for its keys in the question.",
+        ),
+    ] = None,
     system: options.System = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens. Default: the calibrator's, else 150.")
@@ -85,6 +93,7 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, say how sure the model is, and do what the policy says about it."""
+    from guardrail.cli import runtime
     from guardrail.deadlines import check_timeout
     from guardrail.files import check_page, read_stream, standard_input
     from guardrail.observers.verdict_log import VerdictLog
@@ -101,6 +110,7 @@ def ask(
     if is_blank(question):
         raise DataError("the question is empty")
     claims = claims or html is not None
+    kept_to = None if schema is None else runtime.read_object(schema, "a JSON schema")
     check_timeout(timeout)
     chosen = Policy.load(policy or ("per_claim" if claims else "default"))  # its mistakes show before the model loads
     claims = claims or chosen.judges_claims or chosen.looks_at_claims
@@ -116,7 +126,6 @@ def ask(
     from guardrail.calibration.shipped import load_calibrator
     from guardrail.claims import EXTRACTORS
     from guardrail.claims import extractor as extractor_by_name
-    from guardrail.cli import runtime
 
     if extractor not in EXTRACTORS:
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
@@ -144,12 +153,12 @@ def ask(
         question_calibrator=fitted_on_questions,
     )
     runtime.say("answering")
-    verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens, timeout=timeout)
+    verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens, timeout=timeout, schema=kept_to)
     if html is not None:
         write_page(html, verdict, question=question)
     if as_json:
         typer.echo(dumps_for(sys.stdout, verdict.to_dict()))
-    elif claims:
+    elif claims or verdict.claims:
         show(runtime.console(), verdict)
     else:
         render.verdict(runtime.console(), verdict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guardrail.cli import options
+from guardrail.errors import DataError
 from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN.jsonl",
-            help="The run file of guardrail evaluate (--run) or tune: on questions the calibrator has not seen.",
+            help="The run file of guardrail evaluate (--run) or tune, also --through a chain: on questions the calibrator has "
+            "not seen.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")],
@@ -38,6 +40,7 @@ def report(
     ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's.")] = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="The page's title. Default: it names the model.")] = "",
+    through: Annotated[str | None, typer.Option(metavar="FILE.py:NAME", hidden=True)] = None,
     as_json: options.Json = False,
 ) -> None:
     """Reliability, risk and coverage, scores, examples and provenance on one page that loads nothing.
@@ -46,6 +49,12 @@ def report(
     """
     from guardrail.cli import runtime
     from guardrail.pages import report as make
+
+    if through is not None:
+        raise DataError(
+            f"a report asks nothing; ask first: guardrail evaluate DATA.jsonl --through {through} --run RUN.jsonl, and then: "
+            "guardrail report RUN.jsonl -o report.html"
+        )
 
     found = make(
         run,

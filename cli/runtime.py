@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guardrail import files
 from guardrail.cli.render import printable
@@ -88,6 +88,18 @@ def read_text(path: Path) -> str:
         return files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file that the user named. what: "a JSON schema", say. Raises `DataError`."""
+    text = read_text(path)
+    try:
+        found = parse(text)
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{str(path)!r} holds {type(found).__name__}, and {what} is an object")
+    return found
 
 
 def command() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from guardrail.evaluation.tuning import Tuning
     from guardrail.model.local import LocalModel
 
+_OF_CHAINS = ("data", "output", "max_error", "calibrator", "confidence", "hedge_max_error", "grader", "labels", "limit",
+              "resume", "run", "cache", "as_json")  # fmt: skip
 UNREACHABLE = 3
 """The exit code when no threshold reaches the target: a result, not a mistake."""
 
@@ -63,6 +65,7 @@ def tune(
         ),
     ] = None,
     model: options.Model = options.DEFAULT_MODEL,
+    through: options.Through = None,
     grader: options.Grader = None,
     labels: options.Labels = None,
     limit: options.Limit = None,
@@ -78,8 +81,9 @@ def tune(
 ) -> None:
     """Find the lowest confidence at which few enough answers are wrong, by exact bounds, and write it as a policy.
 
-    With --unit claim: the lowest from which claims can be kept so that few enough answers keep a wrong one. Exit code 3, and
-    no file, where no threshold reaches the target. Stopped at any moment, `--resume` goes on where it was.
+    With --unit claim: the lowest from which claims can be kept so that few enough answers keep a wrong one. With --through: of
+    what a chain answers, whose calibrator was fitted with --through, too. Exit code 3, and no file, where no threshold reaches
+    the target. Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import runtime
 
@@ -88,45 +92,43 @@ def tune(
     def load() -> LocalModel:
         return runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
 
+    asked: dict[str, Any] = {
+        "output": output,
+        "calibrator": calibrator,
+        "limit": limit,
+        "resume": resume,
+        "run": run,
+        "cache": cache,
+        "command": runtime.command(),
+        "progress": runtime.say,
+    }
+    of_answers: dict[str, Any] = {
+        "max_error": wanted,
+        "confidence": confidence,
+        "hedge_max_error": hedge_max_error,
+        "grader": grader,
+        "labels": labels,
+        **asked,
+    }
     found: Tuning | ClaimTuning
-    if unit == "claim":
+    if through is not None:
+        from guardrail.evaluation.tune import tune_chain
+
+        runtime.refuse_beside(ctx, "through", _OF_CHAINS)
+        found = tune_chain(through, data, **of_answers)
+    elif unit == "claim":
         from guardrail.evaluation.tune_claims import tune_claims
 
-        found = tune_claims(
-            load,
-            data,
-            all_right=wanted,
-            output=output,
-            calibrator=calibrator,
-            confidence=None if marginal else confidence,
-            limit=limit,
-            resume=resume,
-            run=run,
-            batch_size=batch_size,
-            cache=cache,
-            command=runtime.command(),
-            progress=runtime.say,
-        )
+        of_claims: dict[str, Any] = {"all_right": wanted, "confidence": None if marginal else confidence, **asked}
+        found = tune_claims(load, data, batch_size=batch_size, **of_claims)
     else:
         from guardrail.evaluation.tune import tune as find
 
         found = find(
             load,
             data,
-            max_error=wanted,
-            output=output,
-            calibrator=calibrator,
-            confidence=confidence,
-            hedge_max_error=hedge_max_error,
-            grader=grader,
-            labels=labels,
-            limit=limit,
-            resume=resume,
-            run=run,
             batch_size=batch_size,
-            cache=cache,
-            command=runtime.command(),
-            progress=runtime.say,
+            **of_answers,
         )
     _say(found, output, as_json)
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.recalibrate import recalibrate
     from guardrail.evaluation.score import score
     from guardrail.evaluation.through import calibrate_chain, evaluate_chain
-    from guardrail.evaluation.tune import tune
+    from guardrail.evaluation.tune import tune, tune_chain
     from guardrail.evaluation.tune_claims import tune_claims
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
@@ -93,6 +93,7 @@ _LAZY = {
     "sps": "guardrail.pages",
     "tune": "guardrail.evaluation.tune",
     "tune_claims": "guardrail.evaluation.tune_claims",
+    "tune_chain": "guardrail.evaluation.tune",
 }
 
 __all__ = [
@@ -143,6 +144,7 @@ __all__ = [
     "score",
     "sps",
     "tune",
+    "tune_chain",
     "tune_claims",
 ]
 

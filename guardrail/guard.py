@@ -268,7 +268,7 @@ class Guard:
             return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
 
     def judge(
-        self, messages: Prompt, *, system: str | None = None
+        self, messages: Prompt, *, system: str | None = None, schema: Schema | None = None
     ) -> Generator[tuple[Message, ...], str | GivenAnswer, Verdict]:
         """`answer` with the texts coming from elsewhere: yields what to answer, is sent the text, returns the verdict.
 
@@ -282,10 +282,11 @@ class Guard:
 
         Args:
             messages: A question, or a conversation.
-            system: As in `answer`.
+            system: As in `answer`, and schema as in `check`.
         """
-        one_pass = self._one_pass()
-        outcome: Conversation | Finished = ask_first([self._opened(messages, system)], one_pass)[0]
+        one_pass = self._one_pass(fields=schema is not None)
+        opening = self._opened(messages, system, form=forms_of(schema, 1)[0])
+        outcome: Conversation | Finished = ask_first([opening], one_pass)[0]
         while isinstance(outcome, Conversation):
             text, ended = given_answer((yield outcome.prompt))
             trace = self.model.trace(outcome.prompt, text, finish_reason=ended)

@@ -127,6 +127,22 @@ class Setting:
         return cls(temperature, tuple(str(tool.get("function", tool).get("name", "")) for tool in tools))
 
 
+def thinking_of(thought: Sequence[bool]) -> dict[str, Any]:
+    """What a calibrator keeps of whether its answers were thought about: nothing where none was."""
+    return {"thinking": True if all(thought) else "some"} if any(thought) else {}
+
+
+def thinking_differs(usual: object, thought: bool) -> list[str]:
+    """How an answer differs from those of a calibration. usual: of `thinking_of`, None where it keeps nothing."""
+    if usual == "some" or bool(usual) == thought:
+        return []
+    return [
+        "given after thinking, which the calibration's were not"
+        if thought
+        else "given without thinking, unlike the calibration's"
+    ]
+
+
 def system_of(messages: Sequence[Message]) -> str:
     """The texts of the system messages."""
     return "\n".join(str(m["content"]) for m in messages if m["role"] == "system")
@@ -149,8 +165,9 @@ def source_of(
         )
     systems = sorted({system_of(messages) for messages, _, _ in asked})
     more: dict[str, Any] = {"passages": passages} if passages else {}
-    if any(setting.constrained for _, _, setting in asked):
-        more["constrained"] = True
+    kept = [setting.constrained for _, _, setting in asked]
+    if any(kept):
+        more["constrained"] = True if all(kept) else "some"
     return more | {
         "system": systems if len(systems) == 1 else frame_of([(text, text) for text in systems]),
         "user": frame_of([around(question_of(messages), question) for messages, question, _ in asked]),
@@ -172,6 +189,7 @@ def differs(source: Mapping[str, Any], messages: Sequence[Message], setting: Set
         new := [name for name in (setting.tools if setting else ()) if name not in source["tools"]]
     ):
         out.append(f"tools that the calibration had not: {', '.join(new)}")
-    if setting is not None and setting.constrained and not source.get("constrained"):
-        out.append("decoding kept to a schema")
+    kept = source.get("constrained", False)
+    if setting is not None and kept != "some" and setting.constrained != kept:
+        out.append("decoding kept to a schema" if setting.constrained else "decoding not kept to a schema")
     return out

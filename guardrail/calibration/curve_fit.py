@@ -12,6 +12,7 @@ from guardrail.calibration.folds import out_of_fold
 from guardrail.calibration.metrics import Bools, Estimate, Floats
 from guardrail.calibration.points import points_of
 from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
+from guardrail.calibration.profiles import FOLDS
 from guardrail.calibration.record import CONTEXT_PSEUDO_ANSWERS, PSEUDO_ANSWERS, MetricRecord, shrunk
 from guardrail.types import Score
 
@@ -67,6 +68,20 @@ def context_probabilities(s: Floats, c: Bools, common: Curve, at: Floats) -> Flo
     """The curve of `context_fields`, fitted to `s` and `c`, (n,) each, at the scores `at`, (m,): probabilities, (m,)."""
     out: Floats = Curve.through(fit_blocks(s, c, drawn(s, c, common), CONTEXT_PSEUDO_ANSWERS)).at(at)[0]
     return out
+
+
+def context_out_of_fold(uncertain: Floats, correct: Bools, at: np.ndarray, seed: int) -> Floats:
+    """p_correct of the answers `at`, each from curves of a context that have not seen it, (len(at),).
+
+    uncertain: of all answers, (n,); all that the common curve is fitted on. at: which of them were given in the context.
+    """
+
+    def predicted(train: np.ndarray, test: np.ndarray) -> Floats:
+        others = np.setdiff1d(np.arange(len(correct)), at[test])
+        common = Curve.through(fit_blocks(uncertain[others], correct[others]))
+        return context_probabilities(uncertain[at[train]], correct[at[train]], common, uncertain[at[test]])
+
+    return out_of_fold(correct[at], predicted, folds=FOLDS, seed=seed)
 
 
 def cross_validated_predictions(

@@ -195,7 +195,7 @@ class IsotonicCalibrator:
         if not math.isfinite(value):
             return Confidence.none(f"not_finite: the score is {value}")
         p, low, high = curve.at_one(value)
-        out = Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last)
+        out = Confidence(p, low, high, label_for(p), in_range=curve.first <= value <= curve.last, context=context)
         known = self.familiarity
         return out if known is None or familiarity is None else known.applied(out, familiarity)
 

@@ -105,6 +105,8 @@ class Provenance(BaseModel):
             raise ValueError(f"max_new_tokens is {length!r:.40}, which is no token limit")
         if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature >= 0:
             raise ValueError(f"temperature is {temperature!r:.40}, which is no temperature")
+        if (thinking := value.get("thinking", True)) is not True and thinking != "some":
+            raise ValueError(f'thinking is {thinking!r:.40}; it is true or "some", or not there')
         return value
 
     @model_serializer(mode="wrap")

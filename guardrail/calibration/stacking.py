@@ -19,12 +19,17 @@ from guardrail.calibration.logistic import logistic
 from guardrail.calibration.metrics import Bools, Estimate, Floats, auroc, bootstrap_difference
 from guardrail.calibration.pooling import fitted_probabilities
 from guardrail.calibration.profiles import FOLDS
+from guardrail.calibration.record import MIN_POINTS
 from guardrail.calibration.state_probe_fit import fit_state_probe, out_of_fold_numbers
 from guardrail.scoring.profile import quantile_of, quantiles
 from guardrail.scoring.stacked.features import PROBE, Reading, Tokens, features
-from guardrail.scoring.stacked.model import StackedFeature, StackedModel
+from guardrail.scoring.stacked.model import MEDIAN, StackedFeature, StackedModel
+from guardrail.scoring.stacked.thinking import NAMES, PREFIX
 from guardrail.scoring.stacked.words import common_words
 from guardrail.scoring.states.model import StateProbe
+
+THOUGHT = tuple(PREFIX + name for name in NAMES)
+"""The features of an answer that was thought about."""
 
 _SMALLEST = 1e-4  # a weight below adds less than a ten-thousandth to the log-odds: the feature is left out
 
@@ -60,9 +65,9 @@ def fit_stacked(
 
     groups: which answer each claim comes from, (n,), so that a word is counted once an answer; an answer's claims come in the
     text's order. scorers: other scorers that are weighed, by name, with their options; their numbers are in the readings. Only
-    the features that all readings have take part (a short prompt has fewer tokens to look at). probe: whether a probe is
-    fitted and weighed, too, where all have the states of answers without passages; its quantiles and its weight come from what
-    probes say that have not seen the answer.
+    the features that all readings have take part (a short prompt has fewer tokens to look at), and those of thoughts, which 30
+    have: the others stand at the median there. probe: whether a probe is fitted and weighed, too, where all have the states of
+    answers without passages; its quantiles and its weight come from what probes say that have not seen the answer.
     """
     weighed = dict(scorers or {})
     readings = [replace(r, scores={name: r.scores.get(name) for name in weighed}) for r in readings]
@@ -75,8 +80,10 @@ def fit_stacked(
     if said is not None:
         rows = [{**row, PROBE: number} for row, number in zip(rows, said.tolist(), strict=True)]
     names = [name for name in rows[0] if all(name in row for row in rows)]
-    grids = {name: quantiles([row[name] for row in rows]) for name in names}
-    X = np.array([[quantile_of(row[name], grids[name]) for name in names] for row in rows])  # (n, features)
+    if sum(THOUGHT[0] in row for row in rows) >= MIN_POINTS:
+        names = list(dict.fromkeys([*names, *THOUGHT]))
+    grids = {name: quantiles([row[name] for row in rows if name in row]) for name in names}
+    X = np.array([[_place(row.get(name), grids[name]) for name in names] for row in rows])  # (n, features)
     weights, intercept = logistic(X, ~correct)
     weighs = {name: weight for name, weight in zip(names, weights.tolist(), strict=True) if weight >= _SMALLEST}
     return StackedModel(
@@ -86,6 +93,10 @@ def fit_stacked(
         probe=_probe(readings, correct) if PROBE in weighs else None,
         scorers={name: dict(options) for name, options in weighed.items()},
     )
+
+
+def _place(value: float | None, grid: Sequence[float]) -> float:
+    return MEDIAN if value is None else quantile_of(value, grid)
 
 
 def own_scores(model: StackedModel, readings: Sequence[Reading], correct: Bools) -> Floats:

@@ -27,8 +27,8 @@ from guardrail.calibration.metrics import (
     wilson_interval,
 )
 from guardrail.errors import CalibrationError
-from guardrail.evaluation.chain_confidence import said_of
 from guardrail.evaluation.controls import TextReader, grader_errors
+from guardrail.evaluation.said import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy
@@ -159,11 +159,7 @@ def predictions(calibrator: IsotonicCalibrator, answers: Answers) -> list[Confid
     answers = for_calibrator(calibrator, answers)
     out = [Confidence.none(str(record["unscored"])) for record in answers.records]
     for i, value in zip(answers.scored.tolist(), scores_of(calibrator, answers).tolist(), strict=True):
-        record = answers.records[i]
-        if "messages" in record:  # a chain's: in which context it was given tells whose curve is used
-            out[i] = said_of(calibrator, value, record)
-        else:
-            out[i] = calibrator.predict(value, record.get("familiarity"))
+        out[i] = said_of(calibrator, value, answers.records[i])
     return out
 
 

@@ -30,6 +30,7 @@ from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
 from guardrail.evaluation.controls import TextReader
 from guardrail.evaluation.report import Verdict, promise_verdict
+from guardrail.evaluation.said import said_of
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
 from guardrail.runs.collect_claims import ClaimAnswers
@@ -132,8 +133,8 @@ def assess_claims(
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")
     values, whole = claim_scores_of(calibrator, answers)
     confidences = [
-        calibrator.predict(value, claim.get("familiarity"))
-        for value, claim in zip(values.tolist(), answers.claims, strict=True)
+        said_of(calibrator, value, {**claim, "thinking": answers.records[i].get("thinking")})
+        for value, claim, i in zip(values.tolist(), answers.claims, groups.tolist(), strict=True)
     ]
     p: Floats = np.array([c.p_correct for c in confidences])
     return ClaimAssessment(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail.calibration.contexts import thinking_of
 from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import data_hash, load_data, texts_of
@@ -179,6 +180,7 @@ def calibrate(
             local, asking, [row.question for row in rows], claim_data_hash(rows), "facts", command, claims.left_out,
             extractor=identity_of(extractor),
             familiar=familiar_with(local, asking, claims.records, claims.groups.tolist(), {}),
+            generation=thinking_of([bool(claims.records[i].get("thinking")) for i in claims.groups.tolist()]),
         )  # fmt: skip
         sample, readings = claims.sample, claim_readings_of(claims, asking)
         whole = _at(prior, claims.whole_sample) if len(claims.claims) else None
@@ -196,6 +198,7 @@ def calibrate(
             {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
             source=loaded.source, grading=grading.to_dict() if grading else None,
             familiar=familiar_with(local, asking, answers.records, answers.scored.tolist(), _kinds(loaded.rows)),
+            generation=thinking_of([bool(answers.records[i].get("thinking")) for i in answers.scored.tolist()]),
         )  # fmt: skip
         sample, readings, whole = answers.sample, readings_of(answers, asking), None
     say("choosing the profile by cross-validation and fitting")

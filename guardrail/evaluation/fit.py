@@ -40,7 +40,7 @@ from guardrail.runs.asking import Asking
 from guardrail.runs.readings import Sample
 from guardrail.scoring.hybridgrad import paper_profile
 from guardrail.scoring.profile import Profile
-from guardrail.scoring.readers import Reader, states_read
+from guardrail.scoring.readers import states_read
 from guardrail.scoring.registry import DEFAULT, reader_of, registered
 from guardrail.scoring.stacked.features import Reading
 
@@ -122,7 +122,8 @@ class Study:
 
     questions: every wording of them (`datasets.texts_of`). data: their hash. source, grading: where they come from, and how
     answers were graded. extractor: what cut the claims. familiar: what the questions look like to the model. left_out: how
-    many answers or claims are not used, by reason. seed: of the folds and the bootstrap.
+    many answers or claims are not used, by reason. generation: what else a calibrator keeps of how the answers were
+    generated, such as `thinking_of`. seed: of the folds and the bootstrap.
     """
 
     local: LocalModel
@@ -136,6 +137,7 @@ class Study:
     source: Mapping[str, JsonValue] | None = None
     grading: Mapping[str, JsonValue] | None = None
     familiar: Familiar | None = None
+    generation: Mapping[str, JsonValue] = field(default_factory=dict)
     seed: int = 0
 
     def provenance(self, scorer: str, options: Mapping[str, Any], correct: Bools) -> Provenance:
@@ -154,7 +156,7 @@ class Study:
             command=self.command,
             versions=versions(),
             grader=self.grader,
-            generation={"max_new_tokens": self.asking.max_new_tokens, "temperature": 0.0},
+            generation={"max_new_tokens": self.asking.max_new_tokens, "temperature": 0.0, **self.generation},
             extractor=self.extractor,
             source=dict(self.source or {}),
             grading=dict(self.grading or {}),
@@ -293,15 +295,13 @@ def fit_stacked(
     )
     if not stacking.adopted and stacking.single == DEFAULT:
         return replace(hybrid, stacking=stacking)
-    name, reader = _outcome(stacking, scorer, others)
-    own = own_scores(stacking.model, readings, sample.correct) if stacking.adopted else reader.numbers(readings)
+    if stacking.adopted:
+        name, reader = scorer, reader_of(scorer, stacking.model.model_dump(mode="json"))
+        own = own_scores(stacking.model, readings, sample.correct)
+    else:
+        name, reader = stacking.single, others[stacking.single]
+        own = reader.numbers(readings)
     return replace(study.fit(sample, name, reader.options, own, stacking.p_correct), stacking=stacking)
-
-
-def _outcome(stacking: Stacking, scorer: str, others: Mapping[str, Reader]) -> tuple[str, Reader]:
-    if not stacking.adopted:
-        return stacking.single, others[stacking.single]
-    return scorer, reader_of(scorer, stacking.model.model_dump(mode="json"))
 
 
 def _out_of_fold(values: Floats, sample: Sample, seed: int) -> Floats:

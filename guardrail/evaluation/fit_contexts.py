@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guardrail.calibration.contexts import in_words, source_of
-from guardrail.calibration.curve_fit import context_probabilities
-from guardrail.calibration.folds import out_of_fold
+from guardrail.calibration.curve_fit import context_out_of_fold
 from guardrail.calibration.metrics import bound_risks, calibration_metrics, reliability_table
 from guardrail.calibration.origin import origin_of
-from guardrail.calibration.pooling import Curve, fit_blocks
-from guardrail.calibration.profiles import FOLDS
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 from guardrail.errors import CalibrationError
 from guardrail.runs.chain_records import context_in, setting_in
 from guardrail.scoring.registry import reader_of
 
 if TYPE_CHECKING:
-    from guardrail.calibration.metrics import Bools, Floats
     from guardrail.evaluation.fit import Fit
     from guardrail.runs.answers import Answers
     from guardrail.scoring.stacked.features import Reading
@@ -48,7 +44,7 @@ def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, 
         if len(at) < MIN_POINTS or min(right, len(at) - right) < MIN_OF_EACH or len(np.unique(values[at])) == 1:
             few[name] = len(at)
             continue
-        p[at] = _out_of_fold(1 - fitted.p_correct, correct, at, seed)
+        p[at] = context_out_of_fold(1 - fitted.p_correct, correct, at, seed)
         calibrator = calibrator.with_context(
             name,
             values[at],
@@ -78,14 +74,3 @@ def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, 
         reliability=reliability_table(p, correct),
         few_contexts=few,
     )
-
-
-def _out_of_fold(uncertain: Floats, correct: Bools, at: np.ndarray, seed: int) -> Floats:
-    """p_correct of the answers `at`, each from curves that have not seen it, (len(at),). uncertain: of all answers, (n,)."""
-
-    def predicted(train: np.ndarray, test: np.ndarray) -> Floats:
-        others = np.setdiff1d(np.arange(len(correct)), at[test])
-        common = Curve.through(fit_blocks(uncertain[others], correct[others]))
-        return context_probabilities(uncertain[at[train]], correct[at[train]], common, uncertain[at[test]])
-
-    return out_of_fold(correct[at], predicted, folds=FOLDS, seed=seed)

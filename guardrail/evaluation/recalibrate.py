@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +14,9 @@ from typing import Any
 import numpy as np
 
 from guardrail.calibration.curve_fit import cross_validated_predictions
-from guardrail.calibration.folds import Groups
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import (
-    Bools,
     Estimate,
-    Floats,
     ReliabilityBin,
     bootstrap_difference,
     calibration_metrics,
@@ -29,9 +25,10 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.origin import origin_of, through_of
 from guardrail.calibration.provenance import Provenance, Unit
-from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 from guardrail.calibration.shipped import load_calibrator
-from guardrail.errors import CalibrationError, DataError
+from guardrail.errors import DataError
+from guardrail.evaluation.recalibrate_contexts import ContextAgain, fit_contexts_again
+from guardrail.evaluation.recalibrate_rows import Labelled, refuse_too_few, rows_of
 from guardrail.evaluation.setting import StrPath, check_output, name_of
 from guardrail.monitoring.reading import labels_of, read_into
 from guardrail.monitoring.reference import Reference
@@ -57,6 +54,7 @@ class Recalibration:
         notes: What to know about the figures.
         log: The log's name.
         old: The old calibrator's name.
+        contexts: What became of the curves of kinds of conversation.
     """
 
     calibrator: IsotonicCalibrator
@@ -73,6 +71,7 @@ class Recalibration:
     notes: tuple[str, ...]
     log: str
     old: str
+    contexts: tuple[ContextAgain, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the calibrator itself: what `guardrail recalibrate --json` prints."""
@@ -92,17 +91,8 @@ class Recalibration:
             "unreadable": self.unreadable,
             "left_out": dict(self.left_out),
             "notes": list(self.notes),
+            **({"contexts": [context.to_dict() for context in self.contexts]} if self.contexts else {}),
         }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Labelled:
-    """Rows to fit: score and old p_correct, (n,); the label, (n,); for claims which answer each comes from, (n,)."""
-
-    score: Floats
-    p_correct: Floats
-    correct: Bools
-    groups: Groups | None
 
 
 def recalibrate(
@@ -122,7 +112,8 @@ def recalibrate(
         found = guardrail.recalibrate("verdicts.jsonl", "old.json", "new.json", labels="labels.jsonl")
         found.before["ece"].value, found.after["ece"].value
 
-    Model, scorer and its options stay as they were: only what a score is worth is learnt anew. Policies that were tuned with
+    Model, scorer and its options stay as they were: only what a score is worth is learnt anew. The curve of a kind of
+    conversation is fitted again from labels of that kind, and kept where they are too few. Policies that were tuned with
     the old calibrator are refused with the new one; tune them again.
 
     Args:
@@ -150,17 +141,24 @@ def recalibrate(
     if not isinstance(calibrator, IsotonicCalibrator):
         calibrator = load_calibrator(calibrator)
     name, origin = name_of(calibrator), origin_of(calibrator)
-    if (chain := through_of(origin)) is not None:
-        raise CalibrationError(
-            f"{name} has a curve for each kind of conversation of the chain {chain}, and a log does not say which kind a score "
-            "is of; ask again: guardrail calibrate DATA.jsonl --through FILE.py:NAME -o calibrator.json"
-        )
     reference = Reference.of(calibrator)
     tally = Tally(reference, labels=labels_of(labels), calibrated_only=not with_extrapolated)
     unreadable = read_into(tally, log, last, since)
-    rows = _rows_of(tally, origin)
-    _refuse_too_few(rows.correct, reference.unit, tally)
-    p = cross_validated_predictions(rows.score, rows.correct, seed=seed, groups=rows.groups)
+    rows, in_contexts = rows_of(tally, origin)
+    refuse_too_few(rows.correct, reference.unit, tally)
+    fitted = IsotonicCalibrator().fit(
+        rows.score,
+        rows.correct,
+        metrics={},
+        unit=reference.unit,
+        groups=rows.groups,
+        contexts=calibrator.contexts,
+    )
+    fitted, contexts, p_in_contexts = fit_contexts_again(fitted, calibrator, in_contexts, seed=seed)
+    if through_of(origin) is not None:  # every answer has a kind of conversation, and the common curve is nobody's own
+        p = p_in_contexts
+    else:
+        p = cross_validated_predictions(rows.score, rows.correct, seed=seed, groups=rows.groups)
     before, after = (
         calibration_metrics(1 - said, said, rows.correct, seed=seed, groups=rows.groups) for said in (rows.p_correct, p)
     )
@@ -174,9 +172,9 @@ def recalibrate(
         unit=reference.unit,
         groups=rows.groups,
         familiar=calibrator.familiarity,
-        contexts=calibrator.contexts,
+        contexts=fitted.contexts,
         provenance=_again(
-            origin, calibrator, rows, log=os.fspath(log), extrapolated=with_extrapolated, command=command
+            origin, calibrator, rows, contexts, log=os.fspath(log), extrapolated=with_extrapolated, command=command
         ),
     )
     if written is not None:
@@ -193,7 +191,8 @@ def recalibrate(
         lines=tally.lines,
         unreadable=unreadable,
         left_out=dict(tally.set_aside),
-        notes=_notes(reference.unit, difference),
+        notes=_notes(reference.unit, difference, contexts),
+        contexts=contexts,
         log=os.fspath(log),
         old=name,
     )
@@ -215,60 +214,11 @@ def _output(
     return written
 
 
-def _rows_of(tally: Tally, origin: Provenance) -> _Labelled:
-    """The labelled rows that have a score without evidence, of one model; all others are counted as set aside.
-
-    The same weights go by several names, so one other name than the calibrator's is taken for them.
-    """
-    kept = tally.labelled
-    scored = ~np.isnan(np.array(kept.score, dtype=np.float64))
-    names = Counter(model for model, there in zip(kept.model, scored, strict=True) if there)
-    if len(names) > 1 and origin.model.name not in names:
-        told = ", ".join(f"{name} {n}" for name, n in names.most_common())
-        raise DataError(
-            f"the labelled answers come from several models ({told}), none of them {origin.model.name!r}, which the calibrator "
-            "was fitted on; give the lines of one model"
-        )
-    wanted = origin.model.name if origin.model.name in names else next(iter(names), None)
-    chosen = scored & np.array([model == wanted for model in kept.model], dtype=np.bool_)
-    unit = tally.reference.unit
-    for reason, n in (
-        (f"labelled {unit}s given with evidence or without a score", int((~scored).sum())),
-        (f"labelled {unit}s of another model", int((scored & ~chosen).sum())),
-        ("without a label", tally.scored - int(scored.sum())),
-    ):
-        if n:
-            tally.set_aside[reason] += n
-    return _Labelled(
-        score=np.array(kept.score, dtype=np.float64)[chosen],
-        p_correct=np.array(kept.p_correct, dtype=np.float64)[chosen],
-        correct=np.array(kept.correct, dtype=np.bool_)[chosen],
-        groups=np.array(kept.answer)[chosen] if unit == "claim" else None,
-    )
-
-
-def _refuse_too_few(correct: Bools, unit: Unit, tally: Tally) -> None:
-    n, right = len(correct), int(correct.sum())
-    out = ", ".join(f"{count} {reason}" for reason, count in tally.set_aside.items())
-    left_out = f" (not counted: {out})" if out else ""
-    asked_otherwise = "; or take those that were asked otherwise too: --with-extrapolated"
-    more = asked_otherwise if tally.set_aside["extrapolated"] else ""
-    if n < MIN_POINTS:
-        raise CalibrationError(
-            f"{n} labelled {unit}s are too few to fit a curve{left_out}; label at least {MIN_POINTS - n} more, drawn at "
-            f"random{more}"
-        )
-    if min(right, n - right) < MIN_OF_EACH:
-        raise CalibrationError(
-            f"{right} of {n} labelled {unit}s are right{left_out}; a curve needs at least {MIN_OF_EACH} right and "
-            f"{MIN_OF_EACH} wrong: label more, drawn at random{more}"
-        )
-
-
 def _again(
     origin: Provenance,
     old: IsotonicCalibrator,
-    rows: _Labelled,
+    rows: Labelled,
+    contexts: Sequence[ContextAgain],
     *,
     log: str,
     extrapolated: bool,
@@ -297,13 +247,15 @@ def _again(
                 "data": hashlib.sha256(told.encode()).hexdigest(),
                 "labels": "people",
                 "with_extrapolated": extrapolated,
+                **({"contexts": {c.name: c.n if c.fitted else 0 for c in contexts}} if contexts else {}),
             },
         }
     )
 
 
-def _notes(unit: Unit, difference: Estimate) -> tuple[str, ...]:
+def _notes(unit: Unit, difference: Estimate, contexts: Sequence[ContextAgain]) -> tuple[str, ...]:
     found = [
+        *(context.in_words() for context in contexts),
         f"labels drawn at random, or by score or action, are fair; those of {unit}s that were complained about are not, and no "
         "log shows it",
         "a policy tuned with the old calibrator is refused with the new one: tune it again with guardrail tune",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +106,7 @@ def calibrate_chain(
             raise DataError("the data, the output and the run must be three files")
     if resume and file is None:
         raise DataError("--resume needs --run FILE or --output FILE, which say what to go on with")
-    asked = _chain(chain, say)
+    asked = chain_to_ask(chain, say)
 
     # torch comes with these
     from guardrail.evaluation.assess import outcomes
@@ -198,7 +198,7 @@ def evaluate_chain(
     by_hand, given = hand_labels(questions.rows, labels), calibrator_from(calibrator)
     if given is not None:
         check_no_leak(given.provenance.questions if given.provenance else (), texts_of(questions.rows))
-    asked = _chain(chain, say)
+    asked = chain_to_ask(chain, say)
 
     from guardrail.evaluation.assess import assess
     from guardrail.evaluation.controls import TextReader
@@ -217,15 +217,14 @@ def evaluate_chain(
         check_proof(policy.proof, policy.name, use.calibrator, use.name)
     check_no_leak(use.origin.questions, texts_of(questions.rows))
     say_data(say, questions, found.answers.grading)
-    for why, n in found.left_out.items():
-        say(f"{n} left out: {why}")
+    say_left_out(say, found.left_out)
     told = told_apart(found.local, use.calibrator, found.answers)
     with RecordCache() if cache else nullcontext() as records:
         result = assess(use.calibrator, told, tried, reader=TextReader(records, say))
     return replace(result, subject=Subject(found.local.name, use.name, source, grading=found.answers.grading))
 
 
-def _chain(given: Any, say: Say) -> Chain:
+def chain_to_ask(given: Any, say: Say) -> Chain:
     """The chain; where it is given by name, its guards are built without a calibrator. Raises `DataError` as `chain_of`."""
     from guardrail.pipeline.collecting import Collector, collecting_in
     from guardrail.runs.chains import chain_of
@@ -235,3 +234,9 @@ def _chain(given: Any, say: Say) -> Chain:
         say(f"loading {given}")
     with collecting_in(Collector(kept_for)):
         return chain_of(given)
+
+
+def say_left_out(say: Say, left_out: Mapping[str, int]) -> None:
+    """Which rows of a chain are in no figure."""
+    for why, n in left_out.items():
+        say(f"{n} left out: {why}")

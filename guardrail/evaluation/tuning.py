@@ -10,6 +10,8 @@ import numpy as np
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import Estimate, wilson_interval
+from guardrail.calibration.origin import through_of
+from guardrail.calibration.record import Block
 from guardrail.calibration.risk import RiskControl, ThresholdTest, plan_from, risk_controlled_threshold
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import predictions
@@ -111,7 +113,7 @@ def find_thresholds(
             "calibrate on questions like these"
         )
     p = np.array([c.p_correct for c, ok in zip(confidences, showable, strict=True) if ok], dtype=np.float64)
-    plan = plan_from(calibrator.blocks)
+    plan = plan_from(_blocks_used(calibrator))
     each = confidence if hedge_max_error is None else 1 - (1 - confidence) / 2
 
     def search(target: float) -> RiskControl:
@@ -129,6 +131,13 @@ def find_thresholds(
         unlike=sum(c.familiar is False for c in confidences),
         error_unguarded=wilson_interval(int((~answers.correct).sum()), len(confidences)),
     )
+
+
+def _blocks_used(calibrator: IsotonicCalibrator) -> list[Block]:
+    """Whose probabilities are thresholds, surest first: the common curve's; of a chain, those of its kinds of conversation."""
+    own = [block for curve in calibrator.contexts.values() for block in curve.blocks]
+    used = own if own and through_of(calibrator.provenance) is not None else calibrator.blocks
+    return sorted(used, key=lambda block: -block.p_correct)
 
 
 def proof_of(

@@ -29,7 +29,7 @@ from guardrail.html.report_words import (
     unlike,
 )
 from guardrail.html.sps import sentences, sps_map
-from guardrail.runs.run_answers import RunAnswers
+from guardrail.runs.run_answers import RunAnswers, RunHeader
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
@@ -156,7 +156,7 @@ def _provenance(
     made: datetime,
 ) -> Mapping[str, Sequence[tuple[str, str]]]:
     """Heading -> names and values: enough to make every number again."""
-    model, asked = run.header.model, run.header.asking
+    model = run.header.model
     hidden = {"semgrad_quantiles", "paragrad_quantiles"}
     options = ", ".join(
         f"{name} {'by eq. 6' if value is None else value}"  # alpha alone may be None
@@ -174,9 +174,7 @@ def _provenance(
             ("model", f"{origin.model.name} ({model.get('architecture', 'unknown')}, {model.get('dtype', 'unknown')})"),
             ("weights", model.get("weights", "unknown")),
             ("chat template", model.get("chat_template", "unknown")),
-            ("prompt", asked.prompt),
-            ("system message", asked.system or "none"),
-            ("decoding", f"greedy, at most {count(asked.max_new_tokens, 'token')}"),
+            *_how_asked(run.header),
             ("grader", run.grader),
         ],
         "Calibrator": [
@@ -222,6 +220,18 @@ def _provenance(
         ),
     ]
     return parts
+
+
+def _how_asked(header: RunHeader) -> list[tuple[str, str]]:
+    """How the questions were put: of a chain, its name; what it asks is its own affair."""
+    asked = header.asking
+    if header.through is not None:
+        return [("asked by the chain", header.through["name"] or "unknown")]
+    return [
+        ("prompt", asked.prompt),
+        ("system message", asked.system or "none"),
+        ("decoding", f"greedy, at most {count(asked.max_new_tokens, 'token')}"),
+    ]
 
 
 def _named(versions: Mapping[str, Any]) -> str:

@@ -129,6 +129,7 @@ class VerdictMetadata(TypedDict):
         claims: Of a long answer, where the guard takes it apart; else empty.
         claim_calibrator: The name of theirs.
         text_hash: Of the message that the verdict is on, see `shown_hash`; a message with another one counts as unjudged.
+        context: The kind of conversation whose curve of its own the confidence comes from; else left out.
         reviewed: True where a person has put a text in the place of what was shown; else left out.
         original: What the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
             see, and traces, logs and user interfaces read metadata.
@@ -159,6 +160,7 @@ class VerdictMetadata(TypedDict):
     claims: list[ClaimMetadata]
     claim_calibrator: str | None
     text_hash: str
+    context: NotRequired[str]
     reviewed: NotRequired[bool]
     original: NotRequired[str]
     asked_first: NotRequired[dict[str, Any]]

@@ -22,7 +22,7 @@ from guardrail.model.prompts import pad, shared_prefix
 from guardrail.model.recording import Keep, Recording
 from guardrail.model.stopping import OnStep, Steps, cut, prefix_spelling, special_ids, until_end
 from guardrail.model.thinking import Split
-from guardrail.model.token_log_probs import DrawnLogProbs, FiniteRows
+from guardrail.model.token_log_probs import DrawnLogProbs, FiniteRows, StepEntropies
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, GenerationState, Message, Trace
 from guardrail.waiting import seconds_since
 
@@ -65,6 +65,7 @@ class _Response:
         state: What generation kept for scoring.
         ms: Its share of the batch's time.
         log_probs: Of `ids`, in nats.
+        thinking_entropies: Of the thought's tokens, in nats.
         fault: As a Trace has it.
     """
 
@@ -74,6 +75,7 @@ class _Response:
     state: GenerationState | None
     ms: float
     log_probs: tuple[float, ...] | None = None
+    thinking_entropies: tuple[float, ...] | None = None
     fault: Literal["not_finite", "out_of_memory"] | None = None
 
 
@@ -104,7 +106,7 @@ def generate(
     def too_big(row: _Row) -> _Response:
         if len(conversations) == 1:  # nothing else would be lost
             raise _too_big(row[0])
-        return _Response([], Split(0, False, ""), None, None, 0.0, (), "out_of_memory")
+        return _Response([], Split(0, False, ""), None, None, 0.0, (), fault="out_of_memory")
 
     with _seeded(decoding.seed, local.device):
         for room, group in groups.items():
@@ -171,6 +173,7 @@ def _trace(local: LoadedModel, prompt: list[int], response: _Response) -> Trace:
         split.unfinished,
         response.fault,
         stated=stated,
+        thinking_entropies=response.thinking_entropies,
     )
 
 
@@ -246,7 +249,8 @@ def _run(
         local.model.generation_config = GenerationConfig()
         drawn = DrawnLogProbs() if decoding.log_probs else None
         finite = FiniteRows(local.eos_ids[0])
-        processors = [finite] if drawn is None else [finite, drawn]
+        entropies = StepEntropies() if keep is not None and local.thinking.opens else None  # scorers read them
+        processors = [processor for processor in (finite, entropies, drawn) if processor is not None]
         if any(grammars):  # last: what is measured is the model's own
             processors.append(Constrained(grammars, width, opened, finite.broken))
         out = local.model.generate(  # type: ignore[operator]
@@ -261,6 +265,9 @@ def _run(
         replace(response, fault="not_finite") if broken else response
         for response, broken in zip(so_far(out[:, width:].tolist()), finite.broken(len(rows)), strict=True)
     ]
+    if entropies is not None:
+        told = entropies.of([response.split.start for response in responses])
+        responses = [replace(r, thinking_entropies=row or None) for r, row in zip(responses, told, strict=True)]
     if drawn is None:
         return responses
     found = drawn.of(out, [len(response.ids) for response in responses])

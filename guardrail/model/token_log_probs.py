@@ -56,6 +56,27 @@ class FiniteRows(LogitsProcessor):  # type: ignore[misc]
         return [False] * rows if self._broken is None else self._broken.tolist()
 
 
+class StepEntropies(LogitsProcessor):  # type: ignore[misc]
+    """Records the entropy of the model's own distribution at each token of one generation, nats.
+
+    It must come before temperature, top-k and top-p, and before what keeps an answer to a form. No pass of its own: the logits
+    are those that the token is drawn from, and only one number of them stays.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []  # (B,) each
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        log_p = scores.float().log_softmax(-1)  # (B, V)
+        self._steps.append(-torch.where(log_p.isfinite(), log_p.exp() * log_p, 0.0).sum(-1))
+        return scores
+
+    def of(self, lengths: Sequence[int]) -> list[tuple[float, ...]]:
+        """Of the first tokens of each row, so many each."""
+        rows = torch.stack(self._steps, dim=1).tolist() if self._steps else [[]] * len(lengths)  # (B, T)
+        return [tuple(row[:length]) for row, length in zip(rows, lengths, strict=True)]
+
+
 class DrawnLogProbs(LogitsProcessor):  # type: ignore[misc]
     """Records log p of each token of one generation, nats.
 

@@ -34,7 +34,8 @@ class Row:
 
     score, p_correct: of the pass without evidence. with_evidence: that pass is not known, or the label is about another one.
     unscored: there was a pass without evidence, and it has no score. action, final, in_range: of the last pass; final is its
-    p_correct. familiarity: of the question. correct: the label; None: there is none.
+    p_correct. familiarity: of the question. correct: the label; None: there is none. context: whose curve of its own the pass
+    without evidence has; None: the common one. last: what is known of the last pass, where it has such a curve.
     """
 
     score: float
@@ -47,6 +48,17 @@ class Row:
     in_range: bool
     familiarity: float
     correct: bool | None
+    context: str | None = None
+    last: InContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InContext:
+    """The score of a pass, and the curve that it was read on, by its kind of conversation."""
+
+    context: str
+    score: float
+    extrapolated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +161,17 @@ def _answer(record: Mapping[str, Any], correct: bool | None) -> tuple[Row, bool]
         in_range=bool(record.get("in_range")),
         familiarity=_float(record.get("familiarity")),
         correct=None if record.get("reviewed") else correct,  # a person's text was shown
+        context=_text(first.get("context"), "context", "") if clean else None,
+        last=_last(record),
     )
     return row, reason == "tool_call"
+
+
+def _last(record: Mapping[str, Any]) -> InContext | None:
+    context, (number, _) = _text(record.get("context"), "context", ""), _number(record)
+    if context is None or math.isnan(number):
+        return None
+    return InContext(context, number, record.get("basis") == "extrapolated")
 
 
 def _claim(claim: Mapping[str, Any], record: Mapping[str, Any], where: str) -> Row:

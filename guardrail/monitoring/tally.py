@@ -58,6 +58,17 @@ class Labelled:
     shown: dict[str, array[int]] = field(default_factory=lambda: {what: array("b") for what in _SHOWN})
 
 
+@dataclass(slots=True)
+class InContexts:
+    """Labelled passes that were read on a curve of their own kind of conversation, one entry each."""
+
+    context: list[str] = field(default_factory=list)
+    score: array[float] = field(default_factory=lambda: array("d"))
+    p_correct: array[float] = field(default_factory=lambda: array("d"))
+    correct: array[int] = field(default_factory=lambda: array("b"))
+    model: list[str] = field(default_factory=list)
+
+
 class Tally:
     """What the monitor needs to know of a log; `add` each entry, then read.
 
@@ -85,6 +96,7 @@ class Tally:
         self.days: dict[date, Day] = {}
         self.labelled = Labelled()
         self.lost = array("b")
+        self.in_contexts = InContexts()
         self.total: Counter[str] = Counter()
         self.used: set[tuple[str, int | None]] = set()
         self._unscored: Counter[str] = Counter()
@@ -150,10 +162,7 @@ class Tally:
         if np.isnan(row.p_correct):
             self.set_aside["without a confidence"] += 1
             return False
-        expected = self.reference.calibrator.predict(
-            row.score, None if np.isnan(row.familiarity) else row.familiarity
-        ).p_correct
-        if expected is None or abs(expected - row.p_correct) > 1e-9:
+        if not self._says(row.score, row, row.context, row.p_correct):
             self._others[entry.calibrator] += 1
             self.set_aside["of another calibrator"] += 1
             return False
@@ -163,6 +172,14 @@ class Tally:
         self.calibrators[entry.calibrator] += 1
         self.models[entry.model] += 1
         return True
+
+    def _says(self, score: float, row: Row, context: str | None, p_correct: float) -> bool:
+        """Whether the calibrator in hand gives a score this confidence."""
+        calibrator = self.reference.calibrator
+        if context is not None and context not in calibrator.contexts:
+            return False
+        expected = calibrator.predict(score, None if np.isnan(row.familiarity) else row.familiarity, context).p_correct
+        return expected is not None and abs(expected - p_correct) <= 1e-9
 
     def _count(self, entry: Entry, row: Row, correct: bool | None, mine: list[float]) -> None:
         day = self.days.setdefault(day_of(entry.time), Day()) if entry.time else Day()
@@ -188,6 +205,7 @@ class Tally:
         day.shown += row.action in _SHOWN["shown"]
         if correct is None:
             return
+        self._keep_in_context(entry, row, correct)
         about_score = scored and not row.with_evidence
         kept = self.labelled
         kept.score.append(row.score if about_score else np.nan)
@@ -213,6 +231,19 @@ class Tally:
         kept = [label for row, label in claims if row.action == "answer"]
         if None not in kept and any(label is not None for _, label in claims):
             self.lost.append(False in kept)
+
+    def _keep_in_context(self, entry: Entry, row: Row, correct: bool) -> None:
+        """Keep a labelled answer whose last pass was read on a curve of its own, if that is this calibrator's."""
+        last, kept = row.last, self.in_contexts
+        if last is None or (self._calibrated_only and last.extrapolated):
+            return
+        if not self._says(last.score, row, last.context, row.final):
+            return
+        kept.context.append(last.context)
+        kept.score.append(last.score)
+        kept.p_correct.append(row.final)
+        kept.correct.append(correct)
+        kept.model.append(entry.model)
 
     def _label(self, entry: Entry, row: Row, key: tuple[str, int | None]) -> bool | None:
         given = self.labels.get(key)

@@ -129,7 +129,8 @@ def without_text(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_pass(attempt: Mapping[str, Any]) -> dict[str, Any]:
     evidence = [{"similarity": passage["similarity"]} for passage in attempt["evidence"]]
-    return {**_chosen(attempt, _PASS), "score": _score(attempt["score"]), "evidence": evidence}
+    context = {"context": attempt["context"]} if "context" in attempt else {}
+    return {**_chosen(attempt, _PASS), **context, "score": _score(attempt["score"]), "evidence": evidence}
 
 
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:

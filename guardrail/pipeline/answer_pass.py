@@ -15,7 +15,7 @@ from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
-from guardrail.pipeline.collecting import AS_IT_IS, collecting
+from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -80,11 +80,11 @@ class AnswerPass:
     @property
     def keep(self) -> Keep | None:
         """What generation keeps for the scorers."""
+        if (collector := collecting()) is not None:
+            return collector.keep(self.room.model)
         scorers = [self.calibrated.scorer, *self.calibrated.contexts.values()]
         scorers += [claims.scorer for claims in (self.claim_pipeline, self.fields) if claims]
-        collector = collecting()
-        kept = [collector.keep(self.room.model)] if collector else []
-        return Keep.joined(kept + [scorer.keep for scorer in scorers if scorer.keep is not None])
+        return Keep.joined([scorer.keep for scorer in scorers if scorer.keep is not None])
 
     def score(self, conversations: Sequence[Conversation], traces: Sequence[Trace]) -> list[Score]:
         """Score the answers in one batch; turns of tool calls, and what the model could not answer, are left unscored.
@@ -106,21 +106,23 @@ class AnswerPass:
     def _context(self, conversation: Conversation, trace: Trace) -> ContextName | None:
         """Whose curve is used: that of the conversation's kind, where the calibrator has one.
 
-        A calibration that put its questions into one prompt has asked the model in one way, so that its answers were thought
-        about, or not, as these are; only a chain's is told apart by it.
+        Only a chain's kinds of conversation are told apart by thinking; other calibrations as a whole (`why_extrapolated`).
         """
-        kind = conversation.context(bool(trace.thinking_tokens) and self.calibrated.through is not None)
+        kind = conversation.context(trace.thought and self.calibrated.through is not None)
         return kind if kind in self.calibrated.contexts else None
 
     def _scorer(self, context: ContextName | None) -> Scorer:
         return self.calibrated.contexts[context] if context else self.calibrated.scorer
 
     def _known(self, trace: Trace) -> Score | None:
-        """The Score that has no number, whatever the scorer: of a turn of tool calls, and of a model that could not answer."""
+        """The Score that has no number, whatever the scorer: of a turn of tool calls, of a model that could not answer, and of
+        one whose answers are collected."""
         length = len(trace.response_ids)
         if trace.fault is not None:
             return Score.none(trace.fault, _FAULTS[trace.fault], length=length, name=self.calibrated.scorer.name)
-        return Score.none("tool_call", _TOOL_CALL, length=length) if self.hooks.is_tool_call(trace) else None
+        if self.hooks.is_tool_call(trace):
+            return Score.none("tool_call", _TOOL_CALL, length=length)
+        return unread(trace) if collecting() is not None else None
 
     def run(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
         """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence.

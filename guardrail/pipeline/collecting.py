@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardrail.calibration.contexts import Setting
-from guardrail.types import Confidence, Decision
+from guardrail.types import Confidence, Decision, Score
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -30,6 +30,11 @@ _WHY = "a chain is being calibrated: its answers are shown as they are"
 
 AS_IT_IS = (Confidence.none(_WHY), Decision("answer", "being calibrated", _WHY))
 """What is said and done of an answer that is collected."""
+
+
+def unread(trace: Trace) -> Score:
+    """The Score of an answer that is collected: whoever collects reads it, and once is enough."""
+    return Score.none("calibrating", _WHY, length=len(trace.response_ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guardrail.calibration.contexts import Setting, context_of, differs, in_words, plain_question
+from guardrail.calibration.contexts import Setting, context_of, differs, in_words, plain_question, thinking_differs
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
@@ -258,8 +258,13 @@ def why_extrapolated(
         given = differs(own, conversation.messages, conversation.setting)
         given += _sampled(conversation.setting, usual) if conversation.setting else []
     if context is None and calibrated.through is not None:
-        name = in_words(conversation.context(bool(trace.thinking_tokens)))
+        name = in_words(conversation.context(trace.thought))
         given = [f"{name}, of which the calibration through {calibrated.through} has seen too little", *given]
+    if calibrated.origin is not None and calibrated.through is None:
+        given += thinking_differs(calibrated.usual("thinking"), trace.thought)
+    scorer = calibrated.contexts[context] if context else calibrated.scorer
+    if trace.thought and trace.thinking_entropies is None and getattr(scorer, "watches_thoughts", False):
+        given.append("its thinking was given, and the score weighs how one is drawn")
     if conversation.evidence:
         passages = own.get("passages")
         if any(passage.text.endswith(CUT) for passage in conversation.evidence):

@@ -61,12 +61,11 @@ class AnswerForm:
 def json_schema(schema: Schema) -> dict[str, Any]:
     """A schema as JSON. Raises `DataError` for what is none."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
+        name = schema.__name__
         try:
             schema = schema.model_json_schema()
         except PydanticUserError as error:
-            raise DataError(
-                f"{schema.__name__} has no JSON schema: {error.message}; use fields of plain types"
-            ) from error
+            raise DataError(f"{name} has no JSON schema: {error.message}; use fields of plain types") from error
     if not isinstance(schema, Mapping):
         raise DataError(f"a schema is a JSON schema or a pydantic class, not {schema!r:.80}")
     try:

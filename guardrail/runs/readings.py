@@ -62,6 +62,10 @@ def record_of(trace: Trace) -> dict[str, Any]:
         "finish_reason": trace.finish_reason,
         "prompt_tokens": len(trace.prompt_ids) - trace.thinking_tokens,
         "unscored": None,
+        **({"thinking": True} if trace.thought else {}),
+        **(
+            {"thinking_entropies": list(trace.thinking_entropies)} if trace.thought and trace.thinking_entropies else {}
+        ),
     }
 
 

@@ -10,10 +10,12 @@ from guardrail.segmentation import words_in
 from guardrail.types import Verdict
 
 _KEYS = ("structured_response", "answer", "output", "result", "text", "content", "messages")
+_RAW = {"raw", "parsed", "parsing_error"}  # with_structured_output(..., include_raw=True)
 
 
 def text_of(returned: object) -> str:
-    """The text of a string, a verdict, a chat message, the last message of an agent's state, or what a parser made.
+    """The text of a string, a verdict, a chat message, the last message of an agent's state, or what a parser made (`parsed`
+    where `with_structured_output` gives the raw message, too).
 
     Of an object with one value, however deep, that value; of one with more, its JSON. Nothing where there is none.
 
@@ -27,6 +29,8 @@ def text_of(returned: object) -> str:
     if hasattr(returned, "content") and hasattr(returned, "type"):  # a chat message
         return _of_parts(returned.content)
     if isinstance(returned, Mapping):
+        if returned.keys() == _RAW:
+            return text_of(returned["parsed"])
         for key in _KEYS:
             if returned.get(key):
                 return text_of(returned[key])

@@ -83,6 +83,7 @@ def readings_of(answers: Answers, asking: Asking) -> list[Reading]:
             evidence=_evidence(record, asking) if "without" in record else None,
             state=state_of(record),
             answer_state=state_of(record, ANSWER_STATE),
+            thought=np.array(record["thinking_entropies"]) if "thinking_entropies" in record else None,
         )
         for reading, record in zip(readings, records, strict=True)
     ]

@@ -111,7 +111,7 @@ def _read(local: LocalModel, question: str, one: Seen) -> dict[str, Any]:
             "asked": question_of(one.trace.messages),
             "messages": [dict(message) for message in one.messages],
             "passages": [passage.text for passage in one.evidence],
-            "thinking": one.trace.thinking_tokens > 0,
+            "thinking": one.trace.thought,
             "temperature": one.setting.temperature,
             "tools": list(one.setting.tools),
             "constrained": one.setting.constrained,

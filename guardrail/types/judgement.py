@@ -163,6 +163,7 @@ class Confidence:
             is no number.
         familiarity: How like the questions of the calibration this one is, a p-value in (0, 1]: of questions drawn as those
             were, at most a share p gets p or less. None where the calibrator does not know its questions.
+        context: The kind of conversation whose curve of its own it comes from, such as "evidence"; None: the common curve.
     """
 
     p_correct: float | None
@@ -173,6 +174,7 @@ class Confidence:
     reason: str = ""
     basis: Literal["calibrated", "extrapolated", "none"] = "calibrated"
     familiarity: float | None = None
+    context: str | None = None
 
     @property
     def familiar(self) -> bool | None:
@@ -180,7 +182,7 @@ class Confidence:
         return None if self.familiarity is None else self.familiarity > UNLIKE
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: its part of a verdict, or of a claim."""
+        """JSON-ready: its part of a verdict, or of a claim; `context` appears only where there is one."""
         return {
             "confidence": self.p_correct,
             "confidence_interval": None if self.low is None else [self.low, self.high],
@@ -188,6 +190,7 @@ class Confidence:
             "in_range": self.in_range,
             "basis": self.basis,
             "familiarity": self.familiarity,
+            **({} if self.context is None else {"context": self.context}),
         }
 
     @classmethod

@@ -54,6 +54,8 @@ class Trace:
             generation was asked for them.
         thinking: What the model thought before it answered, without marks. It is no part of the answer.
         thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
+        thinking_entropies: Of the model's own distribution at each of the `thinking_tokens`, nats; None where generation
+            did not measure it.
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
         evidence: The passages in `messages`, where whoever put them there says so; a scorer may compare them with the answer.
         asked: The conversation without them; empty where there are none.
@@ -80,6 +82,12 @@ class Trace:
     evidence: tuple[Evidence, ...] = ()
     asked: tuple[Message, ...] = ()
     stated: int | None = None
+    thinking_entropies: tuple[float, ...] | None = None
+
+    @property
+    def thought(self) -> bool:
+        """Whether the model thought anything before it answered: marks around nothing are no thought."""
+        return bool(self.thinking.strip())
 
 
 class GivenAnswer(NamedTuple):

@@ -1,4 +1,4 @@
-"""What about a conversation moves the curve: python -m tests.benchmarks.contexts [QUESTIONS]
+"""What about a conversation moves the curve: python -m tests.benchmarks.contexts [QUESTIONS [WAY...]]
 
 Prints the table of docs/results/contexts.md: the same held-out questions, put in several ways to the embedded model, judged by
 the shipped calibrator's curve, which was fitted on the first of them.
@@ -6,7 +6,9 @@ the shipped calibrator's curve, which was fitted on the first of them.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,7 +34,7 @@ BEFORE = (
     {"role": "user", "content": "Which planet is the largest?"},
     {"role": "assistant", "content": "Jupiter is the largest planet."},
 )
-TOOL = {
+TOOL = {  # its own template takes no tools: as most templates do, in the system message
     "type": "function",
     "function": {
         "name": "search",
@@ -46,7 +48,7 @@ WAYS = {
     "the question alone": (lambda q: [{"role": "user", "content": q}], {}),
     "a system message": (Asking(DIRECT, "You are a careful assistant of a library. Be polite.").messages, {}),
     "several turns": (lambda q: [*BEFORE, *ASKING.messages(q)], {}),
-    "tools": (ASKING.messages, {"tools": [TOOL]}),
+    "tools": (Asking(DIRECT, f"You may call these tools: {json.dumps(TOOL)}").messages, {}),
     "temperature 0.7": (ASKING.messages, {"temperature": 0.7, "seed": 0}),
 }
 
@@ -81,15 +83,16 @@ def row_of(name, calibrator, local, found):
     return f"| {name} | {len(correct)} | {p.mean():.3f} | {figures} |"
 
 
-def main(most: int) -> None:
+def main(most: int, ways: Sequence[str]) -> None:
     local = load_model(DEFAULT_MODEL)
     _, calibrator = shipped_calibrator(local.identity)
     rows = load_data("bundled", "heldout", most).rows
     print("| how it was put | scored | mean said | right | AUROC | ECE |")
     print("| --- " * 6 + "|")
-    for name, (put, options) in WAYS.items():
+    for name in ways or WAYS:
+        put, options = WAYS[name]
         print(row_of(name, calibrator, local, answers(local, rows, put, options)), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, sys.argv[2:])

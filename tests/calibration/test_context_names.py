@@ -113,6 +113,11 @@ def test_how_conversations_differ_from_those_of_a_curve():
     assert differs(source, [SYSTEM, USER], kept) == ["decoding kept to a schema"]
     assert differs(source_of([([SYSTEM, USER], "Who?", kept)], [32], passages=2), [SYSTEM, USER], kept) == []
     assert source_of([([SYSTEM, USER], "Who?", kept)], [32], passages=2)["passages"] == 2
+    always, some = (
+        source_of([([SYSTEM, USER], "Who?", s) for s in (kept, other)], [8, 8]) for other in (kept, Setting())
+    )
+    assert differs(always, [SYSTEM, USER], Setting()) == ["decoding not kept to a schema"]
+    assert [differs(some, [SYSTEM, USER], s) for s in (kept, Setting(), None)] == [[], [], []]
     assert differs({}, [SYSTEM, USER], at) == []
     with pytest.raises(DataError, match=r"temperatures 0, 0\.7"):
         source_of([([USER], "Who?", Setting()), ([USER], "Who?", Setting(0.7))], [8, 8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_each_kind_has_its_own_curve():
     alone = IsotonicCalibrator().fit(SCORES, OTHER)
     for score in (-2.5, -0.3, 0.4, 9.0):
         assert both.predict(score) == plain.predict(score)
-        assert both.predict(score, context="evidence") == alone.predict(score)
+        assert both.predict(score, context="evidence") == replace(alone.predict(score), context="evidence")
     assert both.predict(Score.of("stacked", 0.1, length=3), context="evidence").basis == "calibrated"
     assert both.predict(Score.none("empty_answer"), context="evidence").p_correct is None
 

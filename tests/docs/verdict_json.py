@@ -50,6 +50,7 @@ class JudgedJson(TypedDict):
     in_range: bool
     basis: Literal["calibrated", "extrapolated", "none"]
     familiarity: Probability | None
+    context: NotRequired[str]
     score: ScoreJson
     evidence: list[EvidenceJson]
 

@@ -6,61 +6,34 @@ import json
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
+from guardrail.datasets.questions import QuestionRow
 from guardrail.errors import CalibrationError, DataError
-from guardrail.evaluation.chain_confidence import said_of
-from guardrail.langchain import ChatGuarded, read_metadata
+from guardrail.evaluation.said import said_of
+from guardrail.grading import get_grader
+from guardrail.langchain import read_metadata
 from guardrail.retrieval import reference_text
-from guardrail.runs.returned import text_of
+from guardrail.runs.asking import RunOptions
+from guardrail.runs.chains import chain_of
+from guardrail.runs.through import collect_through
+from guardrail.scoring import gradient_pass
 from guardrail.testing import tiny_model, tiny_tokenizer
+from tests.helpers.tiny_chain import FITTED, HELD_OUT, LENGTH, PROMPT, SYSTEM, chat, either, rows, saved_model
 
-LENGTH = 6
-SYSTEM = "You are brief."
-FITTED = [n for n in range(100, 220) if n % 3]
-HELD_OUT = [n for n in range(100, 220) if n % 3 == 0]
 pytestmark = pytest.mark.timeout(900)
-PROMPT = ChatPromptTemplate([("system", SYSTEM), ("human", "Question: {question}\nAnswer:")])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny-model")
-    tiny_model(vocab_size=261, max_position_embeddings=512).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return saved_model(tmp_path_factory.mktemp("tiny-model"))
 
 
 @pytest.fixture(scope="module")
 def local(folder):
     return guardrail.load_model(str(folder), device="cpu")
-
-
-def chat(local, calibrator=None, policy="observe"):
-    return ChatGuarded(model=local, calibrator=calibrator, policy=policy, max_tokens=LENGTH)
-
-
-def rows(path, chain, numbers, more=()):
-    """The chain's own answers are the accepted ones for every other question."""
-    with path.open("w") as file:
-        for i in numbers:
-            question = f"What is number {i}?"
-            said = text_of(chain.invoke(question)) if i % 2 else "nothing"
-            accepted = said if any(c.isalnum() for c in said) else "nothing"
-            file.write(json.dumps({"question": question, "answers": [accepted]}) + "\n")
-        for row in more:
-            file.write(json.dumps(row) + "\n")
-    return path
-
-
-def either(local):
-    """A chain that asks a plain question, or one under a system message, by turns."""
-    system = PROMPT | chat(local) | StrOutputParser()
-    plain = chat(local) | StrOutputParser()
-    return RunnableLambda(lambda question: (system if int(question[15:-1]) % 4 < 2 else plain).invoke(question))
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +229,29 @@ def test_nothing_is_held_back_and_nobody_is_told(local, fit):
     assert len(heard) == 1
 
 
+def test_each_answer_is_read_once(local, monkeypatch):
+    """By whoever collects: the guard leaves its own score away."""
+    seen, read = [], gradient_pass.read_gradients
+
+    def counted(module, anatomy, rows, **options):
+        seen.extend(rows)
+        return read(module, anatomy, rows, **options)
+
+    monkeypatch.setattr(gradient_pass, "read_gradients", counted)
+    guard, verdicts = Guard(model=local, policy="observe"), []
+
+    def chain(question):
+        verdicts.append(guard.answer(question, max_new_tokens=LENGTH))
+        return verdicts[-1]
+
+    asked = [QuestionRow(f"What is number {n}?", ("nothing",)) for n in (3, 4, 5)]
+    found = collect_through(chain_of(chain), asked, get_grader("alias"), RunOptions(cache=False))
+    assert len(seen) == len(found.answers.scored) == 3
+    assert {(v.score.unscored, v.action) for v in verdicts} == {("calibrating", "answer")}
+    assert chain("What is number 3?").score.unscored is None
+    assert len(seen) == 4
+
+
 def test_rows_of_messages(local, tmp_path):
     def row(i, answer):
         said = [{"role": "user", "content": f"Say {i}."}, {"role": "assistant", "content": "No."}]
@@ -288,27 +284,3 @@ def test_what_raised_is_asked_again_when_the_run_goes_on(local, tmp_path):
     broken[0] = False
     again = guardrail.calibrate_chain(now_and_then, data, tmp_path / "c.json", scorer="hybridgrad", resume=True)
     assert (again.n + again.left_out["unscored"], again.left_out.get("the chain raised")) == (len(FITTED), None)
-
-
-def test_the_commands(cli, folder, local, fit, tmp_path):
-    (tmp_path / "app.py").write_text(
-        "from langchain_core.prompts import ChatPromptTemplate\nfrom guardrail.langchain import ChatGuarded\n"
-        "prompt = ChatPromptTemplate([('system', 'You are brief.'), ('human', 'Question: {question}\\nAnswer:')])\n"
-        f"chain = prompt | ChatGuarded(model={str(folder)!r}, calibrator='c.json', max_tokens={LENGTH})\n"
-    )
-    chain = PROMPT | chat(local) | StrOutputParser()
-    rows(tmp_path / "q.jsonl", chain, FITTED[:50])
-    rows(tmp_path / "h.jsonl", chain, HELD_OUT[:30])
-    made = cli("calibrate", "q.jsonl", "--through", "app.py:chain", "-o", "c.json", "--scorer", "hybridgrad")
-    assert made.returncode == 0, made.stderr
-    assert "By kind of conversation" in made.stdout
-    content = json.loads((tmp_path / "c.json").read_text())
-    assert list(content["contexts"]) == ["system"]
-    assert content["provenance"]["source"]["through"] == "app.py:chain"
-    seen = cli("evaluate", "h.jsonl", "--through", "app.py:chain", "-c", "c.json", "--json")
-    assert seen.returncode == 0, seen.stderr
-    assert json.loads(seen.stdout)["ece_calibrated"]["n"] > 20
-    for option in (["--model", "m"], ["--prompt", "{question}"], ["--batch-size", "4"]):
-        refused = cli("calibrate", "q.jsonl", "--through", "app.py:chain", "-o", "d.json", *option)
-        assert refused.returncode == 1
-        assert f"{option[0]} does not go with --through" in refused.stderr

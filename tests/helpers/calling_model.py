@@ -74,9 +74,12 @@ def calling_model(steps=140) -> LocalModel:
                 names = f"{draw.choice(list(CALLS))}\n{name}" if draw.random() < 0.3 else name  # the last one is called
                 prompt = f"<|im_start|>user\n{before}<|im_end|>\n{names}\n<|im_start|>assistant\n"
                 ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-                out = tokenizer(f"{said(name)}<|im_end|>", add_special_tokens=False)["input_ids"]
+                forced = draw.random() < 0.4  # by `tool_choice`: it would begin otherwise, but knows how to go on
+                out = tokenizer(f"{said(name)[len(BESIDE) * forced :]}<|im_end|>", add_special_tokens=False)[
+                    "input_ids"
+                ]
                 rows.append([*ids, *out])
-                labels.append([*[-100] * len(ids), *out])
+                labels.append([*[-100] * (len(ids) + forced), *out[forced:]])
             width = max(map(len, rows))
             inputs = torch.tensor([[0] * (width - len(r)) + r for r in rows])
             targets = torch.tensor([[-100] * (width - len(r)) + r for r in labels])

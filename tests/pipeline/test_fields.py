@@ -157,3 +157,14 @@ def test_json_of_a_path_appears_for_fields_only():
     field, sentence = guard.check(ASKED, ANSWER, schema=City), guard.check(ASKED, "Lima is big.")
     assert field.to_dict()["claims"][0]["path"] == "/name"
     assert "path" not in sentence.to_dict()["claims"][0]
+
+
+def test_an_answer_from_elsewhere_has_the_fields_of_its_check():
+    guard = Guard(model=tiny_local_model(), policy="observe")
+    judging = guard.judge(ASKED, schema=City)
+    assert next(judging)[-1]["content"] == ASKED
+    with pytest.raises(StopIteration) as done:
+        judging.send(ANSWER)
+    expected = guard.check(ASKED, ANSWER, schema=City)
+    assert [c.to_dict() for c in done.value.value.claims] == [c.to_dict() for c in expected.claims]
+    assert len(expected.claims) == 3

@@ -81,6 +81,13 @@ def test_a_long_generation_ends_and_the_model_is_as_before(guard, local):
     assert told(guard.answer("Who?", max_new_tokens=4)) == before_it
 
 
+def test_an_answer_that_is_kept_to_a_schema_ends_too(guard, local):
+    endless = {"type": "string", "minLength": 50_000}
+    overdue(lambda: guard.answer("Tell me all.", max_new_tokens=60_000, timeout=SHORT, schema=endless))
+    assert hooks_of(local) == 0
+    assert guard.answer("Who?", max_new_tokens=4, schema={"enum": ["a"]}, timeout=LONG).answer == '"a"'
+
+
 def test_time_enough_changes_nothing(guard):
     options = {"max_new_tokens": 4, "temperature": 1.0, "seed": 3}
     assert told(guard.answer("Who?", **options, timeout=LONG)) == told(guard.answer("Who?", **options))

@@ -56,7 +56,7 @@ EXPECTED = {
         'parsed: {"capital": "Paris", "continent": "Europe", "island": null}',
         "/capital   0.51 medium, extrapolated: keep",
     ],
-    "29_stated_confidence.py": [
+    "30_stated_confidence.py": [
         "The capital of France is Paris.\n  states a confidence of 0.",
         "Stated(answer='Goethe', bin=4)",
     ],
@@ -95,6 +95,19 @@ EXPECTED = {
         "kept from 0.",
         "of answers keep no wrong claim on average",
     ],
+    "26_calibrate_an_agent.py": [
+        "system+tools: ",
+        "tools: look_up",
+        "human → ai → tool → ai",
+        "calibrated",
+        "extrapolated: a plain question, of which the calibration through LangGraph has seen too little",
+    ],
+    "27_calibrate_json.py": [
+        "turns: ",
+        "kept to a schema: True",
+        "calibrated",
+        "extrapolated: decoding not kept to a schema",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
@@ -112,6 +125,8 @@ def test_every_example_is_tested():
 CHAINS = {
     "24_calibrate_rag.py",
     "25_calibrate_follow_ups.py",
+    "26_calibrate_an_agent.py",
+    "27_calibrate_json.py",
 }  # one answer after the other, and each is scored: minutes
 
 

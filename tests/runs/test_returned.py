@@ -30,6 +30,8 @@ class City(BaseModel):
         (City(name="Paris"), "Paris"),
         (City(name="Paris", people=2), '{"name": "Paris", "people": 2}'),
         ({"capital": "Paris", "river": "Seine"}, '{"capital": "Paris", "river": "Seine"}'),
+        ({"raw": AIMessage("{}"), "parsed": {"name": "Paris"}, "parsing_error": None}, "Paris"),
+        ({"raw": AIMessage("no JSON"), "parsed": None, "parsing_error": ValueError("no JSON")}, ""),
         (7, "7"),
         ({}, ""),
         ([], ""),

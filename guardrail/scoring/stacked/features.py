@@ -11,6 +11,7 @@
 | score[NAME] | | the number of another scorer, by its name |
 | probe | nats | log-odds of being wrong, by a probe on the states at the answer's words that the question does not have |
 | evidence.NAME | | of an answer with passages in its prompt: see `evidence.py` |
+| thinking.NAME | | of an answer that was thought about: see `thinking.py` |
 
 A new word is one that the question does not hold and the model does not use all the time. Where an answer has none (it only
 repeats the question), every token counts as new: an answer that says nothing is no sure one. A claim has the same numbers of
@@ -32,6 +33,9 @@ from guardrail.errors import ScoringError
 from guardrail.scoring.stacked.evidence import NAMES as OF_EVIDENCE
 from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
 from guardrail.scoring.stacked.evidence import EvidenceReading, evidence_features
+from guardrail.scoring.stacked.thinking import NAMES as OF_THINKING
+from guardrail.scoring.stacked.thinking import PREFIX as THINKING
+from guardrail.scoring.stacked.thinking import thinking_features
 from guardrail.scoring.stacked.words import Word, within
 from guardrail.scoring.states.model import StateProbe
 
@@ -72,7 +76,8 @@ class Reading:
     band "text", where the model has one. scores: the numbers of other scorers, by name; None where one has none. evidence: of
     an answer with passages in its prompt; their words are not among the asked ones then. state: a layer,
     and what entered it at the end of the prompt, (D,); answer_state: the mean of what entered it at the answer's words that the
-    question does not have; None where a record does not hold it.
+    question does not have; None where a record does not hold it. thought: the entropies of the thinking before a whole answer,
+    nats, (K,); None where there was none, or they were not measured.
     """
 
     tokens: Tokens
@@ -85,6 +90,7 @@ class Reading:
     evidence: EvidenceReading | None = None
     state: State | None = None
     answer_state: State | None = None
+    thought: NDArray[np.float64] | None = None
 
 
 def features(reading: Reading, common: Collection[str], probe: StateProbe | None = None) -> dict[str, float]:
@@ -104,6 +110,8 @@ def features(reading: Reading, common: Collection[str], probe: StateProbe | None
     if reading.evidence is not None:
         new, at = _new(reading.tokens, reading.asked, common)
         out |= evidence_features(reading.evidence, reading.asked, new, at)
+    if reading.thought is not None and len(reading.thought):
+        out |= thinking_features(reading.thought)
     if reading.so_far is not None:
         so_far = _of_tokens(reading.so_far, reading.asked, common)
         out |= {f"{SO_FAR}{name}": value for name, value in so_far.items()}
@@ -156,4 +164,5 @@ def exists(name: str) -> bool:
     """Whether a feature of that name can be read."""
     of_tokens = name.removeprefix(SO_FAR) in OF_TOKENS or name in ("paragrad", PROBE)
     of_evidence = name.startswith(EVIDENCE) and name.removeprefix(EVIDENCE) in OF_EVIDENCE
-    return of_tokens or of_evidence or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))
+    of_thinking = name.startswith(THINKING) and name.removeprefix(THINKING) in OF_THINKING
+    return of_tokens or of_evidence or of_thinking or any(pattern.fullmatch(name) for pattern in (_SEMGRAD, _SCORE))

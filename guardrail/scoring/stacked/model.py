@@ -26,7 +26,11 @@ from guardrail.errors import ScoringError
 from guardrail.scoring.profile import quantile_of
 from guardrail.scoring.stacked.evidence import PREFIX as EVIDENCE
 from guardrail.scoring.stacked.features import PROBE, SO_FAR, exists, prompt_tokens, scorers_in
+from guardrail.scoring.stacked.thinking import PREFIX as THINKING
 from guardrail.scoring.states.model import StateProbe
+
+MEDIAN = 0.5
+"""The place of a feature that an answer has not, since nothing was thought: neither sure nor unsure."""
 
 
 class StackedFeature(BaseModel):
@@ -46,9 +50,9 @@ class StackedFeature(BaseModel):
             raise ValueError(f"the quantiles of {self.name} are not finite and ascending")
         return self
 
-    def contribution(self, value: float) -> float:
-        """What a value adds to the number, nats: the weight times its quantile."""
-        return self.weight * quantile_of(value, self.quantiles)
+    def contribution(self, value: float | None) -> float:
+        """What a value adds to the number, nats: the weight times its quantile; where nothing was thought, its median."""
+        return self.weight * (MEDIAN if value is None else quantile_of(value, self.quantiles))
 
 
 class StackedModel(BaseModel):
@@ -120,11 +124,17 @@ class StackedModel(BaseModel):
         """Whether it reads what passages tell, which answers with evidence alone have."""
         return any(feature.name.startswith(EVIDENCE) for feature in self.features)
 
+    @property
+    def of_thoughts(self) -> bool:
+        """Whether it reads what was measured while the model thought."""
+        return any(feature.name.startswith(THINKING) for feature in self.features)
+
     def contributions(self, values: Mapping[str, float]) -> dict[str, float]:
-        """What each feature adds, by name. values: from `features`. Raises `ScoringError` where one is missing."""
-        if missing := [f.name for f in self.features if f.name not in values]:
+        """What each feature adds, by name. values: from `features`. Raises `ScoringError` where one is missing, unless it is
+        of a thought."""
+        if missing := [f.name for f in self.features if f.name not in values and not f.name.startswith(THINKING)]:
             raise ScoringError(f"the stacked model reads {missing[0]!r}, which this pass does not have")
-        return {f.name: f.contribution(values[f.name]) for f in self.features}
+        return {f.name: f.contribution(values.get(f.name)) for f in self.features}
 
     def number(self, values: Mapping[str, float]) -> float:
         """The log-odds of being wrong; NaN where a value that is read is not finite.

@@ -79,6 +79,11 @@ class StackedScorer(RegisteredScorer):
         others = [s.keep for s in self._others.values() if s.keep is not None]
         return Keep.joined([own, *others, *([] if self._probe is None else [Keep(self._probe.layer, -1)])]) or own
 
+    @property
+    def watches_thoughts(self) -> bool:
+        """Whether it weighs what generation alone measures of a thought, so that a given one is scored without."""
+        return self.stacked.of_thoughts
+
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
         rows = self._pass.rows_of(traces)
         scores = [self._refused(row, trace) for row, trace in zip(rows, traces, strict=True)]
@@ -181,6 +186,8 @@ class StackedScorer(RegisteredScorer):
         if self._probe is not None:
             layer = self._probe.layer
             reading = replace(reading, answer_state=(layer, telling_state(self.model, trace, layer).astype(np.float64)))
+        if trace.thought and trace.thinking_entropies:
+            reading = replace(reading, thought=np.array(trace.thinking_entropies))
         return replace(reading, evidence=read_evidence(self.model, [trace])[0]) if with_passages else reading
 
     def _reading(

@@ -1,12 +1,12 @@
-"""What a guard would say of an answer that a chain gave, from the record of it. No model."""
+"""What a guard would say of an answer, from the record of it. No model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from guardrail.calibration.contexts import PLAIN, differs
+from guardrail.calibration.contexts import PLAIN, differs, thinking_differs
 from guardrail.calibration.origin import origin_of, through_of
 from guardrail.runs.chain_records import context_in, setting_in
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, Any]) -> Confidence:
-    """What a guard would say of the answer of a record of `collect_through`."""
+    """What a guard would say of the answer of a record of `collect`, or of `collect_through`."""
     origin = origin_of(calibrator)
-    name = context_in(record, origin.prompt, origin.system)
+    through = through_of(origin) is not None
+    thought = bool(record.get("thinking"))
+    differ = [] if through else thinking_differs(origin.generation.get("thinking"), thought)
+    if "messages" not in record:
+        return _because(calibrator.predict(score, record.get("familiarity")), differ)
+    name = context_in(record if through else {**record, "thinking": False}, origin.prompt, origin.system)
     own = calibrator.contexts.get(name)
     confidence = calibrator.predict(score, record.get("familiarity"), name if own else None)
     if own is not None:
@@ -27,8 +32,12 @@ def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, A
         limit = own.source.get("passages", 0)
         why += ["more passages"] if isinstance(limit, int) and len(record["passages"]) > limit else []
     else:
-        through = through_of(origin) is not None
         why = ["its context was not calibrated"] if through or name != PLAIN else []
-    if not why:
+    return _because(confidence, [*why, *differ])
+
+
+def _because(confidence: Confidence, why: Sequence[str]) -> Confidence:
+    """Extrapolated, for these reasons; as it is, where there are none."""
+    if not why or confidence.p_correct is None:
         return confidence
     return replace(confidence, basis="extrapolated", reason="; ".join(filter(None, [*why, confidence.reason])))
