@@ -62,15 +62,17 @@ def json_schema(schema: Schema) -> dict[str, Any]:
     """A schema as JSON. Raises `DataError` for what is none."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         try:
-            schema = schema.model_json_schema()
+            found: Any = schema.model_json_schema()
         except PydanticUserError as error:
             raise DataError(
                 f"{schema.__name__} has no JSON schema: {error.message}; use fields of plain types"
             ) from error
-    if not isinstance(schema, Mapping):
+    else:
+        found = schema
+    if not isinstance(found, Mapping):
         raise DataError(f"a schema is a JSON schema or a pydantic class, not {schema!r:.80}")
     try:
-        return dict(parse(json.dumps(dict(schema), allow_nan=False)))
+        return dict(parse(json.dumps(dict(found), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"a schema is plain JSON, and this one is not: {error}") from error
 
