@@ -254,9 +254,8 @@ def test_strict_does_not_pass_off_a_passage_as_knowledge(local):
 def test_the_usual_length_is_the_calibrations(local):
     fitted = calibrator(local)
     longer = fitted.provenance.model_copy(update={"generation": {"max_new_tokens": 7}})
-    seven = IsotonicCalibrator.from_dict(
-        {**fitted.to_dict(), "provenance": longer.model_dump(mode="json"), "digest": None}
-    )
+    content = {**fitted.to_dict(), "provenance": longer.model_dump(mode="json")}
+    seven = IsotonicCalibrator.from_dict({key: value for key, value in content.items() if key != "digest"})
     assert Guard(model=local, scorer=Fixed(SURE), calibrator=seven).usual_length == 7
     assert Guard(model=local, policy="observe").usual_length == 150
 
