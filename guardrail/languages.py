@@ -18,6 +18,9 @@ from guardrail.folding import folded
 from guardrail.segmentation import words_in
 
 _FOLDER = "guardrail.data.languages"
+_NOT_KNOWN = frozenset(
+    ("i dont know", "i do not know", "i dont know the answer", "i do not know the answer", "unknown")
+)
 _FEWEST = 2  # different telling words, before a text in Latin letters counts as that language's
 
 
@@ -36,7 +39,8 @@ class Language(BaseModel):
 
     telling: words of grammar by which a text is known to be in it; none where the script tells. negations: words, or several
     in a row. greetings: whole sentences. offers: how sentences begin that offer help or wish well. fillers: whole statements
-    that answer nothing.
+    that answer nothing. sure, leaning, wavering, doubting: phrases of an answer that say how sure whoever gives it is, from
+    "certainly" over "probably" and "perhaps" to "I am not sure".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -47,6 +51,10 @@ class Language(BaseModel):
     greetings: Phrases
     offers: Phrases
     fillers: Phrases
+    sure: Phrases = ()
+    leaning: Phrases = ()
+    wavering: Phrases = ()
+    doubting: Phrases = ()
 
 
 def read_language(text: str, source: str) -> Language:
@@ -101,9 +109,7 @@ def negations_in(words: Iterable[str]) -> frozenset[str]:
     grammar are among the words, and more than English ones: `pas` is a name in Nord-Pas-de-Calais.
     """
     said = set(words)
-    english = len(said & _english())
-    spoken = [denying for telling, denying in _by_words() if len(said & telling) >= max(_FEWEST, english + 1)]
-    return _by_script().union(*spoken)
+    return frozenset().union(*(_folded(one.negations) for one in languages() if _is_spoken(one, said)))
 
 
 def denies(text: str) -> bool:
@@ -116,7 +122,49 @@ def denies(text: str) -> bool:
     return any(f" {negation} " in f" {said} " for negation in negations_in(said.split()))
 
 
-def _folded(phrases: Collection[str]) -> frozenset[str]:
+def doubt_in(text: str) -> int:
+    """How unsure an answer says it is, by its words: the most doubtful that is in it.
+
+    0 sure ("certainly"), 1 no such word, 2 leaning ("probably"), 3 wavering ("perhaps"), 4 doubting ("I am not sure"), 5 it
+    says only that it does not know. English words count in every text, other ones where the text is in their language.
+
+    >>> doubt_in("It is certainly Suva."), doubt_in("Suva"), doubt_in("I think Suva, but I'm not sure.")
+    (0, 1, 4)
+    """
+    words = plain(text).split()
+    if is_filler(text) or " ".join(words) in _NOT_KNOWN:
+        return 5
+    levels: set[int] = set()
+    for one in languages():
+        if one.language == "en" or _is_spoken(one, words):
+            between = " " if one.language == "en" or one.telling else ""  # ICU cuts a phrase as its neighbours have it
+            said = between + between.join(words) + between
+            for phrase, level in _hedges(one, between):
+                if phrase in said:
+                    levels.add(level)
+                    said = said.replace(phrase, f"{between}|{between}")  # "almost certainly" is not "certainly"
+    return max(levels - {0}, default=0 if levels else 1)
+
+
+@cache
+def _hedges(language: Language, between: str) -> tuple[tuple[str, int], ...]:
+    """The phrases with their levels, the longest first. between: what stands between words, and around a phrase."""
+    of = {0: language.sure, 2: language.leaning, 3: language.wavering, 4: language.doubting}
+    found = [(plain(phrase).split(), level) for level, phrases in of.items() for phrase in phrases]
+    found.sort(key=lambda pair: -len("".join(pair[0])))
+    return tuple((between + between.join(words) + between, level) for words, level in found)
+
+
+def _is_spoken(language: Language, words: Collection[str]) -> bool:
+    """Whether a text of these words counts as being in a language other than English."""
+    if language.language == "en":
+        return False
+    telling, said = _folded(language.telling), set(words)
+    return not telling or len(said & telling) >= max(_FEWEST, len(said & _english()) + 1)
+
+
+@cache
+def _folded(phrases: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(plain, phrases))
 
 
@@ -132,16 +180,6 @@ def _courtesies() -> tuple[frozenset[str], tuple[str, ...]]:
 @cache
 def _fillers() -> frozenset[str]:
     return frozenset().union(*(_folded(one.fillers) for one in languages()))
-
-
-@cache
-def _by_script() -> frozenset[str]:
-    return frozenset().union(*(_folded(one.negations) for one in languages() if not one.telling))
-
-
-@cache
-def _by_words() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
-    return tuple((_folded(one.telling), _folded(one.negations)) for one in languages() if one.telling and one.negations)
 
 
 @cache

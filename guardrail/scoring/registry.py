@@ -77,6 +77,7 @@ _OWN = {
     "verbal-percent": Entry(f"{_BASELINES}.elicited:VerbalPercent", partial=True),
     "verbal-top-k": Entry(f"{_BASELINES}.elicited:VerbalTopK", partial=True),
     "self-probing": Entry(f"{_BASELINES}.elicited:SelfProbing"),
+    "hedging": Entry(f"{_BASELINES}.hedging:Hedging"),
     "self-consistency": Entry(f"{_BASELINES}.self_consistency:SelfConsistency"),
     "deg": Entry(f"{_BASELINES}.deg:Deg"),
     "inside": Entry(f"{_BASELINES}.inside:Inside"),
