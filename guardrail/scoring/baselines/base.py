@@ -77,6 +77,37 @@ class AnswerScorer(RegisteredScorer, ABC):
         return ids
 
 
+Span = tuple[int, int]
+
+
+class TextScorer(AnswerScorer):
+    """A scorer that asks about a text, a whole answer's or a part's. A subclass gives `doubt`."""
+
+    @abstractmethod
+    def doubt(self, trace: Trace, text: str) -> float:
+        """Of what the answer, or a part of it, says; higher = more uncertain."""
+
+    def uncertainty(self, trace: Trace) -> float:
+        return self.doubt(trace, trace.text)
+
+    def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
+        """The scores of parts of answers: for each trace those of its spans, each `response_ids[start:end]`.
+
+        Raises `ScoringError` for a span that is not within the response.
+        """
+        return [[self._score_part(trace, *span) for span in parts] for trace, parts in zip(traces, spans, strict=True)]
+
+    def _score_part(self, trace: Trace, start: int, end: int) -> Score:
+        T = len(trace.response_ids)
+        if not 0 <= start < end <= T:
+            raise ScoringError(f"the span [{start}, {end}) is empty or not within the response's {T} tokens")
+        refused = self._refused(trace)
+        if refused is not None:
+            return replace(refused, length=end - start)
+        text = self.model.tokenizer.decode(list(trace.response_ids[start:end]), skip_special_tokens=True).strip()
+        return self._scored(end - start, lambda: self.doubt(trace, text))
+
+
 class Sampled(AnswerScorer):
     """A scorer that reads samples. source: where they come from; scorers that share one share the samples too."""
 

@@ -17,7 +17,7 @@ from guardrail.model.local import LocalModel
 from guardrail.model.stated import reply_log_probs
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.plain_text import normalise
-from guardrail.scoring.baselines.base import AnswerScorer, UnstatedError
+from guardrail.scoring.baselines.base import AnswerScorer, TextScorer, UnstatedError
 from guardrail.scoring.baselines.verbalized import stated_doubt
 from guardrail.stated import Wording
 from guardrail.types import Message, Trace
@@ -36,8 +36,12 @@ and so on up to G{k} and P{k}.
 {question}"""
 PROBED = """\
 Question: {question}
-Possible answer: {answer}
+Possible answer: {text}
 How likely is it that the possible answer is right? Reply with {labels}."""
+PROBED_PART = """\
+Question: {question}
+A statement in somebody's answer: {text}
+How likely is it that the statement is right? Reply with {labels}."""
 
 _NUMBER = re.compile(r"(?<![\w.-])(\d{1,3}(?:[.,]\d+)?)\s?(%|percent\b)?", re.IGNORECASE)
 _LINE = re.compile(r"([GP])(\d+)\s*:(.*)", re.IGNORECASE)
@@ -145,8 +149,9 @@ class VerbalTopK(_Elicited):
         return found.get(normalise(trace.text), 0.0) if found else None
 
 
-class SelfProbing(AnswerScorer):
-    """The five labels' probabilities for an answer that the model is shown as somebody's, in a conversation of its own."""
+class SelfProbing(TextScorer):
+    """The five labels' probabilities for an answer that the model is shown as somebody's, in a conversation of its own; for a
+    claim, of that statement by itself."""
 
     name = "self-probing"
     needs = "logits"
@@ -157,14 +162,12 @@ class SelfProbing(AnswerScorer):
         self._wording = Wording()
         self._replies = [model.encode_response(label, ended=False) for label in self._wording.labels]
 
-    def uncertainty(self, trace: Trace) -> float:
+    def doubt(self, trace: Trace, text: str) -> float:
         *most, last = self._wording.labels
-        about = {
-            "{labels}": f"{', '.join(most)} or {last}",
-            "{question}": question_of(trace.messages),
-            "{answer}": trace.text,
-        }
-        text = re.sub(r"\{\w+\}", lambda m: about[m[0]], PROBED)  # once: the texts may hold braces
-        prompt = self.prompt_about([{"role": "user", "content": text}], *self._replies)
+        about = {"{labels}": f"{', '.join(most)} or {last}", "{question}": question_of(trace.messages), "{text}": text}
+        asked = re.sub(
+            r"\{\w+\}", lambda m: about[m[0]], PROBED if text == trace.text else PROBED_PART
+        )  # once: texts have braces
+        prompt = self.prompt_about([{"role": "user", "content": asked}], *self._replies)
         log_probs = reply_log_probs(self.model, prompt, self._replies, None)
         return stated_doubt(log_probs, [self._wording.middle(k) for k in range(len(self._replies))])

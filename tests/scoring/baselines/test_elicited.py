@@ -122,6 +122,25 @@ def test_an_answer_as_somebodys_by_hand(local):
     assert score.value == pytest.approx(1 - p @ [0.1, 0.3, 0.5, 0.7, 0.9], abs=1e-5)
 
 
+def test_a_claim_is_asked_about_by_itself(local):
+    trace = local.trace("What is it?", "It is big. It is red.")
+    whole, (first, second) = (
+        scorer("self-probing", local).score_traces([trace])[0],
+        scorer("self-probing", local).score_spans([trace], [[(0, 10), (10, 21)]])[0],
+    )
+    asked = elicited.PROBED_PART.format(
+        question="What is it?", text="It is red.", labels="very low, low, medium, high or very high"
+    )
+    prompt = local.encode_prompt(asked)
+    labels = ["very low", "low", "medium", "high", "very high"]
+    sums = [float(token_log_probs(local, [(prompt, local.encode_response(x, ended=False))])[0].sum()) for x in labels]
+    p = np.exp(sums - np.max(sums)) / np.exp(sums - np.max(sums)).sum()
+    assert second.value == pytest.approx(1 - p @ [0.1, 0.3, 0.5, 0.7, 0.9], abs=1e-5)
+    assert len({whole.value, first.value, second.value}) == 3
+    with pytest.raises(ScoringError, match="not within the response's"):
+        scorer("self-probing", local).score_spans([trace], [[(0, 99)]])
+
+
 @pytest.mark.parametrize("name", ["verbal-percent", "verbal-top-k", "self-probing", "verbalized"])
 def test_a_model_that_replies_nonsense_or_has_no_room_gives_no_confidence(name, local):
     short = tiny_local_model(vocab_size=261, max_position_embeddings=64)
