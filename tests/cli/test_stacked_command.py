@@ -94,7 +94,10 @@ def test_a_profile_that_is_none_is_refused(tiny_folder, tmp_path):
         (("--scorer", "stakced"), "there is no scorer 'stakced'"),
         (("--scorer", "stacked", "--paper"), "--paper is about the profile of hybridgrad"),
         (("--scorer", "stacked", "--samples", "3"), "stacked draws none"),
-        (("--scorer", "g-nll", "--unit", "claim"), "claims are scored by hybridgrad or ccp or self-probing or hedging or stacked"),
+        (
+            ("--scorer", "g-nll", "--unit", "claim"),
+            "claims are scored by hybridgrad or ccp or self-probing or hedging or stacked",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(cli, options, says):
