@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 
 from rich.console import Console
@@ -58,7 +59,7 @@ def how(control: ClaimControl) -> str:
 
 def _fewest(control: ClaimControl) -> int:
     if control.confidence is None:
-        return round(1 / (1 - control.all_right)) - 1
+        return ceil(1 / (1 - control.all_right) - 1e-9) - 1  # (0 + 1) / (n + 1) at most 1 - all_right
     return fewest_answers(1 - control.all_right, 1 - control.confidence)
 
 

@@ -27,6 +27,7 @@ from guardrail.evaluation.setting import (
     model_from,
     name_of,
     policy_from,
+    refuse_claims,
     silent,
 )
 from guardrail.files import check_page, write_whole
@@ -116,6 +117,7 @@ def report(
         if any(one.resolve() == out.resolve() for one in inputs):
             raise DataError(f"the output {str(out)!r} is one of the inputs; give another file")
     tried = [policy_from(policy) for policy in policies]
+    refuse_claims(tried, "use guardrail evaluate --unit claim")
     compared = bench_file.load_bench(bench) if bench else None
     meaning = SpsProfile.load(sps) if sps else None
     fitted = calibrator_from(calibrator)

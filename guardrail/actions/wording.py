@@ -1,8 +1,7 @@
 """What the user is shown: the answer, the answer with wording that says how sure the model is, or a message in its place.
 
 The default wordings speak about the chance that this answer is right, which is what a calibrated confidence means, and
-never about a feeling of the model. A message in place of an answer holds the answer only if the policy's own template
-asks for `{answer}`.
+never about a feeling of the model. A message in place of an answer never holds the answer.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def render(decision: Decision, answer: str, confidence: Confidence) -> str:
         case "hedge":
             return hedge(decision, answer, confidence)
         case "abstain":
-            return abstain(decision, answer, confidence)
+            return abstain(decision, confidence)
         case "retrieve":
             raise ValueError(f"rule {decision.rule!r} says retrieve, which cannot be shown; retrieve and decide again")
 
@@ -62,9 +61,9 @@ def hedge(decision: Decision, answer: str, confidence: Confidence) -> str:
     return fill(template, _values(decision, answer, confidence))
 
 
-def abstain(decision: Decision, answer: str, confidence: Confidence) -> str:
+def abstain(decision: Decision, confidence: Confidence) -> str:
     """Why there is no answer, in the decision's wording or the default one."""
-    return fill(decision.template or DEFAULT_ABSTAIN, _values(decision, answer, confidence))
+    return fill(decision.template or DEFAULT_ABSTAIN, _values(decision, "", confidence))
 
 
 def _values(decision: Decision, answer: str, confidence: Confidence) -> dict[str, str]:

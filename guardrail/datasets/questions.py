@@ -182,8 +182,8 @@ def check_no_leak(calibration_digests: Collection[str], questions: Iterable[str]
     leaked = [question for question in questions if was_seen(seen, question)]
     if leaked:
         raise DataError(
-            f"{len(leaked)} of these questions were used for calibration, the first is {leaked[0]!r}; "
-            "remove them, since an evaluation on fitted questions flatters"
+            f"{len(leaked)} of these questions were used for calibration, or to teach the model its confidence; the first is "
+            f"{leaked[0]!r}; remove them, since an evaluation on fitted questions flatters"
         )
 
 

@@ -182,7 +182,10 @@ def claim_outcome(
             else None
         )
     lost = lost_of(taken == "keep", answers.correct, answers.groups)
-    promised = 1 - policy.claims_proof.all_right if policy.claims_proof else None
+    proof = policy.claims_proof
+    promised = (
+        None if proof is None or proof.confidence is None else 1 - proof.all_right
+    )  # an average is no promise of this one
     return ClaimOutcome(
         policy.name,
         {action: int((taken == action).sum()) for action in CLAIM_ACTIONS},

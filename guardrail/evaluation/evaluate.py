@@ -22,6 +22,7 @@ from guardrail.evaluation.setting import (
     grader_from,
     model_from,
     policy_from,
+    refuse_claims,
     say_data,
     shipped_policies,
     silent,
@@ -107,6 +108,8 @@ def evaluate(
     source, file = os.fspath(data), Path(run) if run is not None else None
     wanted = grader_from(grader)
     tried = shipped_policies(unit) if policies is None else [policy_from(policy) for policy in policies]
+    if unit == "answer":
+        refuse_claims(tried, "use --unit claim")
     questions = load_data(source, "heldout", limit) if unit == "answer" else None
     by_hand = hand_labels(questions.rows if questions else (), labels)
     rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []

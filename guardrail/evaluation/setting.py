@@ -6,7 +6,7 @@ The heavy libraries are imported when a model is asked for, so that a mistake in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -107,6 +107,13 @@ def shipped_policies(unit: Unit) -> list[Policy]:
     """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
     shipped = map(Policy.load, Policy.shipped())
     return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]
+
+
+def refuse_claims(policies: Sequence[Policy], remedy: str) -> None:
+    """Raise `DataError` for a policy that decides about answers by their claims, where they are not taken apart."""
+    for policy in policies:
+        if policy.claims_proof is not None or policy.looks_at_claims:
+            raise DataError(f"policy {policy.name!r} judges claims, and these answers are not taken apart; {remedy}")
 
 
 def check_output(output: Path, what: str) -> None:

@@ -19,6 +19,7 @@ from guardrail.evaluation.setting import (
     fitted,
     grader_from,
     policy_from,
+    refuse_claims,
     say_data,
     shipped_policies,
     silent,
@@ -194,6 +195,7 @@ def evaluate_chain(
         raise DataError("--resume needs --run FILE, the file to go on with")
     wanted, source = grader_from(grader), os.fspath(data)
     tried = shipped_policies("answer") if policies is None else [policy_from(policy) for policy in policies]
+    refuse_claims(tried, "give a policy for whole answers")
     questions = load_data(source, "heldout", limit, conversations=True)
     by_hand, given = hand_labels(questions.rows, labels), calibrator_from(calibrator)
     if given is not None:
@@ -215,7 +217,7 @@ def evaluate_chain(
     use = fitted(found.local, "answer", given, "no calibrator of answers is shipped", through=True)
     for policy in tried:
         check_proof(policy.proof, policy.name, use.calibrator, use.name)
-    check_no_leak(use.origin.questions, texts_of(questions.rows))
+    check_no_leak({*use.origin.questions, *found.local.taught}, texts_of(questions.rows))
     say_data(say, questions, found.answers.grading)
     say_left_out(say, found.left_out)
     told = told_apart(found.local, use.calibrator, found.answers)

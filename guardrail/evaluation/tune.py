@@ -111,7 +111,7 @@ def tune(
     from guardrail.runs.scorer_pass import pass_for
 
     use = fitted(local, "answer", given, "no calibrator is shipped")
-    _check_unseen(use, questions)
+    _check_unseen(use, local, questions)
     chosen = grades or get_grader(use.origin.grader)
     chosen.load()
     answers = collect(
@@ -195,7 +195,7 @@ def tune_chain(
     options = RunOptions(file, resume, cache, 1, counter("questions answered", say))
     found = collect_through(asked, questions.rows, chosen, options, labels=by_hand, ungraded_is_wrong=True)
     use = fitted(found.local, "answer", given, "no calibrator is shipped", through=True)
-    _check_unseen(use, questions)
+    _check_unseen(use, found.local, questions)
     say_data(say, questions, found.answers.grading)
     say_left_out(say, found.left_out)
     return _tuned(found.local, use, found.answers, wanted, chosen, source, questions, out, command)
@@ -247,9 +247,10 @@ def _check_new(given: IsotonicCalibrator | None, questions: QuestionData) -> Non
         check_no_leak(given.provenance.questions, texts_of(questions.rows))
 
 
-def _check_unseen(use: Fitted, questions: QuestionData) -> None:
-    """Raises `DataError` for questions of the calibration, and `CalibrationError` where nobody can say."""
-    check_no_leak(use.origin.questions, texts_of(questions.rows))
+def _check_unseen(use: Fitted, local: LocalModel, questions: QuestionData) -> None:
+    """Raises `DataError` for questions of the calibration, or that the model was taught with, and `CalibrationError` where
+    nobody can say."""
+    check_no_leak({*use.origin.questions, *local.taught}, texts_of(questions.rows))
     if not use.origin.questions:
         raise CalibrationError(
             f"{use.name} does not say which questions it was fitted on, so the tuning data may be among them; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
-from guardrail.datasets.questions import check_no_leak
+from guardrail.datasets.questions import check_no_leak, question_digest
 from guardrail.errors import CalibrationError, DataError, PolicyError
 from guardrail.evaluation.setting import (
     ModelSource,
@@ -93,6 +93,11 @@ def tune_claims(
     )
     rows = load_claim_rows_from(source, "heldout", limit)
     asked = [row.question for row in rows]
+    if repeated := len(asked) - len({question_digest(question) for question in asked}):
+        raise DataError(
+            f"{repeated} rows of {source} have a question that came before; a bound counts answers that do not hang "
+            "together, so keep one answer a question"
+        )
     given = calibrator_from(calibrator)
     if given is not None and given.provenance is not None:  # before the slow part
         check_no_leak(given.provenance.questions, asked)
@@ -109,7 +114,7 @@ def tune_claims(
 
     extractor = SentenceClaims()
     use = fitted(local, "claim", given, "no calibrator of claims is shipped", identity_of(extractor))
-    check_no_leak(use.origin.questions, asked)
+    check_no_leak({*use.origin.questions, *local.taught}, asked)
     if not use.origin.questions:
         raise CalibrationError(
             f"{use.name} does not say which questions it was fitted on, so the tuning data may be among them; "

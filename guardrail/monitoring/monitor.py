@@ -197,7 +197,9 @@ def _risks(tally: Tally, policy: Policy | None, unit: Unit) -> tuple[RealisedRis
             )
         )
     if policy is not None and policy.claims_proof is not None:
-        lost, most = tally.lost, 1 - policy.claims_proof.all_right
+        of_claims = policy.claims_proof
+        # an average over draws of the tuning data says little of this one policy: there is nothing to test
+        lost, most = tally.lost, None if of_claims.confidence is None else 1 - of_claims.all_right
         out.append(realised_risk("answers", sum(lost), len(lost), tally.total["answers"], max_error=most))
     return tuple(out)
 

@@ -64,11 +64,19 @@ def _claim_template(value: object) -> object:
     return value
 
 
+def _abstain_template(value: object) -> object:
+    value = _template(value)
+    if "answer" in placeholders(str(value)):
+        raise wrong("shows {answer} while it abstains; to show the answer with a warning, use hedge")
+    return value
+
+
 Line = Annotated[str, BeforeValidator(_one_line)]
 Name = Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=80)]
 Template = Annotated[str, BeforeValidator(_template)]
 HedgeTemplate = Annotated[str, BeforeValidator(_hedge_template)]
 ClaimTemplate = Annotated[str, BeforeValidator(_claim_template)]
+AbstainTemplate = Annotated[str, BeforeValidator(_abstain_template)]
 
 
 class Rule(Mapping):
@@ -88,6 +96,8 @@ class Rule(Mapping):
             raise wrong(f"has 'say', but then: {self.then} shows no wording; only hedge and abstain do")
         if self.say is not None and self.then == "hedge" and "answer" not in placeholders(self.say):
             raise wrong("hedges, but its 'say' does not contain {answer}; to withhold the answer, use abstain")
+        if self.say is not None and self.then == "abstain" and "answer" in placeholders(self.say):
+            raise wrong("abstains, but its 'say' shows {answer}; to show the answer with a warning, use hedge")
         return self
 
 
@@ -159,7 +169,7 @@ class Wording(Mapping):
     """What hedges and abstentions say; what is left out falls back to the wording in guardrail.actions."""
 
     hedge: HedgeWording = HedgeWording()
-    abstain: Template | None = None
+    abstain: AbstainTemplate | None = None
     claim: ClaimWording = ClaimWording()
 
 

@@ -52,7 +52,8 @@ def test_abstain_says_why_and_holds_no_answer() -> None:
 
 def test_a_template_decides_the_wording() -> None:
     every = "{label}|{confidence}|{explanation}|{answer}"
-    assert render(decision("abstain", every), ANSWER, MEDIUM) == f"medium|52%|{WHY}|{ANSWER}"
+    assert render(decision("hedge", every), ANSWER, MEDIUM) == f"medium|52%|{WHY}|{ANSWER}"
+    assert render(decision("abstain", every), ANSWER, MEDIUM) == f"medium|52%|{WHY}|"  # which no policy can hold
     assert render(decision("hedge", "perhaps {answer}"), ANSWER, MEDIUM) == f"perhaps {ANSWER}"
 
 

@@ -62,6 +62,21 @@ def test_resumed_is_the_same_as_never_stopped(made, command_line):
     assert len(run.read_bytes().splitlines()) == 31
 
 
+def test_a_bound_on_claims_takes_one_answer_a_question(cli, made, tiny_folder, tmp_path):
+    folder = made[0]
+    other = labelled(tmp_path / "twice.jsonl", range(200, 220))
+    rows = [json.loads(line) for line in other.read_text().splitlines()]
+    again = [{**row, "answer": row["answer"].replace("The", "This"), "claims": []} for row in rows[:3]]
+    for row in again:
+        row["claims"] = [{"text": row["answer"].split(". ")[0] + ".", "correct": True}]
+    other.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *again]))
+    out = cli("tune", other, "--unit", "claim", "--all-right", "0.9", "-o", tmp_path / "p.yaml", "-c", folder / "c.json",
+              "-m", tiny_folder)  # fmt: skip
+    assert out.returncode == 1
+    assert "3 rows of" in out.stderr
+    assert "keep one answer a question" in out.stderr
+
+
 def test_evaluate_by_claim(cli, made, tiny_folder):
     folder = made[0]
     same = cli("evaluate", folder / "data.jsonl", "--unit", "claim", "-c", folder / "c.json", "-m", tiny_folder)

@@ -279,6 +279,8 @@ def test_a_promise_about_claims_is_checked(tmp_path, all_right, status):
     assert (risk.what, risk.n, risk.errors, risk.total) == ("answers", 190, sum(lost), 199)
     assert risk.max_error == pytest.approx(1 - all_right)
     assert found.statuses["answers"] == status
+    average = monitor(tmp_path / "log.jsonl", calibrator, labels=tmp_path / "l.jsonl", policy=on_average(policy, all_right))
+    assert (average.risks[-1].errors, average.risks[-1].max_error) == (sum(lost), None)  # told, and no promise of this policy
     assert [r for r in found.reasons if "keep a wrong claim" in r] == ([found.reasons[0]] if status == "broken" else [])
     with pytest.raises(CalibratorMismatchError, match="--unit claim --calibrator FILE --all-right"):
         monitor(tmp_path / "log.jsonl", fitted(3, unit="claim"), policy=policy)
@@ -289,6 +291,12 @@ def claims_promise(calibrator, all_right):
     proof = ClaimsProof(**values, all_right=all_right, confidence=0.95, threshold=0.5, n=400, errors=0,
                         bound=upper_bound(0, 400, 1 - 0.95), claims=800, kept=400, right=500, right_kept=390,
                         retention_low=0.4, retention_high=0.6)  # fmt: skip
+    return Policy.from_text(policy_text(proof), "p.yaml")
+
+
+def on_average(policy, all_right):
+    n = 400
+    proof = policy.claims_proof.model_copy(update={"confidence": None, "errors": 0, "n": n, "bound": 1 / (n + 1)})
     return Policy.from_text(policy_text(proof), "p.yaml")
 
 

@@ -86,6 +86,10 @@ def test_file(text: str, expected: str) -> None:
             "then: hedge, say: x",
             "rules[0] hedges, but its 'say' does not contain {answer}; to withhold the answer, use abstain",
         ),
+        (
+            "then: abstain, say: 'not sure: {answer}'",
+            "rules[0] abstains, but its 'say' shows {answer}; to show the answer with a warning, use hedge",
+        ),
     ],
 )
 def test_rule(text: str, expected: str) -> None:
@@ -229,3 +233,9 @@ def test_a_misspelt_name_lists_the_shipped_policies() -> None:
 def test_the_first_mistake_in_the_file_is_reported() -> None:
     text = f"{HEAD}rules:\n  - {{name: a, then: answer, when: {{labl: low}}}}\n  - {{nam: b}}\n"
     assert message(text).startswith("my.yaml:4: unknown key 'labl'")
+
+
+def test_the_wording_of_abstentions_never_shows_the_answer() -> None:
+    text = "version: 1\nname: x\nrules: [{name: a, then: abstain}]\nwording: {abstain: 'It may be {answer}'}\n"
+    with pytest.raises(PolicyError, match=r"wording.abstain shows \{answer\} while it abstains"):
+        Policy.from_text(text, "my.yaml")
