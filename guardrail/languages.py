@@ -21,6 +21,9 @@ _FOLDER = "guardrail.data.languages"
 _NOT_KNOWN = frozenset(
     ("i dont know", "i do not know", "i dont know the answer", "i do not know the answer", "unknown")
 )
+_SURE = frozenset(["sure", "certain", "certainly", "confident", "positive", "definite", "definitely"])
+_DENYING = frozenset(["not", "never", "cannot", "hardly", "barely", "far", "less", "nobody"])
+_REACH = 5  # words between a denial and what it denies
 _FEWEST = 2  # different telling words, before a text in Latin letters counts as that language's
 
 
@@ -134,7 +137,7 @@ def doubt_in(text: str) -> int:
     words = plain(text).split()
     if is_filler(text) or " ".join(words) in _NOT_KNOWN:
         return 5
-    levels: set[int] = set()
+    levels: set[int] = {4} if _denied_certainty(words) else set()
     for one in languages():
         if one.language == "en" or _is_spoken(one, words):
             between = " " if one.language == "en" or one.telling else ""  # ICU cuts a phrase as its neighbours have it
@@ -144,6 +147,15 @@ def doubt_in(text: str) -> int:
                     levels.add(level)
                     said = said.replace(phrase, f"{between}|{between}")  # "almost certainly" is not "certainly"
     return max(levels - {0}, default=0 if levels else 1)
+
+
+def _denied_certainty(words: list[str]) -> bool:
+    """Whether an English text denies that it is sure, in whatever words: "I wouldn't say I'm sure", "not 100 sure"."""
+    for i, word in enumerate(words):
+        before = words[max(0, i - _REACH) : i]
+        if word in _SURE and any(one in _DENYING or one.endswith("nt") for one in before):
+            return True
+    return False
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
         if wording.turn == "after"
         else "at the end of its answer; answers may differ from the base model's"
     )
+    asked = (
+        f" --prompt {shlex.quote(record['asking']['prompt'] + wording.instruction)}" if wording.turn == "same" else ""
+    )
     bins = ", ".join(f"{label}: {n}" for label, n in zip(wording.labels, teaching["bins"], strict=True))
     return f"""---
 library_name: peft
@@ -31,7 +35,7 @@ tags: [uncertainty, calibration, lora]
 
 A LoRA adapter of {name} by uncertainty distillation. The model says how sure it is, {where}.
 
-    guardrail calibrate DATA.jsonl --model THIS_FOLDER --scorer verbalized -o calibrator.json
+    guardrail calibrate DATA.jsonl --model THIS_FOLDER --scorer verbalized -o calibrator.json{asked}
     guardrail ask "..." --model THIS_FOLDER --calibrator calibrator.json
 
 The stated confidence is a signal, and becomes a probability by that calibration.

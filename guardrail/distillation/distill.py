@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from guardrail.calibration.metrics import Floats
 from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, load_data
 from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
 from guardrail.distillation.card import model_card
+from guardrail.distillation.lessons import invocation_for, lessons_of, questions_of
 from guardrail.distillation.settings import Training
 from guardrail.distillation.targets import Map, Target, Teaching, targets_of
 from guardrail.errors import DataError, GuardrailError
@@ -137,10 +139,19 @@ def distill(
     _open(folder, resume)
     local = model_from(model, say)
     if local.wording is not None:
-        raise DataError(f"{local.name} states its confidence already; teach its base model, {_base(local)}")
+        raise DataError(f"{local.name} states its confidence already; teach its base model")
+    if hasattr(local.model, "peft_config"):
+        raise DataError(
+            f"{local.name} carries an adapter already; merge it (peft's merge_and_unload), save that and teach it"
+        )
     chosen_grader.load()
 
     asking = Asking(prompt, system, max_new_tokens)
+    invocation = invocation_for(local, asking, said)
+    if until == "train":
+        from guardrail.distillation.adapting import require_adaptable
+
+        require_adaptable(local, invocation)
     options = RunOptions(folder / SAMPLES, resume, cache, 1, counter("questions sampled", say))
     if teacher == "hybridgrad":
         candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
@@ -168,8 +179,10 @@ def distill(
     if until == "annotate":
         return Distilled(folder, "annotate", teaching)
 
+    from guardrail.distillation.training import finish
+
     how = training or Training(seed=seed)
-    loss = _train(local, candidates, targets, asking, said, how, folder, say)
+    loss = _train(local, candidates, targets, asking, said, how, folder, say, resume)
     record = {
         "command": command,
         "data": data_hash(loaded.rows),
@@ -190,6 +203,7 @@ def distill(
     write_whole(folder / FILE, stated.model_dump_json(indent=1) + "\n", "the wording", DataError)
     write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n", "the record", DataError)
     write_whole(folder / "README.md", model_card(record, said), "the model card", DataError)
+    finish(folder)
     return Distilled(folder, "train", teaching, loss)
 
 
@@ -202,29 +216,32 @@ def _train(
     training: Training,
     folder: Path,
     say: Say,
+    resume: bool,
 ) -> float:
     from guardrail.distillation.brier import Labels
-    from guardrail.distillation.lessons import invocation_of, lessons_of, questions_of
     from guardrail.distillation.training import train_labels, train_lessons
 
-    invocation = invocation_of(local, asking, wording) if wording.turn == "after" else None
+    invocation = invocation_for(local, asking, wording)
     say("training the adapter")
     try:
         if targets or invocation is None:
             lessons = lessons_of(local, targets, asking, wording)
-            return train_lessons(local, lessons, folder, training, invocation, _known_to_peft(local), say)
+            return train_lessons(local, lessons, folder, training, invocation, _known_to_peft(local), say, resume)
         labels = Labels.of(
             [local.encode_response(label, ended=False) for label in wording.labels],
             [wording.middle(k) for k in range(len(wording.labels))],
         )
         questions = questions_of(local, candidates, asking, wording)
-        return train_labels(local, questions, labels, folder, training, invocation, _known_to_peft(local), say)
+        return train_labels(local, questions, labels, folder, training, invocation, _known_to_peft(local), say, resume)
     except GuardrailError:
         raise
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        if isinstance(error, RuntimeError) and not re.search(r"writ|seriali|inline_container", reason):
+            raise  # torch's own: out of memory, say
         raise DataError(
-            f"cannot write the adapter to {str(folder)!r}: {error.strerror or error}; what was trained up to the last "
-            "checkpoint is kept: make room, and go on with --resume"
+            f"cannot write the adapter to {str(folder)!r}: {reason}; what was trained up to the last whole checkpoint is kept: "
+            "make room, and go on with --resume"
         ) from error
 
 
@@ -296,8 +313,8 @@ def _in_words(teaching: Teaching, wording: Wording) -> str:
         return head
     told = ", ".join(f"{label} {n}" for label, n in zip(wording.labels, teaching.bins, strict=True))
     how = {
-        "none": f"their shares are calibrated well enough as they are (ECE {teaching.ece:.3f})",
-        "isotonic": f"their shares calibrated by isotonic regression (ECE before {teaching.ece:.3f})",
-        "temperature": f"their shares calibrated by temperature (ECE before {teaching.ece:.3f})",
+        "none": f"taken as they are (ECE {teaching.ece:.3f})",
+        "isotonic": f"calibrated by isotonic regression (ECE before {teaching.ece:.3f})",
+        "temperature": f"calibrated by temperature (ECE before {teaching.ece:.3f})",
     }
-    return f"{head}; {how[teaching.map]}; labels: {told}"
+    return f"{head}; their confidences {how[teaching.map]}; labels: {told}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guardrail.distillation.candidates import Candidate
@@ -11,6 +11,7 @@ from guardrail.distillation.targets import Target
 from guardrail.errors import ModelError
 from guardrail.runs.asking import Asking
 from guardrail.stated import Wording
+from guardrail.types import Message
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -37,14 +38,25 @@ def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wor
     its label, as the reply to a prompt that asks for both."""
     out: list[Lesson] = []
     for target in targets:
-        messages = asking.messages(target.question)
         if wording.turn == "after":
-            messages = wording.asking_after(messages, target.answer)
+            messages = wording.asking_after(asking.messages(target.question), target.answer)
             reply = wording.labels[target.bin]
         else:
+            messages = asking_for_both(asking, wording).messages(target.question)
             reply = wording.stating(target.answer, target.bin)
-        out.append(Lesson(tuple(local.encode_prompt(messages)), tuple(local.encode_response(reply))))
+        out.append(Lesson(_prompt(local, messages), tuple(local.encode_response(reply))))
     return out
+
+
+def asking_for_both(asking: Asking, wording: Wording) -> Asking:
+    """Turn `same`: the prompt with the instruction behind it, as the taught model is to be asked."""
+    return replace(asking, prompt=asking.prompt + wording.instruction)
+
+
+def _prompt(local: LocalModel, messages: Sequence[Message]) -> tuple[int, ...]:
+    """As the scorer reads it: a thought that the template opens is ended, without a thought."""
+    ids = local.encode_prompt(messages)
+    return (*ids, *local.unthinking(ids))
 
 
 def questions_of(
@@ -52,9 +64,24 @@ def questions_of(
 ) -> list[Question]:
     """For a teacher that only says right or wrong, in turn `after`."""
     return [
-        Question(tuple(local.encode_prompt(wording.asking_after(asking.messages(c.question), c.answer))), c.right)
+        Question(_prompt(local, wording.asking_after(asking.messages(c.question), c.answer)), c.right)
         for c in candidates
     ]
+
+
+def invocation_for(local: LocalModel, asking: Asking, wording: Wording) -> tuple[int, ...] | None:
+    """From which tokens on the adapter is active; None where it is a part of the model (turn `same`).
+
+    Raises `ModelError` for a template that no adapter can be bound to, and, in turn `same`, for a model that thinks first: the
+    thought would have to be taught with the answer.
+    """
+    if wording.turn == "after":
+        return invocation_of(local, asking, wording)
+    if local.unthinking(local.encode_prompt(asking.messages("?"))):
+        raise ModelError(
+            f"{local.name} thinks before it answers, so --turn same would teach its answers as thoughts; leave it out"
+        )
+    return None
 
 
 def invocation_of(local: LocalModel, asking: Asking, wording: Wording) -> tuple[int, ...]:

@@ -21,8 +21,7 @@ Map = Literal["isotonic", "temperature", "none"]
 """How a share becomes a probability of being right."""
 
 ECE_BINS = 30
-NEEDED_FROM = 0.03
-"""The ECE of the shares from which on they are calibrated first: below it the paper's figures show no gain (0.026: none)."""
+_DRAWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,16 @@ def share_ece(shares: Floats, right: Bools, bins: int = ECE_BINS) -> float:
     return float(np.abs(gap[n > 0]).sum() / len(shares))
 
 
+def is_miscalibrated(shares: Floats, right: Bools, *, seed: int = 0) -> bool:
+    """Whether the ECE of the shares is larger than that of 95 % of draws in which each share is the probability of being right.
+
+    The paper calibrates where the ECE is large, and sees no gain at 0.026; among few answers a perfect share has a larger one.
+    """
+    rng = np.random.default_rng(seed)
+    chance = [share_ece(shares, rng.uniform(size=len(shares)) < shares) for _ in range(_DRAWS)]
+    return share_ece(shares, right) > float(np.quantile(chance, 0.95))
+
+
 def probabilities(shares: Floats, right: Bools, chosen: Map) -> Floats:
     """Shares -> probabilities of being right, fitted on these very answers: a curve of one number overfits little.
 
@@ -98,7 +107,7 @@ def targets_of(
     Args:
         candidates: All of them: the map is fitted before the filter.
         wording: Its labels say how many bins there are.
-        chosen: None measures the ECE of the shares, and calibrates them (isotonic) only where that is at least `NEEDED_FROM`.
+        chosen: None calibrates the shares (isotonic) only where `is_miscalibrated` says so.
         wrong_per_question: Keep at most so many wrong answers a question, the surest first; None keeps all.
 
     Raises:
@@ -109,7 +118,7 @@ def targets_of(
     shares = np.array([c.share for c in candidates], dtype=np.float64)
     right = np.array([c.right for c in candidates], dtype=np.bool_)
     error = share_ece(shares, right)
-    applied = chosen or ("isotonic" if error >= NEEDED_FROM else "none")
+    applied = chosen or ("isotonic" if is_miscalibrated(shares, right) else "none")
     p = probabilities(shares, right, applied)
     told = [replace(c, share=float(value)) for c, value in zip(candidates, p, strict=True)]
     kept = [c for _, own in groupby(told, key=lambda c: c.question) for c in _filtered(list(own), wrong_per_question)]

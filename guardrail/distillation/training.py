@@ -5,19 +5,21 @@ The base model is as it was afterwards. Needs the extra `distill`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from guardrail.distillation.adapting import adapted
 from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.lessons import Lesson, Question
 from guardrail.distillation.settings import Training
-from guardrail.errors import MissingExtraError
+from guardrail.errors import DataError, MissingExtraError
 from guardrail.model.prompts import pad
 from guardrail.waiting import seconds_since
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.runs.progress import Say
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, UNFINISHED = "checkpoints", "unfinished"
 EXTRA = 'distillation needs peft, trl and datasets: pip install "hybridgrad-guardrail[distill]"'
 _SAVED_EVERY = 50  # steps
 
@@ -48,12 +50,12 @@ def train_lessons(
     invocation: Sequence[int] | None,
     base: str,
     say: Say,
+    resume: bool,
 ) -> float:
-    """Teach the replies by likelihood, and save the adapter to `folder`; goes on from the last checkpoint there.
+    """Teach the replies by likelihood, and save the adapter below `folder`, for `finish`.
 
     invocation: the token ids from which on the adapter is active; None makes it a part of the model. base: what peft is to find
-    the base model under. Returns the mean
-    loss, nats a token.
+    the base model under. resume: go on from the last checkpoint there. Returns the loss of the last steps, nats a token.
     """
     require_extra()
     from datasets import Dataset
@@ -64,7 +66,7 @@ def train_lessons(
         {"input_ids": [*one.prompt, *one.reply], "labels": [-100] * len(one.prompt) + list(one.reply)}
         for one in lessons
     ]
-    with _adapted(local, training, invocation) as model:
+    with adapted(local, training, invocation) as model:
         config = SFTConfig(
             **_arguments(local, folder, training),
             dataset_kwargs={"skip_prepare_dataset": True},
@@ -74,7 +76,7 @@ def train_lessons(
             model, config, train_dataset=Dataset.from_list(rows), processing_class=local.tokenizer,
             callbacks=[_progress(say)],
         )  # fmt: skip
-        return _run(trainer, folder, base)
+        return _run(trainer, folder, base, _made_from(local, training, invocation, rows), resume)
 
 
 def train_labels(
@@ -86,9 +88,9 @@ def train_labels(
     invocation: Sequence[int],
     base: str,
     say: Say,
+    resume: bool,
 ) -> float:
-    """Teach the labels by the Brier score against right or wrong, and save the adapter to `folder`. Returns the mean loss, in
-    [0, 1]."""
+    """As `train_lessons`, by the Brier score of what is stated against right or wrong, in [0, 1]."""
     require_extra()
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
@@ -105,7 +107,7 @@ def train_labels(
     def collated(batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         return _collated(batch, labels, local.pad_id)
 
-    with _adapted(local, training, invocation) as model:
+    with adapted(local, training, invocation) as model:
         trainer = BrierTrainer(
             model,
             TrainingArguments(**_arguments(local, folder, training), remove_unused_columns=False),
@@ -113,7 +115,8 @@ def train_labels(
             data_collator=collated,
             callbacks=[_progress(say)],
         )
-        return _run(trainer, folder, base)
+        about = [*rows, labels.tokens, labels.middles]
+        return _run(trainer, folder, base, _made_from(local, training, invocation, about), resume)
 
 
 def _collated(batch: Sequence[dict[str, Any]], labels: Labels, fill: int) -> dict[str, torch.Tensor]:
@@ -123,31 +126,6 @@ def _collated(batch: Sequence[dict[str, Any]], labels: Labels, fill: int) -> dic
     ends = torch.tensor([len(row["prompt"]) - 1 for row, _ in rows])
     right = torch.tensor([float(row["right"]) for row, _ in rows])
     return {"input_ids": ids, "attention_mask": mask, "ends": ends, "right": right}
-
-
-@contextmanager
-def _adapted(local: LocalModel, training: Training, invocation: Sequence[int] | None) -> Iterator[Any]:
-    """The model with a fresh adapter, until left; then all is as before."""
-    from peft import LoraConfig, get_peft_model
-
-    plain = [(parameter, parameter.requires_grad) for parameter in local.model.parameters()]
-    with local.lock, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
-        config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=training.rank,
-            lora_alpha=2 * training.rank,
-            target_modules="all-linear",
-            alora_invocation_tokens=None if invocation is None else list(invocation),
-        )
-        adapted = get_peft_model(local.model, config)
-        try:
-            yield adapted
-        finally:
-            adapted.unload()
-            local.model.eval()
-            for parameter, required in plain:
-                parameter.requires_grad_(required)
 
 
 def _arguments(local: LocalModel, folder: Path, training: Training) -> dict[str, Any]:
@@ -160,6 +138,7 @@ def _arguments(local: LocalModel, folder: Path, training: Training) -> dict[str,
         "save_steps": _SAVED_EVERY,
         "save_total_limit": 1,
         "logging_steps": 10,
+        "logging_first_step": True,
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": local.device.type == "cpu",
@@ -178,18 +157,51 @@ def _checkpointing() -> str:
     return new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
 
 
-def _run(trainer: Any, folder: Path, base: str) -> float:
+def _run(trainer: Any, folder: Path, base: str, made_from: str, resume: bool) -> float:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)  # stdout is for results
-    begun = any((folder / CHECKPOINTS).glob("checkpoint-*"))
-    trained = trainer.train(resume_from_checkpoint=begun or None)
+    trainer.train(resume_from_checkpoint=_begun(folder / CHECKPOINTS, made_from, resume))
     for config in trainer.model.peft_config.values():
         config.base_model_name_or_path = base
-    trainer.model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's own card: forms to be filled in
+    trainer.model.save_pretrained(folder / UNFINISHED)
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return losses[-1] if losses else float("nan")
+
+
+def _begun(checkpoints: Path, made_from: str, resume: bool) -> str | None:
+    """The checkpoint to go on from; None begins anew. Raises `DataError` for those of another training."""
+    mark = checkpoints / "made_from.json"
+    known = mark.read_text(encoding="utf-8") if mark.is_file() else None
+    if resume and known is not None and known != made_from:
+        raise DataError(
+            f"{checkpoints} holds checkpoints of another training (other answers, options or weights); give the same "
+            "options, or delete it to train anew"
+        )
+    if not resume or known is None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    mark.write_text(made_from, encoding="utf-8")
+    whole = [
+        path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()
+    ]  # written last
+    for path in set(checkpoints.glob("checkpoint-*")) - set(whole):
+        shutil.rmtree(path)
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def _made_from(local: LocalModel, training: Training, invocation: Sequence[int] | None, rows: Sequence[Any]) -> str:
+    """What a training is about: its checkpoints are for no other."""
+    about = [local.identity.weights, training.to_dict(), list(invocation or ()), rows]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def finish(folder: Path) -> None:
+    """Put the trained adapter in its place; the config last, since a folder with one is a model."""
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (folder / UNFINISHED / name).replace(folder / name)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    return float(trained.training_loss)
 
 
 def _progress(say: Say) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from guardrail.calibration.contexts import thinking_of
 from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
-from guardrail.datasets.questions import data_hash, load_data, texts_of
+from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
 from guardrail.evaluation.passages import Passages
 from guardrail.evaluation.setting import (
@@ -146,6 +146,7 @@ def calibrate(
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
     loaded = loaded and untaught(local, loaded, say)
+    check_no_leak(local.taught, [row.question for row in rows])
     prior = measured.profile_for(local.identity) if measured else None
 
     # torch comes with these, and a mistake in the data need not wait for it

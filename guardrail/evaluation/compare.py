@@ -119,6 +119,7 @@ def bench(
     if given is not None and given.provenance is not None:  # its row would flatter
         check_no_leak(given.provenance.questions, [q.question for q in questions])
     local = model_from(model, say)
+    check_no_leak(local.taught, [q.question for q in questions])
 
     # torch is needed from here on
     from guardrail.evaluation.bench import MEMORY_ANSWERS, BenchSubject, compare_scorers, contenders

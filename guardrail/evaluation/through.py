@@ -124,6 +124,7 @@ def calibrate_chain(
     chosen.load()
     options = RunOptions(file, resume, cache, 1, counter("questions answered", say))
     found = collect_through(asked, loaded.rows, chosen, options, labels=by_hand)
+    check_no_leak(found.local.taught, texts_of(loaded.rows))
     answers, grading = found.answers, found.answers.grading
     say_data(say, loaded, grading)
     ungraded = len(loaded.rows) - len(answers.records) - sum(found.left_out.values())

@@ -56,6 +56,11 @@ def with_adapter(model: Any, folder: Path) -> Any:
             f"the adapter {str(folder)!r} has no adapter_model.safetensors; weights are loaded from safetensors alone, since a "
             f".bin file may run code: convert it, or set {ALLOWING}=1 where you trust whoever made it"
         )
+    if parse((folder / CONFIG).read_text(encoding="utf-8")).get("alora_invocation_tokens"):
+        raise ModelError(
+            f"the adapter {str(folder)!r} is an activated LoRA, which guardrail runs only as one that states a confidence, "
+            "and it has no stated_confidence.json: end its training with guardrail distill --resume, or get its files again"
+        )
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
         found = adapted.load_adapter(str(folder), adapter_name="default")

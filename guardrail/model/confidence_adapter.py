@@ -84,7 +84,10 @@ class ConfidenceAdapter:
                 raise ModelError(
                     f"the weights of the adapter {str(folder)!r} hold NaN or infinity, in {name}; train it again"
                 )
-            pairs[name] = (a.to(layer.weight), b.to(layer.weight))
+            kind = (
+                layer.weight.dtype if layer.weight.is_floating_point() else torch.float32
+            )  # quantised: packed integers
+            pairs[name] = (a.to(layer.weight.device, kind), b.to(layer.weight.device, kind))
         if 2 * len(pairs) != len(found) or not pairs:
             raise ModelError(f"the adapter {str(folder)!r} holds other weights than those of a LoRA; train it again")
         scaling = float(config["lora_alpha"]) / float(config["r"])
@@ -109,7 +112,7 @@ class ConfidenceAdapter:
         def adding(a: Tensor, b: Tensor) -> Any:
             def hook(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
                 out = out.clone()
-                out[:, first:] += (args[0][:, first:] @ a.T @ b.T) * self.scaling
+                out[:, first:] += ((args[0][:, first:].to(a.dtype) @ a.T @ b.T) * self.scaling).to(out.dtype)
                 return out
 
             return hook
@@ -133,4 +136,11 @@ def stated_by(folder: Path, model: nn.Module) -> tuple[StatedFile, ConfidenceAda
 
 def stated_file(folder: Path) -> StatedFile | None:
     """What the adapter in a folder says of the confidence that it states; None for one that states none."""
-    return StatedFile.load(folder / FILE) if (folder / FILE).is_file() else None
+    if not (folder / FILE).is_file():
+        return None
+    told = StatedFile.load(folder / FILE)
+    if Path(told.base).expanduser().resolve() == folder.resolve():
+        raise ModelError(
+            f"{folder / FILE} names its own folder as the base model; set base to the model that was taught"
+        )
+    return told

@@ -7,18 +7,23 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 
 import guardrail
-from guardrail import load_model
+from guardrail import LocalModel, load_model
 from guardrail.distillation import distill as module
+from guardrail.distillation import training
 from guardrail.distillation.distill import distill
+from guardrail.distillation.lessons import invocation_for, lessons_of
 from guardrail.distillation.settings import Training
-from guardrail.errors import CalibratorMismatchError, DataError, MissingExtraError
+from guardrail.distillation.targets import Target
+from guardrail.errors import CalibratorMismatchError, DataError, MissingExtraError, ModelError, ModelNotFoundError
 from guardrail.model.stated import reply_log_probs
+from guardrail.runs.asking import Asking
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer
-from guardrail.stated import Wording
-from guardrail.testing import tiny_model, tiny_tokenizer
+from guardrail.stated import StatedFile, Wording
+from guardrail.testing import CHATML, tiny_local_model, tiny_model, tiny_tokenizer
+from tests.helpers.thinkers import thinker
 
 QUICK = Training(epochs=1, batch_size=8, learning_rate=1e-3, rank=2)
 ASKED = {
@@ -186,16 +191,96 @@ def test_stages_go_on_where_they_were(base, tmp_path, monkeypatch):
 def test_a_full_disk_is_said_and_the_model_is_as_before(base, tmp_path, monkeypatch):
     local = load_model(str(base / "model"), device="cpu")
     before = local.identity
+    kept = [dict(vars(local.model.config)), local.tokenizer.pad_token, local.model.generation_config]
 
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PeftModel, "save_pretrained", full)
-    with pytest.raises(DataError, match="No space left on device; what was trained up to the last checkpoint is kept"):
+    with pytest.raises(
+        DataError, match="No space left on device; what was trained up to the last whole checkpoint is kept"
+    ):
         distill(local, base / "rows.jsonl", tmp_path / "adapter", **ASKED)
     assert local.identity == before
+    assert [vars(local.model.config), local.tokenizer.pad_token, local.model.generation_config] == kept
+    assert "_fused_forward" not in vars(local.model)
     assert not any("lora" in name for name, _ in local.model.named_modules())
     assert not (tmp_path / "adapter" / "stated_confidence.json").exists()
+
+
+def test_checkpoints_are_for_the_training_that_left_them(base, tmp_path, monkeypatch):
+    out = tmp_path / "adapter"
+    asked = (str(base / "model"), base / "rows.jsonl", out)
+
+    def stopped(*_args, **_more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_SAVED_EVERY", 2)
+        patch.setattr(
+            "guardrail.distillation.distill.StatedFile", stopped
+        )  # all is trained, and nothing is in its place yet
+        with pytest.raises(KeyboardInterrupt):
+            distill(*asked, **ASKED)
+    assert not (out / "adapter_config.json").exists()
+    with pytest.raises(ModelNotFoundError):
+        load_model(str(out))
+    half = out / "checkpoints" / "checkpoint-9999"  # as a full disk leaves it
+    half.mkdir()
+    (half / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(DataError, match="checkpoints of another training"):
+        distill(
+            *asked, resume=True, **{**ASKED, "training": Training(epochs=1, batch_size=8, learning_rate=1e-3, rank=3)}
+        )
+    assert distill(*asked, resume=True, **ASKED).loss > 0
+    assert not (out / "checkpoints").exists()
+    assert load_model(str(out), device="cpu").wording is not None
+
+
+def test_an_adapter_that_was_not_finished_is_no_model(taught, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(taught[0], copy)
+    (copy / "stated_confidence.json").unlink()
+    told = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**told, "base_model_name_or_path": str(taught[0].parent)}))
+    base = StatedFile.load(taught[0] / "stated_confidence.json").base
+    (copy / "adapter_config.json").write_text(json.dumps({**told, "base_model_name_or_path": base}))
+    with pytest.raises(ModelError, match="is an activated LoRA"):
+        load_model(str(copy), device="cpu")
+    (copy / "stated_confidence.json").write_text(StatedFile(base=str(copy), wording=Wording()).model_dump_json())
+    with pytest.raises(ModelError, match="names its own folder as the base"):
+        load_model(str(copy), device="cpu")
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "gpt2", "falcon_mamba"])
+def test_a_model_that_takes_no_such_adapter_is_refused_before_anything_is_sampled(architecture, base, tmp_path):
+    local = tiny_local_model(architecture, vocab_size=261)
+    before = {name: x.clone() for name, x in local.model.state_dict().items()}
+    with pytest.raises(ModelError, match="takes no such adapter"):
+        distill(local, base / "rows.jsonl", tmp_path / "x", **ASKED)
+    assert not (tmp_path / "x" / "samples.run.jsonl").exists()
+    now = local.model.state_dict()
+    assert now.keys() == before.keys()
+    assert all(torch.equal(now[name], x) for name, x in before.items())
+
+
+def test_a_model_with_an_adapter_of_its_own_is_not_touched(base, tmp_path):
+    module = get_peft_model(tiny_model(vocab_size=261), LoraConfig(r=2, target_modules=["v_proj"]))
+    local = LocalModel(module.eval(), tiny_tokenizer())
+    with pytest.raises(DataError, match="carries an adapter already; merge it"):
+        distill(local, base / "rows.jsonl", tmp_path / "x", **ASKED)
+    assert any("lora_A" in name for name in module.state_dict())
+
+
+def test_thinking_models_learn_where_they_are_read():
+    local = thinker("qwen", CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"))
+    assert local.unthinking(local.encode_prompt("Who?"))
+    lessons = lessons_of(local, [Target("Who?", "Goethe", 3, True)], Asking("{question}"), Wording())
+    assert VerbalizedScorer(local).prompt_about(
+        Wording().asking_after(({"role": "user", "content": "Who?"},), "Goethe")
+    ) == list(lessons[0].prompt)
+    with pytest.raises(ModelError, match="thinks before it answers"):
+        invocation_for(local, Asking("{question}"), Wording(turn="same"))
 
 
 def test_what_makes_no_sense_is_said_before_a_model_is_loaded(base, tmp_path, monkeypatch):

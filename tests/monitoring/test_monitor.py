@@ -279,8 +279,13 @@ def test_a_promise_about_claims_is_checked(tmp_path, all_right, status):
     assert (risk.what, risk.n, risk.errors, risk.total) == ("answers", 190, sum(lost), 199)
     assert risk.max_error == pytest.approx(1 - all_right)
     assert found.statuses["answers"] == status
-    average = monitor(tmp_path / "log.jsonl", calibrator, labels=tmp_path / "l.jsonl", policy=on_average(policy, all_right))
-    assert (average.risks[-1].errors, average.risks[-1].max_error) == (sum(lost), None)  # told, and no promise of this policy
+    average = monitor(
+        tmp_path / "log.jsonl", calibrator, labels=tmp_path / "l.jsonl", policy=on_average(policy, all_right)
+    )
+    assert (average.risks[-1].errors, average.risks[-1].max_error) == (
+        sum(lost),
+        None,
+    )  # told, and no promise of this policy
     assert [r for r in found.reasons if "keep a wrong claim" in r] == ([found.reasons[0]] if status == "broken" else [])
     with pytest.raises(CalibratorMismatchError, match="--unit claim --calibrator FILE --all-right"):
         monitor(tmp_path / "log.jsonl", fitted(3, unit="claim"), policy=policy)

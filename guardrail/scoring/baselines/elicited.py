@@ -43,22 +43,20 @@ Question: {question}
 A statement in somebody's answer: {text}
 How likely is it that the statement is right? Reply with {labels}."""
 
-_NUMBER = re.compile(r"(?<![\w.-])(\d{1,3}(?:[.,]\d+)?)\s?(%|percent\b)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[~≈]?\s?(\d{1,3}(?:[.,]\d{1,2})?)\s?(%|percent)?\.?", re.IGNORECASE)
 _LINE = re.compile(r"([GP])(\d+)\s*:(.*)", re.IGNORECASE)
 
 
 def probability_in(reply: str) -> float | None:
-    """The one probability that a reply states, in [0, 1]; None where it states none, or several.
+    """The probability that a reply is, in [0, 1]; None where it says anything else beside.
 
     A number with a percent sign is a percentage, and so is a whole number; one with a fraction up to 1 is a probability.
 
         probability_in("90%"), probability_in("0.9"), probability_in("90"), probability_in("between 20 and 40")
         # 0.9, 0.9, 0.9, None
     """
-    found = {_value(number, bool(sign)) for number, sign in _NUMBER.findall(reply)}
-    if len(found) != 1:
-        return None
-    (value,) = found
+    found = _NUMBER.fullmatch(reply.strip())
+    value = _value(found[1], bool(found[2])) if found else None
     return value if value is not None and 0 <= value <= 1 else None
 
 

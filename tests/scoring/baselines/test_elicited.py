@@ -25,10 +25,15 @@ from guardrail.testing import tiny_local_model
         ("90", 0.9),
         ("0.9", 0.9),
         ("0,25", 0.25),
-        ("I am 75 percent sure.", 0.75),
+        ("75 percent.", 0.75),
+        ("~75 %", 0.75),
+        ("I am 75 percent sure.", None),
+        ("20%-40%", None),
+        ("100% wrong", None),
+        ("not 100%", None),
+        ("1,000", None),
         ("100%", 1.0),
         ("0%", 0.0),
-        ("90% (90%)", 0.9),
         ("1", 0.01),
         ("1.0", 1.0),
         ("12.5%", 0.125),
@@ -54,7 +59,7 @@ def test_whatever_is_replied_a_number_is_a_probability(reply):
 
 
 def test_guesses_are_read_line_by_line():
-    reply = "G1: The Nile\nP1: 60%\nG2: Amazon\nP2: about 30 %\nG3: nile.\nP3: 5%\nG4: Congo\nG5: \nP5: 3%"
+    reply = "G1: The Nile\nP1: 60%\nG2: Amazon\nP2: 30 %\nG3: nile.\nP3: 5%\nG4: Congo\nG5: \nP5: 3%"
     assert guesses_in(reply) == {"nile": pytest.approx(0.65), "amazon": pytest.approx(0.3)}
     assert guesses_in("The Nile, 60%") == {}
 
