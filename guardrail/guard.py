@@ -309,9 +309,8 @@ class Guard:
         """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
-        retriever = None if hooks.claim_stream else found  # it would replace what is out already
         of_fields = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks, of_fields, self.questions)
+        return AnswerPass(room, self.calibrated, of_claims, self.policy, found, hooks, of_fields, self.questions)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

@@ -78,6 +78,11 @@ class AnswerPass:
     questions: QuestionPipeline | None = None
 
     @property
+    def looks_up(self) -> Retriever | None:
+        """What `retrieve` rules ask; nothing where claims are streamed, since it would replace what is out already."""
+        return None if self.hooks.claim_stream is not None else self.retriever
+
+    @property
     def keep(self) -> Keep | None:
         """What generation keeps for the scorers."""
         if (collector := collecting()) is not None:
@@ -196,19 +201,19 @@ class AnswerPass:
                     score,
                     evidence=conversation.evidence,
                     finish_reason=trace.finish_reason,
-                    retriever=self.retriever is not None and bool(conversation.query.strip()),
+                    retriever=self.looks_up is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
                     claims=confidences_after_verification(claims) if taken_apart else None,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
-            if decision.action != "retrieve" or self.retriever is None:
+            if decision.action != "retrieve" or self.looks_up is None:
                 text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
                 return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
             conversation = conversation.tried(trace, score, confidence, decision)
             found: tuple[Evidence, ...] = ()
             try:
-                found = self.found(self.retriever, conversation)
+                found = self.found(self.looks_up, conversation)
                 if found and not (found := self.room.fit(conversation.messages, found)):
                     trouble = "there is no room for passages beside the question"
             except GuardrailError as error:

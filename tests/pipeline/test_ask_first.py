@@ -13,6 +13,8 @@ from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError, PolicyError, RetrievalError
 from guardrail.langchain import ChatGuarded, as_retriever_gate
 from guardrail.model.question_states import middle_layer, states_of
+from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.streaming import ClaimStream
 from guardrail.scoring.states.model import StateProbe
 from guardrail.testing import tiny_local_model
 from tests.helpers.policy_answers import UNKNOWN, sure
@@ -92,6 +94,24 @@ def test_others_are_answered_as_ever(local, pik):
     index = Finds()
     assert guard(local, pik, index).check(QUESTIONS[2], "In Fiji.").asked_first is None
     assert index.asked == []
+
+
+def test_a_stream_of_claims_has_the_passages_that_were_found_before_it(local, pik):
+    index, again = (
+        Finds(),
+        "rules: [{name: again, when: {unscored: false}, then: retrieve}, {name: any, then: answer}]\n",
+    )
+    policy = Policy.from_text(f"{HEAD}ask_first: {{below: 0.5}}\n{again}", "p.yaml")
+    first = Guard(model=local, policy=policy, retriever=index, question_calibrator=pik, claims="sentences")
+    index.asked.clear()
+    hooks = Hooks(claim_stream=ClaimStream(lambda _: None))
+    streamed = first.answer_batch(QUESTIONS[2:3], hooks=hooks, max_new_tokens=4)[0]
+    assert (streamed.asked_first.searched, index.asked) == (True, QUESTIONS[2:3])
+    assert [passage.text for passage in streamed.evidence] == ["Suva lies on an island."]
+    assert streamed.actions == ("answer",), "a rule on the whole answer would replace what is out"
+    closed = Hooks(claim_stream=ClaimStream(lambda _: None))
+    assert first.answer_batch(QUESTIONS[2:3], hooks=closed, retrieve=False, max_new_tokens=4)[0].asked_first is None
+    assert index.asked == QUESTIONS[2:3]
 
 
 def test_a_text_from_elsewhere_is_asked_for_with_passages(local, pik):
