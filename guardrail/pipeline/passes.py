@@ -12,7 +12,9 @@ from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
-from guardrail.types import AskedFirst, Trace
+from guardrail.pipeline.questions import QuestionPipeline
+from guardrail.policy import Policy
+from guardrail.types import AskedFirst, Confidence, Trace
 
 
 def _generated(
@@ -48,8 +50,8 @@ def finish(
 def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Conversation]:
     """The conversations with passages where the policy searches before anything is generated, and with what was asked.
 
-    Those that nothing can be searched for stay as they are. Raises what a search raises where the policy says so; where it says
-    abstain, what failed stands in the conversation.
+    Those that nothing can be searched for stay as they are. Raises what a search, or asking, raises where the policy says so;
+    where it says abstain, what failed stands in the conversation.
     """
     rule, questions = one_pass.policy.ask_first, one_pass.questions
     at = [i for i, c in enumerate(pending) if c.query.strip() and not c.evidence]
@@ -57,13 +59,31 @@ def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Con
         return list(pending)
     out = list(pending)
     with timed("ask first", *(out[i] for i in at)):
-        known = questions.p_ik([out[i].query for i in at])
+        known = _known(questions, [out[i].query for i in at], one_pass.policy)
     for i, confidence in zip(at, known, strict=True):
+        if isinstance(confidence, str):
+            out[i] = replace(out[i], search_failure=confidence)
+            continue
         searched, why = rule.decide(confidence)
         out[i] = replace(out[i], asked_first=AskedFirst(confidence, searched, why))
         if searched:
             out[i] = _searched(out[i], one_pass)
     return out
+
+
+def _known(questions: QuestionPipeline, queries: Sequence[str], policy: Policy) -> list[Confidence | str]:
+    """P(IK) of each, or why the policy abstains. Where the batch fails, each is asked about alone."""
+    try:
+        return list(questions.p_ik(queries))
+    except MISTAKES:
+        raise
+    except GuardrailError as error:
+        if len(queries) > 1:
+            return [each for query in queries for each in _known(questions, [query], policy)]
+        if policy.on_error == "raise":
+            raise
+        why = noted(error)
+        return [why if policy.on_error == "abstain" else Confidence.none(why)]
 
 
 def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:

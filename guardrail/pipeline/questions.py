@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, GuardrailError
 from guardrail.messages import as_messages
 from guardrail.pipeline.assembly import CalibratorSource, loaded
 from guardrail.pipeline.calibrated import Calibrated, calibrated
 from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.failures import checked_scores, failed
 from guardrail.scoring.states.scorer import PikScorer
 from guardrail.types import Confidence, Trace
 
@@ -32,15 +33,23 @@ class QuestionPipeline:
     calibrated: Calibrated
 
     def p_ik(self, questions: Sequence[str]) -> list[Confidence]:
-        """That the model would answer each rightly; without a number for one that is longer than the context."""
-        traces = [self._asked(question) for question in questions]
-        scores = self.scorer.score_questions(traces)
-        return [
-            self.calibrated.confidence(
-                score, "", None if score.unscored else self.calibrated.familiarity(question, trace)
-            )
-            for question, trace, score in zip(questions, traces, scores, strict=True)
-        ]
+        """That the model would answer each rightly; without a number for one that is longer than the context.
+
+        Raises a `GuardrailError` for whatever fails.
+        """
+        try:
+            traces = [self._asked(question) for question in questions]
+            scores = checked_scores(self.scorer, self.scorer.score_questions(traces), traces)
+            return [
+                self.calibrated.confidence(
+                    score, "", None if score.unscored else self.calibrated.familiarity(question, trace)
+                )
+                for question, trace, score in zip(questions, traces, scores, strict=True)
+            ]
+        except GuardrailError:
+            raise
+        except Exception as caught:
+            raise failed("scorer", self.scorer, caught) from caught
 
     def _asked(self, question: str) -> Trace:
         origin = self.calibrated.origin

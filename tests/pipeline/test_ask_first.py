@@ -10,12 +10,13 @@ from langchain_core.retrievers import BaseRetriever
 
 import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
-from guardrail.errors import CalibrationError, DataError, PolicyError, RetrievalError
+from guardrail.errors import CalibrationError, DataError, PartError, PolicyError, RetrievalError
 from guardrail.langchain import ChatGuarded, as_retriever_gate
 from guardrail.model.question_states import middle_layer, states_of
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
 from guardrail.scoring.states.model import StateProbe
+from guardrail.scoring.states.scorer import PikScorer
 from guardrail.testing import tiny_local_model
 from tests.helpers.policy_answers import UNKNOWN, sure
 from tests.helpers.policy_proofs import claims_proof
@@ -130,6 +131,41 @@ def test_a_search_that_fails(local, pik, on_error, action):
         assert "the retriever Finds failed" in found.explanation
     with pytest.raises(RetrievalError, match="the index is down"):
         guard(local, pik, Finds(fails=True), "on_error: raise\n").answer(QUESTIONS[2], max_new_tokens=4)
+
+
+@pytest.mark.parametrize("on_error", ["abstain", "continue", "raise"])
+def test_asking_that_fails_for_one_question_of_a_batch(local, pik, monkeypatch, on_error):
+    index, sound = Finds(), PikScorer.score_questions
+
+    def breaks(self, traces):
+        if any(QUESTIONS[0] in trace.messages[-1]["content"] for trace in traces):
+            raise RuntimeError("the probe broke: secret")
+        return sound(self, traces)
+
+    monkeypatch.setattr(PikScorer, "score_questions", breaks)
+    first = guard(local, pik, index, f"on_error: {on_error}\n")
+    gate = as_retriever_gate(first, index, ask_first=True)
+    index.asked.clear()
+    if on_error != "continue":
+        with pytest.raises(PartError, match="the scorer pik failed: RuntimeError: the probe broke"):
+            gate.invoke(QUESTIONS[0])
+        assert (gate.asked, index.asked) == (0, [])
+    if on_error == "raise":
+        with pytest.raises(PartError, match="the probe broke"):
+            first.answer_batch(QUESTIONS, max_new_tokens=4)
+        return
+    failed, *others = first.answer_batch(QUESTIONS, max_new_tokens=4)
+    assert [verdict.asked_first.searched for verdict in others] == [False, True, True]
+    assert {verdict.action for verdict in others} == {"answer"}
+    if on_error == "abstain":
+        assert (failed.action, failed.rule, failed.confidence.p_correct) == ("abstain", "on error", None)
+        assert failed.explanation == "the scorer pik failed (RuntimeError)"
+        assert index.asked == QUESTIONS[2:]
+    else:
+        assert (failed.action, failed.asked_first.searched, len(failed.evidence)) == ("answer", True, 1)
+        assert failed.asked_first.confidence.p_correct is None
+        assert "P(IK) is not known (the scorer pik failed (RuntimeError)): searched" in failed.asked_first.explanation
+        assert len(gate.invoke(QUESTIONS[0])) == 1
 
 
 def test_what_cannot_be_measured_is_searched_for():
