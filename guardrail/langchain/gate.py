@@ -188,7 +188,8 @@ def as_retriever_gate(
     well, `ChatGuarded` or a `Guard` with a retriever does both in one pass.
 
     The policy's `limits.retriever` bounds the search. One that fails raises, or, where the policy says `on_error: continue`,
-    finds nothing. So does asking first that fails, where `continue` takes P(IK) for unknown and searches. Of what a retriever gives, 1,000 documents are handed on at most.
+    finds nothing. Asking first that fails raises, too; there `continue` takes P(IK) for unknown, and searches. Of what a
+    retriever gives, 1,000 documents are handed on at most.
 
     Args:
         guard: On the model whose closed-book answer decides.

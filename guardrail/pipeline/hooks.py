@@ -57,6 +57,11 @@ class Hooks:
         """What failed while the claims were judged; empty where nothing did."""
         return self.claim_stream.failure if self.claim_stream is not None else ""
 
+    @property
+    def begun(self) -> bool:
+        """Whether claims were judged, or failed to be, while the answer was generated: it cannot be generated again then."""
+        return bool(self.judged_claims or self.failure)
+
     def contexts(self, n: int) -> Sequence[SearchContext]:
         """A search context for each of `n` conversations."""
         return self.search_contexts or [nullcontext] * n

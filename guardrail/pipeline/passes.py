@@ -8,7 +8,7 @@ from dataclasses import replace
 from guardrail.deadlines import check_deadline
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass, Finished
 from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
@@ -18,28 +18,34 @@ from guardrail.types import AskedFirst, Confidence, Trace
 
 
 def _generated(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]]
+    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Trace]:
-    """What is generated. Where passages are too much for the memory, the answer without them is still there."""
+    """What is generated. Where passages are too much for the memory, there is an answer without them, or will be."""
     try:
         return generate(pending)
     except TooLargeError:
-        if not all(conversation.attempts for conversation in pending):
+        more = [bool(c.attempts) or c.searched_first for c in pending]
+        if one_pass.hooks.begun or not any(more):
             raise
-        return [Trace(c.prompt, (), (), "", "length", fault="out_of_memory") for c in pending]
+    # outside the handler: the exception's traceback holds the tensors of the failed try
+    rest = iter(generate([c for c, has in zip(pending, more, strict=True) if not has]))
+    return [
+        Trace(c.prompt, (), (), "", "length", fault="out_of_memory") if has else next(rest)
+        for c, has in zip(pending, more, strict=True)
+    ]
 
 
 def finish(
     pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for.
+    """Generate, score, calibrate and decide, again and again for those whose evidence has changed.
 
     Raises `DeadlineError` where that is not done in time.
     """
     check_deadline()
     if not pending:
         return []
-    traces = _generated(pending, generate)
+    traces = _generated(pending, generate, one_pass)
     scores = one_pass.score(pending, traces)
     outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
     del traces  # their states are as large as the model's cache
@@ -94,4 +100,5 @@ def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:
         if one_pass.policy.on_error == "raise" or isinstance(error, MISTAKES):
             raise
         return replace(conversation, search_failure=noted(error))
-    return replace(conversation, evidence=one_pass.room.fit(conversation.messages, found) if found else ())
+    room = one_pass.room.fit(conversation.messages, found) if found else ()
+    return replace(conversation, evidence=room, passages_left_out=NO_ROOM if found and not room else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 
 import pytest
 from langchain_core.documents import Document
@@ -131,6 +132,40 @@ def test_a_search_that_fails(local, pik, on_error, action):
         assert "the retriever Finds failed" in found.explanation
     with pytest.raises(RetrievalError, match="the index is down"):
         guard(local, pik, Finds(fails=True), "on_error: raise\n").answer(QUESTIONS[2], max_new_tokens=4)
+
+
+def test_passages_that_do_not_fit_into_memory_are_left_out(local, pik):
+    """While it is generated, of one question and in a batch, and where a given answer is scored."""
+    most, begun = max(len(local.encode_prompt(question)) for question in QUESTIONS) + 10, Event()
+
+    def limited(_, args):
+        if begun.is_set() and args[0].shape[1] > most:
+            raise MemoryError
+
+    handle = local.model.get_input_embeddings().register_forward_pre_hook(limited)
+    try:
+        first = guard(local, pik, Finds())
+        whole = first.answer(QUESTIONS[2], max_new_tokens=4)
+        begun.set()
+        verdicts = [first.answer(QUESTIONS[2], max_new_tokens=4), *first.answer_batch(QUESTIONS, max_new_tokens=4)]
+        judging = first.judge(QUESTIONS[2])
+        asked = [next(judging), judging.send("In Fiji")]
+        with pytest.raises(StopIteration) as ended:
+            judging.send("In Fiji")
+    finally:
+        handle.remove()
+    assert [bool(verdict.asked_first.searched) for verdict in verdicts] == [True, False, False, True, True]
+    for verdict in (*verdicts, ended.value.value):
+        assert (verdict.action, verdict.score.unscored, verdict.evidence, len(verdict.attempts)) == (
+            "answer",
+            None,
+            (),
+            1,
+        )
+        left_out = "there is no room for the passages (out_of_memory)" in verdict.explanation
+        assert left_out == verdict.asked_first.searched
+    assert "no room" not in whole.explanation
+    assert ["Suva lies on an island." in messages[-1]["content"] for messages in asked] == [True, False]
 
 
 @pytest.mark.parametrize("on_error", ["abstain", "continue", "raise"])
