@@ -9,7 +9,6 @@ from guardrail.deadlines import check_deadline
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass, Finished
-from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
 from guardrail.pipeline.questions import QuestionPipeline
@@ -61,7 +60,7 @@ def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Con
     """
     rule, questions = one_pass.policy.ask_first, one_pass.questions
     at = [i for i, c in enumerate(pending) if c.query.strip() and not c.evidence]
-    if rule is None or questions is None or one_pass.retriever is None or collecting() is not None or not at:
+    if rule is None or questions is None or one_pass.retriever is None or not at:
         return list(pending)
     out = list(pending)
     with timed("ask first", *(out[i] for i in at)):

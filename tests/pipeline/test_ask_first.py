@@ -14,8 +14,10 @@ from guardrail import Guard, IsotonicCalibrator, Policy
 from guardrail.errors import CalibrationError, DataError, PartError, PolicyError, RetrievalError
 from guardrail.langchain import ChatGuarded, as_retriever_gate
 from guardrail.model.question_states import middle_layer, states_of
+from guardrail.pipeline.collecting import Collector, collecting_in
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
+from guardrail.runs.collect import kept_for
 from guardrail.scoring.states.model import StateProbe
 from guardrail.scoring.states.scorer import PikScorer
 from guardrail.testing import tiny_local_model
@@ -225,6 +227,24 @@ def test_a_gate_that_answers_nothing(local, pik, monkeypatch):
         as_retriever_gate(Guard(model=local, policy="observe", question_calibrator=pik), index, ask_first=True)
     with pytest.raises(DataError, match="below is 0"):
         as_retriever_gate(first, index, below=0.0, ask_first=True)
+
+
+def test_while_a_chain_is_calibrated_the_same_is_searched_for(local, pik, tmp_path):
+    """P(IK) decides which passages an answer has, so that the answers that are collected are those of use."""
+    pik.save(tmp_path / "pik.json")
+    index, collector = Finds(), Collector(kept_for)
+    with collecting_in(collector):
+        first = guard(local, tmp_path / "pik.json", index)
+        gate = as_retriever_gate(first, index, ask_first=True)
+        assert [len(gate.invoke(question)) for question in QUESTIONS] == [0, 0, 1, 1]
+        verdicts = first.answer_batch(QUESTIONS, max_new_tokens=4)
+        with pytest.raises(CalibrationError, match="needs a calibrator of questions"):
+            guard(local, None, index)
+    in_use = first.answer_batch(QUESTIONS, max_new_tokens=4)
+    seen = collector.taken()
+    assert [one.evidence for one in seen] == [verdict.evidence for verdict in in_use]
+    assert [len(one.evidence) for one in seen] == [0, 0, 1, 1]
+    assert [one.trace.text for one in seen] == [v.text for v in verdicts] == [v.text for v in in_use]
 
 
 def test_a_chat_model_asks_first(local, pik):
