@@ -83,12 +83,12 @@ def _known(questions: QuestionPipeline, queries: Sequence[str], policy: Policy) 
     except MISTAKES:
         raise
     except GuardrailError as error:
-        if len(queries) > 1:
-            return [each for query in queries for each in _known(questions, [query], policy)]
         if policy.on_error == "raise":
             raise
-        why = noted(error)
-        return [why if policy.on_error == "abstain" else Confidence.none(why)]
+        if len(queries) == 1:
+            why = noted(error)
+            return [why if policy.on_error == "abstain" else Confidence.none(why)]
+    return [each for query in queries for each in _known(questions, [query], policy)]
 
 
 def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:
