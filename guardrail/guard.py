@@ -20,7 +20,7 @@ from guardrail.model.stopping import check_decoding, check_stops
 from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
-from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded
+from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded, read
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
 from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, generating, opened
@@ -147,7 +147,7 @@ class Guard:
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
         fitted: dict[str, Any] = {"calibrator": loaded(calibrator)[0], "claim_calibrator": loaded(claim_calibrator)[0]}
-        fitted["question_calibrator"] = loaded(question_calibrator)[0]
+        fitted["question_calibrator"] = read(question_calibrator)[0]
         parts: dict[str, Any] = {"scorer": scorer, "retriever": retriever, "claims": claims, "verifier": verifier}
         template: dict[str, Any] = {"chat_template": chat_template, "chat_template_kwargs": chat_template_kwargs}
         model = load_model(model_spec, device=device, dtype=dtype, progress=progress, **template)
@@ -309,9 +309,8 @@ class Guard:
         """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
         of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
-        retriever = None if hooks.claim_stream else found  # it would replace what is out already
         of_fields = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, of_claims, self.policy, retriever, hooks, of_fields, self.questions)
+        return AnswerPass(room, self.calibrated, of_claims, self.policy, found, hooks, of_fields, self.questions)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

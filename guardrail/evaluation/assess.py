@@ -34,7 +34,7 @@ from guardrail.evaluation.with_evidence import WithEvidence
 from guardrail.policy import Policy
 from guardrail.runs.answers import Answers
 from guardrail.runs.scores import for_calibrator, scores_of
-from guardrail.types import ACTIONS, Action, Confidence, Score
+from guardrail.types import ACTIONS, Action, Confidence, Evidence, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +189,16 @@ def outcomes(policies: Sequence[Policy], p_correct: Floats, answers: Answers) ->
 
 
 def outcome(policy: Policy, confidences: Sequence[Confidence], answers: Answers) -> PolicyOutcome:
-    """What `policy` would have done with each answer."""
+    """What `policy` would have done with each answer, given with the passages that stood in its prompt."""
     taken = np.array(
         [
-            policy.decide(c, _score_of(r), finish_reason=r["finish_reason"], retriever=False).action
+            policy.decide(
+                c,
+                _score_of(r),
+                evidence=[Evidence(text) for text in r.get("passages", ())],
+                finish_reason=r["finish_reason"],
+                retriever=False,
+            ).action
             for c, r in zip(confidences, answers.records, strict=True)
         ]
     )

@@ -64,12 +64,13 @@ def calibrate_chain(
 
     While it runs, guards hold nothing back, and tell their observers nothing. Of several answers that the model gives to one
     question, the last one that the returned text holds is graded: the question that a chain rewrites for itself is none. A
-    model that looks passages up itself does not do so here; `guardrail.calibrate` with a retriever is for that.
+    model's `ask_first` searches as ever; its `retrieve` rules do not look anything up here: `guardrail.calibrate` with a
+    retriever is for that.
 
     Args:
         chain: A LangChain runnable, an agent, or a function: it is given a question, or the messages of a row, and returns an
             answer. It asks one guarded model, in the thread that calls it or in one that has its context. Or its name,
-            `FILE.py:NAME`; then guards that are built in the file need no calibrator, and read none.
+            `FILE.py:NAME`; then guards that are built in the file need no calibrator, and read none but that of questions.
         data: Rows of `question`, or `messages` that end with the user's, and `answers`; .jsonl, .csv, .tsv, `hub:NAME@SPLIT`,
             or "bundled".
         output: Where the calibrator is written; None writes nothing.

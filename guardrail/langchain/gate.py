@@ -14,13 +14,13 @@ from langchain_core.runnables import Runnable
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import Field, PrivateAttr
 
-from guardrail.errors import CalibrationError, DataError, PolicyError
+from guardrail.errors import CalibrationError, DataError, GuardrailError, PolicyError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import verdict_metadata
-from guardrail.pipeline.failures import ON_ERROR
+from guardrail.pipeline.failures import MISTAKES, ON_ERROR, noted
 from guardrail.policy import AskFirst
 from guardrail.retrieval.evidence import documents_of, overran
-from guardrail.types import Verdict
+from guardrail.types import Confidence, Verdict
 from guardrail.waiting import OverdueError, aovertaken, awithin, within
 
 if TYPE_CHECKING:
@@ -134,7 +134,17 @@ class GatedRetriever(BaseRetriever):
 
     def _is_unknown(self, query: str) -> bool:
         rule = self.guard.policy.ask_first if self.below is None else AskFirst(below=self.below)
-        return not query.strip() or bool(rule.decide(self.guard.questions.p_ik([query])[0])[0])
+        return not query.strip() or bool(rule.decide(self._p_ik(query))[0])
+
+    def _p_ik(self, query: str) -> Confidence:
+        """P(IK); without a number where asking fails and the policy says `on_error: continue`, and else that is raised."""
+        try:
+            (found,) = self.guard.questions.p_ik([query])
+            return found  # type: ignore[no-any-return]
+        except GuardrailError as error:
+            if self.guard.policy.on_error != "continue" or isinstance(error, MISTAKES):
+                raise
+            return Confidence.none(noted(error))
 
     def _is_unsure(self, verdict: Verdict) -> bool:
         if self.below is not None:
@@ -178,7 +188,8 @@ def as_retriever_gate(
     well, `ChatGuarded` or a `Guard` with a retriever does both in one pass.
 
     The policy's `limits.retriever` bounds the search. One that fails raises, or, where the policy says `on_error: continue`,
-    finds nothing. Of what a retriever gives, 1,000 documents are handed on at most.
+    finds nothing. Asking first that fails raises, too; there `continue` takes P(IK) for unknown, and searches. Of what a
+    retriever gives, 1,000 documents are handed on at most.
 
     Args:
         guard: On the model whose closed-book answer decides.
@@ -195,6 +206,7 @@ def as_retriever_gate(
         PolicyError: Where the policy never retrieves, or does not ask first, and no `below` is given.
         CalibrationError: For `ask_first` without a calibrator of questions.
         DataError: For a `below` that is no probability, or 0 with `ask_first`.
+        PartError: In a run, where asking first fails, and the policy does not say `on_error: continue`.
         RetrievalError: In a run, for a search that overruns its limit, or gives something else than documents.
     """
     if below is not None and not 0.0 <= below <= 1.0:

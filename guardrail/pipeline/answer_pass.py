@@ -35,7 +35,9 @@ NO_NULL = "held back whole"
 UNREAD = "text that nobody judged"
 """The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
 
-_NO_ROOM = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
+NO_ROOM = "there is no room for passages beside the question"
+
+_TOO_LARGE = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
 
 _FAULTS = {
     "not_finite": "NaN or infinity in the model's logits",
@@ -60,7 +62,7 @@ class Finished:
 
 
 Outcome = Finished | Conversation
-"""What a pass comes to; a Conversation has new evidence in it and is to be answered again."""
+"""What a pass comes to; a Conversation has other evidence in it and is to be answered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class AnswerPass:
     hooks: Hooks
     fields: ClaimPipeline | None = None
     questions: QuestionPipeline | None = None
+
+    @property
+    def looks_up(self) -> Retriever | None:
+        """What `retrieve` rules ask; nothing where claims are streamed, since it would replace what is out already."""
+        return None if self.hooks.claim_stream is not None else self.retriever
 
     @property
     def keep(self) -> Keep | None:
@@ -129,6 +136,10 @@ class AnswerPass:
 
         What fails on the way is an abstention that says so, or an error where the policy says `on_error: raise`.
         """
+        why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
+        no_room = f"there is no room for the passages ({why})" if why in _TOO_LARGE and conversation.evidence else ""
+        if no_room and conversation.searched_first and not self.hooks.begun:
+            return replace(conversation, evidence=(), passages_left_out=no_room)
         if (collector := collecting()) is not None and score.unscored != "tool_call":
             collector.take(self.room.model, conversation.seen(trace, self.room.answer))
             return Finished(conversation.tried(trace, score, *AS_IT_IS), trace.text)
@@ -138,10 +149,9 @@ class AnswerPass:
             )
             if failure and self.policy.on_error == "abstain":
                 return self._given_up(conversation, trace, score, failure)
-            why = "prompt_too_long" if trace.finish_reason == "prompt_too_long" else score.unscored
-            if why in _NO_ROOM and conversation.evidence and conversation.attempts:
-                return self._without_passages(conversation, f"there is no room for the passages ({why})")
-            return self._judged(conversation, trace, score)
+            if no_room and conversation.attempts:
+                return self._without_passages(conversation, no_room)
+            return self._judged(conversation, trace, score, conversation.passages_left_out)
         except Exception as caught:
             error = failed("guard", self, caught)
             if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
@@ -196,21 +206,21 @@ class AnswerPass:
                     score,
                     evidence=conversation.evidence,
                     finish_reason=trace.finish_reason,
-                    retriever=self.retriever is not None and bool(conversation.query.strip()),
+                    retriever=self.looks_up is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
                     claims=confidences_after_verification(claims) if taken_apart else None,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
-            if decision.action != "retrieve" or self.retriever is None:
+            if decision.action != "retrieve" or self.looks_up is None:
                 text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
                 return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
             conversation = conversation.tried(trace, score, confidence, decision)
             found: tuple[Evidence, ...] = ()
             try:
-                found = self.found(self.retriever, conversation)
+                found = self.found(self.looks_up, conversation)
                 if found and not (found := self.room.fit(conversation.messages, found)):
-                    trouble = "there is no room for passages beside the question"
+                    trouble = NO_ROOM
             except GuardrailError as error:
                 if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
                     raise
@@ -218,7 +228,7 @@ class AnswerPass:
                 if self.policy.on_error == "abstain":
                     return self._given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
-                return replace(conversation, evidence=found)
+                return replace(conversation, evidence=found, passages_left_out="")
 
     def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
         """The passages for a conversation's question, within the policy's limits."""

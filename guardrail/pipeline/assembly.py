@@ -25,6 +25,11 @@ def loaded(source: CalibratorSource | None, name: str | None = None) -> tuple[Is
     """
     if collecting() is not None:
         return None, name or "given"
+    return read(source, name)
+
+
+def read(source: CalibratorSource | None, name: str | None = None) -> tuple[IsotonicCalibrator | None, str]:
+    """As `loaded`, also while another calibrator is being made."""
     fitted = source if source is None or isinstance(source, IsotonicCalibrator) else load_calibrator(source)
     return fitted, name or (fitted.source if fitted else None) or "given"
 

@@ -280,7 +280,8 @@ def claim_pipeline(
             f"policy {policy.name!r} looks at the confidence of claims, and there is no calibrator of claims for {model.name}; "
             f"make one: guardrail calibrate DATA.jsonl --unit claim -o claims.json --model {model.name}"
         )
-    check_proof(policy.claims_proof, policy.name, fitted.calibrator, fitted.name)
+    if collecting() is None:
+        check_proof(policy.claims_proof, policy.name, fitted.calibrator, fitted.name)
     if verifier is None and retriever is not None and policy.verifies_claims:
         verifier = ModelVerifier(model, _comparing(model, answers))
     return ClaimPipeline(model, extractor, scorer, fitted, policy, retriever, verifier)

@@ -6,7 +6,7 @@
     collector.taken()
 
 It holds for all that runs in this context and in copies of it, as LangChain makes for its threads and tasks. A guard that is
-built in it needs no calibrator, and reads none.
+built in it needs no calibrator, and reads none but that of questions: a policy's `ask_first` searches then as ever.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Conversation:
     claims' calibration. plain: whether its messages are what the answers' calibration asked. setting: how it is answered,
     where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
     the answer is to be; None is any text. asked_first: what was known before anything was generated, where the policy asks;
-    search_failure: why the search that it led to failed.
+    search_failure: why asking, or the search that it led to, failed; passages_left_out: why its passages are not in the prompt.
     """
 
     messages: tuple[Message, ...]
@@ -78,6 +78,7 @@ class Conversation:
     form: AnswerForm | None = None
     asked_first: AskedFirst | None = None
     search_failure: str = ""
+    passages_left_out: str = ""
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property
@@ -107,6 +108,11 @@ class Conversation:
     def retrieved_by(self) -> tuple[str, ...]:
         """The policy's rules that have looked something up for it."""
         return tuple(a.decision.rule for a in self.attempts if a.decision.action == "retrieve")
+
+    @property
+    def searched_first(self) -> bool:
+        """Whether its passages were found before anything was generated, so that there is no answer without them yet."""
+        return bool(self.evidence) and self.asked_first is not None and not self.attempts
 
     def tried(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> Conversation:
         """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""

@@ -30,7 +30,8 @@ class Hooks:
 
     is_tool_call: responses for which it is true get the action `answer` unscored (`tool_call`). on_step: sees every token,
     see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
-    claim_stream: judges the claims of one conversation as they come; then nothing is retrieved for the answer as a whole.
+    claim_stream: judges the claims of one conversation as they come; then no `retrieve` rule on the whole answer looks anything
+    up.
     on_judged: called once all verdicts are there, before observers are told of them. form: of all answers.
     """
 
@@ -55,6 +56,11 @@ class Hooks:
     def failure(self) -> str:
         """What failed while the claims were judged; empty where nothing did."""
         return self.claim_stream.failure if self.claim_stream is not None else ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether claims were judged, or failed to be, while the answer was generated: it cannot be generated again then."""
+        return bool(self.judged_claims or self.failure)
 
     def contexts(self, n: int) -> Sequence[SearchContext]:
         """A search context for each of `n` conversations."""

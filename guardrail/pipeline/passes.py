@@ -8,36 +8,43 @@ from dataclasses import replace
 from guardrail.deadlines import check_deadline
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
-from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass, Finished
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
-from guardrail.types import AskedFirst, Trace
+from guardrail.pipeline.questions import QuestionPipeline
+from guardrail.policy import Policy
+from guardrail.types import AskedFirst, Confidence, Trace
 
 
 def _generated(
-    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]]
+    pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Trace]:
-    """What is generated. Where passages are too much for the memory, the answer without them is still there."""
+    """What is generated. Where passages are too much for the memory, there is an answer without them, or will be."""
     try:
         return generate(pending)
     except TooLargeError:
-        if not all(conversation.attempts for conversation in pending):
+        more = [bool(c.attempts) or c.searched_first for c in pending]
+        if one_pass.hooks.begun or not any(more):
             raise
-        return [Trace(c.prompt, (), (), "", "length", fault="out_of_memory") for c in pending]
+    # outside the handler: the exception's traceback holds the tensors of the failed try
+    rest = iter(generate([c for c, has in zip(pending, more, strict=True) if not has]))
+    return [
+        Trace(c.prompt, (), (), "", "length", fault="out_of_memory") if has else next(rest)
+        for c, has in zip(pending, more, strict=True)
+    ]
 
 
 def finish(
     pending: Sequence[Conversation], generate: Callable[[Sequence[Conversation]], list[Trace]], one_pass: AnswerPass
 ) -> list[Finished]:
-    """Generate, score, calibrate and decide, again and again for those that new evidence was found for.
+    """Generate, score, calibrate and decide, again and again for those whose evidence has changed.
 
     Raises `DeadlineError` where that is not done in time.
     """
     check_deadline()
     if not pending:
         return []
-    traces = _generated(pending, generate)
+    traces = _generated(pending, generate, one_pass)
     scores = one_pass.score(pending, traces)
     outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
     del traces  # their states are as large as the model's cache
@@ -48,22 +55,40 @@ def finish(
 def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Conversation]:
     """The conversations with passages where the policy searches before anything is generated, and with what was asked.
 
-    Those that nothing can be searched for stay as they are. Raises what a search raises where the policy says so; where it says
-    abstain, what failed stands in the conversation.
+    Those that nothing can be searched for stay as they are. Raises what a search, or asking, raises where the policy says so;
+    where it says abstain, what failed stands in the conversation.
     """
     rule, questions = one_pass.policy.ask_first, one_pass.questions
     at = [i for i, c in enumerate(pending) if c.query.strip() and not c.evidence]
-    if rule is None or questions is None or one_pass.retriever is None or collecting() is not None or not at:
+    if rule is None or questions is None or one_pass.retriever is None or not at:
         return list(pending)
     out = list(pending)
     with timed("ask first", *(out[i] for i in at)):
-        known = questions.p_ik([out[i].query for i in at])
+        known = _known(questions, [out[i].query for i in at], one_pass.policy)
     for i, confidence in zip(at, known, strict=True):
+        if isinstance(confidence, str):
+            out[i] = replace(out[i], search_failure=confidence)
+            continue
         searched, why = rule.decide(confidence)
         out[i] = replace(out[i], asked_first=AskedFirst(confidence, searched, why))
         if searched:
             out[i] = _searched(out[i], one_pass)
     return out
+
+
+def _known(questions: QuestionPipeline, queries: Sequence[str], policy: Policy) -> list[Confidence | str]:
+    """P(IK) of each, or why the policy abstains. Where the batch fails, each is asked about alone."""
+    try:
+        return list(questions.p_ik(queries))
+    except MISTAKES:
+        raise
+    except GuardrailError as error:
+        if policy.on_error == "raise":
+            raise
+        if len(queries) == 1:
+            why = noted(error)
+            return [why if policy.on_error == "abstain" else Confidence.none(why)]
+    return [each for query in queries for each in _known(questions, [query], policy)]
 
 
 def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:
@@ -74,4 +99,5 @@ def _searched(conversation: Conversation, one_pass: AnswerPass) -> Conversation:
         if one_pass.policy.on_error == "raise" or isinstance(error, MISTAKES):
             raise
         return replace(conversation, search_failure=noted(error))
-    return replace(conversation, evidence=one_pass.room.fit(conversation.messages, found) if found else ())
+    room = one_pass.room.fit(conversation.messages, found) if found else ()
+    return replace(conversation, evidence=room, passages_left_out=NO_ROOM if found and not room else "")

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, GuardrailError
 from guardrail.messages import as_messages
-from guardrail.pipeline.assembly import CalibratorSource, loaded
+from guardrail.pipeline.assembly import CalibratorSource, read
 from guardrail.pipeline.calibrated import Calibrated, calibrated
-from guardrail.pipeline.collecting import collecting
+from guardrail.pipeline.failures import checked_scores, failed
 from guardrail.scoring.states.scorer import PikScorer
 from guardrail.types import Confidence, Trace
 
@@ -32,15 +32,23 @@ class QuestionPipeline:
     calibrated: Calibrated
 
     def p_ik(self, questions: Sequence[str]) -> list[Confidence]:
-        """That the model would answer each rightly; without a number for one that is longer than the context."""
-        traces = [self._asked(question) for question in questions]
-        scores = self.scorer.score_questions(traces)
-        return [
-            self.calibrated.confidence(
-                score, "", None if score.unscored else self.calibrated.familiarity(question, trace)
-            )
-            for question, trace, score in zip(questions, traces, scores, strict=True)
-        ]
+        """That the model would answer each rightly; without a number for one that is longer than the context.
+
+        Raises a `GuardrailError` for whatever fails.
+        """
+        try:
+            traces = [self._asked(question) for question in questions]
+            scores = checked_scores(self.scorer, self.scorer.score_questions(traces), traces)
+            return [
+                self.calibrated.confidence(
+                    score, "", None if score.unscored else self.calibrated.familiarity(question, trace)
+                )
+                for question, trace, score in zip(questions, traces, scores, strict=True)
+            ]
+        except GuardrailError:
+            raise
+        except Exception as caught:
+            raise failed("scorer", self.scorer, caught) from caught
 
     def _asked(self, question: str) -> Trace:
         origin = self.calibrated.origin
@@ -58,15 +66,14 @@ def question_pipeline(
     """
     make = f"guardrail calibrate DATA.jsonl --scorer pik -o pik.json --model {model.name}"
     if calibrator is None:
-        if policy.ask_first is not None and collecting() is None:
+        if policy.ask_first is not None:
             raise CalibrationError(
                 f"policy {policy.name!r} asks first, which needs a calibrator of questions (question_calibrator, "
                 f"--question-calibrator): {make}"
             )
         return None
-    fitted, name = loaded(calibrator, os.fspath(calibrator) if isinstance(calibrator, str | os.PathLike) else None)
-    if fitted is None:  # a chain is being calibrated: nothing is decided
-        return None
+    # while a chain is calibrated, too: what it decides is part of what the chain does
+    fitted, name = read(calibrator, os.fspath(calibrator) if isinstance(calibrator, str | os.PathLike) else None)
     found = calibrated(model, "answer", None, fitted, name)
     if not isinstance(found.scorer, PikScorer):
         raise CalibrationError(

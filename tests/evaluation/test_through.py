@@ -25,6 +25,14 @@ from tests.helpers.tiny_chain import FITTED, HELD_OUT, LENGTH, PROMPT, SYSTEM, c
 
 pytestmark = pytest.mark.timeout(900)
 
+GIVEN = """
+version: 1
+name: given
+rules:
+  - {name: with passages, when: {evidence: present}, then: answer}
+  - {name: rest, then: abstain}
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -87,6 +95,13 @@ def test_passages_of_a_chain_are_a_kind_of_conversation(local, tmp_path):
         record = {"messages": [{"role": "user", "content": "What is number 12?"}], "passages": texts}
         setting = {"temperature": 0.0, "tools": [], "constrained": False, "thinking": False}
         assert ("more passages" in said_of(found.calibrator, 0.1, record | setting).reason) == bool(reason)
+    policy = Policy.from_text(GIVEN, "given.yaml")
+    measured = guardrail.evaluate_chain(chain, rows(tmp_path / "o.jsonl", chain, HELD_OUT), found.calibrator, [policy])
+    assert measured.policies[0].actions["answer"] == len(HELD_OUT), (
+        "as in use, where an answer with passages is answered"
+    )
+    given = (passages | chat(local, found.calibrator, policy)).invoke(f"What is number {HELD_OUT[0]}?")
+    assert read_metadata(given)["action"] == "answer"
 
 
 @pytest.mark.parametrize(

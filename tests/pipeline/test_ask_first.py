@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 
 import pytest
 from langchain_core.documents import Document
@@ -10,10 +11,15 @@ from langchain_core.retrievers import BaseRetriever
 
 import guardrail
 from guardrail import Guard, IsotonicCalibrator, Policy
-from guardrail.errors import CalibrationError, DataError, PolicyError, RetrievalError
+from guardrail.errors import CalibrationError, DataError, PartError, PolicyError, RetrievalError
 from guardrail.langchain import ChatGuarded, as_retriever_gate
 from guardrail.model.question_states import middle_layer, states_of
+from guardrail.pipeline.collecting import Collector, collecting_in
+from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.streaming import ClaimStream
+from guardrail.runs.collect import kept_for
 from guardrail.scoring.states.model import StateProbe
+from guardrail.scoring.states.scorer import PikScorer
 from guardrail.testing import tiny_local_model
 from tests.helpers.policy_answers import UNKNOWN, sure
 from tests.helpers.policy_proofs import claims_proof
@@ -94,6 +100,24 @@ def test_others_are_answered_as_ever(local, pik):
     assert index.asked == []
 
 
+def test_a_stream_of_claims_has_the_passages_that_were_found_before_it(local, pik):
+    index, again = (
+        Finds(),
+        "rules: [{name: again, when: {unscored: false}, then: retrieve}, {name: any, then: answer}]\n",
+    )
+    policy = Policy.from_text(f"{HEAD}ask_first: {{below: 0.5}}\n{again}", "p.yaml")
+    first = Guard(model=local, policy=policy, retriever=index, question_calibrator=pik, claims="sentences")
+    index.asked.clear()
+    hooks = Hooks(claim_stream=ClaimStream(lambda _: None))
+    streamed = first.answer_batch(QUESTIONS[2:3], hooks=hooks, max_new_tokens=4)[0]
+    assert (streamed.asked_first.searched, index.asked) == (True, QUESTIONS[2:3])
+    assert [passage.text for passage in streamed.evidence] == ["Suva lies on an island."]
+    assert streamed.actions == ("answer",), "a rule on the whole answer would replace what is out"
+    closed = Hooks(claim_stream=ClaimStream(lambda _: None))
+    assert first.answer_batch(QUESTIONS[2:3], hooks=closed, retrieve=False, max_new_tokens=4)[0].asked_first is None
+    assert index.asked == QUESTIONS[2:3]
+
+
 def test_a_text_from_elsewhere_is_asked_for_with_passages(local, pik):
     judging = guard(local, pik, Finds()).judge(QUESTIONS[3])
     assert "Suva lies on an island." in next(judging)[-1]["content"]
@@ -110,6 +134,75 @@ def test_a_search_that_fails(local, pik, on_error, action):
         assert "the retriever Finds failed" in found.explanation
     with pytest.raises(RetrievalError, match="the index is down"):
         guard(local, pik, Finds(fails=True), "on_error: raise\n").answer(QUESTIONS[2], max_new_tokens=4)
+
+
+def test_passages_that_do_not_fit_into_memory_are_left_out(local, pik):
+    """While it is generated, of one question and in a batch, and where a given answer is scored."""
+    most, begun = max(len(local.encode_prompt(question)) for question in QUESTIONS) + 10, Event()
+
+    def limited(_, args):
+        if begun.is_set() and args[0].shape[1] > most:
+            raise MemoryError
+
+    handle = local.model.get_input_embeddings().register_forward_pre_hook(limited)
+    try:
+        first = guard(local, pik, Finds())
+        whole = first.answer(QUESTIONS[2], max_new_tokens=4)
+        begun.set()
+        verdicts = [first.answer(QUESTIONS[2], max_new_tokens=4), *first.answer_batch(QUESTIONS, max_new_tokens=4)]
+        judging = first.judge(QUESTIONS[2])
+        asked = [next(judging), judging.send("In Fiji")]
+        with pytest.raises(StopIteration) as ended:
+            judging.send("In Fiji")
+    finally:
+        handle.remove()
+    assert [bool(verdict.asked_first.searched) for verdict in verdicts] == [True, False, False, True, True]
+    for verdict in (*verdicts, ended.value.value):
+        assert (verdict.action, verdict.score.unscored, verdict.evidence, len(verdict.attempts)) == (
+            "answer",
+            None,
+            (),
+            1,
+        )
+        left_out = "there is no room for the passages (out_of_memory)" in verdict.explanation
+        assert left_out == verdict.asked_first.searched
+    assert "no room" not in whole.explanation
+    assert ["Suva lies on an island." in messages[-1]["content"] for messages in asked] == [True, False]
+
+
+@pytest.mark.parametrize("on_error", ["abstain", "continue", "raise"])
+def test_asking_that_fails_for_one_question_of_a_batch(local, pik, monkeypatch, on_error):
+    index, sound = Finds(), PikScorer.score_questions
+
+    def breaks(self, traces):
+        if any(QUESTIONS[0] in trace.messages[-1]["content"] for trace in traces):
+            raise RuntimeError("the probe broke: secret")
+        return sound(self, traces)
+
+    monkeypatch.setattr(PikScorer, "score_questions", breaks)
+    first = guard(local, pik, index, f"on_error: {on_error}\n")
+    gate = as_retriever_gate(first, index, ask_first=True)
+    index.asked.clear()
+    if on_error != "continue":
+        with pytest.raises(PartError, match="the scorer pik failed: RuntimeError: the probe broke"):
+            gate.invoke(QUESTIONS[0])
+        assert (gate.asked, index.asked) == (0, [])
+    if on_error == "raise":
+        with pytest.raises(PartError, match="the probe broke"):
+            first.answer_batch(QUESTIONS, max_new_tokens=4)
+        return
+    failed, *others = first.answer_batch(QUESTIONS, max_new_tokens=4)
+    assert [verdict.asked_first.searched for verdict in others] == [False, True, True]
+    assert {verdict.action for verdict in others} == {"answer"}
+    if on_error == "abstain":
+        assert (failed.action, failed.rule, failed.confidence.p_correct) == ("abstain", "on error", None)
+        assert failed.explanation == "the scorer pik failed (RuntimeError)"
+        assert index.asked == QUESTIONS[2:]
+    else:
+        assert (failed.action, failed.asked_first.searched, len(failed.evidence)) == ("answer", True, 1)
+        assert failed.asked_first.confidence.p_correct is None
+        assert "P(IK) is not known (the scorer pik failed (RuntimeError)): searched" in failed.asked_first.explanation
+        assert len(gate.invoke(QUESTIONS[0])) == 1
 
 
 def test_what_cannot_be_measured_is_searched_for():
@@ -134,6 +227,24 @@ def test_a_gate_that_answers_nothing(local, pik, monkeypatch):
         as_retriever_gate(Guard(model=local, policy="observe", question_calibrator=pik), index, ask_first=True)
     with pytest.raises(DataError, match="below is 0"):
         as_retriever_gate(first, index, below=0.0, ask_first=True)
+
+
+def test_while_a_chain_is_calibrated_the_same_is_searched_for(local, pik, tmp_path):
+    """P(IK) decides which passages an answer has, so that the answers that are collected are those of use."""
+    pik.save(tmp_path / "pik.json")
+    index, collector = Finds(), Collector(kept_for)
+    with collecting_in(collector):
+        first = guard(local, tmp_path / "pik.json", index)
+        gate = as_retriever_gate(first, index, ask_first=True)
+        assert [len(gate.invoke(question)) for question in QUESTIONS] == [0, 0, 1, 1]
+        verdicts = first.answer_batch(QUESTIONS, max_new_tokens=4)
+        with pytest.raises(CalibrationError, match="needs a calibrator of questions"):
+            guard(local, None, index)
+    in_use = first.answer_batch(QUESTIONS, max_new_tokens=4)
+    seen = collector.taken()
+    assert [one.evidence for one in seen] == [verdict.evidence for verdict in in_use]
+    assert [len(one.evidence) for one in seen] == [0, 0, 1, 1]
+    assert [one.trace.text for one in seen] == [v.text for v in verdicts] == [v.text for v in in_use]
 
 
 def test_a_chat_model_asks_first(local, pik):

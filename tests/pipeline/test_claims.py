@@ -11,8 +11,10 @@ from langchain_core.retrievers import BaseRetriever
 from guardrail import CalibrationError, CalibratorMismatchError, Guard, Policy
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims import SentenceClaims
+from guardrail.pipeline.collecting import Collector, collecting_in
 from guardrail.pipeline.hooks import Hooks
 from guardrail.policy.tuned import policy_text
+from guardrail.runs.collect import kept_for
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.types import Evidence, Score, Verification
 from tests.helpers.policy_proofs import claims_proof
@@ -186,6 +188,10 @@ def test_a_promise_about_claims_holds_with_its_own_calibrator_alone():
     assert verdict.action == "answer"
     with pytest.raises(CalibratorMismatchError, match="policy 'tuned_claims' was tuned with the calibrator"):
         Guard(model=local, policy=policy, claim_calibrator=fitted(local, 1.0))
+    with pytest.raises(CalibrationError):
+        Guard(model=local, policy=policy)
+    with collecting_in(Collector(kept_for)):  # nothing is decided, and no calibrator is read
+        assert Guard(model=local, policy=policy).answer(QUESTION).text == ANSWER
 
 
 def test_a_calibrator_of_other_claims_or_another_model_is_refused(tmp_path):
