@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from guardrail.cli import options
+from guardrail.distillation.settings import Teacher
 
 
 def distill(
@@ -22,7 +23,7 @@ def distill(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the adapter.")],
     model: options.Model = options.DEFAULT_MODEL,
     teacher: Annotated[
-        Literal["sampling", "hybridgrad", "labels"],
+        Teacher,
         typer.Option(
             help="Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated "
             "confidence of its greedy answer, from one pass. labels: nobody; the Brier score against right or wrong."

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from guardrail.scoring.registry import DEFAULT
 from guardrail.stated import Wording
 
 
@@ -15,7 +16,7 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     name = record["model"]["name"]
     how = {
         "sampling": f"how often {teacher.get('samples')} samples say the same",
-        "hybridgrad": "the calibrated confidence of its own greedy answer, from one gradient pass",
+        DEFAULT: "the calibrated confidence of its own greedy answer, from one gradient pass",
         "labels": "right or wrong, by the Brier score over the labels",
     }[teacher["kind"]]
     where = (

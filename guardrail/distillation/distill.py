@@ -16,7 +16,7 @@ from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, 
 from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
 from guardrail.distillation.card import model_card
 from guardrail.distillation.lessons import invocation_for, lessons_of, questions_of
-from guardrail.distillation.settings import Training
+from guardrail.distillation.settings import Teacher, Training
 from guardrail.distillation.targets import Map, Target, Teaching, targets_of
 from guardrail.errors import DataError, GuardrailError
 from guardrail.evaluation.setting import ModelSource, StrPath, asks_question, grader_from, model_from, silent
@@ -26,14 +26,11 @@ from guardrail.model.spec import ALIASES
 from guardrail.runs.asking import Asking, RunOptions
 from guardrail.runs.progress import Say, counter
 from guardrail.runs.prompts import DIRECT
+from guardrail.scoring.registry import DEFAULT
 from guardrail.stated import FILE, StatedFile, Turn, Wording
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
-
-Teacher = Literal["sampling", "hybridgrad", "labels"]
-"""Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
-greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
 
 Stage = Literal["sample", "annotate", "train"]
 
@@ -153,7 +150,7 @@ def distill(
 
         require_adaptable(local, invocation)
     options = RunOptions(folder / SAMPLES, resume, cache, 1, counter("questions sampled", say))
-    if teacher == "hybridgrad":
+    if teacher == DEFAULT:
         candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
     elif teacher == "labels":
         candidates = candidates_of(answered(local, loaded.rows, asking, options), chosen_grader, seed=seed)
@@ -172,7 +169,7 @@ def distill(
     if teacher == "labels":
         teaching = _only_graded(candidates, said)
     else:
-        applied: Map | None = "none" if teacher == "hybridgrad" else chosen
+        applied: Map | None = "none" if teacher == DEFAULT else chosen
         targets, teaching = targets_of(candidates, said, chosen=applied, wrong_per_question=wrong_per_question)
         _write_rows(folder / TARGETS, targets, said)
     say(_in_words(teaching, said))

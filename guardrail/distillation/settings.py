@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from guardrail.errors import DataError
+
+Teacher = Literal["sampling", "hybridgrad", "labels"]
+"""Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
+greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
 
 
 @dataclass(frozen=True, slots=True)
