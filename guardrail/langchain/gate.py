@@ -206,7 +206,7 @@ def as_retriever_gate(
         PolicyError: Where the policy never retrieves, or does not ask first, and no `below` is given.
         CalibrationError: For `ask_first` without a calibrator of questions.
         DataError: For a `below` that is no probability, or 0 with `ask_first`.
-        PartError: In a run, where asking first fails, and the policy does not say `on_error: continue`.
+        GuardrailError: In a run, where asking first fails, and the policy does not say `on_error: continue`.
         RetrievalError: In a run, for a search that overruns its limit, or gives something else than documents.
     """
     if below is not None and not 0.0 <= below <= 1.0:
