@@ -107,7 +107,7 @@ def distill(
     )
     console = runtime.console()
     if done.stage == "train":
-        console.print(f"{output}: an adapter of {model} that states its confidence (mean loss {done.loss:.3f})")
+        console.print(f"{output}: an adapter of {model} that states its confidence (last loss {done.loss:.3f})")
         console.print(
             f"next: guardrail calibrate OTHER.jsonl --model {output} --scorer verbalized -o calibrator.json",
             style="dim",

@@ -50,7 +50,7 @@ The stated confidence is a signal, and becomes a probability by that calibration
 | labels taught | {bins} |
 | calibration of the shares | {teaching["map"]} |
 | training | {training["epochs"]:g} epochs, batches of {training["batch_size"]}, learning rate {training["learning_rate"]:g}, \
-rank {training["rank"]}, mean loss {record["loss"]:.3f} |
+rank {training["rank"]}, last loss {record["loss"]:.3f} |
 | data | {_named(record["source"])}, SHA-256 {record["data"][:16]} |
 | command | `{record["command"] or "guardrail.distill(...)"}` |
 | versions | {", ".join(f"{k} {v}" for k, v in record["versions"].items())} |

@@ -45,7 +45,7 @@ class Distilled:
         folder: With the adapter, what it was made from, and how.
         stage: The last that was done.
         teaching: What it was taught; None before `annotate`.
-        loss: The mean while training; None before `train`.
+        loss: Of the last steps; None before `train`.
     """
 
     folder: Path
