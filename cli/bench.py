@@ -23,7 +23,10 @@ def bench(
     ],
     scorers: Annotated[
         str,
-        typer.Option(metavar="all|NAME,NAME", help="Which ones: all 14, or some by name; hybridgrad is always there."),
+        typer.Option(
+            metavar="all|NAME,NAME",
+            help="Which ones: all (but those that read a reply), or some by name; hybridgrad is always there.",
+        ),
     ] = "all",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the figures here, as JSON.")

@@ -27,7 +27,12 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     asked = (
         f" --prompt {shlex.quote(record['asking']['prompt'] + wording.instruction)}" if wording.turn == "same" else ""
     )
-    bins = ", ".join(f"{label}: {n}" for label, n in zip(wording.labels, teaching["bins"], strict=True))
+    taught = ", ".join(f"{label}: {n}" for label, n in zip(wording.labels, teaching["bins"], strict=True))
+    bins = (
+        taught
+        if any(teaching["bins"])
+        else "none: what is stated follows from right and wrong, and only the scorer reads it"
+    )
     return f"""---
 library_name: peft
 tags: [uncertainty, calibration, lora]

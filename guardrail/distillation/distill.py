@@ -60,7 +60,7 @@ def distill(
     output: StrPath,
     *,
     teacher: Teacher = "sampling",
-    turn: Turn = "after",
+    turn: Turn | None = None,
     samples: int = 20,
     temperature: float = 1.0,
     equivalence: str = "normalised",
@@ -91,7 +91,8 @@ def distill(
         output: The adapter's folder.
         teacher: Who says how sure the model is.
         turn: `after` teaches the confidence as a turn of its own, by an adapter that is active on that turn alone; the answers
-            are the base model's. `same` teaches it as the end of the answer, as the paper does; answers may change.
+            are the base model's. `same` teaches it as the end of the answer, as the paper does; answers may change. None takes
+            the wording's, which is `after` unless it says otherwise.
         samples: Of each question, for the sampling teacher.
         temperature: Of the samples.
         equivalence: When two samples say the same: "normalised" (the same words, for short answers), "embedding", or
@@ -123,8 +124,10 @@ def distill(
     say, folder = progress or silent, Path(output)
     if teacher not in get_args(Teacher):
         raise DataError(f"there is no teacher {teacher!r}; the teachers are {', '.join(get_args(Teacher))}")
-    said = (wording or Wording()).model_copy(update={"turn": turn})
-    if teacher == "labels" and turn == "same":
+    if wording is not None and turn not in (None, wording.turn):
+        raise DataError(f"turn is {turn!r}, and the wording's {wording.turn!r}; give one of them")
+    said = wording or Wording(turn=turn or "after")
+    if teacher == "labels" and said.turn == "same":
         raise DataError("--teacher labels scores the labels of a turn of their own; leave --turn same out")
     asks_question(prompt)
     if until == "train":
@@ -190,7 +193,7 @@ def distill(
         "teacher": {"kind": teacher, "samples": samples, "temperature": temperature, "equivalence": equivalence}
         if teacher == "sampling"
         else {"kind": teacher},
-        "wrong_per_question": wrong_per_question,
+        "wrong_per_question": None if teacher == "labels" else wrong_per_question,
         "teaching": teaching.to_dict(),
         "training": how.to_dict(),
         "loss": loss,

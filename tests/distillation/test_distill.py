@@ -11,7 +11,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 import guardrail
 from guardrail import LocalModel, load_model
-from guardrail.distillation import distill as module
 from guardrail.distillation import training
 from guardrail.distillation.distill import distill
 from guardrail.distillation.lessons import invocation_for, lessons_of
@@ -290,6 +289,7 @@ def test_what_makes_no_sense_is_said_before_a_model_is_loaded(base, tmp_path, mo
     for options, error in (
         ({"teacher": "parrot"}, "there is no teacher 'parrot'"),
         ({"teacher": "labels", "turn": "same"}, "leave --turn same out"),
+        ({"turn": "after", "wording": Wording(turn="same")}, "turn is 'after', and the wording's 'same'"),
         ({"prompt": "Answer!"}, "does not say where the {question} goes"),
     ):
         with pytest.raises(DataError, match=error):
@@ -299,7 +299,6 @@ def test_what_makes_no_sense_is_said_before_a_model_is_loaded(base, tmp_path, mo
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot make the folder"):
         distill(never, base / "rows.jsonl", tmp_path / "file" / "x")
-    monkeypatch.setattr(module, "check_enough", module.check_enough)
     monkeypatch.setitem(__import__("sys").modules, "trl", None)
     with pytest.raises(MissingExtraError, match=r"hybridgrad-guardrail\[distill\]"):
         distill(never, base / "rows.jsonl", tmp_path / "y")
