@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from guardrail.errors import ModelError
 from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
-from guardrail.model.generate import Decoding, generate
+from guardrail.model.generate import generate
+from guardrail.model.run import Decoding
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
 from guardrail.model.stopping import OnStep, check_decoding, check_stops

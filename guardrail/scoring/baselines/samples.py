@@ -18,7 +18,8 @@ from guardrail.errors import ScoringError
 from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.decoder import run_decoder
-from guardrail.model.generate import Decoding, generate
+from guardrail.model.generate import generate
+from guardrail.model.run import Decoding
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.token_log_probs import NotFiniteError
