@@ -23,6 +23,7 @@ from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched, weights_version
 from guardrail.model.constraint import Grammars
 from guardrail.model.continuous.cache import SharedCache
+from guardrail.model.continuous.micro_batches import MicroBatches
 from guardrail.model.continuous.row import Row
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
@@ -49,6 +50,7 @@ class ContinuousBatching:
     Attributes:
         max_rows: How many answers run at once; the others wait, first come, first served.
         merges: Whether this model's caches can be merged, proved on a few tokens. Where not, callers take turns.
+        scoring: Joins the scoring of answers that are done at about the same time.
     """
 
     def __init__(self, local: LoadedModel, max_rows: int = 16, on_timing: OnTiming | None = None) -> None:
@@ -56,6 +58,7 @@ class ContinuousBatching:
             raise ModelError(f"max_rows is {max_rows!r:.80}; it must be at least 1, a whole number")
         self._local, self.max_rows, self._on_timing = local, max_rows, on_timing
         self.merges = can_merge(local)
+        self.scoring = MicroBatches(local.lock, max_rows)
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._cache = SharedCache()
