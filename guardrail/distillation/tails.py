@@ -1,0 +1,77 @@
+"""Prompts split where the adapter starts to work: what stands before is the base model's, and runs without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from guardrail.distillation.brier import Labels
+from guardrail.model.confidence_adapter import last_start
+from guardrail.model.decoder import cache_keyword, run_decoder
+from guardrail.model.prompts import pad
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
+
+def collated_tails(
+    batch: Sequence[Mapping[str, Any]], labels: Labels, invocation: Sequence[int], fill: int, *, split: bool
+) -> dict[str, Tensor]:
+    """Rows of `prompt` and `right` -> a batch, every prompt with each of the P paths behind it.
+
+    split: at the last invocation; without it, as for a model that keeps no KV cache, all of a prompt is tail.
+
+    Returns:
+        heads, head_mask: (B, H), padded on the left, so that tails follow without a gap; H may be 0. input_ids, attention_mask:
+        of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), 1 or 0.
+    """
+    starts = [(last_start(row["prompt"], invocation) or 0) if split else 0 for row in batch]
+    heads, head_mask = pad([row["prompt"][:n] for row, n in zip(batch, starts, strict=True)], fill, left=True)
+    tails = [(row["prompt"][n:], row["right"]) for row, n in zip(batch, starts, strict=True)]
+    ids, mask = pad([[*tail, *path] for tail, _ in tails for path in labels.paths], fill)
+    P = len(labels.paths)
+    ends = torch.tensor([len(tail) - 1 for tail, _ in tails]).repeat_interleave(P)
+    right = torch.tensor([float(y) for _, y in tails]).repeat_interleave(P)
+    return {
+        "heads": heads,
+        "head_mask": head_mask,
+        "input_ids": ids,
+        "attention_mask": mask,
+        "ends": ends,
+        "right": right,
+    }
+
+
+def tail_logits(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """The logits of the tails, (B P, S, V), with gradients for the adapter.
+
+    model: `local`'s module in peft's wrapper. batch: as `collated_tails` has it. Heads run once a prompt, by the base model and
+    without dropout, as in use.
+    """
+    heads, mask, ids = batch["heads"], batch["attention_mask"], batch["input_ids"]
+    if not heads.shape[1]:
+        return cast(Tensor, model(input_ids=ids, attention_mask=mask).logits)
+    decoder = local.anatomy.decoder
+    decoder.eval()
+    paths = len(ids) // len(heads)
+    before = batch["head_mask"]
+    with torch.no_grad():  # outside peft's wrapper the adapter is active nowhere
+        positions = (before.cumsum(1) - 1).clamp(min=0)
+        cache = run_decoder(decoder, heads, mask=before, positions=positions, use_cache=True)[
+            cache_keyword(decoder.forward)
+        ]
+        cache.batch_repeat_interleave(paths)
+    lengths = before.sum(1).repeat_interleave(paths).unsqueeze(1)
+    return cast(
+        Tensor,
+        model(
+            input_ids=ids,
+            attention_mask=torch.cat([before.repeat_interleave(paths, 0), mask], 1),
+            position_ids=lengths + torch.arange(ids.shape[1], device=ids.device),
+            use_cache=True,
+            **{cache_keyword(local.model.forward): cache},
+        ).logits,
+    )
