@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from guardrail.distillation.brier import Labels
 from guardrail.model.confidence_adapter import last_start
@@ -28,21 +29,39 @@ def collated_tails(
         heads, head_mask: (B, H), padded on the left, so that tails follow without a gap; H may be 0. input_ids, attention_mask:
         of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), 1 or 0.
     """
-    starts = [(last_start(row["prompt"], invocation) or 0) if split else 0 for row in batch]
-    heads, head_mask = pad([row["prompt"][:n] for row, n in zip(batch, starts, strict=True)], fill, left=True)
-    tails = [(row["prompt"][n:], row["right"]) for row, n in zip(batch, starts, strict=True)]
-    ids, mask = pad([[*tail, *path] for tail, _ in tails for path in labels.paths], fill)
+    heads, tails = _split(batch, invocation, fill, split)
+    ids, mask = pad([[*tail, *path] for tail in tails for path in labels.paths], fill)
     P = len(labels.paths)
-    ends = torch.tensor([len(tail) - 1 for tail, _ in tails]).repeat_interleave(P)
-    right = torch.tensor([float(y) for _, y in tails]).repeat_interleave(P)
-    return {
-        "heads": heads,
-        "head_mask": head_mask,
-        "input_ids": ids,
-        "attention_mask": mask,
-        "ends": ends,
-        "right": right,
-    }
+    ends = torch.tensor([len(tail) - 1 for tail in tails]).repeat_interleave(P)
+    right = torch.tensor([float(row["right"]) for row in batch]).repeat_interleave(P)
+    return {**heads, "input_ids": ids, "attention_mask": mask, "ends": ends, "right": right}
+
+
+def collated_replies(
+    batch: Sequence[Mapping[str, Any]], invocation: Sequence[int], fill: int, *, split: bool
+) -> dict[str, Tensor]:
+    """As `collated_tails`, of rows of `prompt` and `reply`, which stands behind the prompt.
+
+    Returns:
+        heads, head_mask, input_ids and attention_mask, with P = 1; labels: (B, S), the reply's ids where it stands, else -100.
+    """
+    heads, tails = _split(batch, invocation, fill, split)
+    ids, mask = pad([[*tail, *row["reply"]] for tail, row in zip(tails, batch, strict=True)], fill)
+    labels, _ = pad([[-100] * len(tail) + list(row["reply"]) for tail, row in zip(tails, batch, strict=True)], -100)
+    return {**heads, "input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def reply_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """- log p of the replies' tokens, their mean, nats. logits: (B, S, V). labels: as `collated_replies` has them."""
+    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+
+
+def _split(
+    batch: Sequence[Mapping[str, Any]], invocation: Sequence[int], fill: int, split: bool
+) -> tuple[dict[str, Tensor], list[Sequence[int]]]:
+    starts = [(last_start(row["prompt"], invocation) or 0) if split else 0 for row in batch]
+    heads, mask = pad([row["prompt"][:n] for row, n in zip(batch, starts, strict=True)], fill, left=True)
+    return {"heads": heads, "head_mask": mask}, [row["prompt"][n:] for row, n in zip(batch, starts, strict=True)]
 
 
 def tail_logits(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> Tensor:

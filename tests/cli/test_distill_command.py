@@ -60,6 +60,6 @@ def test_options_that_would_do_nothing_are_refused(teacher, given, said):
 def test_the_command_refuses_them_in_a_line(tmp_path):
     asked = ["distill", "bundled", "-o", str(tmp_path / "out"), "--teacher", "labels", "--temperature", "0.5"]
     done = CliRunner().invoke(app, asked)
-    assert (done.exit_code, type(done.exception)) != (0, None)
+    assert done.exit_code != 0
     assert "--temperature" in done.output + str(done.exception)
     assert not (tmp_path / "out").exists()
