@@ -30,17 +30,30 @@ def distill(
         ),
     ] = "sampling",
     turn: Annotated[
-        Literal["after", "same"],
+        Literal["after", "same"] | None,
         typer.Option(
             help="after: the confidence is a turn of its own, and the answers stay the base model's. same: it ends the answer, "
-            "as in the paper."
+            "as in the paper. Default: the wording's, else after."
         ),
-    ] = "after",
-    samples: Annotated[int, typer.Option(min=2, help="Samples a question, for the sampling teacher.")] = 20,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the samples.")] = 1.0,
+    ] = None,
+    wording: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="What is said, and how it is asked for: any of turn, labels (least confident first; one a bin), question, "
+            "suffix and instruction. Default: five labels.",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Samples a question, for the sampling teacher. Default: 20.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Of the samples. Default: 1.")] = None,
     equivalence: Annotated[
-        str, typer.Option(metavar="KIND", help="When samples say the same: normalised, embedding or nli:MODEL.")
-    ] = "normalised",
+        str | None,
+        typer.Option(
+            metavar="KIND", help="When samples say the same: normalised (the default), embedding or nli:MODEL."
+        ),
+    ] = None,
     shares: Annotated[
         Literal["isotonic", "temperature", "none"] | None,
         typer.Option(help="How shares of samples become probabilities. Default: isotonic where their ECE asks for it."),
@@ -48,10 +61,17 @@ def distill(
     wrong_per_question: Annotated[
         int, typer.Option(min=0, metavar="K", help="Learn at most K wrong answers a question.")
     ] = 1,
-    epochs: Annotated[float, typer.Option(min=0, help="How often each answer is learnt.")] = 2.0,
+    epochs: Annotated[float | None, typer.Option(min=0, help="How often each answer is learnt. Default: 2.")] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="At the start; it falls to 0.")] = 3e-4,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA adapter.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Answers a training step.")] = 8,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="A trial of minutes, which teaches little: --limit 120 --epochs 1, and --samples 5, where not given.",
+        ),
+    ] = False,
     until: Annotated[
         Literal["sample", "annotate", "train"], typer.Option(help="The last stage to do; --resume goes on from it.")
     ] = "train",
@@ -80,13 +100,18 @@ def distill(
     from guardrail.distillation.distill import distill as run_distill
     from guardrail.distillation.settings import Training
     from guardrail.runs.prompts import DIRECT
+    from guardrail.stated import Wording
 
+    if quick:
+        limit, epochs = limit or 120, 1.0 if epochs is None else epochs
+        samples = 5 if samples is None and teacher == "sampling" else samples
     done = run_distill(
         lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
         data,
         output,
         teacher=teacher,
         turn=turn,
+        wording=None if wording is None else Wording.load(wording),
         samples=samples,
         temperature=temperature,
         equivalence=equivalence,
@@ -97,7 +122,7 @@ def distill(
         prompt=DIRECT if prompt is None else prompt,
         system=system,
         max_new_tokens=max_new_tokens,
-        training=Training(epochs, batch_size, learning_rate, rank, seed),
+        training=Training(2.0 if epochs is None else epochs, batch_size, learning_rate, rank, seed),
         until=until,
         seed=seed,
         resume=resume,

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from guardrail.errors import DataError
@@ -68,6 +69,21 @@ class Wording(BaseModel):
         if not self.question.strip():
             raise ValueError("question is empty; say how the confidence is asked for")
         return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Wording:
+        """A YAML file of some of its attributes; the others keep their defaults.
+
+        Raises `DataError` for a file that cannot be read, with unknown keys, or that says what is no wording.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(read_text(path)))
+        except OSError as error:
+            raise DataError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            raise DataError(f"{path}: {_first(error)}; the keys are {', '.join(cls.model_fields)}") from error
 
     def bin_of(self, probability: float) -> int:
         """The label, from 0, of a probability of being right.
@@ -136,11 +152,15 @@ class StatedFile(BaseModel):
         except OSError as error:
             raise DataError(f"cannot read {str(path)!r}: {error.strerror}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DataError(f"{path}: {where}{': ' if where else ''}{first['msg']}") from error
+            raise DataError(f"{path}: {_first(error)}") from error
         except ValueError as error:
             raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}{': ' if where else ''}{first['msg']}"
 
 
 def _plain(label: str) -> str:

@@ -16,8 +16,8 @@ from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, 
 from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
 from guardrail.distillation.card import model_card
 from guardrail.distillation.lessons import invocation_for, lessons_of, questions_of
-from guardrail.distillation.settings import Teacher, Training
-from guardrail.distillation.targets import Map, Target, Teaching, targets_of
+from guardrail.distillation.settings import Teacher, Training, only_for_samples
+from guardrail.distillation.targets import Map, Target, Teaching, only_graded, targets_of
 from guardrail.errors import DataError, GuardrailError
 from guardrail.evaluation.setting import ModelSource, StrPath, asks_question, grader_from, model_from, silent
 from guardrail.files import write_whole
@@ -61,9 +61,9 @@ def distill(
     *,
     teacher: Teacher = "sampling",
     turn: Turn | None = None,
-    samples: int = 20,
-    temperature: float = 1.0,
-    equivalence: str = "normalised",
+    samples: int | None = None,
+    temperature: float | None = None,
+    equivalence: str | None = None,
     chosen: Map | None = None,
     wrong_per_question: int | None = 1,
     wording: Wording | None = None,
@@ -93,10 +93,10 @@ def distill(
         turn: `after` teaches the confidence as a turn of its own, by an adapter that is active on that turn alone; the answers
             are the base model's. `same` teaches it as the end of the answer, as the paper does; answers may change. None takes
             the wording's, which is `after` unless it says otherwise.
-        samples: Of each question, for the sampling teacher.
-        temperature: Of the samples.
-        equivalence: When two samples say the same: "normalised" (the same words, for short answers), "embedding", or
-            "nli:MODEL".
+        samples: Of each question, for the sampling teacher; None for 20.
+        temperature: Of the samples; None for 1.
+        equivalence: When two samples say the same: "normalised" (the same words, for short answers; so for None),
+            "embedding", or "nli:MODEL".
         chosen: How shares become probabilities; None calibrates them where their ECE shows that it is needed.
         wrong_per_question: Learn at most so many wrong answers a question; None for all.
         wording: What is said, and how it is asked for; None for five labels.
@@ -129,6 +129,12 @@ def distill(
     said = wording or Wording(turn=turn or "after")
     if teacher == "labels" and said.turn == "same":
         raise DataError("--teacher labels scores the labels of a turn of their own; leave --turn same out")
+    only_for_samples(
+        teacher, samples=samples, temperature=temperature, equivalence=equivalence, chosen=chosen,
+        wrong_per_question=wrong_per_question,
+    )  # fmt: skip
+    samples, temperature = 20 if samples is None else samples, 1.0 if temperature is None else temperature
+    equivalence = equivalence or "normalised"
     asks_question(prompt)
     if until == "train":
         from guardrail.distillation.training import require_extra
@@ -170,7 +176,7 @@ def distill(
     check_enough(candidates)
     targets: list[Target] = []
     if teacher == "labels":
-        teaching = _only_graded(candidates, said)
+        teaching = only_graded(candidates, said)
     else:
         applied: Map | None = "none" if teacher == DEFAULT else chosen
         targets, teaching = targets_of(candidates, said, chosen=applied, wrong_per_question=wrong_per_question)
@@ -272,12 +278,6 @@ def _by_gradients(
         Candidate(answers.records[i]["question"], answers.records[i]["answer"], bool(answers.correct[i]), float(value))
         for i, value in zip(answers.scored, p, strict=True)
     ]
-
-
-def _only_graded(candidates: Sequence[Candidate], wording: Wording) -> Teaching:
-    n, right = len(candidates), sum(c.right for c in candidates)
-    questions = len({c.question for c in candidates})
-    return Teaching(questions, n, right, "none", None, None, (0,) * len(wording.labels))
 
 
 def _open(folder: Path, resume: bool) -> None:

@@ -12,6 +12,20 @@ Teacher = Literal["sampling", "hybridgrad", "labels"]
 """Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
 greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
 
+_ABOUT_SAMPLES = ("samples", "temperature", "equivalence", "chosen")
+
+
+def only_for_samples(teacher: Teacher, **given: Any) -> None:
+    """Raise `DataError` for options that a teacher would pass over: all that is about samples, and their shares, without
+    samples; of wrong answers for `labels`, which learns all. given: by name, each None, or K's default 1, where not asked for.
+    """
+    ignored = [] if teacher == "sampling" else [name for name in _ABOUT_SAMPLES if given.get(name) is not None]
+    if teacher == "labels" and given.get("wrong_per_question", 1) != 1:
+        ignored.append("wrong_per_question")
+    if ignored:
+        names = ", ".join("--" + {"chosen": "shares"}.get(name, name).replace("_", "-") for name in ignored)
+        raise DataError(f"--teacher {teacher} makes nothing of {names}; leave that out, or take --teacher sampling")
+
 
 @dataclass(frozen=True, slots=True)
 class Training:

@@ -136,6 +136,13 @@ def targets_of(
     )
 
 
+def only_graded(candidates: Sequence[Candidate], wording: Wording) -> Teaching:
+    """What is taught without a teacher: right and wrong, and no labels."""
+    n, right = len(candidates), sum(c.right for c in candidates)
+    questions = len({c.question for c in candidates})
+    return Teaching(questions, n, right, "none", None, None, (0,) * len(wording.labels))
+
+
 def _filtered(own: list[Candidate], wrong: int | None) -> list[Candidate]:
     if wrong is None:
         return own

@@ -19,8 +19,8 @@ from guardrail.distillation.adapting import adapted
 from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.lessons import Lesson, Question
 from guardrail.distillation.settings import Training
+from guardrail.distillation.tails import collated_replies, collated_tails, reply_loss, tail_logits
 from guardrail.errors import DataError, MissingExtraError
-from guardrail.model.prompts import pad
 from guardrail.waiting import seconds_since
 
 if TYPE_CHECKING:
@@ -62,19 +62,35 @@ def train_lessons(
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
+    class TurnTrainer(SFTTrainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            return reply_loss(tail_logits(local, model, inputs), inputs["labels"])
+
     rows = [
         {"input_ids": [*one.prompt, *one.reply], "labels": [-100] * len(one.prompt) + list(one.reply)}
         for one in lessons
     ]
+    shown, more, kind = rows, {}, SFTTrainer
+    if invocation is not None:
+        turn = invocation
+
+        def collated(batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+            return collated_replies(batch, turn, local.pad_id, split=local.anatomy.cached)
+
+        shown = [{"prompt": list(one.prompt), "reply": list(one.reply)} for one in lessons]
+        more, kind = {"data_collator": collated}, TurnTrainer
     with adapted(local, training, invocation) as model:
         config = SFTConfig(
             **_arguments(local, folder, training),
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
+            remove_unused_columns=invocation is None,
         )
-        trainer = SFTTrainer(
-            model, config, train_dataset=Dataset.from_list(rows), processing_class=local.tokenizer,
-            callbacks=[_progress(say)],
+        trainer = kind(
+            model, config, train_dataset=Dataset.from_list(shown), processing_class=local.tokenizer,
+            callbacks=[_progress(say)], **more,
         )  # fmt: skip
         return _run(trainer, folder, base, _made_from(local, training, invocation, rows), resume)
 
@@ -99,13 +115,12 @@ def train_labels(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-            return brier_loss(logits, inputs["ends"], inputs["right"], labels)
+            return brier_loss(tail_logits(local, model, inputs), inputs["ends"], inputs["right"], labels)
 
     rows = [{"prompt": list(one.prompt), "right": one.right} for one in questions]
 
     def collated(batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        return _collated(batch, labels, local.pad_id)
+        return collated_tails(batch, labels, invocation, local.pad_id, split=local.anatomy.cached)
 
     with adapted(local, training, invocation) as model:
         trainer = BrierTrainer(
@@ -117,15 +132,6 @@ def train_labels(
         )
         about = [*rows, labels.tokens, labels.middles]
         return _run(trainer, folder, base, _made_from(local, training, invocation, about), resume)
-
-
-def _collated(batch: Sequence[dict[str, Any]], labels: Labels, fill: int) -> dict[str, torch.Tensor]:
-    """Every prompt with each path behind it."""
-    rows = [(row, path) for row in batch for path in labels.paths]
-    ids, mask = pad([[*row["prompt"], *path] for row, path in rows], fill)
-    ends = torch.tensor([len(row["prompt"]) - 1 for row, _ in rows])
-    right = torch.tensor([float(row["right"]) for row, _ in rows])
-    return {"input_ids": ids, "attention_mask": mask, "ends": ends, "right": right}
 
 
 def _arguments(local: LocalModel, folder: Path, training: Training) -> dict[str, Any]:

@@ -96,10 +96,9 @@ class ConfidenceAdapter:
     def start(self, ids: Sequence[int]) -> int:
         """From which position on it is active: where the invocation begins, the last time. Raises `ModelError` where it does
         not stand in `ids`."""
-        n = len(self.invocation)
-        for at in range(len(ids) - n, -1, -1):
-            if tuple(ids[at : at + n]) == self.invocation:
-                return at
+        at = last_start(ids, self.invocation)
+        if at is not None:
+            return at
         raise ModelError(
             "the turn that asks for the confidence is spelt in other tokens than the adapter was trained with: the chat "
             "template or the tokenizer is another one; use those of the base model, or train the adapter again"
@@ -124,6 +123,12 @@ class ConfidenceAdapter:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def last_start(ids: Sequence[int], invocation: Sequence[int]) -> int | None:
+    """Where in `ids` the invocation begins, the last time; None where it does not stand there."""
+    n, sought = len(invocation), tuple(invocation)
+    return next((at for at in range(len(ids) - n, -1, -1) if tuple(ids[at : at + n]) == sought), None)
 
 
 def stated_by(folder: Path, model: nn.Module) -> tuple[StatedFile, ConfidenceAdapter | None] | None:

@@ -234,16 +234,22 @@ def states_behind(
 
     Responses are padded on the right, which a causal model does not see. Inside `untouched`, without gradients.
 
-    start: the part of the prompt before it runs once, the rest with each response; by default all but its last token, which
-    predicts their first ones. behind: entered while that rest runs, given where in it `start` lies.
+    start: where in the prompt `behind` begins; by default at its last token, which predicts their first ones. behind: entered
+    for each pass over what stands from there on, given where in the pass `start` lies. Without a KV cache it is one pass.
     """
     tails = pad(responses, local.pad_id)[0][:, :-1].to(local.device)  # a last token predicts nothing here
     N, T = len(responses), tails.shape[1] + 1
-    start = len(prompt) - 1 if start is None else start
-    shared = start if local.anatomy.cached else 0
+    last = len(prompt) - 1
+    start = last if start is None else start
+    cache, shared = None, 0
+    if local.anatomy.cached and last:
+        shared = last
+        cache = shared_prefix(local, prompt[:start], 1 if start < last else N) if start else None
+        if start < last:
+            with behind(0) if behind else nullcontext():
+                cache = shared_prefix(local, prompt[start:last], N, cache)
     head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
-    cache = shared_prefix(local, prompt[:shared], N) if shared else None
-    with behind(start - shared) if behind else nullcontext():
+    with behind(max(start - shared, 0)) if behind else nullcontext():
         out = run_decoder(
             local.anatomy.decoder,
             torch.cat([head, tails], 1),

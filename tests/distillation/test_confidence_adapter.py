@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from guardrail import Guard, load_model
 from guardrail.distillation.lessons import invocation_of
 from guardrail.errors import DataError, ModelError, ScoringError
+from guardrail.model.decoder import run_decoder
 from guardrail.model.stated import reply_log_probs
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.runs.asking import Asking
@@ -162,3 +163,21 @@ def test_a_model_that_is_merely_asked_by_hand():
     score = VerbalizedScorer(local, wording=wording).score_traces([trace])[0]
     assert score.value == pytest.approx(1 - (p[0] * 0.25 + p[1] * 0.75), abs=1e-6)
     assert stated_doubt(np.log([0.1, 0.3]), [0.3, 0.7]) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_the_prompt_runs_once_whatever_the_number_of_labels(folders, taught, monkeypatch):
+    base, adapter, _ = folders
+    local = load_model(str(adapter if taught else base), device="cpu")
+    prompt = local.encode_prompt(Wording().asking_after(({"role": "user", "content": "Who?"},), "Goethe"))
+    replies = [local.encode_response(label, ended=False) for label in Wording().labels]
+    read: list[int] = []
+
+    def counted(decoder, ids, **options):
+        read.append(ids.numel())
+        return run_decoder(decoder, ids, **options)
+
+    for module in ("prompts", "token_log_probs"):
+        monkeypatch.setattr(f"guardrail.model.{module}.run_decoder", counted)
+    reply_log_probs(local, prompt, replies, local.confidence_adapter)
+    assert sum(read) == len(prompt) - 1 + len(replies) * max(map(len, replies))

@@ -25,14 +25,8 @@ from guardrail.testing import CHATML, tiny_local_model, tiny_model, tiny_tokeniz
 from tests.helpers.thinkers import thinker
 
 QUICK = Training(epochs=1, batch_size=8, learning_rate=1e-3, rank=2)
-ASKED = {
-    "prompt": "{question}",
-    "max_new_tokens": 6,
-    "cache": False,
-    "samples": 4,
-    "temperature": 0.02,
-    "training": QUICK,
-}
+ANSWERED = {"prompt": "{question}", "max_new_tokens": 6, "cache": False, "training": QUICK}
+ASKED = {**ANSWERED, "samples": 4, "temperature": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +141,14 @@ def test_calibrate_leaves_out_what_it_was_taught_and_evaluate_refuses_it(base, t
 @pytest.mark.parametrize(("teacher", "turn"), [("hybridgrad", "after"), ("labels", "after"), ("sampling", "same")])
 def test_every_teacher_and_turn(base, tmp_path, teacher, turn):
     out = tmp_path / "adapter"
-    done = distill(str(base / "model"), base / "rows.jsonl", out, teacher=teacher, turn=turn, **ASKED)
+    done = distill(
+        str(base / "model"),
+        base / "rows.jsonl",
+        out,
+        teacher=teacher,
+        turn=turn,
+        **(ASKED if teacher == "sampling" else ANSWERED),
+    )
     assert done.loss > 0
     local = load_model(str(out), device="cpu")
     assert local.wording.turn == turn

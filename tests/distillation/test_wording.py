@@ -86,3 +86,30 @@ def test_a_file_says_what_was_written(tmp_path):
     path = tmp_path / "stated_confidence.json"
     path.write_text(json.dumps(StatedFile(base="smollm2-135m", wording=SAME).model_dump(mode="json")))
     assert StatedFile.load(path) == StatedFile(base="smollm2-135m", wording=SAME)
+
+
+def test_a_wording_from_yaml_has_what_it_says_and_the_defaults(tmp_path):
+    path = tmp_path / "wording.yaml"
+    path.write_text("labels: [unsure, sure]\nquestion: Are you sure? Reply with sure or unsure.\n")
+    wording = Wording.load(path)
+    assert (wording.labels, wording.turn, wording.bin_of(0.5)) == (("unsure", "sure"), "after", 1)
+    assert wording.question.startswith("Are you sure?")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("label: [unsure, sure]", "label: Extra inputs are not permitted; the keys are turn, labels, suffix"),
+        ("labels: [yes, no]", "labels.0: Input should be a valid string"),
+        ("labels: [sure]", "at least two labels"),
+        ("labels: [sure", "not YAML"),
+        ("", "valid dictionary"),
+    ],
+)
+def test_a_wording_from_yaml_that_is_none_is_refused(tmp_path, content, said):
+    path = tmp_path / "wording.yaml"
+    path.write_text(content)
+    with pytest.raises(DataError, match=said):
+        Wording.load(path)
+    with pytest.raises(DataError, match="cannot read"):
+        Wording.load(tmp_path / "none.yaml")
