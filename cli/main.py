@@ -30,6 +30,7 @@ from guardrail.cli import (
     monitor,
     policy,
     recalibrate,
+    replay,
     report,
     score,
     sps,
@@ -58,6 +59,7 @@ app.command("sps")(sps.sps)
 app.command("grade")(grade.grade)
 app.command("monitor")(monitor.monitor)
 app.command("recalibrate")(recalibrate.recalibrate)
+app.command("replay")(replay.replay)
 app.command("report")(report.report)
 app.command("distill")(distill.distill)
 app.add_typer(data.app, name="data")

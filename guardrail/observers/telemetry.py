@@ -1,4 +1,4 @@
-"""Verdicts -> OpenTelemetry: a span an answer, a child span a stage, and three metrics. An observer of the Guard.
+"""Verdicts -> OpenTelemetry: a span an answer, a child span a stage, an event, and three metrics. An observer of the Guard.
 
 Needs `opentelemetry-api` (`pip install 'hybridgrad-guardrail[otel]'`). Every Guard has it where that package is installed;
 until the application sets up an SDK, the API does nothing. Questions and answers are left out unless asked for.
@@ -11,6 +11,10 @@ confidence.p_correct, confidence.low, confidence.high, confidence.in_range, conf
 score.name and score.number (of another scorer), score.unscored, evidence.count.
 Child spans `guardrail.generate`, `.score`, `.calibrate`, `.decide`, `.retrieve`, `.render` lie where the stages ran;
 `guardrail.batch_size` says how many answers shared one.
+
+Event `gen_ai.evaluation.result` (semantic conventions for generative AI; a log record of the answer's span), one for each
+attempt: `gen_ai.evaluation.name` is "guardrail.confidence", `.score.value` the probability of being right, `.score.label` its
+label; where there is none, `error.type` says why. `.explanation`, the decision's, comes with the content only.
 
 | metric | kind, unit | attributes |
 | --- | --- | --- |
@@ -34,6 +38,8 @@ from guardrail.scoring.registry import DEFAULT
 from guardrail.types import Attempt, Message, Verdict
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
@@ -56,7 +62,9 @@ class Telemetry:
 
     content: record questions and answers, too (`gen_ai.input.messages`, `gen_ai.output.messages`: what was shown;
     `guardrail.answer`: what the model said, also where it was held back). None: as `CONTENT_VARIABLE` says; off without it.
-    tracer_provider, meter_provider: None takes the global ones. Raises `MissingExtraError` without `opentelemetry-api`.
+    tracer_provider, meter_provider, logger_provider: None takes the global ones.
+
+    Raises `MissingExtraError` without `opentelemetry-api`.
     """
 
     def __init__(
@@ -65,9 +73,10 @@ class Telemetry:
         content: bool | None = None,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
     ) -> None:
         try:
-            from opentelemetry import metrics, trace
+            from opentelemetry import _logs, metrics, trace
         except ImportError as error:
             raise MissingExtraError(
                 "telemetry needs opentelemetry-api; run: pip install 'hybridgrad-guardrail[otel]'"
@@ -75,6 +84,7 @@ class Telemetry:
         self.content = os.environ.get(CONTENT_VARIABLE, "").lower() == "true" if content is None else content
         self._in_context = trace.set_span_in_context
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        self._logger, self._record = _logs.get_logger(_SCOPE, logger_provider=logger_provider), _logs.LogRecord
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._decisions = meter.create_counter(
             "guardrail.decisions", unit="{decision}", description="Decisions by action and label."
@@ -120,7 +130,21 @@ class Telemetry:
                 if stage.name == "decide" and stage.unit == "answer":
                     child.set_attributes(_attempt(next(attempts)))
                 child.end(_at(stage.ended, offset))
-        span.end(_at(stages[-1].ended, offset))
+        span.end(ended := _at(stages[-1].ended, offset))
+        self._evaluate(verdict, ended, self._in_context(span))
+
+    def _evaluate(self, verdict: Verdict, when: int, context: Context) -> None:
+        for attempt in verdict.attempts:
+            if attempt.score.unscored != "tool_call":
+                self._logger.emit(
+                    self._record(
+                        timestamp=when,
+                        observed_timestamp=when,
+                        context=context,
+                        event_name="gen_ai.evaluation.result",
+                        attributes=_evaluation(attempt, self.content),
+                    )
+                )
 
     def _measure(self, observation: Observation) -> None:
         verdict = observation.verdict
@@ -173,6 +197,18 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "gen_ai.response.finish_reasons": (attempt.finish_reason,),
     }
     return {name: value for name, value in found.items() if value is not None}  # None is no attribute value
+
+
+def _evaluation(attempt: Attempt, content: bool) -> dict[str, Any]:
+    confidence = attempt.confidence
+    found = {
+        "gen_ai.evaluation.name": "guardrail.confidence",
+        "gen_ai.evaluation.score.value": confidence.p_correct,
+        "gen_ai.evaluation.score.label": confidence.label,
+        "gen_ai.evaluation.explanation": attempt.decision.explanation if content else None,
+        "error.type": (attempt.score.unscored or "no_confidence") if confidence.p_correct is None else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _attributes(verdict: Verdict) -> dict[str, Any]:

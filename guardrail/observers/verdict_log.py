@@ -49,19 +49,33 @@ class VerdictLog:
     Threads and processes may share a file: a line is appended under a lock (not on Windows, where one process writes). After a
     crash in the middle of a line, the next line starts on its own.
 
+    With `max_bytes` the file is rotated: a line that would make it larger starts a new one, and the old ones are PATH.1 (the
+    latest), PATH.2 and so on. Whoever waited for the file meanwhile writes to the new one, so no line is lost but those of a
+    file that was dropped after `keep` others.
+
     Args:
         path: The file; it is made if it is not there, and goes on if it is.
         text: Also write the conversation (`messages`), the answers, the evidence and the claims; without it a line holds
             numbers and names only.
+        max_bytes: The size from which on the file is rotated; a single longer line has a file of its own. None: never.
+        keep: How many older files stay beside it; what is older is deleted.
 
     Raises:
-        DataError: The file cannot be opened; or, from the answer's call, a line cannot be written: an answer that is not in the
-            log would make the log say something else than what happened.
+        DataError: A limit is no positive number; the file cannot be opened; or, from the answer's call, a line cannot be
+            written: an answer that is not in the log would make the log say something else than what happened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, text: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, text: bool = False, max_bytes: int | None = None, keep: int = 5
+    ) -> None:
+        if (max_bytes is not None and max_bytes < 1) or keep < 1:
+            raise DataError(
+                f"max_bytes is {max_bytes} and keep is {keep}; both are at least 1 (max_bytes=None: no limit)"
+            )
         self.path = Path(path)
         self.text = text
+        self.max_bytes = max_bytes
+        self.keep = keep
         os.close(self._open())
 
     def __call__(self, observation: Observation) -> None:
@@ -95,10 +109,23 @@ class VerdictLog:
 
     def _append(self, line: bytes) -> None:
         """Opened for each line, so that a log that was rotated away is not written to."""
+        try:
+            while not self._appended(line):
+                pass
+        except OSError as error:
+            raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
+
+    def _appended(self, line: bytes) -> bool:
+        """Whether the line is in the file; False where the file was rotated away, here or by another process."""
         file = self._open()
         try:
             _lock(file)
+            if not self._is_current(file):
+                return False
             end = os.fstat(file).st_size
+            if self.max_bytes is not None and end and end + len(line) > self.max_bytes:
+                self._rotate()
+                return False
             if end:
                 os.lseek(file, -1, os.SEEK_END)
                 if os.read(file, 1) != b"\n":
@@ -110,10 +137,27 @@ class VerdictLog:
                 with suppress(OSError):
                     os.ftruncate(file, end)
                 raise
-        except OSError as error:
-            raise DataError(f"cannot write the verdict log {str(self.path)!r}: {error.strerror}") from error
+            return True
         finally:
             os.close(file)
+
+    def _is_current(self, file: int) -> bool:
+        """Whether the path still names this file: it may have been rotated away while the lock was waited for."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def _rotate(self) -> None:
+        """PATH becomes PATH.1, PATH.1 becomes PATH.2. The caller holds the lock of PATH, which moves last: until then nobody
+        else can have a new file at PATH, and so nobody else rotates."""
+        for n in range(self.keep - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                os.replace(self._older(n), self._older(n + 1))
+        os.replace(self.path, self._older(1))
+
+    def _older(self, n: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{n}")
 
 
 def without_text(record: Mapping[str, Any]) -> dict[str, Any]:

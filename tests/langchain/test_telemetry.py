@@ -11,6 +11,8 @@ import time
 import pytest
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -53,7 +55,13 @@ class Recorder:
         provider.add_span_processor(SimpleSpanProcessor(self.spans))
         self.tracer = provider.get_tracer("test")
         meters = MeterProvider(metric_readers=[self.reader])
-        self.telemetry = Telemetry(tracer_provider=provider, meter_provider=meters, **options)
+        self.logs, loggers = InMemoryLogRecordExporter(), LoggerProvider()
+        loggers.add_log_record_processor(SimpleLogRecordProcessor(self.logs))
+        providers = {"tracer_provider": provider, "meter_provider": meters, "logger_provider": loggers}
+        self.telemetry = Telemetry(**providers, **options)
+
+    def events(self):
+        return [data.log_record for data in self.logs.get_finished_logs()]
 
     def named(self, name):
         return [span for span in self.spans.get_finished_spans() if span.name == name]
@@ -241,3 +249,38 @@ def test_a_turn_that_passed_unjudged_is_no_decision():
     assert rec.metrics() == {}
     (span,) = rec.named("guardrail.answer")
     assert span.attributes["guardrail.score.unscored"] == "tool_call"
+
+
+def judged_by_hand():
+    """A verdict of two passes: the first is unscored, the second has a confidence."""
+    first = Attempt(
+        "", Score.none("empty_answer"), Confidence.none("unscored"), Decision("retrieve", "look", "x"), "stop"
+    )
+    sure = Confidence(0.75, 0.6, 0.9, "high")
+    last = Attempt(
+        "Paris", Score(1.0, 1.0, 1.0, 1.0, 2.0, 3), sure, Decision("answer", "sure", "a secret reason"), "stop"
+    )
+    return Observation((), Verdict("Paris", (first, last), {}, "m", "c", "p"), (Stage("generate", 1.0, 2.0),))
+
+
+def test_an_evaluation_event_for_each_attempt_belongs_to_the_span():
+    rec = Recorder(content=False)
+    rec.telemetry(judged_by_hand())
+    (span,) = rec.named("guardrail.answer")
+    unscored, judged = rec.events()
+    assert {event.event_name for event in (unscored, judged)} == {"gen_ai.evaluation.result"}
+    assert {(event.trace_id, event.span_id) for event in (unscored, judged)} == {
+        (span.context.trace_id, span.context.span_id)
+    }
+    assert dict(unscored.attributes) == {"gen_ai.evaluation.name": "guardrail.confidence", "error.type": "empty_answer"}
+    assert dict(judged.attributes) == {
+        "gen_ai.evaluation.name": "guardrail.confidence",
+        "gen_ai.evaluation.score.value": 0.75,
+        "gen_ai.evaluation.score.label": "high",
+    }
+
+
+def test_the_explanation_is_content():
+    rec = Recorder(content=True)
+    rec.telemetry(judged_by_hand())
+    assert rec.events()[1].attributes["gen_ai.evaluation.explanation"] == "a secret reason"
