@@ -75,14 +75,16 @@ class MicroBatches:
 
     def _do(self, calls: Sequence[_Call], work: Callable[[Sequence[Any]], list[Any]]) -> None:
         rows = [row for call in calls for row in call.rows]
+        found: list[Any] | None = None
         try:
             found = Context().run(work, rows)  # without the deadline of whoever came first
         except Exception:  # of which row, shows when each is done alone
             found = None
-        for call in calls:
-            if found is not None:
-                call.results, found = found[: len(call.rows)], found[len(call.rows) :]
-            call.turn.set()
+        finally:  # whatever it was, nobody waits for it
+            for call in calls:
+                if found is not None:
+                    call.results, found = found[: len(call.rows)], found[len(call.rows) :]
+                call.turn.set()
 
     def _pass_on(self, call: _Call) -> None:
         with self._own:
