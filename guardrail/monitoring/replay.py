@@ -31,6 +31,7 @@ from guardrail.pipeline.failures import ON_ERROR
 from guardrail.pipeline.hooks import NO_HOOKS
 from guardrail.policy import Policy
 from guardrail.types import Confidence, Evidence, Score
+from guardrail.types.judgement import HYBRIDGRAD
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -234,7 +235,7 @@ def _undecidable(policy: Policy, logged: Mapping[str, Any], claims: Sequence[Con
 
 
 def _score(told: Mapping[str, Any]) -> Score:
-    name, number = told.get("name", "hybridgrad"), Score.number_in(told)
+    name, number = told.get("name", HYBRIDGRAD), Score.number_in(told)
     if told.get("unscored") or number is None:
         return Score.none(told.get("unscored") or "error", "as in the log", length=told["length"], name=name)
     parts = {k: v for k, v in told.items() if k not in ("name", "number", "length") and isinstance(v, int | float)}

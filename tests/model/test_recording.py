@@ -17,7 +17,8 @@ ROW, RESPONSE = [5, 6, 7, 8], [30, 31, 2]
 def record(local, keep, pause=False):
     """The model run as generation does: the prompt, then a token at a time."""
     with torch.no_grad(), untouched(local.model) as stack:
-        recording = Recording(stack, local, [ROW], len(RESPONSE), keep)
+        recording = Recording(local, [ROW], len(RESPONSE), keep)
+        recording.listen(stack)
         for ids in (ROW, RESPONSE[:1], RESPONSE[1:2]):
             local.model(input_ids=torch.tensor([ids]), past_key_values=recording.cache, use_cache=True)
             if pause:
@@ -51,7 +52,8 @@ def test_a_prompt_shorter_than_the_offset_keeps_nothing():
 def test_limits_leave_out_logits_and_linear_outputs():
     local = tiny_local_model()
     with ExitStack() as stack:
-        recording = Recording(stack, local, [ROW] * 200, 2000, Keep(2, -3))  # 154 million logits
+        recording = Recording(local, [ROW] * 200, 2000, Keep(2, -3))  # 154 million logits
+        recording.listen(stack)
         assert not any(module._forward_hooks for module in (local.anatomy.head, *local.anatomy.layers.modules()))
         assert recording.cache.get_seq_length() == 0
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in local.model.modules())
