@@ -32,6 +32,7 @@ from guardrail.cli import (
     recalibrate,
     report,
     score,
+    serve,
     sps,
     tune,
 )
@@ -59,6 +60,8 @@ app.command("grade")(grade.grade)
 app.command("monitor")(monitor.monitor)
 app.command("recalibrate")(recalibrate.recalibrate)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
+app.command("serve-key")(serve.serve_key)
 app.command("distill")(distill.distill)
 app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")

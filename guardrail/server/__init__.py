@@ -1,0 +1,10 @@
+"""The guarded model behind OpenAI's interface: `guardrail serve`. Needs the extra `server`.
+
+gate      every request before its route: id, host, keys, sizes; every response's headers, and one line of log
+requests  what a body may say
+queue     who may work on the model now, who waits, who is turned away
+service   a request -> a Guard -> a reply, in a thread
+bodies    a reply -> OpenAI's JSON
+app       the routes
+run       the process: a socket, signals, draining
+"""
