@@ -23,17 +23,24 @@ MAX_KEPT_BYTES = 2**28
 
 
 class LinearOutputs:
-    """Records the outputs of the linear layers from one decoder layer on, while `stack` is open.
+    """Records the outputs of the linear layers from one decoder layer on: of passes while it `listens`, or that it is shown.
 
     reach: how many positions at the end of the first pass (the prompt) are kept; of later passes all are.
     """
 
-    def __init__(self, stack: ExitStack, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
-        modules = list(linears(layers, first_layer))
+    def __init__(self, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
+        self._modules = list(linears(layers, first_layer))
         self.paused = False
-        self._outputs = {name: _Output(self, reach) for name, _ in modules}
-        for name, module in modules:
-            stack.callback(module.register_forward_hook(self._outputs[name]).remove)
+        self._outputs = {name: _Output(self, reach) for name, _ in self._modules}
+
+    def listen(self, stack: ExitStack) -> None:
+        """While `stack` is open, every pass of the model is kept."""
+        for (_, module), see in self.hooks():
+            stack.callback(module.register_forward_hook(see).remove)
+
+    def hooks(self) -> Iterator[tuple[tuple[str, nn.Linear], _Output]]:
+        """The layers that it keeps outputs of, and the hook of each."""
+        yield from zip(self._modules, self._outputs.values(), strict=True)
 
     def joined(self, batch: int, positions: int) -> dict[str, Tensor]:
         """(B, positions, out) by name; a layer that did not see exactly these positions is left out."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from guardrail.errors import ModelError
 from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
-from guardrail.model.generate import Decoding, generate
+from guardrail.model.continuous.batching import ContinuousBatching, OnTiming, SharedPassError
+from guardrail.model.generate import generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
+from guardrail.model.run import Decoding
 from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 
@@ -32,8 +35,11 @@ class LocalModel(LoadedModel):
         semantic_token: t*, as the chat template has it.
         wording: How it was taught to state its confidence; None where it was not.
         taught: Digests of the questions that it was taught this with.
+        sharing: What shares its passes among threads, inside `shared`; None elsewhere.
         confidence_adapter: What it states its confidence with in a turn of its own; None where it has none.
     """
+
+    sharing: ContinuousBatching | None = None
 
     def generate(
         self,
@@ -100,7 +106,8 @@ class LocalModel(LoadedModel):
         prompts = [self.encode_prompt(m, tools) for m in messages]
         stops = check_stops(stop)
         truncated = [False] * len(prompts)
-        with self.lock:
+        sharing = self.sharing if self.sharing is not None and self.sharing.takes(len(prompts)) else None
+        with self.lock if sharing is None else nullcontext():
             context = self.anatomy.context
             if truncate and context is not None:
                 room = max(1, context - max_new_tokens)
@@ -109,4 +116,37 @@ class LocalModel(LoadedModel):
             decoding = Decoding(
                 max_new_tokens, float(temperature), seed, stops, on_step, constraints=tuple(constraints)
             )
-            return generate(self, messages, prompts, decoding, keep, truncated)
+            if sharing is not None:
+                try:
+                    return generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                except SharedPassError:
+                    if on_step is not None:  # its steps were shown
+                        raise
+            # after a pass that failed for several, each alone: the fault is that of one, and raised in its caller
+            with self.lock:
+                return generate(self, messages, prompts, decoding, keep, truncated)
+
+    @contextmanager
+    def shared(self, max_rows: int = 16, on_timing: OnTiming | None = None) -> Iterator[ContinuousBatching]:
+        """Inside, calls for one conversation each that several threads make at once share the model's passes.
+
+            with model.shared() as sharing:  # any number of threads call guard.answer, each as it would alone
+                ...
+
+        Other calls take turns with these, and so do models whose `sharing.merges` is False. On leaving, what runs and waits
+        is finished.
+
+        Args:
+            max_rows: How many answers are generated at once, at most; their caches are in memory together.
+            on_timing: Told seconds of waiting and of generation, for metrics.
+
+        Raises `ModelError` for a model that is shared already.
+        """
+        if self.sharing is not None:
+            raise ModelError(f"{self.name} is shared already; use that one")
+        self.sharing = ContinuousBatching(self, max_rows, on_timing)
+        try:
+            yield self.sharing
+        finally:
+            sharing, self.sharing = self.sharing, None
+            sharing.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,26 +33,46 @@ class Keep:
 
 
 class Recording:
-    """Of a left-padded batch, while `stack` is open: the KV cache, the band's input, the head's and linear layers' outputs.
+    """Of a left-padded batch, while it `listens`: the KV cache, the band's input, the head's and linear layers' outputs.
 
     rows: the prompts' ids. room: the longest response. `cache` is for the generation to fill: one without a config keeps every
     position, also in sliding-window layers, and only then can scoring go back to t*.
     """
 
-    def __init__(self, stack: ExitStack, local: LoadedModel, rows: Sequence[list[int]], room: int, keep: Keep) -> None:
+    def __init__(self, local: LoadedModel, rows: Sequence[list[int]], room: int, keep: Keep) -> None:
         anatomy = local.anatomy
         self.local, self.rows, self.keep = local, rows, keep
-        self.cache = DynamicCache()
+        self.cache: Any = DynamicCache()
         self._paused = False
         self._band: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self._linear: LinearOutputs | None = None
         if kept_bytes(anatomy.layers, keep.band_layer, len(rows) * (room - keep.offset)) <= MAX_KEPT_BYTES:
-            self._linear = LinearOutputs(stack, anatomy.layers, keep.band_layer, -keep.offset)
-        on_input(stack, anatomy.layers[keep.band_layer], self._see_band)
+            self._linear = LinearOutputs(anatomy.layers, keep.band_layer, -keep.offset)
         # (B, T, V) in the head's dtype: cheap for one answer, not for a large batch of long ones
-        if len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS:
+        self._keeps_head = len(rows) * room * anatomy.head.out_features <= _MAX_KEPT_LOGITS
+
+    def listen(self, stack: ExitStack) -> None:
+        """While `stack` is open, every pass of the model is kept."""
+        anatomy = self.local.anatomy
+        if self._linear is not None:
+            self._linear.listen(stack)
+        on_input(stack, anatomy.layers[self.keep.band_layer], self._see_band)
+        if self._keeps_head:
             stack.callback(anatomy.head.register_forward_hook(self._see_head).remove)
+
+    def listen_to_row(self, stack: ExitStack, r: int) -> None:
+        """As `listen`, to one row of a batch that it shares with others: (B, 1, ...) passes, of which row `r` is its own."""
+        anatomy, row = self.local.anatomy, slice(r, r + 1)
+
+        def see_band(hidden: Tensor) -> None:
+            self._see_band(hidden[row])
+
+        for (_, module), see in () if self._linear is None else self._linear.hooks():
+            stack.callback(module.register_forward_hook(_of_row(see, row)).remove)
+        on_input(stack, anatomy.layers[self.keep.band_layer], see_band)
+        if self._keeps_head:
+            stack.callback(anatomy.head.register_forward_hook(_of_row(self._see_head, row)).remove)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -105,6 +125,13 @@ class Recording:
     def _see_head(self, _: Any, __: Any, output: Tensor) -> None:
         if not self._paused:
             self._outputs.append(output[:, -1:])
+
+
+def _of_row(see: Callable[[Any, Any, Tensor], None], row: slice) -> Callable[[Any, Any, Tensor], None]:
+    def hook(module: Any, args: Any, output: Tensor) -> None:
+        see(module, args, output[row])
+
+    return hook
 
 
 def _same(x: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
 from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
-from guardrail.pipeline.failures import MISTAKES, ON_ERROR, checked_scores, failed, noted
+from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.questions import QuestionPipeline
 from guardrail.pipeline.room import Room
+from guardrail.pipeline.shared_scores import shared_scores
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
@@ -174,7 +175,7 @@ class AnswerPass:
 
     def _scored(self, traces: Sequence[Trace], scorer: Scorer) -> list[Score]:
         try:
-            return checked_scores(scorer, scorer.score_traces(traces), traces)
+            return shared_scores(self.room.model, scorer, traces)
         except MISTAKES:
             raise
         except Exception as caught:

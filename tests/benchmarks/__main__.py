@@ -14,9 +14,10 @@ from tests.benchmarks.evidence import evidence
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
+from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
-PARTS = ("answers", "batch", "claims", "evidence", "guard", "memory")
+PARTS = ("answers", "batch", "claims", "evidence", "guard", "memory", "serving")
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
             bars = evidence(subject, budget)
         elif part == "guard":
             bars = overhead(budget)
+        elif part == "serving":
+            bars = serving()
         else:
             bars = memory(options.model)
         print_bars(bars)

@@ -20,6 +20,10 @@ MEMORY = 1.2
 """Extra peak memory of scoring, prompt of 8,000 tokens against one of 100."""
 GUARD_MS = 1.0
 """Guard overhead without model work, an answer."""
+SERVING_SPEEDUP = 3.0
+"""Answers a second of 16 clients that share passes, against those of one."""
+SERVING_ADDED = 0.25
+"""Added by the guard to the time per answer of 16 clients."""
 
 
 def claims_bar(count: int) -> float:

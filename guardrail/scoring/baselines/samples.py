@@ -18,9 +18,10 @@ from guardrail.errors import ScoringError
 from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.decoder import run_decoder
-from guardrail.model.generate import Decoding, generate
+from guardrail.model.generate import generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
+from guardrail.model.run import Decoding
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
 from guardrail.waiting import seconds_since
