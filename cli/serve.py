@@ -60,12 +60,12 @@ def serve(
     check_timeout(timeout)
     runtime.quiet_libraries()
     try:
-        from guardrail.server.app import Server
         from guardrail.server.keys import Keys
         from guardrail.server.run import listen
         from guardrail.server.run import serve as run
         from guardrail.server.service import Service, load_policies
         from guardrail.server.settings import ServerSettings
+        from guardrail.server.state import Server
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
             raise MissingExtraError(EXTRA) from error

@@ -4,107 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from guardrail.deadlines import Deadline, before
-from guardrail.errors import ChatTemplateError, DataError, DeadlineError, GuardrailError, ModelError
-from guardrail.langchain.call import Call
-from guardrail.langchain.convert import to_chat_messages
+from guardrail.errors import GuardrailError
 from guardrail.langchain.metadata import verdict_metadata
-from guardrail.langchain.reply import Reply
+from guardrail.langchain.reply import usage_of
 from guardrail.langchain.streaming import Watch
 from guardrail.server import bodies
-from guardrail.server.errors import ApiError, internal_error
-from guardrail.server.gate import Gate, respond
-from guardrail.server.metrics import Metrics
-from guardrail.server.queue import Slots
+from guardrail.server.errors import ApiError, told
+from guardrail.server.gate import Envelope, Gate, respond
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
-from guardrail.server.service import Service, by_threshold, decide, to_langchain
-from guardrail.server.settings import ServerSettings
+from guardrail.server.service import Service, by_threshold, decide
+from guardrail.server.state import Server
+from guardrail.server.streams import held, live, streamed
 from guardrail.types import Verdict
 
-T = TypeVar("T")
-Status = Literal["loading", "ready", "draining", "failed"]
-
-
-@dataclass(slots=True)
-class Server:
-    """What the routes share. service: None until the model is loaded."""
-
-    settings: ServerSettings
-    service: Service | None = None
-    status: Status = "loading"
-    metrics: Metrics = field(default_factory=Metrics)
-    slots: Slots = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slots = Slots(self.settings.slots, self.settings.queue, self.metrics)
-
-    def ready(self) -> Service:
-        """The service. Raises `ApiError` (503) while there is none."""
-        if self.status != "ready" or self.service is None:
-            raise ApiError(503, self.status, f"the server is {self.status}", retry_after=5)
-        return self.service
-
-    def timeout(self, request: Request, asked: float | None) -> float | None:
-        """Seconds that a request has. Raises `ApiError`."""
-        header = request.headers.get("x-request-timeout")
-        if asked is None and header is not None:
-            with suppress(ValueError):
-                asked = float(header)
-            if asked is None or not 0 < asked < 86_400:
-                raise ApiError(400, "invalid_value", "it is a number of seconds, above 0", param="X-Request-Timeout")
-        return self.settings.timeout if asked is None else asked
-
-    async def work(self, request: Request, deadline: Deadline | None, work: Callable[[Watch], T]) -> T:
-        """Do work in a slot; a client that hangs up ends it at its next token."""
-        watch = Watch()
-
-        async def inside() -> T:
-            async with self.slots.slot(deadline):
-                return await self.slots.run(lambda: work(watch), watch.abandon)
-
-        task, gone = asyncio.create_task(inside()), asyncio.create_task(_hung_up(request))
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-            return await task
-        finally:
-            gone.cancel()
-            task.cancel()
-
-    def note(self, request: Request, metadata: dict[str, Any], usage: dict[str, int] | None = None) -> None:
-        """Count a verdict."""
-        self.metrics.verdict(metadata)
-        request.state.action = metadata["action"]
-        if usage is not None:
-            self.metrics.used(usage["prompt_tokens"], usage["completion_tokens"])
-            request.state.tokens = usage["total_tokens"]
-            if charge := getattr(request.state, "charge", None):
-                charge(usage["total_tokens"])
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+__all__ = ["Server", "create_app"]
 
 
 def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
     """The application: an ASGI app that any server can run."""
     app = FastAPI(title="guardrail", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)
+    app.add_middleware(Gate, settings=server.settings)
     if server.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -112,6 +43,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Request-Id", "X-Request-Timeout"],
         )
+    app.add_middleware(Envelope, metrics=server.metrics)  # around all: a preflight's answer has its headers, too
     _errors(app)
     _status_routes(app, server)
 
@@ -123,13 +55,13 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         answering, call = await asyncio.to_thread(service.call, body, server.timeout(request, body.timeout))
         model = service.model.name
         if body.stream and not answering.is_held(call):
-            chunks = _live(server, request, answering, call, ident, body)
-            return await _streamed(chunks)
-        verdict = await server.work(request, call.deadline, lambda watch: answering.verdicts([call], watch)[0])
+            return await streamed(request, live(server, request, answering, call, ident, body))
+        watch = Watch()
+        verdict = await server.work(request, call.deadline, lambda: answering.verdicts([call], watch)[0], watch.abandon)
         reply = answering.reply(call, verdict)
-        server.note(request, reply.metadata, bodies.usage(reply))
+        server.note(request, reply.metadata, bodies.usage(reply.usage))
         if body.stream:
-            return await _streamed(_held(ident, model, reply, body))
+            return await streamed(request, held(ident, model, reply, body))
         return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
 
     @app.post("/v1/guard/score")
@@ -146,7 +78,8 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
     async def check(body: CheckRequest, request: Request) -> Response:
         service = server.ready()
         verdict, metadata = await _checked(server, request, service, body, body.guardrail.model_dump())
-        server.note(request, metadata)
+        server.metrics.verdict(metadata)
+        request.state.action = metadata["action"]
         told = {"id": f"check-{uuid.uuid4().hex}", "object": "guardrail.check", "model": verdict.model}
         return JSONResponse({**told, "text": verdict.text, "guardrail": metadata}, headers=_gist(metadata))
 
@@ -168,17 +101,15 @@ async def _checked(
 ) -> tuple[Verdict, dict[str, Any]]:
     """The verdict on a text that exists already, and its metadata."""
     service.check_model(body.model)
-    chat = service.guarded(options.get("policy"), **{k: v for k, v in options.items() if k != "policy"})
-    messages = to_chat_messages(to_langchain(body.messages))
-    alone = len(messages) == 1 and messages[0]["role"] == "user"
-    asked = messages[0]["content"] if alone else messages
+    chat, asked = await asyncio.to_thread(service.given, body, options)
     deadline = Deadline.after(server.timeout(request, body.timeout))
 
-    def work(_: Watch) -> Verdict:
+    def work() -> Verdict:
         with before(deadline):
             return chat.guard.check(asked, body.answer, finish_reason=body.finish_reason)
 
     verdict = await server.work(request, deadline, work)
+    server.charge(request, bodies.usage(usage_of(verdict)))
     return verdict, verdict_metadata(verdict, include_original=chat.include_original)
 
 
@@ -187,69 +118,6 @@ def _gist(metadata: dict[str, Any]) -> dict[str, str]:
     if metadata["confidence"] is not None:
         out["X-Guardrail-Confidence"] = f"{metadata['confidence']:.6g}"
     return out
-
-
-async def _held(ident: str, model: str, reply: Reply, body: ChatRequest) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a reply that is there."""
-    yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
-    if reply.text:
-        yield bodies.chunk(ident, model, {"content": reply.text})
-    for last in _last(ident, model, reply, body):
-        yield last
-
-
-def _last(ident: str, model: str, reply: Reply, body: ChatRequest) -> list[dict[str, Any]]:
-    out = [bodies.chunk(ident, model, {}, reply)]
-    if body.stream_options is not None and body.stream_options.include_usage:
-        out.append(bodies.usage_chunk(ident, model, reply))
-    return out
-
-
-async def _live(
-    server: Server, request: Request, answering: Any, call: Call, ident: str, body: ChatRequest
-) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a stream whose text leaves before the whole verdict. The slot is held until the model is free."""
-    model = answering.guard.model.name
-    async with server.slots.slot(call.deadline):
-        yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
-        with answering.stream(call) as live:
-            async for piece in live:
-                yield bodies.chunk(ident, model, {"content": piece})
-            reply = answering.reply(call, live.verdict, enforced=live.enforced, shown=live.shown)
-            if rest := live.rest:  # read once: what was read is out
-                yield bodies.chunk(ident, model, {"content": rest})
-        server.note(request, reply.metadata, bodies.usage(reply))
-        for last in _last(ident, model, reply, body):
-            yield last
-
-
-async def _streamed(chunks: AsyncIterator[dict[str, Any]]) -> Response:
-    """Chunks as server-sent events; an error before the first of them is an ordinary one."""
-    first = await anext(chunks)
-
-    async def events() -> AsyncIterator[bytes]:
-        try:
-            yield bodies.event(first)
-            async for chunk in chunks:
-                yield bodies.event(chunk)
-            yield bodies.DONE
-        except Exception as error:
-            yield bodies.event(told(error, "").body)
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
-
-    return StreamingResponse(events(), media_type="text/event-stream")
-
-
-def told(error: Exception, request_id: str) -> ApiError:
-    """What a client is told of an exception. Only those that speak of the request itself are told in their own words."""
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, DeadlineError):
-        return ApiError(504, "deadline_exceeded", str(error))
-    if isinstance(error, DataError | ChatTemplateError) or type(error) is ModelError:
-        return ApiError(400, "invalid_value", str(error))
-    return internal_error(request_id)
 
 
 def _errors(app: FastAPI) -> None:
@@ -285,7 +153,7 @@ def _status_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        return JSONResponse({"status": server.status}, 200 if server.status == "ready" else 503)
+        return JSONResponse({"status": server.state}, 200 if server.state == "ready" else 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:

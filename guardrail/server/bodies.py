@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+from langchain_core.messages.ai import UsageMetadata
+
 from guardrail.langchain.reply import Reply
 
 
@@ -16,7 +18,7 @@ def completion(ident: str, model: str, reply: Reply) -> dict[str, Any]:
     if reply.calls:
         message["tool_calls"] = _calls(reply)
     choice = {"index": 0, "message": message, "logprobs": None, **_end(reply)}
-    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply)}
+    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage)}
 
 
 def chunk(ident: str, model: str, delta: dict[str, Any], end: Reply | None = None) -> dict[str, Any]:
@@ -30,12 +32,11 @@ def chunk(ident: str, model: str, delta: dict[str, Any], end: Reply | None = Non
 
 def usage_chunk(ident: str, model: str, reply: Reply) -> dict[str, Any]:
     """The chunk without a choice that `include_usage` asks for."""
-    return {**_head(ident, "chat.completion.chunk", model), "choices": [], "usage": usage(reply)}
+    return {**_head(ident, "chat.completion.chunk", model), "choices": [], "usage": usage(reply.usage)}
 
 
-def usage(reply: Reply) -> dict[str, int]:
+def usage(used: UsageMetadata) -> dict[str, int]:
     """Tokens of all passes."""
-    used = reply.usage
     return {
         "prompt_tokens": used["input_tokens"],
         "completion_tokens": used["output_tokens"],

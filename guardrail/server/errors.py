@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guardrail.errors import GuardrailError
+from guardrail.errors import DataError, DeadlineError, GuardrailError, MissingExtraError, ModelError
 
 TYPES = {
     401: "authentication_error",
@@ -54,3 +54,14 @@ class ApiError(GuardrailError):
 def internal_error(request_id: str) -> ApiError:
     """For whatever nobody foresaw: an exception may hold a model's text, so nothing of it is told."""
     return ApiError(500, "internal_error", f"something went wrong here; the request id is {request_id}")
+
+
+def told(error: Exception, request_id: str) -> ApiError:
+    """What a client is told of an exception. Those of its own request, raised before any model work, in their own words."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, DeadlineError):
+        return ApiError(504, "deadline_exceeded", str(error))
+    if isinstance(error, DataError | ModelError | MissingExtraError):
+        return ApiError(400, "invalid_value", str(error))
+    return internal_error(request_id)

@@ -1,10 +1,12 @@
 """Every request before its route, and every response behind it. Plain ASGI, so that streams stay streams.
 
-In: an id, the host, the origin, the key, sizes, JSON. Out: the id, a strict content security policy, one line of log.
+`Envelope` is around all: the id, a strict content security policy, one line of log. `Gate` is next to the routes, so that what
+it refuses has the headers of CORS: the host, the origin, the key, sizes, JSON.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -32,18 +34,17 @@ _HEADERS = {
 }
 
 
-class Gate:
-    """The middleware around the application."""
+class Envelope:
+    """Around everything: the id in, the id and the strict headers out, one line of log."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
-        self.app, self.settings, self.metrics = app, settings, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        given = headers.get("x-request-id", "")
+        given = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-request-id"), "")
         ident = given if _ID.fullmatch(given) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = ident
@@ -58,27 +59,46 @@ class Gate:
             await send(message)
 
         try:
-            try:
-                self._check(scope, headers, state)
-                replayed = await self._body(scope, headers, receive)
-            except ApiError as error:
-                state["code"] = error.code
-                await respond(error)(scope, receive, answer)
-            else:
-                await self.app(scope, replayed, answer)
-        except Exception as error:
-            LOG.error(_line(request_id=ident, error=type(error).__name__))  # its text may hold a model's
-            if status:
-                raise ConnectionAbortedError("the response was broken off") from None
-            state["code"] = "internal_error"
-            await respond(internal_error(ident))(scope, receive, answer)
+            await self.app(scope, receive, answer)
         finally:
             if "code" in state:
                 self.metrics.refusals.labels(state["code"]).inc()
             route = getattr(scope.get("route"), "path", None)
-            told = {key: state[key] for key in ("code", "client", "action", "tokens") if key in state}
+            told = {key: state[key] for key in ("code", "error", "client", "action", "tokens") if key in state}
             told["seconds"] = round(time.perf_counter() - begun, 4)
-            LOG.info(_line(request_id=ident, method=scope["method"][:10], route=route, status=status, **told))
+            LOG.info(log_line(request_id=ident, method=scope["method"][:10], route=route, status=status, **told))
+
+
+class Gate:
+    """Whom and what a request must be of to reach its route. What nobody foresaw behind it is told to nobody."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        state, begun = scope["state"], False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            self._check(scope, headers, state)
+            replayed = await self._body(scope, headers, receive)
+            await self.app(scope, replayed, answer)
+        except Exception as error:
+            shown = error if isinstance(error, ApiError) else internal_error(state["request_id"])
+            state["code"] = shown.code
+            if shown is not error:
+                state["error"] = type(error).__name__  # its text may hold a model's
+            if begun:
+                raise ConnectionAbortedError("the response was broken off") from None
+            await respond(shown)(scope, receive, answer)
 
     def _check(self, scope: Scope, headers: dict[str, str], state: dict[str, Any]) -> None:
         """Host, origin, key. Raises `ApiError`."""
@@ -105,14 +125,19 @@ class Gate:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "unsupported_media_type", "send JSON, with Content-Type: application/json")
         body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.settings.max_body:
-                raise ApiError(413, "body_too_large", f"the body has more than {self.settings.max_body} bytes")
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ApiError(499, "client_closed_request", "the client has hung up")
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self.settings.max_body:
+                        raise ApiError(413, "body_too_large", f"the body has more than {self.settings.max_body} bytes")
+        except TimeoutError:
+            message = f"the body was not there within {self.settings.body_timeout:g} s"
+            raise ApiError(408, "body_timeout", message) from None
         try:
             parse(body.decode())
         except ValueError:
@@ -141,5 +166,6 @@ def _host(address: str) -> str:
         return ""
 
 
-def _line(**told: Any) -> str:
+def log_line(**told: Any) -> str:
+    """What is told, as one line of JSON with the time."""
     return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told})

@@ -21,6 +21,9 @@ class Metrics:
         self.queue_length = Gauge("guardrail_queue_length", "Requests that wait for a slot.", **on)
         self.queue_wait = Histogram("guardrail_queue_wait_seconds", "Waiting for a slot.", buckets=_SECONDS, **on)
         self.stages = Histogram("guardrail_stage_seconds", "By stage of a verdict.", ["stage"], buckets=_SECONDS, **on)
+        self.passes = Histogram(
+            "guardrail_passes_seconds", "In shared passes: wait, generate.", ["what"], buckets=_SECONDS, **on
+        )
         self.tokens = Counter("guardrail_tokens", "Tokens read and written.", ["kind"], **on)
         self.refusals = Counter("guardrail_refusals", "Requests answered with an error.", ["code"], **on)
 
@@ -31,6 +34,10 @@ class Metrics:
             self.confidence.observe(metadata["confidence"])
         for stage, milliseconds in metadata["latency_ms"].items():
             self.stages.labels(stage).observe(milliseconds / 1000)
+
+    def timing(self, what: str, seconds: float) -> None:
+        """Count what an answer waited for its first shared pass, or was generated for."""
+        self.passes.labels(what).observe(seconds)
 
     def used(self, read: int, written: int) -> None:
         """Count tokens."""

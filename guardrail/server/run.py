@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
 
 import uvicorn
 
 from guardrail.errors import DataError, GuardrailError
-from guardrail.server.app import Server, create_app
-from guardrail.server.gate import LOG
+from guardrail.server.app import create_app
+from guardrail.server.gate import LOG, log_line
 from guardrail.server.service import Service
+from guardrail.server.state import Server
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -33,38 +35,70 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Process(uvicorn.Server):
-    """The first signal drains: what is admitted ends, nothing new begins. The second one stops."""
+    """The first signal drains: what is admitted ends, nothing new begins. The second one stops, and so does one while
+    nothing is admitted yet because the model loads.
+
+    Threads in the midst of a pass, or of loading, end at no signal, and Python waits for them: only `os._exit` does not.
+    """
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._own = server
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._own.status == "draining" or self._loop is None:
-            self.force_exit = self.should_exit = True
+        if self._own.status == "ready" and self.loop is not None:
+            self._own.status = "draining"
+            self.loop.call_soon_threadsafe(lambda: self._own.spawn(self.drain()))
             return
-        self._own.status = "draining"
-        self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.drain()))
+        with suppress(Exception):  # a signal comes at any moment, also while the log is written
+            LOG.warning(log_line(status="stopped", signal=signal.Signals(sig).name))
+        os._exit(128 + sig)
 
     async def drain(self) -> None:
+        LOG.info(log_line(status="draining", working=self._own.slots.working, waiting=self._own.slots.waiting))
         await self._own.slots.idle()
         self.should_exit = True
+
+
+class _Lines(logging.Formatter):
+    """Lines of this server as they are; those of others as JSON, without the values in them, which may be texts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name == LOG.name:
+            return record.getMessage()
+        error = record.exc_info[0] if record.exc_info else None
+        told = {} if error is None else {"error": error.__name__}
+        return log_line(level=record.levelname, logger=record.name, event=str(record.msg)[:200], **told)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    for name, level in ((LOG.name, logging.INFO), ("guardrail", logging.WARNING), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
 
 
 def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> None:
     """Serve until a signal ends it. load: makes the service; the address answers meanwhile that it loads.
 
-    Raises what `load` raised.
+    The requests in the slots share the model's passes. Raises what `load` raised.
     """
     failed: list[BaseException] = []
+    open_until_the_end = ExitStack()
+
+    def loaded() -> Service:
+        service = load()
+        open_until_the_end.enter_context(service.model.shared(server.settings.slots, server.metrics.timing))
+        return service
 
     async def begin() -> None:
         try:
-            server.service = await asyncio.to_thread(load)
-            if server.status == "loading":
-                server.status = "ready"
-                LOG.info('{"status": "ready"}')
+            server.service = await asyncio.to_thread(loaded)
+            server.status = "ready"
+            LOG.info(log_line(status="ready", shared=getattr(server.service.model.sharing, "merges", False)))
         except BaseException as error:
             failed.append(error)
             server.status = "failed"
@@ -74,19 +108,20 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
         try:
             if server.service is not None:
                 server.service.reload()
-                LOG.info('{"policies": "read again"}')
+                LOG.info(log_line(policies="read again"))
         except GuardrailError as error:
-            LOG.error(f"the policies stay as they were: {error}")
+            LOG.error(log_line(policies="stay as they were", error=type(error).__name__, message=str(error)))
+        except Exception as error:
+            LOG.error(log_line(policies="stay as they were", error=type(error).__name__))
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        process._loop = loop
+        process.loop = loop = asyncio.get_running_loop()
         with suppress(NotImplementedError, AttributeError, RuntimeError, ValueError):  # no such signal on Windows
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reread))
-        loading = asyncio.create_task(begin())
+        server.spawn(begin())
         yield
-        loading.cancel()
+        await asyncio.to_thread(open_until_the_end.close)
 
     app = create_app(server, lifespan=lifespan)
     config = uvicorn.Config(
@@ -98,10 +133,7 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
         http="h11",
     )
     process = _Process(config, server)
-    if not LOG.handlers:
-        LOG.addHandler(logging.StreamHandler(sys.stderr))
-        LOG.setLevel(logging.INFO)
-        LOG.propagate = False
+    _log_to_stderr()
     process.run(sockets=[taken])
     if failed:
         raise failed[0]

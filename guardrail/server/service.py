@@ -12,14 +12,15 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from guardrail.calibration.labels import label_for
 from guardrail.langchain import ChatGuarded
 from guardrail.langchain.answering import Answering
-from guardrail.langchain.call import Call
+from guardrail.langchain.call import Call, Options, conversation_of
 from guardrail.langchain.settings import StreamPolicy
+from guardrail.model.constraint import can_keep
 from guardrail.model.local import LocalModel
 from guardrail.policy import Policy
 from guardrail.server.errors import ApiError
-from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest
+from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
-from guardrail.types import Confidence, Evidence, Score, Verification
+from guardrail.types import Confidence, Evidence, Message, Score, Verification
 
 
 @dataclass(slots=True)
@@ -40,16 +41,18 @@ class Service:
     chats: dict[tuple[str, bool], ChatGuarded] = field(init=False)
     policies: dict[str, Policy] = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reading: threading.Lock = field(default_factory=threading.Lock)  # one reload after the other
 
     def __post_init__(self) -> None:
         self.reload()
 
     def reload(self) -> None:
         """Read all policies again, all or nothing. Raises `GuardrailError`; then what was there stays."""
-        policies = load_policies(self.sources)
-        chats = {(name, False): self._chat(policy, claims=False) for name, policy in policies.items()}
-        with self._lock:
-            self.policies, self.chats = policies, chats
+        with self._reading:
+            policies = load_policies(self.sources)
+            chats = {(name, False): self._chat(policy, claims=False) for name, policy in policies.items()}
+            with self._lock:
+                self.policies, self.chats = policies, chats
 
     @property
     def default(self) -> str:
@@ -84,9 +87,9 @@ class Service:
         if streams not in self.settings.stream_policies:
             allowed = ", ".join(self.settings.stream_policies)
             raise ApiError(400, "not_allowed", f"stream_policy is one of: {allowed}", param="guardrail.stream_policy")
-        chosen = self.policy(policy)
-        claims = claims and not (chosen.judges_claims or chosen.looks_at_claims)  # those look at claims anyway
-        with self._lock:
+        with self._lock:  # the policy, too: one from before a reload is not to be kept after it
+            chosen = self.policy(policy)
+            claims = claims and not (chosen.judges_claims or chosen.looks_at_claims)  # those look at claims anyway
             key = (chosen.name, claims)
             if key not in self.chats:
                 self.chats[key] = self._chat(chosen, claims=claims)
@@ -119,7 +122,20 @@ class Service:
             given["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
         stop = [request.stop] if isinstance(request.stop, str) else request.stop
         answering = chat._answering
-        return answering, answering.call(to_langchain(request.messages), stop, given)
+        call = answering.call(to_langchain(request.messages), stop, given)
+        # Mistakes of the request show here, in their own words: those of model work are told to nobody
+        self.model.encode_prompt(call.conversation, call.options.tools)
+        form = answering.form(call.options)
+        if form is not None and form.constraint is not None:
+            can_keep(self.model, form.constraint, insist=True)
+        return answering, call
+
+    def given(self, request: ScoreRequest, options: dict[str, Any]) -> tuple[ChatGuarded, str | list[Message]]:
+        """The chat model that checks a text, and what that text answers. Raises `ApiError`, `ModelError`, `DataError`."""
+        chat = self.guarded(options.get("policy"), **{k: v for k, v in options.items() if k != "policy"})
+        messages = conversation_of(to_langchain(request.messages), "single", Options())
+        self.model.trace(messages, request.answer, finish_reason=request.finish_reason)  # as in `call`
+        return chat, messages
 
     def _limit(self, request: ChatRequest, chat: ChatGuarded) -> int:
         asked, most = request.max_completion_tokens or request.max_tokens, self.settings.max_tokens

@@ -24,6 +24,7 @@ class ServerSettings:
         timeout: Seconds for a request that names none; None is no limit.
         max_body: Bytes of a body.
         max_headers: Bytes of the headers together.
+        body_timeout: Seconds within which a body has to be there.
     """
 
     host: str = "127.0.0.1"
@@ -37,6 +38,7 @@ class ServerSettings:
     timeout: float | None = None
     max_body: int = 1 << 20
     max_headers: int = 16 << 10
+    body_timeout: float = 30.0
 
     @property
     def loopback(self) -> bool:
