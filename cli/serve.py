@@ -56,15 +56,20 @@ def serve(
     """Serve a guarded model to clients of OpenAI's interface. SIGHUP reads the policies again, SIGTERM drains."""
     from guardrail.cli import runtime
     from guardrail.deadlines import check_timeout
+    from guardrail.server.settings import ServerSettings, is_loopback
 
     check_timeout(timeout)
+    if not is_loopback(host) and api_key_file is None:
+        raise DataError(
+            f"--host {host} can be reached from elsewhere, and there are no keys; make one with `guardrail serve-key NAME "
+            "--api-key-file FILE` and give --api-key-file FILE, or stay on 127.0.0.1"
+        )
     runtime.quiet_libraries()
     try:
         from guardrail.server.keys import Keys
         from guardrail.server.run import listen
         from guardrail.server.run import serve as run
         from guardrail.server.service import Service, load_policies
-        from guardrail.server.settings import ServerSettings
         from guardrail.server.state import Server
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
@@ -84,11 +89,6 @@ def serve(
         max_tokens=max_tokens,
         timeout=timeout,
     )
-    if not settings.loopback and settings.keys is None:
-        raise DataError(
-            f"--host {host} can be reached from elsewhere, and there are no keys; make one with `guardrail serve-key NAME "
-            "--api-key-file FILE` and give --api-key-file FILE, or stay on 127.0.0.1"
-        )
     sources = [policy, *(allow_policy or ())]
     load_policies(sources)  # mistakes show before the model loads
     if retriever is not None and not retriever.exists():

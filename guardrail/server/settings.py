@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from guardrail.langchain.settings import StreamPolicy
-from guardrail.server.keys import Keys
+if TYPE_CHECKING:  # the command reads this before anything heavy
+    from guardrail.langchain.settings import StreamPolicy
+    from guardrail.server.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
