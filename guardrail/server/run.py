@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
@@ -75,10 +76,16 @@ class _Lines(logging.Formatter):
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
-    for name, level in ((LOG.name, logging.INFO), ("guardrail", logging.WARNING), ("uvicorn", logging.WARNING)):
+    for name in (LOG.name, "guardrail", "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+        logger.setLevel(logging.INFO if name == LOG.name else logging.WARNING)
+    threading.excepthook = _thread_ended
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    name = "" if args.thread is None else args.thread.name
+    LOG.error(log_line(thread=name, error=args.exc_type.__name__))  # its text may hold a model's
 
 
 def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> None:

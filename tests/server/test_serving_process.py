@@ -34,12 +34,12 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
     policy.write_text(POLICY, encoding="utf-8")
     with ServingProcess(model, tmp_path / "log", *options(CLIENTS), "--allow-policy", str(policy)) as server:
         await asyncio.to_thread(server.ready)
-        found = await soak(server, str(model), 20, CLIENTS)
+        found = await soak(server, str(model), 15, CLIENTS)
         assert found.wrong == []
         assert len(found.seconds) > 20
         assert found.hung_up
         assert found.refused
-        assert found.growth(8) < 0.08
+        assert found.growth(6) < 0.08
         metrics = httpx.get(f"{server.url}/metrics").text
         assert 'guardrail_passes_seconds_count{what="generate"}' in metrics
 
@@ -83,9 +83,10 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
 
 
 async def test_a_second_signal_stops_what_is_at_work(model, tmp_path):
-    with ServingProcess(model, tmp_path / "log") as loading, ServingProcess(model, tmp_path / "log-2") as server:
-        loading.signal(signal.SIGINT)  # while it loads nothing is lost
-        assert await asyncio.to_thread(loading.ended) in (130, -signal.SIGINT)
+    with ServingProcess(model, tmp_path / "log-1", "--policy", "observe") as loading:
+        loading.signal(signal.SIGINT)  # nobody can have been answered yet
+        assert await asyncio.to_thread(loading.ended) == 130
+    with ServingProcess(model, tmp_path / "log", "--policy", "observe") as server:
         await asyncio.to_thread(server.ready)
         async with httpx.AsyncClient(timeout=60) as client:
             asked = asyncio.create_task(client.post(f"{server.url}/v1/chat/completions", json=long(model)))
