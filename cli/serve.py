@@ -83,7 +83,7 @@ def serve(
         keys=Keys.load(api_key_file) if api_key_file else None,
         cors_origins=tuple(cors_origin or ()),
         allow_original=allow_original,
-        stream_policies=tuple(streams),  # type: ignore[arg-type]
+        stream_policies=tuple(streams),
         slots=slots,
         queue=queue,
         max_tokens=max_tokens,

@@ -136,8 +136,8 @@ class Gate:
                     if len(body) > self.settings.max_body:
                         raise ApiError(413, "body_too_large", f"the body has more than {self.settings.max_body} bytes")
         except TimeoutError:
-            message = f"the body was not there within {self.settings.body_timeout:g} s"
-            raise ApiError(408, "body_timeout", message) from None
+            late = f"the body was not there within {self.settings.body_timeout:g} s"
+            raise ApiError(408, "body_timeout", late) from None
         try:
             parse(body.decode())
         except ValueError:

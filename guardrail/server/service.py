@@ -97,8 +97,8 @@ class Service:
         return chat.model_copy(update={"include_original": include_original, "stream_policy": streams})
 
     def _chat(self, policy: Policy, *, claims: bool) -> ChatGuarded:
-        taken = {"claims": "sentences"} if claims else {}
-        return ChatGuarded(model=self.model, policy=policy, as_question="single", **self.options, **taken)
+        given = {**self.options, "claims": "sentences"} if claims else self.options
+        return ChatGuarded(model=self.model, policy=policy, as_question="single", **given)
 
     def check_model(self, name: str | None) -> None:
         """Raises `ApiError` for another model than the one here."""
