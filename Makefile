@@ -16,10 +16,15 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 LOCKED := $(PIP) --require-hashes -c constraints-demo.txt
 DEPENDENCIES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")
 
-.PHONY: demo test test-slow check format bench fuzz audit lock docs install install-dev wheel clean
+.PHONY: demo serve test test-slow check format bench fuzz audit lock docs install install-dev wheel clean
 
 demo: install
 	$(BIN)/guardrail demo
+
+# Prints the address of the page. The extra [server] is installed without hashes.
+serve: install
+	$(EDITABLE) $(PIP) -q -c constraints.txt -e '.[server]'
+	$(BIN)/guardrail serve
 
 test: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q --cov --cov-report=term

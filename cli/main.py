@@ -33,6 +33,7 @@ from guardrail.cli import (
     replay,
     report,
     score,
+    serve,
     sps,
     tune,
 )
@@ -61,6 +62,8 @@ app.command("monitor")(monitor.monitor)
 app.command("recalibrate")(recalibrate.recalibrate)
 app.command("replay")(replay.replay)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
+app.command("serve-key")(serve.serve_key)
 app.command("distill")(distill.distill)
 app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")

@@ -43,8 +43,12 @@ class StreamingRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def abandon(self) -> None:
+        """End the generation at its next token."""
         self._watch.abandon()
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
         self._thread.shutdown(wait=self._loop is None)  # in an event loop nobody may wait; it ends at its next token
 
     def __iter__(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ from tests.benchmarks.evidence import evidence
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
+from tests.benchmarks.serve_soak import serve_soak
 from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
@@ -26,6 +27,9 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     if options.part == "memory-of":
         memory_of(options.model, options.prompts[0])
+        return
+    if options.part == "serve_soak":
+        print_bars(serve_soak(options.seconds if options.timed else 600))
         return
     budget = Budget(options.repetitions, options.seconds)
     subject = load_subject(options.model)
@@ -51,7 +55,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", default="all", choices=("all", *PARTS, "memory-of"), help="default: all")
+    parser.add_argument(
+        "part",
+        nargs="?",
+        default="all",
+        choices=("all", *PARTS, "memory-of", "serve_soak"),
+        help="default: all of them but the last two",
+    )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"
     )
@@ -59,11 +69,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prompts", type=_numbers, help="prompt lengths, tokens, such as 50,1000,8000")
     parser.add_argument("--responses", type=_numbers, help="response lengths, tokens, such as 8,32,128,512")
     parser.add_argument("--repetitions", type=int, help="runs of a cell, at most")
-    parser.add_argument("--seconds", type=float, help="time for one column of a cell; it is measured at least once")
+    parser.add_argument(
+        "--seconds", type=float, help="time for one column of a cell; it is measured at least once; of serve_soak 600"
+    )
     parser.add_argument("--threads", type=int, help="default: what torch takes")
     options = parser.parse_args()
     options.prompts = options.prompts or ([50, 1000, 8000] if options.full else [50, 1000])
     options.responses = options.responses or ([8, 32, 128, 512] if options.full else [8, 32, 128])
+    options.timed = options.seconds is not None
     options.repetitions = options.repetitions or (7 if options.full else 5)
     options.seconds = options.seconds or (60.0 if options.full else 15.0)
     return options

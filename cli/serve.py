@@ -1,0 +1,122 @@
+"""`guardrail serve`: the guarded model behind OpenAI's interface; `guardrail serve-key`: a key for a client of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guardrail.cli import options
+from guardrail.errors import DataError, MissingExtraError
+
+EXTRA = "guardrail serve needs the extra server: pip install 'hybridgrad-guardrail[server]'"
+
+
+def serve(
+    model: options.Model = options.DEFAULT_MODEL,
+    policy: Annotated[
+        str, typer.Option("--policy", "-p", metavar="NAME|FILE", help="The policy of requests that name none.")
+    ] = "default",
+    allow_policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A policy that a request may name, too; may be repeated."),
+    ] = None,
+    calibrator: options.Calibrator = None,
+    retriever: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE", help="Texts to search when the policy says retrieve: .txt, .md or .jsonl."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Any other than a loopback address needs --api-key-file.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    api_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keys of clients; `guardrail serve-key` makes them.")
+    ] = None,
+    allow_original: Annotated[
+        bool, typer.Option("--allow-original", help="Let requests ask for what the model said, held back or not.")
+    ] = False,
+    allow_stream_policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="POLICY", help="claim or passthrough, beside answer; may be repeated."),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="A page's origin that may ask; may be repeated.")
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, max=256, help="Requests that work at the same time.")] = 8,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that wait; the next one is answered with 429.")] = 64,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most that a request may ask for.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="For requests that name none. Default: no limit.")
+    ] = None,
+    chat_template: options.ChatTemplate = None,
+    chat_template_kwargs: options.TemplateSwitches = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Serve a guarded model to clients of OpenAI's interface. SIGHUP reads the policies again, SIGTERM drains."""
+    from guardrail.cli import runtime
+    from guardrail.deadlines import check_timeout
+    from guardrail.server.settings import ServerSettings, is_loopback
+
+    check_timeout(timeout)
+    if not is_loopback(host) and api_key_file is None:
+        raise DataError(
+            f"--host {host} can be reached from elsewhere, and there are no keys; make one with `guardrail serve-key NAME "
+            "--api-key-file FILE` and give --api-key-file FILE, or stay on 127.0.0.1"
+        )
+    runtime.quiet_libraries()
+    try:
+        from guardrail.server.keys import Keys
+        from guardrail.server.run import listen
+        from guardrail.server.run import serve as run
+        from guardrail.server.service import Service, load_policies
+        from guardrail.server.state import Server
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
+            raise MissingExtraError(EXTRA) from error
+        raise
+    streams = ["answer", *(allow_stream_policy or ())]
+    if unknown := [s for s in streams if s not in ("answer", "claim", "passthrough")]:
+        raise DataError(f"--allow-stream-policy is {unknown[0]!r:.40}; it is claim or passthrough")
+    settings = ServerSettings(
+        host=host,
+        keys=Keys.load(api_key_file) if api_key_file else None,
+        cors_origins=tuple(cors_origin or ()),
+        allow_original=allow_original,
+        stream_policies=tuple(streams),
+        slots=slots,
+        queue=queue,
+        max_tokens=max_tokens,
+        timeout=timeout,
+    )
+    sources = [policy, *(allow_policy or ())]
+    load_policies(sources)  # mistakes show before the model loads
+    if retriever is not None and not retriever.exists():
+        raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
+    taken = listen(host, port)
+
+    def load() -> Service:
+        made: dict[str, Any] = {"calibrator": calibrator}
+        local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+        if retriever is not None:
+            from guardrail.retrieval import load_retriever
+
+            made["retriever"] = load_retriever(retriever, progress=runtime.passage_counter())
+        return Service(local, settings, sources, made)
+
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{shown}:{taken.getsockname()[1]}/")
+    run(Server(settings), taken, load)
+
+
+def serve_key(
+    name: Annotated[str, typer.Argument(help="Whose it is; stands in the log.")],
+    api_key_file: Annotated[Path, typer.Option(metavar="FILE", help="Made if it is not there; holds hashes alone.")],
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Default: no limit.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Read and written. Default: no limit.")] = None,
+) -> None:
+    """Make a key for a client of `guardrail serve`, and print it: it is kept nowhere, only its hash is."""
+    from guardrail.server.keys import add_key
+
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    typer.echo(add_key(api_key_file, name, **limits))

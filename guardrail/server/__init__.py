@@ -1,0 +1,12 @@
+"""The guarded model behind OpenAI's interface: `guardrail serve`. Needs the extra `server`.
+
+gate      every request before its route: id, host, keys, sizes; every response's headers, and one line of log
+requests  what a body may say
+queue     who may work on the model now, who waits, who is turned away
+service   a request -> a Guard -> a reply, in a thread
+state     what the routes share, and how a request's work is done in a slot
+streams   a reply -> server-sent events
+bodies    a reply -> OpenAI's JSON
+app       the routes
+run       the process: a socket, signals, draining
+"""

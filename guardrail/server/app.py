@@ -1,0 +1,183 @@
+"""The routes. Model work is done in threads, inside a slot; the event loop only passes on what it comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from guardrail.deadlines import Deadline, before
+from guardrail.errors import GuardrailError
+from guardrail.langchain.metadata import verdict_metadata
+from guardrail.langchain.reply import usage_of
+from guardrail.langchain.streaming import Watch
+from guardrail.server import bodies
+from guardrail.server.errors import ApiError, told
+from guardrail.server.gate import Envelope, Gate, respond
+from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
+from guardrail.server.service import Service, by_threshold, decide
+from guardrail.server.state import Server
+from guardrail.server.streams import held, live, streamed
+from guardrail.types import Verdict
+
+__all__ = ["Server", "create_app"]
+
+
+def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
+    """The application: an ASGI app that any server can run."""
+    app = FastAPI(title="guardrail", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(Gate, settings=server.settings)
+    if server.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(server.settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id", "X-Request-Timeout"],
+        )
+    app.add_middleware(Envelope, metrics=server.metrics)  # around all: a preflight's answer has its headers, too
+    _errors(app)
+    _status_routes(app, server)
+
+    @app.post("/v1/chat/completions")
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        service = server.ready()
+        service.check_model(body.model)
+        ident = f"chatcmpl-{uuid.uuid4().hex}"
+        answering, call = await asyncio.to_thread(service.call, body, server.timeout(request, body.timeout))
+        model = service.model.name
+        if body.stream and not answering.is_held(call):
+            return await streamed(request, live(server, request, answering, call, ident, body))
+        watch = Watch()
+        verdict = await server.work(request, call.deadline, lambda: answering.verdicts([call], watch)[0], watch.abandon)
+        reply = answering.reply(call, verdict)
+        server.note(request, reply.metadata, bodies.usage(reply.usage))
+        if body.stream:
+            return await streamed(request, held(ident, model, reply, body))
+        return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
+
+    @app.post("/v1/guard/score")
+    async def score(body: ScoreRequest, request: Request) -> Response:
+        service = server.ready()
+        verdict, metadata = await _checked(server, request, service, body, {})
+        keys = ("score", "unscored", "confidence", "confidence_interval", "label", "in_range", "basis", "basis_reason")
+        told = {key: metadata[key] for key in (*keys, "familiarity", "calibrator")}
+        return JSONResponse(
+            {"id": f"score-{uuid.uuid4().hex}", "object": "guardrail.score", "model": verdict.model, **told}
+        )
+
+    @app.post("/v1/guard/check")
+    async def check(body: CheckRequest, request: Request) -> Response:
+        service = server.ready()
+        verdict, metadata = await _checked(server, request, service, body, body.guardrail.model_dump())
+        server.metrics.verdict(metadata)
+        request.state.action = metadata["action"]
+        told = {"id": f"check-{uuid.uuid4().hex}", "object": "guardrail.check", "model": verdict.model}
+        return JSONResponse({**told, "text": verdict.text, "guardrail": metadata}, headers=_gist(metadata))
+
+    @app.post("/v1/guard/decide")
+    async def decision(body: DecideRequest) -> Response:
+        if body.threshold is not None:
+            return JSONResponse(decide(by_threshold(body.threshold), body))
+        return JSONResponse(decide(server.ready().policy(body.policy), body))
+
+    with suppress(FileNotFoundError, ModuleNotFoundError):  # the page is an addition
+        page = resources.files("guardrail.server").joinpath("page")
+        if page.joinpath("index.html").is_file():
+            app.mount("/", StaticFiles(directory=str(page), html=True))
+    return app
+
+
+async def _checked(
+    server: Server, request: Request, service: Service, body: ScoreRequest, options: dict[str, Any]
+) -> tuple[Verdict, dict[str, Any]]:
+    """The verdict on a text that exists already, and its metadata."""
+    service.check_model(body.model)
+    chat, asked = await asyncio.to_thread(service.given, body, options)
+    deadline = Deadline.after(server.timeout(request, body.timeout))
+
+    def work() -> Verdict:
+        with before(deadline):
+            return chat.guard.check(asked, body.answer, finish_reason=body.finish_reason)
+
+    verdict = await server.work(request, deadline, work)
+    server.charge(request, bodies.usage(usage_of(verdict)))
+    return verdict, verdict_metadata(verdict, include_original=chat.include_original)
+
+
+def _gist(metadata: dict[str, Any]) -> dict[str, str]:
+    out = {"X-Guardrail-Action": metadata["action"]}
+    if metadata["confidence"] is not None:
+        out["X-Guardrail-Confidence"] = f"{metadata['confidence']:.6g}"
+    return out
+
+
+def _errors(app: FastAPI) -> None:
+    def answered(request: Request, error: ApiError) -> Response:
+        request.state.code = error.code
+        return respond(error)
+
+    @app.exception_handler(GuardrailError)
+    async def ours(request: Request, error: Exception) -> Response:
+        return answered(request, told(error, request.state.request_id))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        unknown = first["type"] == "extra_forbidden"
+        message = f"there is no field {where[:200]!r} here" if unknown else f"{where[:200] or 'body'}: {first['msg']}"
+        code = "unknown_field" if unknown else "invalid_value"
+        return answered(request, ApiError(400, code, message, param=where[:200] or None))
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_value")
+        response = answered(request, ApiError(error.status_code, code, f"{error.detail}; see /openapi.json"))
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _status_routes(app: FastAPI, server: Server) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return JSONResponse({"status": server.state}, 200 if server.state == "ready" else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        return JSONResponse({"object": "list", "data": [_model(server.ready().model.name)]})
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> Response:
+        server.ready().check_model(name)
+        return JSONResponse(_model(name))
+
+    @app.get("/v1/guard/policies")
+    async def policies() -> Response:
+        service, settings = server.ready(), server.settings
+        known = [
+            {"name": p.name, "description": p.description, "judges_claims": p.judges_claims}
+            for p in service.policies.values()
+        ]
+        allowed = {"include_original": settings.allow_original, "stream_policy": list(settings.stream_policies)}
+        return JSONResponse({"object": "list", "default": service.default, "data": known, "allowed": allowed})
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "guardrail"}

@@ -1,0 +1,69 @@
+"""A reply of the guarded model -> OpenAI's JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from langchain_core.messages.ai import UsageMetadata
+
+from guardrail.langchain.reply import Reply
+
+
+def completion(ident: str, model: str, reply: Reply) -> dict[str, Any]:
+    """`chat.completion`."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None if reply.calls else reply.text}
+    message["refusal"] = None
+    if reply.calls:
+        message["tool_calls"] = _calls(reply)
+    choice = {"index": 0, "message": message, "logprobs": None, **_end(reply)}
+    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage)}
+
+
+def chunk(ident: str, model: str, delta: dict[str, Any], end: Reply | None = None) -> dict[str, Any]:
+    """`chat.completion.chunk`. end: the reply that it is the last chunk of."""
+    if end is not None and end.calls:
+        delta = {**delta, "tool_calls": [{"index": i, **call} for i, call in enumerate(_calls(end))]}
+    ending = {"finish_reason": None} if end is None else _end(end)
+    choice = {"index": 0, "delta": delta, "logprobs": None, **ending}
+    return {**_head(ident, "chat.completion.chunk", model), "choices": [choice]}
+
+
+def usage_chunk(ident: str, model: str, reply: Reply) -> dict[str, Any]:
+    """The chunk without a choice that `include_usage` asks for."""
+    return {**_head(ident, "chat.completion.chunk", model), "choices": [], "usage": usage(reply.usage)}
+
+
+def usage(used: UsageMetadata) -> dict[str, int]:
+    """Tokens of all passes."""
+    return {
+        "prompt_tokens": used["input_tokens"],
+        "completion_tokens": used["output_tokens"],
+        "total_tokens": used["total_tokens"],
+    }
+
+
+def event(body: dict[str, Any]) -> bytes:
+    """A body as a server-sent event."""
+    return b"data: " + json.dumps(body, allow_nan=False).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def _head(ident: str, kind: str, model: str) -> dict[str, Any]:
+    return {"id": ident, "object": kind, "created": int(time.time()), "model": model}
+
+
+def _end(reply: Reply) -> dict[str, Any]:
+    reason = reply.response_metadata["finish_reason"]
+    known = reason if reason in ("stop", "tool_calls") else "length"  # a prompt that was too long was cut, too
+    return {"finish_reason": known, "guardrail": reply.metadata}
+
+
+def _calls(reply: Reply) -> list[dict[str, Any]]:
+    return [
+        {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": json.dumps(c["args"])}}
+        for c in reply.calls
+    ]

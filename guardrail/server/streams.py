@@ -1,0 +1,96 @@
+"""Replies as server-sent events: those that are held until their verdict, and those whose text leaves before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from guardrail.langchain.answering import Answering
+from guardrail.langchain.call import Call
+from guardrail.langchain.reply import Reply
+from guardrail.server import bodies
+from guardrail.server.errors import told
+from guardrail.server.requests import ChatRequest
+from guardrail.server.state import Server
+
+
+async def held(ident: str, model: str, reply: Reply, body: ChatRequest) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a reply that is there."""
+    yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
+    if reply.text:
+        yield bodies.chunk(ident, model, {"content": reply.text})
+    for last in _last(ident, model, reply, body):
+        yield last
+
+
+def _last(ident: str, model: str, reply: Reply, body: ChatRequest) -> list[dict[str, Any]]:
+    out = [bodies.chunk(ident, model, {}, reply)]
+    if body.stream_options is not None and body.stream_options.include_usage:
+        out.append(bodies.usage_chunk(ident, model, reply))
+    return out
+
+
+async def live(
+    server: Server, request: Request, answering: Answering, call: Call, ident: str, body: ChatRequest
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream whose text leaves before the whole verdict.
+
+    The work does not wait for whoever reads the chunks: a slow reader holds no slot.
+    """
+    model, loop = answering.guard.model.name, asyncio.get_running_loop()
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    run = answering.stream(call)
+
+    def do() -> tuple[Reply, str]:
+        with run:
+            for piece in run:
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            reply = answering.reply(call, run.verdict, enforced=run.enforced, shown=run.shown)
+            return reply, run.rest  # read once, and last: what was read is out
+
+    async def whole() -> tuple[Reply, str]:
+        reply, rest = await server.work(request, call.deadline, do, run.abandon)
+        server.note(request, reply.metadata, bodies.usage(reply.usage))
+        return reply, rest
+
+    task = server.spawn(whole())
+    task.add_done_callback(lambda _: pieces.put_nowait(None))
+    try:
+        piece = await pieces.get()
+        if piece is None:
+            await task  # an error before the first text is an ordinary one
+        yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
+        while piece is not None:
+            yield bodies.chunk(ident, model, {"content": piece})
+            piece = await pieces.get()
+        reply, rest = await task
+        if rest:
+            yield bodies.chunk(ident, model, {"content": rest})
+        for last in _last(ident, model, reply, body):
+            yield last
+    finally:
+        task.cancel()
+
+
+async def streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> Response:
+    """Chunks as server-sent events; an error before the first of them is an ordinary one."""
+    first = await anext(chunks)
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            yield bodies.event(first)
+            async for chunk in chunks:
+                yield bodies.event(chunk)
+            yield bodies.DONE
+        except Exception as error:
+            shown = told(error, request.state.request_id)
+            request.state.code, request.state.error = shown.code, type(error).__name__
+            yield bodies.event(shown.body)
+        finally:
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+    return StreamingResponse(events(), media_type="text/event-stream")
