@@ -40,7 +40,7 @@ FLOORS = {  # from the ground up; a module imports from its own floor and those 
     "questions": ["datasets", "grading"],
     "runs": ["runs"],
     "evaluation": ["evaluation", "monitoring", "distillation"],
-    "faces": ["html", "plots", "pages", "langchain", "testing", "__init__", "cli"],
+    "faces": ["html", "plots", "pages", "langchain", "server", "testing", "__init__", "cli"],
 }
 RANK = {room: rank for rank, rooms in enumerate(FLOORS.values()) for room in rooms}
 SOURCES = {

@@ -61,7 +61,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata, bodies.usage(reply.usage))
         if body.stream:
-            return await streamed(request, held(ident, model, reply, body))
+            return await streamed(request, held(ident, model, reply, body), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
 
     @app.post("/v1/guard/score")

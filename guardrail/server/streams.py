@@ -76,7 +76,9 @@ async def live(
         task.cancel()
 
 
-async def streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> Response:
+async def streamed(
+    request: Request, chunks: AsyncIterator[dict[str, Any]], headers: dict[str, str] | None = None
+) -> Response:
     """Chunks as server-sent events; an error before the first of them is an ordinary one."""
     first = await anext(chunks)
 
@@ -93,4 +95,4 @@ async def streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> R
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return StreamingResponse(events(), headers=headers, media_type="text/event-stream")
