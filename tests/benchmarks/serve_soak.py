@@ -158,6 +158,8 @@ def serve_soak(seconds: float = 600, clients: int = 64) -> list[Bar]:
     p50, p95, p99 = (found.percentile(share) for share in (0.5, 0.95, 0.99))
     shares = f"{found.hung_up} | {found.refused / asked:.1%} | {p50:.2f} | {p95:.2f} | {p99:.2f}"
     print(f"| {asked} | {answers} | {answers / found.took:.1f} | {shares} |\n")
+    tenths = [found.memory[int(k * (len(found.memory) - 1) / 10)] for k in range(11)]
+    print(f"Memory of the server at each tenth of the time, MiB: {', '.join(f'{m:.0f}' for m in tenths)}\n")
     for line in found.wrong[:10]:
         print(f"- {line}")
     median, late = added[len(added) // 2], added[int(0.99 * len(added))]
