@@ -24,6 +24,8 @@ SERVING_SPEEDUP = 3.0
 """Answers a second of 16 clients that share passes, against those of one."""
 SERVING_ADDED = 0.25
 """Added by the guard to the time per answer of 16 clients."""
+SERVER_MS = {"median": 5.0, "p99": 15.0}
+"""Added to a request by the server, beyond the work of the guard and its model."""
 SOAK_MEMORY = 0.05
 """Memory that a server under load gains after its first minute."""
 

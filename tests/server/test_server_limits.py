@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from guardrail.langchain.streaming import Watch
 from guardrail.server.app import create_app
 from guardrail.server.keys import Keys, add_key
 from guardrail.testing import tiny_local_model
@@ -56,7 +57,9 @@ async def until(condition):
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True, "guardrail": {"stream_policy": "passthrough"}}])
-async def test_who_hangs_up_has_the_slot_until_the_model_is_free(model, options):
+async def test_who_hangs_up_has_the_slot_until_the_model_is_free(model, monkeypatch, options):
+    real, steps = Watch.__call__, []
+    monkeypatch.setattr(Watch, "__call__", lambda self, *given: [steps.append(1), real(self, *given)][1])
     server, client = served(model, slots=1, queue=0, stream_policies=("answer", "passthrough"))
     with model.lock:  # the model is at work
         caller = Caller(server, ask(model, max_tokens=200, **options))
@@ -66,6 +69,7 @@ async def test_who_hangs_up_has_the_slot_until_the_model_is_free(model, options)
         assert (await client.post(CHAT, json=ask(model))).status_code == 429
     await server.slots.idle()
     await until(lambda: not server.tasks)
+    assert len(steps) == 1  # of 200: at the first it was found that nobody waits
     metrics = (await client.get("/metrics")).text
     assert "guardrail_decisions_total{" not in metrics  # it was not answered to the end for nobody
     assert 'code="client_closed_request"' in metrics

@@ -10,8 +10,11 @@ from collections import Counter
 import httpx
 import pytest
 
-from guardrail.errors import DataError
-from guardrail.server.run import listen
+from guardrail.errors import DataError, ModelNotFoundError
+from guardrail.server import run
+from guardrail.server.app import create_app
+from guardrail.server.settings import ServerSettings
+from guardrail.server.state import Server
 from tests.benchmarks.serve_soak import options, save_model, soak
 from tests.helpers.serving_process import ServingProcess
 
@@ -24,9 +27,9 @@ def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("serving") / "tiny")
 
 
-def long(model, **more):
+def long(model, tokens=1500, **more):
     said = [{"role": "user", "content": "Go on."}]
-    return {"model": str(model), "messages": said, "max_tokens": 1500, "temperature": 1, "seed": 5, **more}
+    return {"model": str(model), "messages": said, "max_tokens": tokens, "temperature": 1, "seed": 5, **more}
 
 
 async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
@@ -60,7 +63,7 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
 
         async with httpx.AsyncClient(timeout=60) as client:
             path = f"{server.url}/v1/chat/completions"
-            streamed = long(model, stream=True, guardrail={"stream_policy": "passthrough"})
+            streamed = long(model, 600, stream=True, guardrail={"stream_policy": "passthrough"})
             async with client.stream("POST", path, json=streamed) as response:
                 parts = response.aiter_lines()
                 await anext(parts)
@@ -102,26 +105,24 @@ async def test_a_second_signal_stops_what_is_at_work(model, tmp_path):
                 await asked
 
 
-def test_a_model_that_does_not_load_ends_it(tmp_path):
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    with ServingProcess(tmp_path, tmp_path / "log") as server:
-        assert server.ended() == 1
-        last = server.log.read_text(encoding="utf-8").splitlines()[-1]
-        assert last.startswith("error: ")
+def test_a_model_that_does_not_load_ends_it(monkeypatch):
+    monkeypatch.setattr(run, "_log_to_stderr", lambda: None)  # the loggers of this process stay
+
+    def load():
+        raise ModelNotFoundError("there is none")
+
+    with pytest.raises(ModelNotFoundError, match="there is none"):
+        run.serve(Server(ServerSettings()), run.listen("127.0.0.1", 0), load)
 
 
 def test_two_servers_do_not_share_an_address():
-    taken = listen("127.0.0.1", 0)
+    taken = run.listen("127.0.0.1", 0)
     port = taken.getsockname()[1]
     with taken, pytest.raises(DataError, match=f"{port}.*take another --port"):
-        listen("127.0.0.1", port)
+        run.listen("127.0.0.1", port)
 
 
-def test_a_body_that_never_comes_is_not_waited_for(model):
-    from guardrail.server.app import create_app
-    from guardrail.server.settings import ServerSettings
-    from guardrail.server.state import Server
-
+def test_a_body_that_never_comes_is_not_waited_for():
     app = create_app(Server(ServerSettings(body_timeout=0.05)))
     sent = []
 
