@@ -221,7 +221,9 @@ def test_langchain(server):
         streamed = chunk if streamed is None else streamed + chunk
     assert streamed.content == TOKYO
     assert streamed.usage_metadata == answer.usage_metadata
-    kept = chat.bind(extra_body=OBSERVE).with_structured_output(Capital, method="json_schema", include_raw=True)
+    kept = ChatOpenAI(model=MODEL, extra_body=OBSERVE, **given).with_structured_output(
+        Capital, method="json_schema", include_raw=True
+    )
     assert isinstance(kept.invoke("The capital of France, as JSON.")["parsed"], Capital)
 
 
