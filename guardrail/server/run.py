@@ -21,6 +21,10 @@ from guardrail.server.gate import LOG, log_line
 from guardrail.server.service import Service
 from guardrail.server.state import Server
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than clients keep theirs (5 in httpx, and so in openai's). Where both let
+go at the same time, a request that is on its way is lost."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket on an address. Raises `DataError` where it is taken, or is none of this machine's."""
@@ -136,6 +140,7 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=server.settings.max_headers * 2,
         http="h11",
     )

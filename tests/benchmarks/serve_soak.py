@@ -89,6 +89,9 @@ async def soak(server: ServingProcess, model: str, seconds: float, clients: int)
             start = time.monotonic()
             try:
                 response = await asyncio.wait_for(asked, patience)
+            except httpx.TransportError as error:
+                outcome.wrong.append(f"{name}: {type(error).__name__}")
+                return
             except TimeoutError:
                 outcome.hung_up += 1
                 if patience > 1:
@@ -120,7 +123,7 @@ async def soak(server: ServingProcess, model: str, seconds: float, clients: int)
     return outcome
 
 
-def overhead(server: ServingProcess, model: str, requests: int = 300) -> list[float]:
+def overhead(server: ServingProcess, model: str, requests: int = 200) -> list[float]:
     """Milliseconds of each request of one client beyond the stages of its verdict, sorted: the client's own are in it."""
     added = []
     with httpx.Client(timeout=120) as client:
