@@ -149,6 +149,7 @@ def test_an_answer_stands_beside_how_sure_it_is_and_why(show):
     (path, sent), *_ = show.replies.asked
     assert path == "/v1/chat/completions"
     assert sent == {
+        "model": "smollm2-135m",
         "messages": [{"role": "user", "content": "What is the capital of Japan?"}],
         "stream": True,
         "guardrail": {"policy": "default", "claims": False, "stream_policy": "answer"},

@@ -5,7 +5,8 @@ const at = (id) => document.getElementById(id);
 const MAY_COME = new Set([502, 503]);
 let turns = [];                 // {question, text} that were answered
 let running = null;             // the AbortController of the request under way
-let policies = null;
+let policies = null;            // their names, once the server has told them
+let model = null;
 
 class Refused extends Error {
   constructor(status, code, message, after) {
@@ -67,7 +68,7 @@ async function begin() {
     at("policy").value = found.default;
     options(at("stream"), found.allowed.stream_policy.map((p) => [p, LEAVES[p] ?? p]));
     at("original-field").hidden = !found.allowed.include_original;
-    at("state").textContent = models.data[0]?.id ?? "";
+    model = at("state").textContent = models.data[0].id;
     complain("");
     return true;
   } catch (error) {
@@ -100,7 +101,7 @@ function request(question) {
   ]);
   const guardrail = { policy: at("policy").value, claims: at("claims").checked, stream_policy: at("stream").value };
   if (!at("original-field").hidden && at("original").checked) guardrail.include_original = true;
-  return { messages: [...before, { role: "user", content: question }], stream: true, guardrail };
+  return { model, messages: [...before, { role: "user", content: question }], stream: true, guardrail };
 }
 
 async function answer(question) {

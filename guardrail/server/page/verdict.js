@@ -77,6 +77,10 @@ function claimed(text, claims, note) {
   const told = "The answer, claim by claim. Arrow keys go through the claims.";
   const box = make("div", { class: "text", role: "group", "aria-label": told });
   let cursor = 0;
+  if (!claims.some((claim) => claim.shown && text.includes(claim.shown))) {
+    box.append(text, "\n");          // another text stands there: their places come after it
+    cursor = text.length;
+  }
   const places = claims.map((claim, i) => {
     const shown = claim.shown ?? "";
     const start = shown ? text.indexOf(shown, cursor) : -1;
@@ -93,7 +97,8 @@ function claimed(text, claims, note) {
       place.append(`claim ${i + 1}${shown ? "" : " held back"}`);
       place.setAttribute("aria-label", words);
     }
-    box.append(start >= 0 ? "" : " ", place);
+    if (start >= 0) box.append(place);
+    else box.append(...(cursor ? [" ", place] : [place, " "]));
     return place;
   });
   box.append(text.slice(cursor));
@@ -184,7 +189,8 @@ function again(verdict, policies, decide, note) {
 }
 
 function rows(pairs) {
-  return make("dl", {}, ...pairs.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+  const known = pairs.filter(([, value]) => value);
+  return make("dl", {}, ...known.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 }
 
 export function answerView({ policies, decide }) {
