@@ -66,12 +66,13 @@ def test_any_order_of_arrivals_lengths_and_seeds_gives_the_same(arrivals, max_ro
     assert [trace.response_ids for trace in together(LOCAL, jobs, max_rows)] == alone
 
 
-def test_what_one_raises_ends_that_one_only_and_steps_may_use_the_model():
+@pytest.mark.parametrize("error", [ConnectionResetError, SystemExit])
+def test_what_one_raises_ends_that_one_only_and_steps_may_use_the_model(error):
     whole, seen = LOCAL.generate("Why?", max_new_tokens=12), []
 
     def gone(rows, _):
         if len(rows[0]) == 2:
-            raise ConnectionResetError("gone")
+            raise error("gone")
 
     def watch(rows, snapshot):
         seen.append((rows[0], snapshot()[0].response_ids))
@@ -83,7 +84,7 @@ def test_what_one_raises_ends_that_one_only_and_steps_may_use_the_model():
             pool.submit(LOCAL.generate_batch, ["Why?"], max_new_tokens=12, keep=Keep(2, -3), on_step=on_step)
             for on_step in (gone, watch, None)
         ]
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(error):
             calls[0].result()
         assert calls[1].result()[0].response_ids == whole.response_ids[:4]
         assert calls[2].result()[0].response_ids == whole.response_ids

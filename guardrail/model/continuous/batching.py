@@ -171,7 +171,7 @@ class ContinuousBatching:
         try:
             if not row.left.is_set():
                 row.context.run(self._begin, row)
-        except Exception as error:
+        except BaseException as error:  # whatever its caller's code raises, the others go on
             row.fail(error)
 
     def _begin(self, row: Row) -> None:
@@ -220,7 +220,7 @@ class ContinuousBatching:
             try:
                 if row.context.run(self._take, row, logits[r : r + 1]):
                     self._remove(row)
-            except Exception as error:
+            except BaseException as error:
                 self._remove(row, error)
 
     def _take(self, row: Row, logits: Tensor) -> bool:
