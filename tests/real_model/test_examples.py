@@ -60,6 +60,10 @@ EXPECTED = {
         "The capital of France is Paris.\n  states a confidence of 0.",
         "Stated(answer='Goethe', bin=4)",
     ],
+    "31_serve.py": [
+        "What is the capital of Japan? The capital of Japan is Tokyo.\n  answer, very high, 0.83",
+        "abstain, very low, 0.06\nwith a threshold of 0.9: abstain\nexit code 0",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",
