@@ -79,7 +79,9 @@ async def test_who_hangs_up_has_the_slot_until_the_model_is_free(model, monkeypa
 async def test_who_hangs_up_while_waiting_gives_the_place_up(model):
     server, client = served(model, slots=1, queue=1)
     with model.lock:
-        first, second = (Caller(server, ask(model)) for _ in range(2))
+        first = Caller(server, ask(model))
+        await until(lambda: server.slots.working)
+        second = Caller(server, ask(model))
         await until(lambda: server.slots.waiting)
         waits = Caller(server, ask(model))
         await waits.task
