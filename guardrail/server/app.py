@@ -129,7 +129,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata, bodies.usage(reply))
         if body.stream:
-            return await _streamed(_held(ident, model, reply, body))
+            return await _streamed(_held(ident, model, reply, body), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
 
     @app.post("/v1/guard/score")
@@ -223,7 +223,7 @@ async def _live(
             yield last
 
 
-async def _streamed(chunks: AsyncIterator[dict[str, Any]]) -> Response:
+async def _streamed(chunks: AsyncIterator[dict[str, Any]], headers: dict[str, str] | None = None) -> Response:
     """Chunks as server-sent events; an error before the first of them is an ordinary one."""
     first = await anext(chunks)
 
@@ -238,7 +238,7 @@ async def _streamed(chunks: AsyncIterator[dict[str, Any]]) -> Response:
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return StreamingResponse(events(), headers=headers, media_type="text/event-stream")
 
 
 def told(error: Exception, request_id: str) -> ApiError:

@@ -147,7 +147,7 @@ def load_policies(sources: Sequence[str]) -> dict[str, Policy]:
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
     """OpenAI's messages as LangChain's. Raises `ApiError` for arguments of a tool call that are not JSON."""
     try:
-        return convert_to_messages([m.model_dump(exclude_none=True) for m in messages])
+        return convert_to_messages([{"content": "", **m.model_dump(exclude_none=True)} for m in messages])
     except ValueError:
         raise ApiError(
             400, "invalid_value", "a tool call's arguments are a JSON object, as text", param="messages"
