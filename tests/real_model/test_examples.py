@@ -60,6 +60,7 @@ EXPECTED = {
         "The capital of France is Paris.\n  states a confidence of 0.",
         "Stated(answer='Goethe', bin=4)",
     ],
+    "31_serve.py": ["answer, 0.83: The capital of Japan is Tokyo.", "abstain, ", "stopped with 0"],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",
