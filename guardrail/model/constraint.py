@@ -240,6 +240,11 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
         raise MissingExtraError(f"keeping an answer to a schema needs xgrammar: {EXTRA}")
     import xgrammar
 
+    if (ref := _elsewhere(json.loads(schema))) is not None:
+        raise ModelError(
+            f"the schema refers to {ref!r:.80}, and nothing is fetched from elsewhere; change the schema: what it refers to stands "
+            "under $defs, as #/$defs/NAME"
+        )
     with local.lock:
         if local not in _compilers:
             try:
@@ -262,6 +267,15 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
             raise ModelError(
                 f"no answer can be kept to this schema: {why}; change the schema, or have the answer checked only"
             ) from error
+
+
+def _elsewhere(schema: Any) -> str | None:
+    """A reference to another document, which xgrammar would take for anything at all; None where there is none."""
+    parts = list(schema.values()) if isinstance(schema, dict) else schema if isinstance(schema, list) else []
+    ref = schema.get("$ref") if isinstance(schema, dict) else None
+    if isinstance(ref, str) and not ref.startswith("#"):
+        return ref
+    return next((found for part in parts if (found := _elsewhere(part)) is not None), None)
 
 
 def _unreadable(local: LoadedModel, why: str) -> ModelError:

@@ -141,6 +141,7 @@ def test_text_around_the_json_is_kept_with_its_control_tokens():
         ({"$ref": "#/$defs/x"}, r"Cannot find field '\$defs'"),
         ({"type": "string", "pattern": "(?<=a)b"}, "Lookbehind"),
         ({"enum": []}, "must not be empty"),
+        ({"items": {"$ref": "file:///a.json"}}, "nothing is fetched from elsewhere"),
     ],
 )
 def test_a_schema_that_cannot_be_kept_is_refused(schema, why):

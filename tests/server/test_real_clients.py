@@ -19,12 +19,14 @@ import uvicorn
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
+from guardrail.model.local import LocalModel
 from guardrail.server.app import Server, create_app
 from guardrail.server.keys import add_key
 from guardrail.server.run import listen
 from guardrail.server.service import Service
 from guardrail.server.settings import ServerSettings
-from tests.helpers.calling_model import CALLS, calling_model
+from guardrail.testing import tiny_model, tiny_tokenizer
+from tests.helpers.calling_model import TEMPLATE
 
 pytestmark = pytest.mark.real_model
 MODEL = "smollm2-135m"
@@ -33,13 +35,8 @@ FASO = [{"role": "user", "content": "What is the capital of Burkina Faso?"}]
 OBSERVE = {"guardrail": {"policy": "observe"}}
 TOKYO = "The capital of Japan is Tokyo."
 NPM = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "guardrail-tests" / "openai-6"
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "magic_function",
-        "parameters": {"type": "object", "properties": {"input": {"type": "integer"}}},
-    },
-}
+COLOURS = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+TOOL = {"type": "function", "function": {"name": "pick", "parameters": {**COLOURS, "additionalProperties": False}}}
 
 
 class Capital(BaseModel):
@@ -153,39 +150,41 @@ def test_openai_keeps_to_a_schema(client):
 
 
 @pytest.fixture(scope="module")
-def calling():
-    """The address of a model that calls tools, which the embedded one cannot; on a socket of this process."""
-    model, settings = calling_model(), ServerSettings()
-    own = Server(settings, Service(model, settings, ["observe"]), "ready")
+def with_tools():
+    """The address of a tiny model whose template shows tools, as the embedded one's does not; on a socket of this process."""
+    tokenizer, settings = tiny_tokenizer(TEMPLATE), ServerSettings()
+    model = LocalModel(
+        tiny_model(vocab_size=len(tokenizer), max_position_embeddings=1024).eval(), tokenizer, name="tiny"
+    )
     taken = listen("127.0.0.1", 0)
-    served = uvicorn.Server(uvicorn.Config(create_app(own), log_config=None))
+    app = create_app(Server(settings, Service(model, settings, ["observe"]), "ready"))
+    served = uvicorn.Server(uvicorn.Config(app, log_config=None))
     thread = Thread(target=served.run, kwargs={"sockets": [taken]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1", model.name
+    yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
     served.should_exit = True
     thread.join(30)
 
 
-def test_openai_calls_tools(calling):
-    address, name = calling
-    asked = {"model": name, "tools": [TOOL], "max_tokens": 200}
-    asked["messages"] = [{"role": "user", "content": "What is the value of magic_function(3)? Use the tool."}]
-    with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
-        choice = client.chat.completions.create(**asked).choices[0]
+def test_openai_calls_tools(with_tools):
+    """A random model calls what it must: `tool_choice` keeps it to the tool's own schema."""
+    asked = {"model": "tiny", "tools": [TOOL], "max_tokens": 120, "messages": [{"role": "user", "content": "Which?"}]}
+    with openai.OpenAI(base_url=with_tools, api_key="none", max_retries=0) as client:
+        choice = client.chat.completions.create(**asked, tool_choice="required").choices[0]
         (call,) = choice.message.tool_calls
-        assert (choice.finish_reason, call.function.name) == ("tool_calls", "magic_function")
-        assert json.loads(call.function.arguments) == CALLS["magic_function"]
-        with client.chat.completions.stream(**asked) as stream:
-            streamed = stream.get_final_completion().choices[0].message.tool_calls[0].function
-        assert (streamed.name, json.loads(streamed.arguments)) == ("magic_function", CALLS["magic_function"])
-        forced = client.chat.completions.create(**asked, tool_choice="required").choices[0]
-        assert forced.message.tool_calls[0].function.name == "magic_function"
+        assert (choice.finish_reason, call.function.name) == ("tool_calls", "pick")
+        assert json.loads(call.function.arguments)["colour"] in ("red", "blue")
+        named = {"type": "function", "function": {"name": "pick"}}
+        with client.chat.completions.stream(**asked, tool_choice=named) as stream:
+            (streamed,) = stream.get_final_completion().choices[0].message.tool_calls
+        assert streamed.function.arguments == call.function.arguments
         told = [*asked["messages"], choice.message, {"role": "tool", "tool_call_id": call.id, "content": "5"}]
-        after = client.chat.completions.create(**{**asked, "messages": told, "tool_choice": "none", "max_tokens": 4})
+        after = client.chat.completions.create(**{**asked, "messages": told, "max_tokens": 4}, tool_choice="none")
         assert after.choices[0].finish_reason in ("stop", "length")
-    bound = ChatOpenAI(model=name, base_url=address, api_key="none", max_retries=0, max_tokens=200).bind_tools([TOOL])
-    (called,) = bound.invoke(asked["messages"]).tool_calls
-    assert (called["name"], called["args"]) == ("magic_function", CALLS["magic_function"])
+        assert after.choices[0].message.tool_calls is None
+    chat = ChatOpenAI(model="tiny", base_url=with_tools, api_key="none", max_retries=0, max_tokens=120)
+    (bound,) = chat.bind_tools([TOOL], tool_choice="required").invoke("Which?").tool_calls
+    assert (bound["name"], bound["args"]) == ("pick", json.loads(call.function.arguments))
 
 
 def test_openai_is_told_what_is_wrong(server, client):
@@ -211,8 +210,8 @@ def test_openai_is_told_what_is_wrong(server, client):
 
 
 def test_langchain(server):
-    given = {"base_url": server[0], "api_key": server[1], "max_retries": 0, "include_response_headers": True}
-    chat = ChatOpenAI(model=MODEL, stream_usage=True, **given)
+    chat = ChatOpenAI(model=MODEL, base_url=server[0], api_key=server[1], max_retries=0, stream_usage=True)
+    chat.include_response_headers = True
     answer = chat.invoke(JAPAN)
     assert answer.content == TOKYO
     assert answer.response_metadata["headers"]["x-guardrail-action"] == "answer"
@@ -221,9 +220,8 @@ def test_langchain(server):
         streamed = chunk if streamed is None else streamed + chunk
     assert streamed.content == TOKYO
     assert streamed.usage_metadata == answer.usage_metadata
-    kept = ChatOpenAI(model=MODEL, extra_body=OBSERVE, **given).with_structured_output(
-        Capital, method="json_schema", include_raw=True
-    )
+    watched = ChatOpenAI(model=MODEL, base_url=server[0], api_key=server[1], max_tokens=24, extra_body=OBSERVE)
+    kept = watched.with_structured_output(Capital, method="json_schema", include_raw=True)
     assert isinstance(kept.invoke("The capital of France, as JSON.")["parsed"], Capital)
 
 
