@@ -242,8 +242,8 @@ def _compiled(local: LoadedModel, schema: str) -> Any:
 
     if (ref := _elsewhere(json.loads(schema))) is not None:
         raise ModelError(
-            f"the schema refers to {ref!r:.80}, and nothing is fetched from elsewhere; change the schema: what it refers to stands "
-            "under $defs, as #/$defs/NAME"
+            f"the schema refers to {ref!r:.80}, and nothing is fetched from elsewhere; change the schema: what it refers to "
+            "stands under $defs, as #/$defs/NAME"
         )
     with local.lock:
         if local not in _compilers:
