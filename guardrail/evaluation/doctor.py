@@ -31,6 +31,7 @@ EXTRAS = {
     "otel": "OpenTelemetry spans and metrics",
     "plots": "PNG figures, guardrail sps --png",
     "distill": "models that are taught to state their own confidence",
+    "server": "guardrail serve, behind OpenAI's interface",
     "structured": "answers kept to a JSON schema, and calls to a tool",
 }
 

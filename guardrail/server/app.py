@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from guardrail.deadlines import Deadline, before
 from guardrail.errors import GuardrailError
@@ -89,11 +88,23 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             return JSONResponse(decide(by_threshold(body.threshold), body))
         return JSONResponse(decide(server.ready().policy(body.policy), body))
 
-    with suppress(FileNotFoundError, ModuleNotFoundError):  # the page is an addition
-        page = resources.files("guardrail.server").joinpath("page")
-        if page.joinpath("index.html").is_file():
-            app.mount("/", StaticFiles(directory=str(page), html=True))
+    _page(app)
     return app
+
+
+def _page(app: FastAPI) -> None:
+    """The files of the chat page, each a route: a mount on `/` would answer 404 where a method is wrong."""
+    for file in resources.files("guardrail.server").joinpath("page").iterdir():
+        app.add_route(
+            "/" if file.name == "index.html" else f"/{file.name}", _served(str(file)), include_in_schema=False
+        )
+
+
+def _served(file: str) -> Callable[[Request], Awaitable[Response]]:
+    async def served(request: Request) -> Response:
+        return FileResponse(file)
+
+    return served
 
 
 async def _checked(

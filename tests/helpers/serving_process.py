@@ -20,6 +20,7 @@ class ServingProcess:
     def __init__(self, model: Path | str, log: Path, *options: str) -> None:
         command = [sys.executable, "-m", "guardrail.cli", "serve", "--model", str(model), "--port", "0", *options]
         self.log = log
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
         with log.open("w", encoding="utf-8") as stderr:
             self.process = subprocess.Popen(
                 command,
@@ -28,6 +29,7 @@ class ServingProcess:
                 text=True,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             )
+        signal.signal(signal.SIGINT, before)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip().rstrip("/")
 

@@ -198,3 +198,15 @@ async def test_what_is_not_ready_says_so(model, status):
     assert (await client.get("/readyz")).status_code == 503
     response = await client.post("/v1/chat/completions", json=ask(model))
     assert (response.status_code, response.json()["error"]["code"]) == (503, status)
+
+
+async def test_the_page_and_its_files_are_served_under_their_policy(model):
+    _, client = served(model)
+    page = await client.get("/")
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    kinds = [
+        (await client.get(f"/{name}")).headers["content-type"].partition(";")[0] for name in ("page.js", "page.css")
+    ]
+    assert kinds == ["text/javascript", "text/css"]
+    assert (await client.get("/../app.py")).status_code == 404

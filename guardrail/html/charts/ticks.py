@@ -63,7 +63,7 @@ def tick_labels(ticks: Sequence[float], unit: str = "") -> tuple[str, ...]:
         return tuple(f"{text} %" for text in tick_labels([100 * t for t in ticks]))
     for digits in range(1, 16):
         texts = tuple(_short(t, digits) for t in ticks)
-        if all(math.isclose(float(s), t, rel_tol=1e-9, abs_tol=1e-300) for s, t in zip(texts, ticks, strict=True)):
+        if all(math.isclose(float(s), t, rel_tol=1e-9) for s, t in zip(texts, ticks, strict=True)):
             return texts
     return tuple(f"{t:g}" for t in ticks)
 

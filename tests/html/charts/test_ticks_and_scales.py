@@ -7,7 +7,7 @@ import math
 from decimal import Decimal
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from guardrail.html.charts.scale import Scale, padded
@@ -85,6 +85,7 @@ def test_no_ticks_for_what_is_no_range(bad):
 
 
 @given(st.lists(st.floats(-1e9, 1e9, allow_subnormal=False), min_size=2, max_size=2, unique=True), MOST)
+@example([0.0, 2.3e-308], 8)
 def test_labels_tell_ticks_apart_and_say_where_they_are(ends, most):
     low, high = sorted(ends)
     assume(high - low > 1e-6 * max(abs(low), abs(high)))
