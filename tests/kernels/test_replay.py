@@ -24,7 +24,8 @@ def test_replayed_layers_give_the_recorded_numbers_and_the_true_gradient():
     x = torch.randn(1, 3, 4, requires_grad=True)
     expected = torch.autograd.grad(layers[0](x).sum(), x)[0]
     with ExitStack() as stack:
-        outputs = LinearOutputs(stack, layers, 0, reach=3)
+        outputs = LinearOutputs(layers, 0, reach=3)
+        outputs.listen(stack)
         with torch.no_grad():
             layers[0](x)
     kept = outputs.joined(1, 3)
@@ -43,7 +44,8 @@ def test_replayed_layers_give_the_recorded_numbers_and_the_true_gradient():
 def test_only_the_end_of_the_prompt_is_kept():
     layers = block()
     with ExitStack() as stack, torch.no_grad():
-        outputs = LinearOutputs(stack, layers, 0, reach=2)
+        outputs = LinearOutputs(layers, 0, reach=2)
+        outputs.listen(stack)
         states = torch.randn(1, 9, 4)
         layers[0](states)
         layers[0](states[:, :1])
@@ -55,7 +57,8 @@ def test_only_the_end_of_the_prompt_is_kept():
 def test_an_output_changed_in_place_is_not_replayed():
     layers = block()
     with ExitStack() as stack, torch.no_grad():
-        outputs = LinearOutputs(stack, layers, 0, reach=2)
+        outputs = LinearOutputs(layers, 0, reach=2)
+        outputs.listen(stack)
         layers[0](torch.randn(1, 2, 4))
         layers[0][0](torch.randn(1, 1, 4)).clamp_(-0.1, 0.1)
         layers[0][2](torch.randn(1, 1, 6))
