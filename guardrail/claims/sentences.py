@@ -134,7 +134,7 @@ class SentenceClaims:
         at = 0
         while at < len(masked):
             window = masked[at : at + _WINDOW]
-            ends = [b["end_index"] for b in get_sentence_boundaries(self.language, window)]
+            ends = _boundaries(self.language, window)
             if at + len(window) < len(masked) and len(ends) > 1:
                 ends.pop()  # it may lie beyond the window
             yield from (at + end for end in ends)
@@ -217,3 +217,15 @@ def _without_pictures(text: str, start: int, end: int) -> Span:
 def _is_picture(char: str) -> bool:
     """Emoji and other symbols, with what joins and colours them."""
     return unicodedata.category(char) == "So" or char in "\u200d\ufe0f\ufe0e" or "\U0001f3fb" <= char <= "\U0001f3ff"
+
+
+def _boundaries(language: str, text: str) -> list[int]:
+    """Where sentencex ends sentences. It panics at some spaces of several bytes before a full stop: plain ones take their place
+    then, one for one."""
+    try:
+        return [b["end_index"] for b in get_sentence_boundaries(language, text)]
+    except BaseException as error:  # a panic is no Exception
+        plain = "".join(" " if c.isspace() and ord(c) > 127 else c for c in text)
+        if type(error).__name__ != "PanicException" or plain == text:
+            raise
+        return _boundaries(language, plain)

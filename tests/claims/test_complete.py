@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guardrail import Guard
@@ -28,6 +28,7 @@ def decided(claim, action):
 
 @settings(max_examples=600, deadline=None)
 @given(SHAPES)
+@example("᎑\xa0T\u1680.       \x0f)Æe.g.")
 def test_every_letter_and_digit_lies_in_a_claim_or_an_aside(answer):
     assert unread(answer, SentenceClaims().extract(answer)) == []
 
