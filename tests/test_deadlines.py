@@ -97,3 +97,24 @@ def test_a_lock_is_waited_for_until_the_deadline():
         assert short.left == 0
         with pytest.raises(DeadlineError), lock:
             raise AssertionError("it is free, and too late")
+
+
+def test_a_lock_is_first_come_first_served():
+    lock, order, others = Lock(), [], []
+
+    def wait(name):
+        with lock:
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as threads:
+        with lock:
+            for name in "abc":
+                others.append(threads.submit(wait, name))
+                while len(lock._waiting) < len(others):  # it stands in line
+                    time.sleep(0.001)
+        with lock:  # let go of, and taken again at once
+            order.append("me")
+        for other in others:
+            other.result()
+    assert order == ["a", "b", "c", "me"]
+    assert not lock.held
