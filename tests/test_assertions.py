@@ -1,4 +1,4 @@
-"""The tests themselves: none of them asserts nothing, so none of them passes whatever the code does.
+"""The tests themselves: none of them asserts nothing, so none of them passes whatever the code does; and all are collected.
 
 A test asserts with `assert`, `pytest.raises` and its like, a function called `assert_...`, or a helper that does so: one
 that is defined in the same file or imported from the tests, or calls such a helper.
@@ -77,6 +77,22 @@ def asserting_nothing(path: Path) -> list[str]:
         for function in functions(tree_of(path))
         if function.name.startswith("test_") and not asserts_itself(function) and known.isdisjoint(called(function))
     ]
+
+
+def module_name(path: Path) -> str:
+    """What pytest imports a file as: packages count, other folders do not."""
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").exists():
+        parts, folder = [folder.name, *parts], folder.parent
+    return ".".join(parts)
+
+
+def test_no_two_files_are_one_module_to_pytest():
+    """It would collect the first alone, and end the whole run with an error: after all other tests, beside each other."""
+    named: dict[str, list[str]] = {}
+    for path in FILES:
+        named.setdefault(module_name(path), []).append(str(path.relative_to(TESTS)))
+    assert [files for files in named.values() if len(files) > 1] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
