@@ -25,10 +25,11 @@ from guardrail.datasets.questions import numbered_lines
 from guardrail.errors import DataError, GuardrailError
 from guardrail.guard import Guard
 from guardrail.json_text import parse
-from guardrail.pipeline.answer_pass import NO_NULL, NOTHING_LEFT, UNREAD
+from guardrail.pipeline.answer_pass import NO_NULL, NOTHING_LEFT, UNREAD, AnswerPass
 from guardrail.pipeline.conversation import opened
 from guardrail.pipeline.failures import ON_ERROR
 from guardrail.pipeline.hooks import NO_HOOKS
+from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.types import Confidence, Evidence, Score
 from guardrail.types.judgement import HYBRIDGRAD
@@ -194,13 +195,14 @@ class _Replay:
         evidence = tuple(Evidence(**e) for e in logged["evidence"])
         conversation = replace(conversation, messages=messages, evidence=evidence)
         trace = guard.model.trace(conversation.prompt, logged["answer"], finish_reason=logged["finish_reason"])
-        one_pass = guard._one_pass(retrieve=False, hooks=NO_HOOKS)
+        room = Room(guard.model, guard.usual_length)
+        one_pass = AnswerPass(room, guard.calibrated, None, guard.policy, None, NO_HOOKS)
         (score,) = one_pass.score([conversation], [trace])
         self.counts["scored"] += 1
         if guard.calibrator is None:
             return score, confidence
         known = None if score.unscored else guard.calibrated.familiarity(conversation.query, trace)
-        return score, guard.calibrated.confidence(score, "", known, one_pass._context(conversation, trace))
+        return score, guard.calibrated.confidence(score, "", known, one_pass.context_of(conversation, trace))
 
     def _unscorable(self, line: Mapping[str, Any], logged: Mapping[str, Any]) -> str:
         if "messages" not in line or "answer" not in logged:

@@ -103,7 +103,7 @@ class AnswerPass:
         known = [self._known(trace) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
             todo = [i for i, score in enumerate(known) if score is None]
-            kinds = {i: self._context(conversations[i], traces[i]) for i in todo}
+            kinds = {i: self.context_of(conversations[i], traces[i]) for i in todo}
             for context in dict.fromkeys(kinds.values()):
                 own = [i for i in todo if kinds[i] == context]
                 found = self._scored([conversations[i].marked(traces[i]) for i in own], self._scorer(context))
@@ -111,7 +111,7 @@ class AnswerPass:
                     known[i] = score
         return [score for score in known if score is not None]
 
-    def _context(self, conversation: Conversation, trace: Trace) -> ContextName | None:
+    def context_of(self, conversation: Conversation, trace: Trace) -> ContextName | None:
         """Whose curve is used: that of the conversation's kind, where the calibrator has one.
 
         Only a chain's kinds of conversation are told apart by thinking; other calibrations as a whole (`why_extrapolated`).
@@ -192,7 +192,7 @@ class AnswerPass:
             decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
-            context = self._context(conversation, trace)
+            context = self.context_of(conversation, trace)
             reasons = why_extrapolated(
                 conversation, conversation.extrapolation_reasons, trace, self.calibrated, context
             )

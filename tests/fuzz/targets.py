@@ -25,6 +25,7 @@ from guardrail.langchain.structured import json_output
 from guardrail.langchain.tool_calls import parse_tool_calls
 from guardrail.model.chat import prompt_ids
 from guardrail.monitoring.entries import entries, labels
+from guardrail.monitoring.replay import replay
 from guardrail.policy import Policy
 from guardrail.runs.run_answers import load_run
 from guardrail.runs.run_file import read_run
@@ -106,6 +107,15 @@ def log(data: bytes) -> str:
         for row in () if each is None else each.rows:
             assert math.isnan(row.score) or not row.unscored
     return f"log: {sorted(set(told))}"
+
+
+def replayed(data: bytes) -> str:
+    found = replay(written(data, "replayed.jsonl"))
+    assert found.scored == 0, "nothing is scored without a model"
+    assert found.decided + sum(found.not_decided.values()) == sum(found.not_scored.values())
+    json.dumps(found.to_dict(), allow_nan=False)
+    fields = sorted({each.field for each in found.differences})
+    return f"replayed: {min(found.decided, 3)} {fields} {sorted(found.not_decided)} {found.torn > 0}"
 
 
 def label_file(data: bytes) -> str:
@@ -223,9 +233,10 @@ TARGETS = {
             [json.dumps(sample_runs.calibrator(60).to_dict()).encode()], [*_QUOTED, b'"n": 1', b'"p_correct": 0.5'], 110,
         ),
         Target("jsonl", refusing(rows("fuzzed.jsonl")), [_JSON_ROWS], [*_QUOTED, b'"answers": [', b'"labels": []'], 250),
-        Target("csv", refusing(rows("fuzzed.csv")), [_TABLE], [b",", b'"', b'""', b"|", b"\n", b"[", b"answers;"], 250),
+        Target("csv", refusing(rows("fuzzed.csv")), [_TABLE], [b",", b'"', b'""', b"|", b"\n", b"[", b"answers;"], 230),
         Target("run", refusing(run_file), [_run()], [*_QUOTED, b'"unscored": null', b'"semgrad": [[1]]'], 60),
         Target("log", refusing(log), _verdicts(), [*_QUOTED, b'"claims": []', b'"attempts": [', b'"evidence"'], 60),
+        Target("replay", refusing(replayed), _verdicts(), [*_QUOTED, b'"claims": []', b'"attempts": [', b"null"], 20),
         Target("labels", refusing(label_file), [_lines({"id": "a", "correct": True})], [*_QUOTED, b'"claim": 0'], 90),
         Target(
             "tool_calls", refusing(tool_calls), _corpus("tool_calls"),
