@@ -34,12 +34,12 @@ def bench(
     table: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table here, as Markdown.")] = None,
     model: options.Model = options.DEFAULT_MODEL,
     calibrator: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
             "--calibrator",
             "-c",
             metavar="FILE|shipped:NAME",
-            help="Its scorer, with the profile it was fitted with, gets a row of its own; its prompt is the default.",
+            help="Its scorer, as it was fitted, gets a row of its own. Repeatable; the first one's prompt is the default.",
         ),
     ] = None,
     grader: Annotated[str | None, typer.Option(metavar="KIND", help="Default: the calibrator's, else alias.")] = None,
@@ -80,7 +80,7 @@ def bench(
         scorers,
         output=output,
         table=table,
-        calibrator=calibrator,
+        calibrator=calibrator or (),
         grader=grader,
         limit=limit,
         resume=resume,
