@@ -50,6 +50,7 @@ def bench(
         typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl, none without --output."),
     ] = None,
     samples: options.Samples = None,
+    equivalence: options.Equivalence = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="Longest answer and sample, in tokens. Default: the calibrator's, else 64."),
@@ -86,6 +87,7 @@ def bench(
         resume=resume,
         run=run,
         samples=samples,
+        equivalence=equivalence,
         max_new_tokens=max_new_tokens,
         prompt=prompt,
         system=system,

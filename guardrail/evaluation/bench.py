@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guardrail.model.identity import ModelIdentity
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
+    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.protocol import Scorer
 
 REFERENCE = DEFAULT
@@ -146,11 +147,13 @@ def contenders(
     *,
     samples: int | None = None,
     fitted_on: Sequence[Scorer] = (),
+    equivalence: Equivalence | None = None,
 ) -> dict[str, Scorer]:
     """Scorers by the names of their rows; the reference is always among them. They share their samples.
 
     samples: for those that draw some, in place of the paper's number. fitted_on: calibrators' scorers, each of which gets a row
-    of its own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
+    of its own unless it is one of the others. equivalence: when two texts say the same, for those that compare some; None is
+    each one's own default. Raises `ScoringError` for a name that does not exist.
     """
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {
@@ -160,6 +163,7 @@ def contenders(
             max_new_tokens=asking.max_new_tokens,
             samples=samples if "samples" in keywords_of(name) else None,
             source=source,
+            equivalence=equivalence,
         )
         for name in dict.fromkeys([*names, REFERENCE])
     }

@@ -19,6 +19,7 @@ from guardrail.evaluation.setting import (
     StrPath,
     asks_question,
     check_apart,
+    equivalence_given,
     fitted,
     grader_from,
     model_from,
@@ -49,6 +50,7 @@ def bench(
     resume: bool = False,
     run: StrPath | None = None,
     samples: int | None = None,
+    equivalence: str | None = None,
     max_new_tokens: int | None = None,
     prompt: str | None = None,
     system: str | None = None,
@@ -76,6 +78,8 @@ def bench(
         resume: Go on with a run that was stopped.
         run: A file that keeps answers and scores; None is OUTPUT.run.jsonl, and no file without `output`.
         samples: Samples a question, for scorers that draw them; None is the number of their paper.
+        equivalence: For scorers that compare texts, when two say the same: "embedding" or "nli:MODEL", a cross-encoder; None is
+            each scorer's own default.
         max_new_tokens: Longest answer and sample, in tokens; None is the calibrator's, or else 64.
         prompt: How to ask, with {question}; None is the calibrator's, or else one that asks for a few words.
         system: A system message; None is the calibrator's.
@@ -120,6 +124,7 @@ def bench(
     for one in given:
         if one.provenance is not None:  # its row would flatter
             check_no_leak(one.provenance.questions, [q.question for q in questions])
+    compared = equivalence_given(equivalence)
     local = model_from(model, say)
     check_no_leak(local.taught, [q.question for q in questions])
 
@@ -142,7 +147,9 @@ def bench(
     )
     chosen = grader_from(grader) or get_grader(use.origin.grader if use else "alias")
     say(f"making {len(names)} scorers")
-    made = contenders(local, names, asking, samples=samples, fitted_on=[one.scorer for one in uses])
+    made = contenders(
+        local, names, asking, samples=samples, fitted_on=[one.scorer for one in uses], equivalence=compared
+    )
     answers = collect(
         local,
         questions,

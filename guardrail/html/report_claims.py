@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from guardrail.calibration.metrics import Estimate
 from guardrail.datasets.claims import ClaimRow, Fact
 from guardrail.evaluation.kept_claims import Kept
 from guardrail.evaluation.report_claims import ClaimPolicyCheck, ClaimReport
 from guardrail.evaluation.report_examples import LabelExamples, examples_by_label
 from guardrail.html.charts import Point, risk_coverage
-from guardrail.html.report_figures import Figure, Table, described
+from guardrail.html.report_figures import SUREST, Figure, Table, described
 from guardrail.html.report_words import count, estimate, percent, percent_estimate, ranked_and_calibrated
 from guardrail.runs.run_claims import RunClaims
 from guardrail.types import ClaimAction
@@ -75,9 +77,10 @@ def claim_promises(check: ClaimPolicyCheck) -> tuple[tuple[str, str], ...]:
 def kept_figure(report: ClaimReport) -> Figure:
     """What keeping more claims costs, with policies and what they promise."""
     curve = report.curve
+    at = min(int(np.searchsorted(curve.kept, SUREST - 1e-9)), len(curve.kept) - 1)
     finding = (
-        f"Keeping all claims, {percent_estimate(_lost(report, -1))} of the answers keep a wrong one; keeping the surest "
-        f"{percent(curve.kept[0])}, {percent_estimate(_lost(report, 0))}"
+        f"Keeping the surest {percent(curve.kept[at])} of the claims, {percent_estimate(_lost(report, at))} of the answers keep a "
+        f"wrong one; keeping all, {percent(curve.lost[-1])}"
     )
     rows: list[tuple[str, ...]] = []
     for step in range(_STEPS):
