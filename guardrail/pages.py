@@ -158,21 +158,23 @@ def report(
     for policy in tried:
         check_proof(policy.proof, policy.name, fitted if unit == "answer" else None, name)
         check_proof(policy.claims_proof, policy.name, fitted if unit == "claim" else None, name)
-    for theirs, file in ((compared and compared.model, bench), (meaning and meaning.model.model_dump(), sps)):
-        if theirs is not None:
-            check_same_model(loaded, theirs, str(file))
-    shown = {"calibrator": name, "sps": meaning, "title": title, "command": command}
+    if compared is not None:
+        check_same_model(loaded, compared.model, str(bench))
+    if meaning is not None:
+        check_same_model(loaded, meaning.model.model_dump(), str(sps))
     figures: Report | ClaimReport
     with text_reader() as reader:
         if isinstance(loaded, RunClaims):
             kinds = [str(row.extra.get("kind", "")) for row in loaded.rows]
             claims = _familiar(fitted, loaded.answers, loaded.header, origin)
             figures = measure_claim_run(fitted, claims, tried, data=loaded.data, kinds=kinds, reader=reader)
-            text = claim_report_page(figures, loaded, **shown)
+            text = claim_report_page(figures, loaded, calibrator=name, sps=meaning, title=title, command=command)
         else:
             answers = _familiar(fitted, loaded.answers, loaded.header, origin)
             figures = measure_run(fitted, answers, tried, data=loaded.data, reader=reader)
-            text = report_page(figures, loaded, bench=compared, **shown)
+            text = report_page(
+                figures, loaded, calibrator=name, bench=compared, sps=meaning, title=title, command=command
+            )
     if out is not None:
         write_whole(out, text, "the report", DataError)
     return RunReport(figures, loaded, compared, meaning)

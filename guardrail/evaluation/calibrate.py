@@ -267,8 +267,10 @@ def _others(
     from guardrail.runs.scorer_pass import scorer_for
 
     asked = [*weigh, *([scorer] if entry_of(scorer).fitting == "nothing" else [])]
-    given = {"max_new_tokens": asking.max_new_tokens, "samples": samples, "equivalence": equivalence}
-    return {name: scorer_for(local, name, **given) for name in asked}
+    return {
+        name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples, equivalence=equivalence)
+        for name in asked
+    }
 
 
 def _at(prior: Profile | None, sample: Sample) -> Sample:

@@ -79,8 +79,8 @@ def kept_figure(report: ClaimReport) -> Figure:
     curve = report.curve
     at = min(int(np.searchsorted(curve.kept, SUREST - 1e-9)), len(curve.kept) - 1)
     finding = (
-        f"Keeping the surest {percent(curve.kept[at])} of the claims, {percent_estimate(_lost(report, at))} of the answers keep a "
-        f"wrong one; keeping all, {percent(curve.lost[-1])}"
+        f"Keeping the surest {percent(curve.kept[at])} of the claims, {percent_estimate(_lost(report, at))} of the answers "
+        f"keep a wrong one; keeping all, {percent(curve.lost[-1])}"
     )
     rows: list[tuple[str, ...]] = []
     for step in range(_STEPS):
