@@ -43,6 +43,7 @@ def calibrate(
         ),
     ] = None,
     samples: options.Samples = None,
+    equivalence: options.Equivalence = None,
     grader: Annotated[
         str | None, typer.Option(metavar="KIND", help=f"{options.GRADER_HELP}. Claims are graded by their facts.")
     ] = None,
@@ -127,6 +128,7 @@ def calibrate(
         scorer=scorer,
         weigh=weigh or (),
         samples=samples,
+        equivalence=equivalence,
         grader=grader,
         labels=labels,
         limit=limit,

@@ -12,7 +12,8 @@ from guardrail.calibration.claim_risk import ClaimControl
 from guardrail.calibration.risk import fewest_answers
 from guardrail.cli.figures import estimate
 from guardrail.cli.render import escape
-from guardrail.evaluation.claim_tuning import ClaimTuning, Kept
+from guardrail.evaluation.claim_tuning import ClaimTuning
+from guardrail.evaluation.kept_claims import Kept
 
 
 def tuning(console: Console, value: ClaimTuning, output: Path) -> None:

@@ -92,6 +92,15 @@ Samples = Annotated[
         "--samples", min=1, help="Samples a question, for scorers that draw them. Default: the paper's, 10 or 5."
     ),
 ]
+Equivalence = Annotated[
+    str | None,
+    typer.Option(
+        "--equivalence",
+        metavar="KIND",
+        help="When two texts say the same, for scorers that compare some: embedding or nli:MODEL, a cross-encoder (a folder or "
+        "hub id). Default: the scorer's own.",
+    ),
+]
 Passages = Annotated[int, typer.Option("--passages", min=1, help="With --retriever: the most passages of one search.")]
 AskAgain = Annotated[
     int,

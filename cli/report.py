@@ -33,6 +33,15 @@ def report(
             "--policy", "-p", metavar="NAME|FILE", help="Repeatable: what it would have done, and what it promises."
         ),
     ] = None,
+    unit: options.Unit = "answer",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA.jsonl",
+            help="With --unit claim: what the run asked, whose facts and labels grade it; 'bundled': the bundled held-out "
+            "questions for claims.",
+        ),
+    ] = None,
     bench: Annotated[Path | None, typer.Option(metavar="FILE", help="From guardrail bench: scorers compared.")] = None,
     sps: Annotated[
         Path | None,
@@ -61,6 +70,8 @@ def report(
         output,
         calibrator=calibrator,
         policies=policy or (),
+        unit=unit,
+        data=data,
         bench=bench,
         sps=sps,
         grader=grader,
@@ -77,16 +88,29 @@ def _show(found: RunReport, output: Path) -> None:
     """The page in short, on the terminal."""
     from guardrail.cli.render import escape
     from guardrail.cli.runtime import console
+    from guardrail.evaluation.report import Report
+    from guardrail.html.report_claims import claim_policy, claim_promises, claim_summary
     from guardrail.html.report_words import cautions, policy, promise, summary, unlike
+    from guardrail.runs.run_answers import RunAnswers
+    from guardrail.runs.run_claims import RunClaims
 
     out, value, run = console(), found.figures, found.run
-    for line in summary(value, run):
+    done: list[tuple[str, str, list[str]]] = []
+    others: tuple[str, ...] = ()
+    if isinstance(value, Report) and isinstance(run, RunAnswers):
+        lines, others = summary(value, run), unlike(run, found.bench)
+        done = [(check.outcome.policy, policy(check), list(map(promise, check.promises))) for check in value.policies]
+    elif not isinstance(value, Report) and isinstance(run, RunClaims):
+        lines = claim_summary(value, run)
+        for check in value.policies:
+            done.append((check.outcome.policy, claim_policy(check), [text for _, text in claim_promises(check)]))
+    for line in lines:
         out.print(escape(line))
-    for check in value.policies:
-        out.print(f"[bold]{escape(check.outcome.policy)}[/]: {escape(policy(check))}")
-        for one in check.promises:
-            out.print(escape(promise(one)))
+    for name, text, promises in done:
+        out.print(f"[bold]{escape(name)}[/]: {escape(text)}")
+        for one in promises:
+            out.print(escape(one))
     if value.calibrator.provenance:
-        for line in cautions(value, run, value.calibrator.provenance, unlike(run, found.bench)):
+        for line in cautions(value, run, value.calibrator.provenance, others):
             out.print(f"note: {escape(line)}")
     out.print(f"written to {escape(str(output))}, {output.stat().st_size / 1024:.0f} KiB")

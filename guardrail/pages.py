@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from guardrail.calibration.origin import origin_of
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.calibration.sps_profile import SpsProfile
+from guardrail.datasets.claims import load_claim_rows_from
 from guardrail.datasets.paraphrases import load_paraphrase_rows
 from guardrail.datasets.paraphrasing import asks_langchain, names_langchain, paraphrase
 from guardrail.errors import CalibrationError, DataError
 from guardrail.evaluation import bench_file
 from guardrail.evaluation.controls import text_reader
 from guardrail.evaluation.report import Report, measure_run
+from guardrail.evaluation.report_claims import ClaimReport, measure_claim_run
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -32,18 +34,20 @@ from guardrail.evaluation.setting import (
 )
 from guardrail.files import check_page, write_whole
 from guardrail.grading import get_grader
-from guardrail.html import report_page, sps_page
+from guardrail.html import claim_report_page, report_page, sps_page
 from guardrail.plots import require_matplotlib, sps_png
 from guardrail.policy import Policy, check_proof
 from guardrail.runs.familiarity import with_familiarity
 from guardrail.runs.progress import counter
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES
-from guardrail.runs.run_answers import RunAnswers, check_fits, check_same_model, header_of, load_run
+from guardrail.runs.run_answers import RunAnswers, RunHeader, check_fits, check_same_model, header_of, load_run
+from guardrail.runs.run_claims import RunClaims, load_claim_run
+from guardrail.runs.scores import Graded
 from guardrail.runs.states import state_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
-    from guardrail.calibration.provenance import Unit
+    from guardrail.calibration.provenance import Provenance, Unit
     from guardrail.datasets.paraphrasing import Ask
     from guardrail.grading import Grader
     from guardrail.model.local import LocalModel
@@ -61,8 +65,8 @@ class RunReport:
         sps: The SPS map that is shown as well.
     """
 
-    figures: Report
-    run: RunAnswers
+    figures: Report | ClaimReport
+    run: RunAnswers | RunClaims
     bench: bench_file.BenchRecord | None = None
     sps: SpsProfile | None = None
 
@@ -78,6 +82,8 @@ def report(
     *,
     calibrator: IsotonicCalibrator | StrPath | None = None,
     policies: Sequence[Policy | StrPath] = (),
+    unit: Unit = "answer",
+    data: StrPath | None = None,
     bench: StrPath | None = None,
     sps: StrPath | None = None,
     grader: Grader | str | None = None,
@@ -94,9 +100,12 @@ def report(
         output: Where to write the page, which loads nothing.
         calibrator: A calibrator, its file or its `shipped:NAME`; None takes the one shipped for the run's model.
         policies: Policies, their names or files: what they would have done, and what they promise.
+        unit: What one probability is about: "answer", or "claim" for a run of claims.
+        data: For claims: what the run asked, whose facts and labels say which are right; "bundled": the bundled held-out
+            questions for claims.
         bench: A file of `guardrail.bench`, to show how scorers compare.
         sps: A file of `guardrail.sps`, to show where the model keeps a question's meaning.
-        grader: What says whether an answer is right; None takes the calibrator's.
+        grader: What says whether an answer is right; None takes the calibrator's. Claims are graded by their facts.
         title: The page's title; without one it names the model.
         command: How this was started, for the page.
 
@@ -112,42 +121,71 @@ def report(
     path, out = Path(run), None if output is None else Path(output)
     if out is not None:
         check_page(out)
-        given = [run, calibrator, bench, sps, *policies]
+        given = [run, calibrator, bench, sps, data, *policies]
         inputs = [Path(one) for one in given if isinstance(one, str | os.PathLike)]
         if any(one.resolve() == out.resolve() for one in inputs):
             raise DataError(f"the output {str(out)!r} is one of the inputs; give another file")
+    if (unit == "claim") != (data is not None):
+        raise DataError(
+            "claims are graded by facts and labels, which a run does not hold; give what it asked: --data DATA.jsonl, or "
+            "--data bundled"
+            if unit == "claim"
+            else "--data is for claims; a run of whole answers holds its accepted answers"
+        )
+    if unit == "claim" and (bench is not None or grader is not None):
+        option = f"--bench {bench}" if bench is not None else f"--grader {grader}"
+        raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
     tried = [policy_from(policy) for policy in policies]
-    refuse_claims(tried, "use guardrail evaluate --unit claim")
+    if unit == "answer":
+        refuse_claims(tried, "use --unit claim")
     compared = bench_file.load_bench(bench) if bench else None
     meaning = SpsProfile.load(sps) if sps else None
     fitted = calibrator_from(calibrator)
     if fitted is None:
-        shipped = shipped_calibrator(header_of(path).identity("the model of the run"))
+        shipped = shipped_calibrator(header_of(path, unit).identity("the model of the run"), unit)
         if shipped is None:
-            raise CalibrationError(f"no calibrator is shipped for the model of {path}; give one with --calibrator FILE")
+            what = "calibrator" if unit == "answer" else "calibrator of claims"
+            raise CalibrationError(f"no {what} is shipped for the model of {path}; give one with --calibrator FILE")
         fitted = shipped[1]
     name = name_of(fitted)
     origin = origin_of(fitted, name)
-    loaded = load_run(path, grader_from(grader) or get_grader(origin.grader))
+    loaded: RunAnswers | RunClaims
+    if data is not None:
+        loaded = load_claim_run(path, load_claim_rows_from(os.fspath(data), "heldout"))
+    else:
+        loaded = load_run(path, grader_from(grader) or get_grader(origin.grader))
     check_fits(loaded, fitted, name)
     for policy in tried:
-        check_proof(policy.proof, policy.name, fitted, name)
+        check_proof(policy.proof, policy.name, fitted if unit == "answer" else None, name)
+        check_proof(policy.claims_proof, policy.name, fitted if unit == "claim" else None, name)
     if compared is not None:
         check_same_model(loaded, compared.model, str(bench))
     if meaning is not None:
         check_same_model(loaded, meaning.model.model_dump(), str(sps))
-    answers, known = loaded.answers, fitted.familiarity
-    if known is not None and (loaded.header.asking.prompt, loaded.header.asking.system) == (
-        origin.prompt,
-        origin.system,
-    ):
-        answers = with_familiarity(fitted, answers, [state_in(r, known.layer, known.width) for r in answers.records])
+    figures: Report | ClaimReport
     with text_reader() as reader:
-        figures = measure_run(fitted, answers, tried, data=loaded.data, reader=reader)
+        if isinstance(loaded, RunClaims):
+            kinds = [str(row.extra.get("kind", "")) for row in loaded.rows]
+            claims = _familiar(fitted, loaded.answers, loaded.header, origin)
+            figures = measure_claim_run(fitted, claims, tried, data=loaded.data, kinds=kinds, reader=reader)
+            text = claim_report_page(figures, loaded, calibrator=name, sps=meaning, title=title, command=command)
+        else:
+            answers = _familiar(fitted, loaded.answers, loaded.header, origin)
+            figures = measure_run(fitted, answers, tried, data=loaded.data, reader=reader)
+            text = report_page(
+                figures, loaded, calibrator=name, bench=compared, sps=meaning, title=title, command=command
+            )
     if out is not None:
-        text = report_page(figures, loaded, calibrator=name, bench=compared, sps=meaning, title=title, command=command)
         write_whole(out, text, "the report", DataError)
     return RunReport(figures, loaded, compared, meaning)
+
+
+def _familiar(fitted: IsotonicCalibrator, answers: Graded, asked: RunHeader, origin: Provenance) -> Graded:
+    """The same with how alike each question is to those of the calibration, where the run holds what it looks like."""
+    known = fitted.familiarity
+    if known is None or (asked.asking.prompt, asked.asking.system) != (origin.prompt, origin.system):
+        return answers
+    return with_familiarity(fitted, answers, [state_in(r, known.layer, known.width) for r in answers.records])
 
 
 def sps(

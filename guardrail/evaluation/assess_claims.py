@@ -30,10 +30,10 @@ from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
 from guardrail.evaluation.controls import TextReader
 from guardrail.evaluation.report import Verdict, promise_verdict
-from guardrail.evaluation.said import said_of
+from guardrail.evaluation.said import said_of_claims
 from guardrail.evaluation.setting import Subject
 from guardrail.policy import Policy
-from guardrail.runs.collect_claims import ClaimAnswers
+from guardrail.runs.claim_answers import ClaimAnswers
 from guardrail.runs.scores import claim_scores_of, for_calibrator
 from guardrail.types import CLAIM_ACTIONS, ClaimAction, Confidence, Score
 
@@ -132,10 +132,7 @@ def assess_claims(
     if len(correct) == 0:
         raise CalibrationError(f"none of the claims could be scored and graded: {answers.left_out}")
     values, whole = claim_scores_of(calibrator, answers)
-    confidences = [
-        said_of(calibrator, value, {**claim, "thinking": answers.records[i].get("thinking")})
-        for value, claim, i in zip(values.tolist(), answers.claims, groups.tolist(), strict=True)
-    ]
+    confidences = said_of_claims(calibrator, values, answers)
     p: Floats = np.array([c.p_correct for c in confidences])
     return ClaimAssessment(
         n=len(correct),
@@ -163,16 +160,19 @@ def claim_outcomes(
     return tuple(claim_outcome(policy, confidences, answers, seed=seed) for policy in policies)
 
 
+def actions_on(policy: Policy, confidences: Sequence[Confidence], answers: ClaimAnswers) -> list[ClaimAction]:
+    """What `policy` would do with each claim, without a retriever. confidences: of the claims, (n,)."""
+    return [
+        policy.decide_claim(c, _score_of(claim), kind=claim["kind"], retriever=False).action
+        for c, claim in zip(confidences, answers.claims, strict=True)
+    ]
+
+
 def claim_outcome(
     policy: Policy, confidences: Sequence[Confidence], answers: ClaimAnswers, *, seed: int = 0
 ) -> ClaimOutcome:
     """What `policy` would have done with each claim."""
-    taken = np.array(
-        [
-            policy.decide_claim(c, _score_of(claim), kind=claim["kind"], retriever=False).action
-            for c, claim in zip(confidences, answers.claims, strict=True)
-        ]
-    )
+    taken = np.array(actions_on(policy, confidences, answers))
     right: dict[ClaimAction, Estimate | None] = {}
     for action in CLAIM_ACTIONS:
         at = taken == action

@@ -15,7 +15,7 @@ from guardrail.calibration.metrics import Estimate, wilson_interval
 from guardrail.calibration.provenance import same_options
 from guardrail.calibration.record import MIN_OF_EACH
 from guardrail.calibration.resampling import Comparison, compare
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, ScoringError
 from guardrail.evaluation.fit import versions
 from guardrail.runs.answers import Answers
 from guardrail.runs.scorer_pass import GENERATION, scorer_for
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guardrail.model.identity import ModelIdentity
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
+    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.protocol import Scorer
 
 REFERENCE = DEFAULT
@@ -145,12 +146,14 @@ def contenders(
     asking: Asking,
     *,
     samples: int | None = None,
-    fitted_on: Scorer | None = None,
+    fitted_on: Sequence[Scorer] = (),
+    equivalence: Equivalence | None = None,
 ) -> dict[str, Scorer]:
     """Scorers by the names of their rows; the reference is always among them. They share their samples.
 
-    samples: for those that draw some, in place of the paper's number. fitted_on: a calibrator's scorer, which gets a row of its
-    own unless it is one of the others. Raises `ScoringError` for a name that does not exist.
+    samples: for those that draw some, in place of the paper's number. fitted_on: calibrators' scorers, each of which gets a row
+    of its own unless it is one of the others. equivalence: when two texts say the same, for those that compare some; None is
+    each one's own default. Raises `ScoringError` for a name that does not exist.
     """
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {
@@ -160,14 +163,19 @@ def contenders(
             max_new_tokens=asking.max_new_tokens,
             samples=samples if "samples" in keywords_of(name) else None,
             source=source,
+            equivalence=equivalence,
         )
         for name in dict.fromkeys([*names, REFERENCE])
     }
-    if fitted_on is not None and not any(
-        fitted_on.name == s.name and same_options(fitted_on.options, s.options) for s in out.values()
-    ):
-        what = "profile" if fitted_on.name == REFERENCE else "options"
-        out[f"{fitted_on.name} (calibrated {what})"] = fitted_on
+    for theirs in fitted_on:
+        if any(theirs.name == s.name and same_options(theirs.options, s.options) for s in out.values()):
+            continue
+        name = f"{theirs.name} (calibrated {'profile' if theirs.name == REFERENCE else 'options'})"
+        if name in out:
+            raise ScoringError(
+                f"two calibrators hold {theirs.name} with different options; a bench has a row for one of them"
+            )
+        out[name] = theirs
     return out
 
 

@@ -21,6 +21,7 @@ from guardrail.evaluation.setting import (
     asks_question,
     check_apart,
     check_output,
+    equivalence_given,
     grader_from,
     model_from,
     run_file,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from guardrail.runs.asking import Asking
     from guardrail.runs.progress import Say
     from guardrail.runs.readings import Sample
+    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.profile import Profile
     from guardrail.scoring.protocol import Scorer
 
@@ -59,6 +61,7 @@ def calibrate(
     scorer: str | None = None,
     weigh: Sequence[str] = (),
     samples: int | None = None,
+    equivalence: str | None = None,
     grader: Grader | str | None = None,
     labels: StrPath | None = None,
     limit: int | None = None,
@@ -94,6 +97,8 @@ def calibrate(
             name falls back on the best of all single scorers of that pass.
         weigh: Other scorers whose numbers the stacked one weighs too; "probe" is fitted inside of each fold.
         samples: For scorers that draw samples, how many; None is the paper's number.
+        equivalence: For scorers that compare texts, when two say the same: "embedding" or "nli:MODEL", a cross-encoder; None is
+            each scorer's own default.
         grader: What says whether an answer is right; None is "alias". Claims are graded by their facts.
         labels: A file of answers that people graded; they win over the grader.
         limit: Use at most so many questions.
@@ -132,6 +137,12 @@ def calibrate(
         raise DataError(f"--samples {samples} is for scorers that draw samples; {DEFAULT} draws none")
     asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
     _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
+    if equivalence is not None and not any(
+        "equivalence" in keywords_of(name) for name in (scorer, *weigh) if name != PROBE
+    ):
+        raise DataError(
+            f"--equivalence {equivalence} is for scorers that compare texts, ccp say; {scorer} compares none"
+        )
     chosen = grader_from(grader) or get_grader("alias")
     source = os.fspath(data)
     loaded = load_data(source, "calibration", limit) if unit == "answer" else None
@@ -144,6 +155,7 @@ def calibrate(
     file = run_file(run, written, resume)
     check_apart("the data, the output and the run must be three files", source, written, file)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
+    compared = equivalence_given(equivalence)
     local = model_from(model, say)
     loaded = loaded and untaught(local, loaded, say)
     check_no_leak(local.taught, [row.question for row in rows])
@@ -166,7 +178,7 @@ def calibrate(
     from guardrail.scoring.readers import states_read
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
-    others = _others(local, scorer, [name for name in weigh if name != PROBE], asking, samples)
+    others = _others(local, scorer, [name for name in weigh if name != PROBE], asking, samples, compared)
     scorers = ScorerPass(others)
     options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
     if loaded is None:
@@ -244,13 +256,21 @@ def _kinds(rows: Sequence[QuestionRow]) -> dict[str, str]:
 
 
 def _others(
-    local: LocalModel, scorer: str, weigh: Sequence[str], asking: Asking, samples: int | None
+    local: LocalModel,
+    scorer: str,
+    weigh: Sequence[str],
+    asking: Asking,
+    samples: int | None,
+    equivalence: Equivalence | None,
 ) -> dict[str, Scorer]:
     """The scorers that have to be asked beside the pass that every record holds, by name."""
     from guardrail.runs.scorer_pass import scorer_for
 
     asked = [*weigh, *([scorer] if entry_of(scorer).fitting == "nothing" else [])]
-    return {name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples) for name in asked}
+    return {
+        name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples, equivalence=equivalence)
+        for name in asked
+    }
 
 
 def _at(prior: Profile | None, sample: Sample) -> Sample:

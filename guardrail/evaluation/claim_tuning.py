@@ -8,40 +8,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from guardrail.calibration.claim_risk import ClaimControl, ClaimTest, claim_risk_threshold, lost_of
+from guardrail.calibration.claim_risk import ClaimControl, ClaimTest, claim_risk_threshold
 from guardrail.calibration.isotonic import IsotonicCalibrator
-from guardrail.calibration.metrics import Bools, Estimate, Floats, accuracy, bootstrap_interval
+from guardrail.calibration.metrics import Bools, Floats
 from guardrail.calibration.risk import thresholds_of
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.fit import versions
+from guardrail.evaluation.kept_claims import Kept, kept_by_kind, kept_of
 from guardrail.evaluation.setting import Subject
+from guardrail.grading.facts import GRADED_BY
 from guardrail.model.identity import ModelIdentity
 from guardrail.policy import ClaimsProof, Policy
 from guardrail.policy.proof import ProofModel
-from guardrail.runs.collect_claims import ClaimAnswers
+from guardrail.runs.claim_answers import ClaimAnswers
 from guardrail.runs.scores import claim_scores_of, for_calibrator
-
-GRADED_BY = "facts and labels"
-"""What says whether a claim is right (guardrail.grading.facts)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a threshold keeps, over answers. lost: share of answers that keep a wrong claim, with its exact interval.
-
-    retention: share of the claims that is kept; right_retention: of the right ones, None where none is right. Their 95 %
-    intervals draw whole answers.
-    """
-
-    lost: Estimate
-    claims: int
-    kept: int
-    right: int
-    right_kept: int
-    retention: Estimate
-    right_retention: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +138,7 @@ def find_claim_threshold(
         unlike=sum(c.familiar is False for c in confidences),
         unguarded=kept_of(everything, answers.correct, answers.groups, seed=seed),
         kept=kept_of(kept, answers.correct, answers.groups, seed=seed) if chosen else None,
-        groups=_by_kind(kept, answers, kinds, seed) if chosen else {},
-    )
-
-
-def kept_of(kept: Bools, correct: Bools, groups: ArrayLike, *, seed: int = 0) -> Kept:
-    """What keeping these claims comes to. kept, correct: (n,). groups: (n,), the answer of each claim."""
-    of, right = np.asarray(groups), correct.astype(np.bool_)
-    return Kept(
-        lost=lost_of(kept, right, of),
-        claims=len(kept),
-        kept=int(kept.sum()),
-        right=int(right.sum()),
-        right_kept=int((kept & right).sum()),
-        retention=bootstrap_interval(accuracy, kept, seed=seed, groups=of),
-        right_retention=bootstrap_interval(accuracy, kept[right], seed=seed, groups=of[right]) if right.any() else None,
+        groups=kept_by_kind(kept, answers, kinds, seed=seed) if chosen else {},
     )
 
 
@@ -209,18 +176,6 @@ def claims_proof_of(
         command=command,
         versions=versions(),
     )
-
-
-def _by_kind(kept: Bools, answers: ClaimAnswers, kinds: Sequence[str], seed: int) -> dict[str, Kept]:
-    """Nothing where fewer than two kinds are named."""
-    if len(set(kinds)) < 2:
-        return {}
-    of = np.array(kinds)[answers.groups]
-    return {
-        str(kind): kept_of(kept[at], answers.correct[at], answers.groups[at], seed=seed)
-        for kind in np.unique(of)
-        for at in [of == kind]
-    }
 
 
 def _test(test: ClaimTest | None) -> dict[str, Any] | None:

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
+from guardrail.calibration.shipped import load_calibrator
 from guardrail.datasets.questions import check_no_leak, data_hash, load_questions_from
 from guardrail.errors import DataError
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
     asks_question,
-    calibrator_from,
     check_apart,
+    equivalence_given,
     fitted,
     grader_from,
     model_from,
@@ -43,12 +44,13 @@ def bench(
     *,
     output: StrPath | None = None,
     table: StrPath | None = None,
-    calibrator: IsotonicCalibrator | StrPath | None = None,
+    calibrator: IsotonicCalibrator | StrPath | Sequence[IsotonicCalibrator | StrPath] | None = None,
     grader: Grader | str | None = None,
     limit: int | None = None,
     resume: bool = False,
     run: StrPath | None = None,
     samples: int | None = None,
+    equivalence: str | None = None,
     max_new_tokens: int | None = None,
     prompt: str | None = None,
     system: str | None = None,
@@ -69,13 +71,15 @@ def bench(
         scorers: Names, or "all"; HybridGrad is always there.
         output: Where to write the figures, as JSON.
         table: Where to write the table, as Markdown.
-        calibrator: A calibrator, its file or its `shipped:NAME`: its scorer, with the options it was fitted with, gets a
-            row of its own, and its prompt is the default.
+        calibrator: A calibrator, its file or its `shipped:NAME`, or several: the scorer of each, with the options it was
+            fitted with, gets a row of its own. Prompt, length and grader of the first are the default.
         grader: What says whether an answer is right; None takes the calibrator's, or else alias.
         limit: Use at most so many questions.
         resume: Go on with a run that was stopped.
         run: A file that keeps answers and scores; None is OUTPUT.run.jsonl, and no file without `output`.
         samples: Samples a question, for scorers that draw them; None is the number of their paper.
+        equivalence: For scorers that compare texts, when two say the same: "embedding" or "nli:MODEL", a cross-encoder; None is
+            each scorer's own default.
         max_new_tokens: Longest answer and sample, in tokens; None is the calibrator's, or else 64.
         prompt: How to ask, with {question}; None is the calibrator's, or else one that asks for a few words.
         system: A system message; None is the calibrator's.
@@ -105,19 +109,22 @@ def bench(
         if path is not None and (not path.parent.is_dir() or path.is_dir() or not path.name):
             raise DataError(f"cannot write {str(path)!r}: give a file in a folder that exists")
     file = run_file(run, figures, resume)
-    fitted_in = None if isinstance(calibrator, IsotonicCalibrator) else calibrator
+    several = _several(calibrator)
+    fitted_in = [one for one in several if not isinstance(one, IsotonicCalibrator)]
     check_apart(
         "the data, the calibrator, the output, the table and the run must be different files",
         source,
-        fitted_in,
+        *fitted_in,
         figures,
         page,
         file,
     )
     questions = load_questions_from(source, "heldout", limit)
-    given = calibrator_from(calibrator)
-    if given is not None and given.provenance is not None:  # its row would flatter
-        check_no_leak(given.provenance.questions, [q.question for q in questions])
+    given = [one if isinstance(one, IsotonicCalibrator) else load_calibrator(one) for one in several]
+    for one in given:
+        if one.provenance is not None:  # its row would flatter
+            check_no_leak(one.provenance.questions, [q.question for q in questions])
+    compared = equivalence_given(equivalence)
     local = model_from(model, say)
     check_no_leak(local.taught, [q.question for q in questions])
 
@@ -130,7 +137,8 @@ def bench(
     from guardrail.runs.progress import counter
     from guardrail.runs.scorer_pass import ScorerPass, spread_out
 
-    use = fitted(local, "answer", given, "no calibrator is given") if given else None
+    uses = [fitted(local, "answer", one, "no calibrator is given") for one in given]
+    use = uses[0] if uses else None
     length = use.origin.max_new_tokens if use else None
     asking = Asking(
         prompt or (use.origin.prompt if use else DIRECT),
@@ -139,7 +147,9 @@ def bench(
     )
     chosen = grader_from(grader) or get_grader(use.origin.grader if use else "alias")
     say(f"making {len(names)} scorers")
-    made = contenders(local, names, asking, samples=samples, fitted_on=use.scorer if use else None)
+    made = contenders(
+        local, names, asking, samples=samples, fitted_on=[one.scorer for one in uses], equivalence=compared
+    )
     answers = collect(
         local,
         questions,
@@ -166,3 +176,12 @@ def bench(
     if page is not None:
         write_whole(page, markdown(found, command), "the table", DataError)
     return found
+
+
+def _several(
+    calibrator: IsotonicCalibrator | StrPath | Sequence[IsotonicCalibrator | StrPath] | None,
+) -> list[IsotonicCalibrator | StrPath]:
+    if calibrator is None:
+        return []
+    one = isinstance(calibrator, IsotonicCalibrator | str | os.PathLike)
+    return [cast("IsotonicCalibrator | StrPath", calibrator)] if one else [*cast("Sequence[StrPath]", calibrator)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guardrail.calibration.metrics import Bools, Floats
     from guardrail.grading.grade_answers import Grading
     from guardrail.runs.answers import Answers
-    from guardrail.runs.collect_claims import ClaimAnswers
+    from guardrail.runs.claim_answers import ClaimAnswers
     from guardrail.runs.progress import Say
 
 

@@ -26,12 +26,13 @@ from guardrail.calibration.metrics import (
     risk_coverage_curve,
     wilson_interval,
 )
+from guardrail.calibration.provenance import Unit
 from guardrail.calibration.risk import exact_interval
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import PolicyOutcome, outcome, predictions
 from guardrail.evaluation.controls import TextReader, grader_errors
 from guardrail.policy import Policy
-from guardrail.policy.proof import Promise
+from guardrail.policy.proof import Promise, Proof
 from guardrail.runs.answers import Answers
 from guardrail.runs.readings import log_prob_of
 from guardrail.runs.scores import for_calibrator, scores_of
@@ -65,6 +66,11 @@ class PolicyCheck:
     error: Estimate | None
     error_shown: Estimate | None
     promises: tuple[PromiseCheck, ...]
+
+    @property
+    def proof(self) -> Proof | None:
+        """What the policy's file promises."""
+        return self.policy.proof
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -130,6 +136,11 @@ class Report:
     seed: int
     controls: Controls | None = None
     label_errors: LabelErrors | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """What one probability is about."""
+        return "answer"
 
     @property
     def unscored(self) -> int:

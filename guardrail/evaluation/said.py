@@ -12,6 +12,8 @@ from guardrail.runs.chain_records import context_in, setting_in
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
+    from guardrail.calibration.metrics import Floats
+    from guardrail.runs.claim_answers import ClaimAnswers
     from guardrail.types import Confidence
 
 
@@ -34,6 +36,14 @@ def said_of(calibrator: IsotonicCalibrator, score: float, record: Mapping[str, A
     else:
         why = ["its context was not calibrated"] if through or name != PLAIN else []
     return _because(confidence, [*why, *differ])
+
+
+def said_of_claims(calibrator: IsotonicCalibrator, scores: Floats, answers: ClaimAnswers) -> list[Confidence]:
+    """What a guard would say of each graded claim. scores: of the claims, (n,), as `claim_scores_of` has them."""
+    return [
+        said_of(calibrator, score, {**claim, "thinking": answers.records[i].get("thinking")})
+        for score, claim, i in zip(scores.tolist(), answers.claims, answers.groups.tolist(), strict=True)
+    ]
 
 
 def _because(confidence: Confidence, why: Sequence[str]) -> Confidence:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
     from guardrail.runs.progress import Say
+    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.protocol import Scorer
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
@@ -96,6 +97,16 @@ def calibrator_from(source: IsotonicCalibrator | StrPath | None) -> IsotonicCali
 def grader_from(source: Grader | str | None) -> Grader | None:
     """The grader itself, not loaded yet. Raises `DataError` for a name that is none."""
     return get_grader(source) if isinstance(source, str) else source
+
+
+def equivalence_given(name: str | None) -> Equivalence | None:
+    """When two texts say the same, by name (`guardrail.scoring.baselines.equivalence_spec`); an NLI model is loaded. Raises
+    `ScoringError` for a name that is none, and for a model that cannot be loaded."""
+    if name is None:
+        return None
+    from guardrail.scoring.baselines.equivalence_spec import equivalence_named  # imports torch
+
+    return equivalence_named(name)
 
 
 def policy_from(source: Policy | StrPath) -> Policy:

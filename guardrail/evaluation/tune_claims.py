@@ -105,8 +105,9 @@ def tune_claims(
 
     # torch is needed from here on
     from guardrail.claims.sentences import SentenceClaims
-    from guardrail.evaluation.claim_tuning import GRADED_BY, claims_proof_of, find_claim_threshold
+    from guardrail.evaluation.claim_tuning import claims_proof_of, find_claim_threshold
     from guardrail.evaluation.familiar import told_apart
+    from guardrail.grading.facts import GRADED_BY
     from guardrail.runs.asking import RunOptions
     from guardrail.runs.collect_claims import collect_claims, identity_of
     from guardrail.runs.progress import counter

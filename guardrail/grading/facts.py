@@ -10,6 +10,9 @@ from guardrail.datasets.claims import Fact
 from guardrail.grading.alias import COPULAS, LONGEST, MONTHS, equal, negations_of, occurrences, says
 from guardrail.plain_text import Token, is_number, tokens, words
 
+GRADED_BY = "facts and labels"
+"""What says whether a claim is right: the rules here, and above them what people labelled."""
+
 _JOINS = frozenset(words("and while but whereas with"))
 _RELATIVES = frozenset(words("which where who whose because since although though whereas while"))
 _STARTS = COPULAS | frozenset(words("it its he his she her they their this that these there has have had also uses"))

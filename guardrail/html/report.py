@@ -13,11 +13,20 @@ from guardrail.calibration.sps_profile import SpsProfile
 from guardrail.claims.shown import probability
 from guardrail.evaluation.bench_file import BenchRecord
 from guardrail.evaluation.report import Report
+from guardrail.evaluation.report_claims import ClaimReport
 from guardrail.evaluation.report_examples import EACH, Example, LabelExamples, examples_by_label
 from guardrail.html.page import page, versions_here
 from guardrail.html.palette import LOOKS, Look
+from guardrail.html.report_claims import (
+    claim_examples,
+    claim_key_figures,
+    claim_policy,
+    claim_promises,
+    claim_summary,
+    kept_figure,
+)
 from guardrail.html.report_controls import beside
-from guardrail.html.report_figures import bench_figure, reliability_figure, risk_figure, score_figure
+from guardrail.html.report_figures import Figure, bench_figure, reliability_figure, risk_figure, score_figure
 from guardrail.html.report_words import (
     cautions,
     count,
@@ -29,7 +38,8 @@ from guardrail.html.report_words import (
     unlike,
 )
 from guardrail.html.sps import sentences, sps_map
-from guardrail.runs.run_answers import RunAnswers, RunHeader
+from guardrail.runs.run_answers import GradedRun, RunAnswers, RunHeader
+from guardrail.runs.run_claims import RunClaims
 
 LONGEST = 400
 """Characters of a question or an answer that are shown; the run file has the rest."""
@@ -57,29 +67,92 @@ def report_page(
     command: what made the page. made: its date; None is now. Raises `CalibrationError` for a calibrator that does not say
     what it was fitted on.
 
-        found = report(calibrator, run.answers, policies, data=run.data)
+        found = measure_run(calibrator, run.answers, policies, data=run.data)
         Path("report.html").write_text(report_page(found, run, calibrator="c.json"), encoding="utf-8")
     """
+    told = _Told(
+        "answer",
+        summary(report, run),
+        [("questions", str(len(report.answers.records)), f"{report.unscored} without a score")],
+        [_policy_words(report, i) for i in range(len(report.policies))],
+        risk_figure(report),
+        examples_by_label(report.answers.records, report.confidences, report.answers.correct),
+    )
+    others = unlike(run, bench)
+    return _page(
+        report, run, told, others, calibrator=calibrator, bench=bench, sps=sps, title=title, command=command, made=made
+    )
+
+
+def claim_report_page(
+    report: ClaimReport,
+    run: RunClaims,
+    *,
+    calibrator: str,
+    sps: SpsProfile | None = None,
+    title: str = "",
+    command: str = "",
+    made: datetime | None = None,
+) -> str:
+    """The same page about claims; as `report_page`."""
+    told = _Told(
+        "claim",
+        claim_summary(report, run),
+        claim_key_figures(report),
+        [(check.outcome.policy, claim_policy(check), claim_promises(check)) for check in report.policies],
+        kept_figure(report),
+        claim_examples(report, run),
+    )
+    return _page(
+        report, run, told, (), calibrator=calibrator, bench=None, sps=sps, title=title, command=command, made=made
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is said of answers in one way and of claims in another."""
+
+    unit: str
+    summary: tuple[str, ...]
+    key_figures: list[tuple[str, str, str]]
+    policies: Sequence[tuple[str, str, tuple[tuple[str, str], ...]]]
+    risk: Figure
+    examples: Sequence[LabelExamples]
+
+
+def _page(
+    report: Report | ClaimReport,
+    run: GradedRun,
+    told: _Told,
+    others: Sequence[str],
+    *,
+    calibrator: str,
+    bench: BenchRecord | None,
+    sps: SpsProfile | None,
+    title: str,
+    command: str,
+    made: datetime | None,
+) -> str:
     origin = origin_of(report.calibrator, calibrator)
-    figures = [reliability_figure(report), risk_figure(report), score_figure(report)]
+    figures = [reliability_figure(report), told.risk, score_figure(report)]
     if bench is not None:
         figures.append(bench_figure(bench))
-    examples = examples_by_label(report.answers.records, report.confidences, report.answers.correct)
     return page(
         "report.html",
         style=["report.css", *(["heat_map.css"] if sps else [])],
         title=title or f"How far to trust {origin.model.name}",
         model=origin.model.name,
         data=run.path.name,
-        summary=(*summary(report, run), *beside(report)),
-        key_figures=_key_figures(report),
-        policies=[_policy_words(report, i) for i in range(len(report.policies))],
-        cautions=cautions(report, run, origin, unlike(run, bench)),
+        unit=told.unit,
+        summary=(*told.summary, *beside(report)),
+        key_figures=[*told.key_figures, *_key_figures(report)],
+        policies=told.policies,
+        cautions=cautions(report, run, origin, others),
         figures=figures,
         sps=sps,
         sps_map=sps_map(sps) if sps else None,
         sps_sure=sentences(sps) if sps else [],
-        groups=[_group(group) for group in examples],
+        groups=[_group(group, told.unit) for group in told.examples],
         each=EACH,
         longest=LONGEST,
         provenance=_provenance(report, run, origin, calibrator, bench, command, made or datetime.now(UTC)),
@@ -95,9 +168,9 @@ class _Group:
     rows: tuple[tuple[Example, str, str, str, str], ...]
 
 
-def _key_figures(report: Report) -> list[tuple[str, str, str]]:
+def _key_figures(report: Report | ClaimReport) -> list[tuple[str, str, str]]:
     """Name, value, interval or remark."""
-    found = [("questions", str(len(report.answers.records)), f"{report.unscored} without a score")]
+    found = []
     for name, title, shown in (
         ("accuracy", "right", percent),
         ("auroc", "AUROC", "{:.3f}".format),
@@ -119,8 +192,8 @@ def _policy_words(report: Report, i: int) -> tuple[str, str, tuple[tuple[str, st
     return check.outcome.policy, policy(check), promises
 
 
-def _group(group: LabelExamples) -> _Group:
-    rate = f"{count(group.right.n, 'answer')}, {percent_estimate(group.right)} right"
+def _group(group: LabelExamples, unit: str) -> _Group:
+    rate = f"{count(group.right.n, unit)}, {percent_estimate(group.right)} right"
     rows = tuple(
         (
             e,
@@ -147,8 +220,8 @@ def _forms(example: Example) -> str:
 
 
 def _provenance(
-    report: Report,
-    run: RunAnswers,
+    report: Report | ClaimReport,
+    run: GradedRun,
     origin: Provenance,
     calibrator: str,
     bench: BenchRecord | None,
@@ -182,7 +255,7 @@ def _provenance(
             ("SHA-256", report.calibrator.digest),
             (
                 "fitted on",
-                f"{count(origin.n, 'answer')}, {percent(origin.accuracy)} right"
+                f"{count(origin.n, report.unit)}, {percent(origin.accuracy)} right"
                 + (
                     f", logged and labelled by people, SHA-256 of scores and labels {origin.recalibrated['data']}"
                     if origin.recalibrated
@@ -196,7 +269,7 @@ def _provenance(
         ],
     }
     for check in report.policies:
-        if (proof := check.policy.proof) is not None:
+        if (proof := check.proof) is not None:
             parts[f"Policy {check.outcome.policy}"] = [
                 ("promise", proof.in_words()),
                 ("made", f"{proof.created}: {proof.command}"),
@@ -215,7 +288,11 @@ def _provenance(
         ("versions", versions_here()),
         (
             "intervals",
-            "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
+            "95 %. Shares: Wilson; error among answered, answers that keep a wrong claim: exact (Clopper-Pearson); AUROC, "
+            f"AURC, Brier, ECE, and all shares of claims but those in bins: percentile bootstrap, {report.draws} draws, seed "
+            f"{report.seed}."
+            if report.unit == "claim"
+            else "95 %. Shares: Wilson; error among answered: exact (Clopper-Pearson); AUROC, AURC, Brier, ECE: percentile "
             f"bootstrap, {report.draws} draws, seed {report.seed}.",
         ),
     ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from guardrail.calibration.controls import Control
 from guardrail.evaluation.report import Report
+from guardrail.evaluation.report_claims import ClaimReport
 from guardrail.html.report_words import estimate, percent
 
 
-def beside(report: Report) -> tuple[str, ...]:
+def beside(report: Report | ClaimReport) -> tuple[str, ...]:
     """A sentence each; nothing of what was not measured."""
     lines = []
     if found := report.controls:
         lines.append(
-            f"A reader that sees question and answer, and no number of the model, has AUROC {estimate(found.text.auroc)} "
-            f"on the same answers; one that sees the question alone has {estimate(found.question.auroc)}. "
-            f"{_told(found.text)}"
+            f"A reader that sees question and {report.unit}, and no number of the model, has AUROC "
+            f"{estimate(found.text.auroc)} on the same {report.unit}s; one that sees the question alone has "
+            f"{estimate(found.question.auroc)}. {_told(found.text)}"
         )
     if errors := report.label_errors:
         low, high = errors.auroc

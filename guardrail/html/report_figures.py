@@ -11,6 +11,7 @@ from markupsafe import Markup
 from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.evaluation.bench_file import BenchRecord, EstimateRecord, ScorerFigures
 from guardrail.evaluation.report import Report
+from guardrail.evaluation.report_claims import ClaimReport
 from guardrail.html.charts import Point, Row, dot_whisker, reliability_diagram, risk_coverage, score_histogram
 from guardrail.html.charts.score_histogram import counts_of
 from guardrail.html.report_words import calibration, estimate, percent, percent_estimate, ranking
@@ -42,14 +43,18 @@ class Figure:
     tables: tuple[Table, ...]
 
 
-def reliability_figure(report: Report) -> Figure:
+def reliability_figure(report: Report | ClaimReport) -> Figure:
     finding = calibration(report)
     rows = [*_bins("calibrated", report.reliability), *_bins("own", report.own_reliability)]
     reading = [
-        "Each point is a bin of answers with about the same confidence. Below the diagonal the confidence is too "
+        f"Each point is a bin of {report.unit}s with about the same confidence. Below the diagonal the confidence is too "
         "high, above it too low. "
         "With 95 % intervals, about one bin in twenty misses the diagonal by chance.",
     ]
+    if report.unit == "claim":
+        reading.append(
+            "Claims of one answer hang together, so that the intervals of these bins are somewhat too narrow."
+        )
     if report.own_ece is not None:
         reading.append(
             "The model's own probability, the mean probability of its tokens, is what there is without a calibrator: "
@@ -63,14 +68,19 @@ def reliability_figure(report: Report) -> Figure:
         finding,
         (
             reliability_diagram(
-                "reliability-chart", finding, _described(rows), report.reliability, report.own_reliability
+                "reliability-chart",
+                finding,
+                described(rows),
+                report.reliability,
+                report.own_reliability,
+                unit=report.unit,
             ),
         ),
         tuple(reading),
         (
             Table(
                 "Reliability, bin by bin",
-                ("bin", "series", "mean stated", "right, 95 % interval", "answers"),
+                ("bin", "series", "mean stated", "right, 95 % interval", f"{report.unit}s"),
                 tuple(rows),
             ),
         ),
@@ -134,7 +144,7 @@ def risk_figure(report: Report) -> Figure:
     svg = risk_coverage(
         "risk-chart",
         finding,
-        _described([row[:1] + row[2:] for row in rows]),
+        described([row[:1] + row[2:] for row in rows]),
         curve.coverage,
         curve.risk,
         curve.low,
@@ -146,7 +156,7 @@ def risk_figure(report: Report) -> Figure:
     return Figure("risk", "Risk and coverage", finding, (svg,), tuple(reading), tuple(tables))
 
 
-def score_figure(report: Report) -> Figure:
+def score_figure(report: Report | ClaimReport) -> Figure:
     counts = counts_of(report.score, report.correct)
     finding = ranking(report)
     rows = tuple(
@@ -163,16 +173,16 @@ def score_figure(report: Report) -> Figure:
         for b in report.calibrator.blocks
     )
     reading = (
-        "Where bars upwards are as long as bars downwards, half of the answers with that score are right. The "
+        f"Where bars upwards are as long as bars downwards, half of the {report.unit}s with that score are right. The "
         "line above is what the "
-        "calibrator, fitted on other questions, says about a score; its band is the interval that each answer's "
+        f"calibrator, fitted on other questions, says about a score; its band is the interval that each {report.unit}'s "
         "confidence comes with.",
     )
     tables = (
-        Table("Scores of right and wrong answers", ("score", "right", "wrong"), rows),
+        Table(f"Scores of right and wrong {report.unit}s", ("score", "right", "wrong"), rows),
         Table("The calibrator's blocks", ("score", "probability, 95 % interval", "right in calibration"), blocks),
     )
-    svg = score_histogram("score-chart", finding, _described(rows), counts, report.calibrator.blocks)
+    svg = score_histogram("score-chart", finding, described(rows), counts, report.calibrator.blocks, unit=report.unit)
     return Figure("scores", "Scores", finding, (svg,), reading, tables)
 
 
@@ -194,12 +204,12 @@ def bench_figure(bench: BenchRecord) -> Figure:
         )
         for s in ranked
     )
-    described = _described([row[:2] for row in rows])
+    by_auroc = described([row[:2] for row in rows])
     drawings = [
         dot_whisker(
             "bench-auroc",
             "AUROC of each scorer",
-            described,
+            by_auroc,
             [Row(s.name, s.auroc.value, s.auroc.low, s.auroc.high, s.name == chief) for s in ranked],
             "AUROC, 95 % interval (right is better)",
             reference=0.5,
@@ -211,7 +221,7 @@ def bench_figure(bench: BenchRecord) -> Figure:
             dot_whisker(
                 "bench-difference",
                 f"AUROC of each scorer minus that of {chief}",
-                _described([(name, _est(d)) for name, d in others]),
+                described([(name, _est(d)) for name, d in others]),
                 [Row(name, d.value, d.low, d.high) for name, d in others],
                 f"AUROC minus {chief}'s, same answers",
                 reference=0.0,
@@ -223,7 +233,7 @@ def bench_figure(bench: BenchRecord) -> Figure:
             dot_whisker(
                 "bench-seconds",
                 "Time that each scorer takes for one answer",
-                _described([(s.name, f"{s.seconds.median:.3g} s") for s in timed]),
+                described([(s.name, f"{s.seconds.median:.3g} s") for s in timed]),
                 [Row(s.name, s.seconds.median, s.seconds.low, s.seconds.high, s.name == chief) for s in timed],
                 "seconds for one answer, log scale (left is better)",
                 log=True,
@@ -274,7 +284,7 @@ def _risk(report: Report, i: int) -> Estimate:
     return Estimate(float(c.risk[i]), float(c.low[i]), float(c.high[i]), answered)
 
 
-def _described(rows: Sequence[Sequence[str]], most: int = 40) -> str:
+def described(rows: Sequence[Sequence[str]], most: int = 40) -> str:
     """The numbers of a drawing as one text; all of them are in the table as well."""
     text = "; ".join(", ".join(filter(None, row)) for row in rows[:most])
     return text + (f"; and {len(rows) - most} more, in the table" if len(rows) > most else "")

@@ -8,7 +8,8 @@ from guardrail.calibration.metrics import Estimate, ReliabilityBin
 from guardrail.calibration.provenance import Provenance
 from guardrail.evaluation.bench_file import BenchRecord
 from guardrail.evaluation.report import PolicyCheck, PromiseCheck, Report
-from guardrail.runs.run_answers import RunAnswers
+from guardrail.evaluation.report_claims import ClaimReport
+from guardrail.runs.run_answers import GradedRun, RunAnswers
 from guardrail.types import Action
 
 SMALL = 100
@@ -43,16 +44,16 @@ def count(n: int, what: str) -> str:
     return f"{n} {what if n == 1 else what + 's'}"
 
 
-def ranking(report: Report) -> str:
+def ranking(report: Report | ClaimReport) -> str:
     """Whether confidence tells right from wrong, from AUROC's interval."""
     auroc = report.metrics.get("auroc")
     if auroc is None:
         return f"Ranking cannot be measured: {report.undefined['auroc']}"
     figures = f"AUROC {estimate(auroc)}"
     if auroc.low > 0.5:
-        return f"Right answers get more confidence than wrong ones: {figures}"
+        return f"Right {report.unit}s get more confidence than wrong ones: {figures}"
     if auroc.high < 0.5:
-        return f"Confidence points the wrong way, wrong answers get more of it: {figures}"
+        return f"Confidence points the wrong way, wrong {report.unit}s get more of it: {figures}"
     return f"This run does not show that confidence tells right from wrong: {figures}"
 
 
@@ -61,7 +62,7 @@ def agreement(bins: Sequence[ReliabilityBin]) -> tuple[int, int]:
     return sum(b.accuracy.low <= b.mean_p <= b.accuracy.high for b in bins), len(bins)
 
 
-def calibration(report: Report) -> str:
+def calibration(report: Report | ClaimReport) -> str:
     """Whether stated and seen agree, by counting bins; the size of the difference is ECE's."""
     good, bins = agreement(report.reliability)
     ece = report.metrics.get("ece")
@@ -75,13 +76,19 @@ def calibration(report: Report) -> str:
 def summary(report: Report, run: RunAnswers) -> tuple[str, ...]:
     """The report in a few sentences."""
     accuracy, records = report.metrics["accuracy"], report.answers.records
-    lines = [
+    first = (
         f"{count(len(records), 'question')}, answered greedily and graded by the rule {run.grader!r}. Of the scored answers "
-        f"{percent_estimate(accuracy)} are right.",
-    ]
+        f"{percent_estimate(accuracy)} are right."
+    )
+    return (first, *ranked_and_calibrated(report))
+
+
+def ranked_and_calibrated(report: Report | ClaimReport) -> tuple[str, ...]:
+    """What AUROC and ECE say, a sentence each."""
+    lines = []
     if auroc := report.metrics.get("auroc"):
         lines.append(
-            f"{ranking(report)}. Given one right and one wrong answer, the right one has the higher confidence in "
+            f"{ranking(report)}. Given one right and one wrong {report.unit}, the right one has the higher confidence in "
             f"{percent(auroc.value)} of such pairs; 50\u00a0% would be chance."
         )
     if ece := report.metrics.get("ece"):
@@ -129,7 +136,9 @@ def policy(check: PolicyCheck) -> str:
     return text + "."
 
 
-def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequence[str] = ()) -> tuple[str, ...]:
+def cautions(
+    report: Report | ClaimReport, run: GradedRun, origin: Provenance, others: Sequence[str] = ()
+) -> tuple[str, ...]:
     """What a reader must know before believing the figures. others: about bench and SPS files."""
     found = []
     if not origin.questions:
@@ -154,17 +163,18 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
     ]
     if unlike:
         found.append(f"The questions were asked with another {' and another '.join(unlike)} than in calibration.")
-    if run.grader != origin.grader:
+    if report.unit == "answer" and run.grader != origin.grader:
         found.append(
             f"Graded by {run.grader!r} here and by {origin.grader!r} in calibration: right is not the same in both."
         )
     if len(report.correct) < SMALL:
         found.append(
-            f"Only {count(len(report.correct), 'scored answer')}: the intervals are wide, and the figures can move a lot."
+            f"Only {count(len(report.correct), f'scored {report.unit}')}: the intervals are wide, and the figures can move "
+            "a lot."
         )
     if report.unscored:
         found.append(
-            f"{count(report.unscored, 'answer')} without a score: in no figure about confidence; every policy "
+            f"{count(report.unscored, report.unit)} without a score: in no figure about confidence; every policy "
             f"sees them as unscored."
         )
     if report.out_of_range:
@@ -178,13 +188,14 @@ def cautions(report: Report, run: RunAnswers, origin: Provenance, others: Sequen
             "calibration is not known here, and rules that ask for it do not match."
         )
     if strange := sum(c.familiar is False for c in report.confidences):
-        found.append(f"{count(strange, 'question')} unlike those of the calibration: extrapolated.")
+        what = count(strange, "question") if report.unit == "answer" else f"{count(strange, 'claim')} about questions"
+        found.append(f"{what} unlike those of the calibration: extrapolated.")
     found += [f"{name.upper()}: {why}" for name, why in report.undefined.items()]
     for check in report.policies:
-        proof = check.policy.proof
+        proof = check.proof
         if proof is not None and proof.grader != run.grader:
             found.append(
-                f"What policy {check.outcome.policy!r} promises is about answers graded by {proof.grader!r}; here "
+                f"What policy {check.outcome.policy!r} promises is about {report.unit}s graded by {proof.grader!r}; here "
                 f"they are graded by "
                 f"{run.grader!r}."
             )

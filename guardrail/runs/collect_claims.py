@@ -6,26 +6,20 @@ The whole answer is read in the same pass, as one more span: what claims are com
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from guardrail.calibration.folds import Groups
-from guardrail.calibration.metrics import Bools
-from guardrail.calibration.profiles import Signals
 from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.claims.align import with_tokens
 from guardrail.claims.complete import take_apart
 from guardrail.datasets.claims import ClaimRow, claim_data_hash, row_digest
-from guardrail.errors import CalibrationError
-from guardrail.grading.facts import grade_claim
+from guardrail.model.question_states import middle_layer, states_of
 from guardrail.model.recording import Keep
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
-from guardrail.runs.readings import Sample, log_prob_of, numbers_of, offsets_of, record_of, signals_of
+from guardrail.runs.claim_answers import ClaimAnswers, graded
+from guardrail.runs.readings import numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
+from guardrail.runs.states import packed
 from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
@@ -34,51 +28,6 @@ if TYPE_CHECKING:
     from guardrail.claims.protocol import ClaimExtractor
     from guardrail.model.local import LocalModel
     from guardrail.types import Trace
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClaimAnswers:
-    """Answers with their claims. The arrays are over the n claims that are graded and scored, in the order of the text.
-
-    records: one an answer, with `claims`. claims: the n records. correct: (n,). groups: (n,), the index of each claim's answer.
-    signals: of the claims. whole: of each claim's whole answer. left_out: claims about none of the facts, claims without a
-    score, and claims that no tokens could be found for; they are in no figure.
-    """
-
-    records: tuple[dict[str, Any], ...]
-    claims: tuple[dict[str, Any], ...]
-    correct: Bools
-    groups: Groups
-    signals: Signals
-    whole: Signals
-    left_out: dict[str, int]
-
-    @property
-    def sample(self) -> Sample:
-        return Sample("claim", self.signals, self.correct, log_prob_of(self.claims), self.groups)
-
-    @property
-    def whole_sample(self) -> Sample:
-        """The same claims, each with the numbers of its whole answer."""
-        log_prob = log_prob_of([self.records[i]["whole"] for i in self.groups])
-        return Sample("claim", self.whole, self.correct, log_prob, self.groups)
-
-    def scored_by(self, scorer: str) -> ClaimAnswers:
-        """Those alone that a scorer has a number of. Raises `CalibrationError` for claims that were collected without it."""
-        if without := sum(scorer not in claim.get("scores", {}) for claim in self.claims):
-            raise CalibrationError(
-                f"{without} of {len(self.claims)} claims have nothing of the scorer {scorer!r}; collect them with it"
-            )
-        kept = np.array([i for i, c in enumerate(self.claims) if c["scores"][scorer] is not None], dtype=np.intp)
-        return replace(
-            self,
-            claims=tuple(self.claims[i] for i in kept),
-            correct=self.correct[kept],
-            groups=self.groups[kept],
-            signals=self.signals.take(kept),
-            whole=self.whole.take(kept),
-            left_out={**self.left_out, "unscored": self.left_out["unscored"] + len(self.claims) - len(kept)},
-        )
 
 
 def identity_of(extractor: ClaimExtractor) -> ExtractorIdentity:
@@ -109,36 +58,6 @@ def collect_claims(
         options,
     )
     return graded(rows, records, offsets_of(local), len(local.anatomy.layers))
-
-
-def graded(
-    rows: Sequence[ClaimRow], records: Sequence[dict[str, Any]], offsets: Sequence[int], layers: int
-) -> ClaimAnswers:
-    """The records of a run, graded by the rows. offsets: where they were read. layers: of the model."""
-    kept: list[tuple[int, dict[str, Any], bool]] = []
-    left_out: Counter[str] = Counter(about_no_fact=0, unscored=0, unaligned=0)
-    for i, (row, record) in enumerate(zip(rows, records, strict=True)):
-        left_out["unaligned"] += record["unaligned"]
-        for claim in record["claims"]:
-            grade = row.label_of(claim["start"], claim["end"])
-            if grade is None:
-                grade = grade_claim(claim["text"], row.facts, question=row.question)
-            if grade is None:
-                left_out["about_no_fact"] += 1
-            elif record["unscored"] or claim.get("unscored"):
-                left_out["unscored"] += 1
-            else:
-                kept.append((i, claim, grade))
-    claims = [claim for _, claim, _ in kept]
-    return ClaimAnswers(
-        records=tuple(records),
-        claims=tuple(claims),
-        correct=np.array([grade for *_, grade in kept], dtype=np.bool_),
-        groups=np.array([i for i, *_ in kept], dtype=np.intp),
-        signals=signals_of(claims, offsets, layers),
-        whole=signals_of([records[i]["whole"] for i, *_ in kept], offsets, layers),
-        left_out=dict(left_out),
-    )
 
 
 def _ask(
@@ -174,7 +93,9 @@ def _read(
     claims, spans = with_tokens(
         take_apart(extractor, trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
-    record = record_of(trace) | {
+    middle = middle_layer(local)
+    record = record_of(trace) | packed(states_of(local, [trace], middle)[0], middle)
+    record |= {
         "pieces": token_pieces(local.tokenizer, trace.response_ids),
         "claims": [
             {"text": c.text, "start": c.start, "end": c.end, "kind": c.kind, "token_start": a, "token_end": b}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guardrail.runs.answers import Answers
-from guardrail.runs.collect_claims import ClaimAnswers
+from guardrail.runs.claim_answers import ClaimAnswers
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guardrail.calibration.origin import origin_of, through_of
-from guardrail.calibration.provenance import Provenance, check_unit, differences
+from guardrail.calibration.provenance import ExtractorIdentity, Provenance, Unit, check_unit, differences
 from guardrail.datasets.questions import QuestionRow, check_no_leak, data_hash
 from guardrail.errors import CalibratorMismatchError, DataError
 from guardrail.model.identity import SAME, ModelIdentity
@@ -36,7 +36,8 @@ class RunAsking(BaseModel):
 
 
 class RunHeader(BaseModel):
-    """A run's first line: which model was asked what, and how. model: a `ModelIdentity` without its name."""
+    """A run's first line: which model was asked what, and how. model: a `ModelIdentity` without its name. extractor: what took
+    answers apart, of a run of claims."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     model: dict[str, str]
@@ -45,6 +46,8 @@ class RunHeader(BaseModel):
     offsets: tuple[int, ...] = Field(min_length=1)
     layers: int = Field(ge=1)
     through: dict[str, str | None] | None = None
+    unit: Unit = "answer"
+    extractor: ExtractorIdentity | None = None
 
     def identity(self, name: str) -> ModelIdentity:
         """The model under a name of the caller's, since the file does not hold one."""
@@ -61,6 +64,30 @@ class _Answer(BaseModel):
     answer: str
     finish_reason: FinishReason
     unscored: UnscoredReason | None
+
+
+class Asked(Protocol):
+    """A row of the data."""
+
+    @property
+    def question(self) -> str: ...
+
+
+class GradedRun(Protocol):
+    """What a run of answers and one of claims have in common; data: the hash of what was asked and what is known of it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def header(self) -> RunHeader: ...
+    @property
+    def rows(self) -> Sequence[Asked]: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def grader(self) -> str: ...
+    @property
+    def complete(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +109,9 @@ class RunAnswers:
         return self.data == self.header.data
 
 
-def header_of(path: Path) -> RunHeader:
-    """What a run file is about. Raises `DataError` as `load_run` does."""
-    return _header(read_run(path)[0], path)
+def header_of(path: Path, unit: Unit = "answer") -> RunHeader:
+    """What a run file is about. Raises `DataError` as `load_run` does, and for a run of the other unit."""
+    return checked_header(read_run(path)[0], path, unit)
 
 
 def load_run(path: Path, grader: Grader) -> RunAnswers:
@@ -96,9 +123,9 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
     version, for a record that is not one, and for a run without an answer.
     """
     first, lines = read_run(path)
-    header = _header(first, path)
+    header = checked_header(first, path, "answer")
     for number, record in enumerate(lines, start=2):
-        _check(_Answer, record, f"{path}:{number}")
+        checked(_Answer, record, f"{path}:{number}")
     records = [row for row in {record["key"]: record for record in lines}.values() if "left_out" not in row]
     if not records:
         raise DataError(f"{path}: the run has no answers yet; go on with it: --resume")
@@ -110,16 +137,16 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
     return RunAnswers(path, header, answers, rows, data_hash(rows), grader.name)
 
 
-def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> Provenance:
+def check_fits(run: GradedRun, calibrator: IsotonicCalibrator, source: str) -> Provenance:
     """What the calibrator was fitted on; raises where it says nothing about the run, or would flatter itself.
 
-    `CalibratorMismatchError`: the answers come from another model than the calibrator's, it is one of claims, or it does not
-    say. `DataError`: some of the questions are those that it was fitted on. source: its name, for messages.
+    `CalibratorMismatchError`: the answers come from another model than the calibrator's, it is of another unit than the run, or
+    it does not say. `DataError`: some of the questions are those that it was fitted on. source: its name, for messages.
     """
     origin = origin_of(calibrator, source)
-    check_unit(calibrator.unit, "answer", source, origin.model.name)
+    check_unit(calibrator.unit, run.header.unit, source, origin.model.name)
     model = run.header.identity(origin.model.name)
-    if found := differences(origin, model, origin.scorer, origin.profile, extractor=origin.extractor):
+    if found := differences(origin, model, origin.scorer, origin.profile, extractor=run.header.extractor):
         raise CalibratorMismatchError(
             f"{run.path} has answers of another model than the one that {source} was fitted on: {'; '.join(found)}. Give the "
             "calibrator of the run's model"
@@ -133,7 +160,7 @@ def check_fits(run: RunAnswers, calibrator: IsotonicCalibrator, source: str) -> 
     return origin
 
 
-def check_same_model(run: RunAnswers, model: Mapping[str, Any], source: str) -> None:
+def check_same_model(run: GradedRun, model: Mapping[str, Any], source: str) -> None:
     """Raise `DataError` where a file is about another model than the run: one page would tell of two. model: the file's."""
     for key in SAME:
         theirs, ours = str(model.get(key, "unknown")), run.header.model.get(key, "unknown")
@@ -141,7 +168,8 @@ def check_same_model(run: RunAnswers, model: Mapping[str, Any], source: str) -> 
             raise DataError(f"{source} is about another model than {run.path}: {key} {theirs[:16]} against {ours[:16]}")
 
 
-def _header(first: Mapping[str, Any], path: Path) -> RunHeader:
+def checked_header(first: Mapping[str, Any], path: Path, unit: Unit) -> RunHeader:
+    """A run's first line. Raises `DataError` where it is no run's of this version and unit."""
     kind, version = first.get("kind"), first.get("version")
     if kind != KIND:
         raise DataError(
@@ -153,17 +181,18 @@ def _header(first: Mapping[str, Any], path: Path) -> RunHeader:
             f"{path}: a run file of version {str(version)[:20]}, and only version {VERSION} can be read here; "
             f"make the run again"
         )
-    if first.get("unit", "answer") != "answer":
+    if (found := first.get("unit", "answer")) != unit:
+        other = "--unit claim --data DATA.jsonl" if unit == "answer" else "without --unit claim"
         raise DataError(
-            f"{path}: a run of claims; a report is about whole answers. What claims come to, and whether a policy's promise "
-            "about them is kept: guardrail evaluate DATA.jsonl --unit claim --run FILE --resume"
+            f"{path}: a run of {str(found)[:20]}s, and {unit}s are asked for: guardrail report {path} {other}"
         )
-    header = _check(RunHeader, first, f"{path}:1")
-    _check(ModelIdentity, {**header.model, "name": "run"}, f"{path}:1")
+    header = checked(RunHeader, first, f"{path}:1")
+    checked(ModelIdentity, {**header.model, "name": "run"}, f"{path}:1")
     return header
 
 
-def _check(model: type[_Model], value: Mapping[str, Any], where: str) -> _Model:
+def checked(model: type[_Model], value: Mapping[str, Any], where: str) -> _Model:
+    """Raises `DataError`, which says `where`, for a value that is none of `model`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

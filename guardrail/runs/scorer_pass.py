@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from guardrail.model.local import LocalModel
+    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.protocol import Scorer
     from guardrail.types import Score, Trace
 
@@ -98,15 +99,17 @@ def scorer_for(
     max_new_tokens: int,
     samples: int | None = None,
     source: SampleSource | None = None,
+    equivalence: Equivalence | None = None,
 ) -> Scorer:
     """The scorer of that name for answers of at most so many tokens: its samples are no longer.
 
-    samples: how many are drawn; None is the paper's number. source: one that other scorers draw from, too. Raises
-    `ScoringError` for a name that does not exist, and `samples` for a scorer that draws none.
+    samples: how many are drawn; None is the paper's number. source: one that other scorers draw from, too.
+    equivalence: when two texts say the same, for those that ask. Raises `ScoringError` for a name that does not exist, and
+    `samples` for a scorer that draws none.
     """
     source = source or SampleSource(local, max_new_tokens=max_new_tokens)
     options: dict[str, Any] = {} if samples is None else {"samples": samples}
-    return scorer(name, local, source=source, **options)
+    return scorer(name, local, source=source, equivalence=equivalence, **options)
 
 
 def _timed(scoring: Scorer, trace: Trace, device: torch.device) -> tuple[Score, float]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guardrail.calibration.metrics import Floats
     from guardrail.calibration.provenance import Provenance
     from guardrail.runs.answers import Answers
-    from guardrail.runs.collect_claims import ClaimAnswers
+    from guardrail.runs.claim_answers import ClaimAnswers
 
 Graded = TypeVar("Graded", "Answers", "ClaimAnswers")
 

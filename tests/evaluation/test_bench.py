@@ -11,7 +11,7 @@ import torch
 
 from guardrail.calibration.metrics import aurc, auroc, prr
 from guardrail.calibration.profiles import Signals
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, ScoringError
 from guardrail.evaluation.bench import bench, contenders, verdict
 from guardrail.model.recording import Keep
 from guardrail.runs.answers import Answers
@@ -180,10 +180,17 @@ def test_contenders(local):
     assert list(made) == ["ln-pe", "g-nll", "hybridgrad"]
     assert (made["ln-pe"].options["samples"], made["ln-pe"].options["max_new_tokens"]) == (3, 7)
     other = scorer("hybridgrad", local, semantic_token=-3)
-    assert list(contenders(local, ["g-nll"], asking, fitted_on=other))[-1] == "hybridgrad (calibrated profile)"
-    assert list(contenders(local, ["g-nll"], asking, fitted_on=scorer("hybridgrad", local))) == ["g-nll", "hybridgrad"]
-    more = contenders(local, ["ln-pe"], asking, samples=3, fitted_on=scorer("ln-pe", local, samples=9))
-    assert list(more) == ["ln-pe", "hybridgrad", "ln-pe (calibrated options)"]
+    assert list(contenders(local, ["g-nll"], asking, fitted_on=[other]))[-1] == "hybridgrad (calibrated profile)"
+    assert list(contenders(local, ["g-nll"], asking, fitted_on=[scorer("hybridgrad", local)])) == [
+        "g-nll",
+        "hybridgrad",
+    ]
+    more = contenders(local, ["ln-pe"], asking, samples=3, fitted_on=[scorer("ln-pe", local, samples=9), other])
+    assert list(more) == ["ln-pe", "hybridgrad", "ln-pe (calibrated options)", "hybridgrad (calibrated profile)"]
+    with pytest.raises(ScoringError, match="two calibrators hold hybridgrad with different options"):
+        contenders(local, ["g-nll"], asking, fitted_on=[other, scorer("hybridgrad", local, semantic_token=-2)])
+    compared = contenders(local, ["ccp", "g-nll"], asking, equivalence=TokenF1())
+    assert compared["ccp"].options["equivalence"] == {"kind": "token f1", "threshold": 0.25}
 
 
 def test_peak_memory_is_that_of_the_work():

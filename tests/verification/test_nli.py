@@ -6,13 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from sentence_transformers import CrossEncoder
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from guardrail.errors import ModelError
 from guardrail.verification import NliVerifier
+from tests.helpers.random_nli import NLI, save_nli
 from tests.helpers.worded_verifications import claim, finder, passage
-
-NLI = {0: "CONTRADICTION", 1: "entailment", 2: "Neutral"}
 
 
 class Table:
@@ -80,23 +78,7 @@ def test_a_model_loads_late_and_loudly():
 
 @pytest.fixture(scope="module")
 def cross_encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nli")
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *["lima", "is", "the", "capital", "of", "peru", "big", ".", "bern"],
-    ]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=64, id2label=NLI, label2id={v: k for k, v in NLI.items()}, initializer_range=1.0,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    return str(folder)
+    return save_nli(tmp_path_factory.mktemp("nli"))
 
 
 def test_a_real_cross_encoder_batched_and_one_by_one(cross_encoder):

@@ -21,11 +21,14 @@ def reliability_diagram(
     description: str,
     calibrated: Sequence[ReliabilityBin],
     own: Sequence[ReliabilityBin] = (),
+    *,
+    unit: str = "answer",
 ) -> Markup:
     """Points (mean stated confidence, share that was right) with the interval of the share; on the diagonal both agree.
 
     own: the same for the model's own probability, as open diamonds. Below: answers in each bin, from the same left
-    edge, full for the first and hatched for the second. title, description: for a screen reader; slug: unique on the page.
+    edge, full for the first and hatched for the second. unit: what is counted. title, description: for a screen reader; slug:
+    unique on the page.
     """
     entries = [Key("circle", "dot s1", "calibrated confidence")]
     if own:
@@ -40,13 +43,13 @@ def reliability_diagram(
     marks: list[Element] = [
         hatching(hatch, "hatch s2"),
         *key(entries, 12),
-        *y_axis(y, LEFT, RIGHT, "share of answers that were right, 95 % interval"),
+        *y_axis(y, LEFT, RIGHT, f"share of {unit}s that were right, 95 % interval"),
         *(line("grid", x(t), top, x(t), bottom) for t in x.ticks()),
         polyline("reference", [(x(0), y(0)), (x(1), y(1))]),
         words("note", x(0.9), y(0.95), "stated = right", "end"),
         *_points(own, x, y, "diamond", "ring s2", "whisker s2 dashed"),
         *_points(calibrated, x, y, "circle", "dot s1", "whisker s1"),
-        words("axis-title", 0, strip_top - 8, f"answers in each bin (highest bar: {most})"),
+        words("axis-title", 0, strip_top - 8, f"{unit}s in each bin (highest bar: {most})"),
         *_bars(calibrated, x, counts, "full s1", 0 if own else None),
         *_bars(own, x, counts, "hatched s2", 1, fill=f"url(#{hatch})"),
         *x_axis(x, strip_bottom, "stated probability of being right", top=strip_top),

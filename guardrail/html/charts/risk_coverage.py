@@ -38,19 +38,25 @@ def risk_coverage(
     low: Floats,
     high: Floats,
     *,
-    right_share: float,
-    unguarded: float,
+    right_share: float | None = None,
+    unguarded: float | None = None,
     points: Sequence[Point] = (),
+    wrong: str = "wrong among answered",
+    share: str = "coverage: answered, of all questions",
 ) -> Markup:
     """A curve with its pointwise interval, an oracle's curve, the level of a random order, and policies as points on top.
 
     coverage: (m,), ascending; risk, low, high: (m,). right_share: of all questions: an oracle makes no error up to there.
-    unguarded: error rate of all scored answers. Of many points, those that the drawing's resolution tells apart are drawn.
+    unguarded: error rate of all scored answers; without one of them, neither order is drawn. wrong, share: what the axes say.
+    Of many points, those that the drawing's resolution tells apart are drawn.
     """
-    entries = [
-        Key("line", "curve s1", "by confidence, 95 % interval at each point"),
+    orders = [] if right_share is None or unguarded is None else [
         Key("line", "reference", "random order"),
         Key("dashed", "reference dashed", "oracle: all right answers first"),
+    ]  # fmt: skip
+    entries = [
+        Key("line", "curve s1", "by confidence, 95 % interval at each point"),
+        *orders,
         *(entry for i, point in enumerate(points) for entry in _entries(point, _shape(i))),
     ]
     top = 15.0 * len(entries) + 34
@@ -58,22 +64,29 @@ def risk_coverage(
     kept = _resolved(coverage * (x.stop - x.start))
     at = [x(c) for c in coverage[kept].tolist()]
     last = float(coverage[-1])
-    oracle = [c for c in np.linspace(0, last, 200).tolist() if c > right_share]
     marks: list[Element] = [
         *key(entries, 12),
-        *y_axis(y, LEFT, RIGHT, "wrong among answered", unit="%"),
-        *x_axis(x, top + _HEIGHT, "coverage: answered, of all questions", top=top, unit="%"),
+        *y_axis(y, LEFT, RIGHT, wrong, unit="%"),
+        *x_axis(x, top + _HEIGHT, share, top=top, unit="%"),
         area("band s1", _places(at, high[kept], y), _places(at, low[kept], y)),
-        line("reference", x(0), y(unguarded), x(last), y(unguarded)),
-        polyline(
-            "reference dashed",
-            [(x(0), y(0)), (x(min(right_share, last)), y(0)), *((x(c), y((c - right_share) / c)) for c in oracle)],
-        ),
+        *([] if right_share is None or unguarded is None else _orders(right_share, unguarded, last, x, y)),
         polyline("curve s1", _places(at, risk[kept], y)),
     ]
     for i, point in enumerate(points):
         marks += _point(point, _shape(i), x, y, max(6.5 - 1.2 * i, 3.0))  # smaller on top: all seen where they coincide
     return drawing(slug, title, description, WIDTH, top + _HEIGHT + 36, marks)
+
+
+def _orders(right_share: float, unguarded: float, last: float, x: Scale, y: Scale) -> list[Element]:
+    """A random order, and an oracle, up to the coverage `last`."""
+    beyond = [c for c in np.linspace(0, last, 200).tolist() if c > right_share]
+    return [
+        line("reference", x(0), y(unguarded), x(last), y(unguarded)),
+        polyline(
+            "reference dashed",
+            [(x(0), y(0)), (x(min(right_share, last)), y(0)), *((x(c), y((c - right_share) / c)) for c in beyond)],
+        ),
+    ]
 
 
 def _point(point: Point, shape: str, x: Scale, y: Scale, size: float) -> list[Element]:

@@ -46,17 +46,20 @@ def counts_of(score: Floats, correct: Bools) -> Counts:
     return Counts(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()), log)
 
 
-def score_histogram(slug: str, title: str, description: str, counts: Counts, blocks: Sequence[Block]) -> Markup:
+def score_histogram(
+    slug: str, title: str, description: str, counts: Counts, blocks: Sequence[Block], *, unit: str = "answer"
+) -> Markup:
     """Above: the calibrator's curve with its interval over its own range of scores. Below: right answers upwards, wrong ones
     downwards, over the same scores.
 
-    blocks: the calibrator's, whose estimates stand at their median scores, with straight lines between (isotonic.py).
+    blocks: the calibrator's, whose estimates stand at their median scores, with straight lines between (isotonic.py). unit:
+    what is counted.
     """
     hatch = f"{slug}-hatch"
     entries = [
         Key("line", "curve s1", "calibrator: probability of being right, 95 % interval"),
-        Key("full", "full s1", "right answers, upwards"),
-        Key("hatched", "hatched s2", "wrong answers, downwards", fill=f"url(#{hatch})"),
+        Key("full", "full s1", f"right {unit}s, upwards"),
+        Key("hatched", "hatched s2", f"wrong {unit}s, downwards", fill=f"url(#{hatch})"),
     ]
     top = 15.0 * len(entries) + 34
     x = Scale(*_range(counts, blocks), LEFT, RIGHT, log=counts.log)
@@ -73,7 +76,7 @@ def score_histogram(slug: str, title: str, description: str, counts: Counts, blo
         *x_axis(
             x, middle + _HALF, f"score (higher = less sure){', log scale' if counts.log else ''}", top=middle - _HALF
         ),
-        words("axis-title", 0, middle - _HALF - 10, "answers in each bin of scores"),
+        words("axis-title", 0, middle - _HALF - 10, f"{unit}s in each bin of scores"),
         *_count_axis(up, down, most),
         *_bars(counts, x, up, counts.right, "full s1"),
         *_bars(counts, x, down, counts.wrong, "hatched s2", fill=f"url(#{hatch})"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from guardrail.errors import ScoringError
+import guardrail
+from guardrail.errors import GuardrailError, ScoringError
 from guardrail.model.token_log_probs import likeliest_tokens
 from guardrail.scoring.baselines.ccp import Ccp, token_ccp
 from guardrail.scoring.baselines.equivalence import Comparison, TokenF1
 from guardrail.scoring.baselines.nli_equivalence import NliEquivalence
+from guardrail.scoring.registry import scorer_from
 from guardrail.testing import tiny_local_model
+from tests.helpers.random_nli import save_nli
 
 
 def test_the_formula_by_hand():
@@ -132,3 +136,38 @@ def test_both_directions_of_entailment_are_one_relation(monkeypatch):
             assert found.relations.tolist() == [relation]
             assert found.same.tolist() == [one == other == "entail"]
     assert TokenF1().compare("", ["a", "a"], ["a", "b"]).relations.tolist() == [1.0, -1.0]
+
+
+def test_an_nli_model_given_by_name_calibrates_and_is_made_again_from_the_file(tmp_path):
+    """A real cross-encoder of random weights, from `calibrate` to the scorer that the calibrator's file makes."""
+    rows = []
+    for i in range(36):
+        said = f"Bern is {'big' if i % 3 else 'lima'} {i}."
+        rows.append({"question": f"Which {i}?", "answer": said, "claims": [{"text": said, "correct": i % 2 == 0}]})
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "nli").mkdir()
+    name, local = save_nli(tmp_path / "nli"), tiny_local_model()
+    found = guardrail.calibrate(
+        local, tmp_path / "data.jsonl", tmp_path / "c.json", unit="claim", scorer="ccp", prompt="{question}",
+        equivalence=f"nli:{name}", cache=False, run=tmp_path / "run.jsonl",
+    )  # fmt: skip
+    origin = found.calibrator.provenance
+    assert origin.scorer_options["equivalence"] == {"kind": "nli", "model": name}
+    records = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()[1:]]
+    again = scorer_from("ccp", origin.scorer_options, local)
+    by_name = Ccp(local, equivalence=NliEquivalence(name))
+    for record in records[:4]:
+        [claim] = record["claims"]
+        span = (claim["token_start"], claim["token_end"])
+        trace = local.trace(record["question"], record["answer"])
+        value = claim["scores"]["ccp"]
+        assert again.score_spans([trace], [[span]])[0][0].value == pytest.approx(value, rel=1e-5, abs=1e-9)
+        assert by_name.score_spans([trace], [[span]])[0][0].value == pytest.approx(value, rel=1e-5, abs=1e-9)
+    assert len({round(r["claims"][0]["scores"]["ccp"], 6) for r in records}) > 1
+    assert found.calibrator.unit == "claim"
+    for scorer, unit, kind, says in (
+        ("g-nll", "answer", f"nli:{name}", "g-nll compares none"),
+        ("ccp", "claim", "nil:x", "there is no equivalence 'nil:x'"),
+    ):
+        with pytest.raises(GuardrailError, match=says):
+            guardrail.calibrate(local, tmp_path / "data.jsonl", unit=unit, scorer=scorer, equivalence=kind)
