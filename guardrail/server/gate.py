@@ -64,7 +64,9 @@ class Envelope:
             if "code" in state:
                 self.metrics.refusals.labels(state["code"]).inc()
             route = getattr(scope.get("route"), "path", None)
-            told = {key: state[key] for key in ("code", "error", "client", "action", "tokens") if key in state}
+            told = {
+                key: state[key] for key in ("code", "error", "client", "action", "verdict", "tokens") if key in state
+            }
             told["seconds"] = round(time.perf_counter() - begun, 4)
             LOG.info(log_line(request_id=ident, method=scope["method"][:10], route=route, status=status, **told))
 

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from guardrail.errors import DataError
 from guardrail.server.destinations import Destination
@@ -20,6 +20,13 @@ from guardrail.server.webhooks import Webhooks
 
 State = Literal["pending", "done", "failed"]
 OBJECT = "guardrail.verdict"
+
+
+class Kept(NamedTuple):
+    """How far a verdict is, and its JSON."""
+
+    state: State
+    body: bytes
 
 
 @dataclass(slots=True)
@@ -36,8 +43,9 @@ class LateVerdicts:
 
         late = LateVerdicts(webhooks=None)
         verdict_id = late.expect(owner="ann")
+        late.read(verdict_id, owner="ann").state        # "pending"
         late.deliver(verdict_id, {"version": 1, "action": "hedge", "enforced": False, ...})
-        late.read(verdict_id, owner="ann")      # the body of GET /v1/guard/verdicts/ID; None: 404
+        late.read(verdict_id, owner="ann").body         # of GET /v1/guard/verdicts/ID; `read` gives None: 404
 
     Args:
         webhooks: None refuses every URL.
@@ -66,28 +74,28 @@ class LateVerdicts:
             self._trim()
             return len(self._entries)
 
-    def expect(self, *, owner: str | None, webhook: str | None = None) -> str:
+    def destination(self, webhook: str | None) -> Destination | None:
+        """Where a URL leads; None for none. Raises `DataError` for what is no URL, or one that the operator did not list."""
+        if webhook is None:
+            return None
+        if self.webhooks is None:
+            raise DataError("this server sends no webhooks; leave `webhook` out and ask for the verdict by its id")
+        return self.webhooks.destinations.read(webhook)
+
+    def expect(self, *, owner: str | None, to: Destination | None = None) -> str:
         """A verdict will come.
 
         Args:
             owner: The name of the key that asked; None where there are no keys.
-            webhook: Whom to tell.
+            to: Whom to tell, from `destination`.
 
         Returns:
             Its id.
-
-        Raises:
-            DataError: The webhook is no URL, or one that the operator did not list.
         """
-        destination = None
-        if webhook is not None:
-            if self.webhooks is None:
-                raise DataError("this server sends no webhooks; leave `webhook` out and ask for the verdict by its id")
-            destination = self.webhooks.destinations.read(webhook)
         verdict_id = f"verdict-{secrets.token_hex(16)}"
-        body = _body(verdict_id, "pending", {})
+        body = json.dumps(pending(verdict_id)).encode()
         with self._lock:
-            self._entries[verdict_id] = _Entry(owner, self._clock() + self._seconds, destination, "pending", body)
+            self._entries[verdict_id] = _Entry(owner, self._clock() + self._seconds, to, "pending", body)
             self._bytes += len(body)
             self._trim()
         return verdict_id
@@ -110,15 +118,20 @@ class LateVerdicts:
         """There will be no verdict. error: the object of an error's body; nothing of a model's text is in it."""
         self._settle(verdict_id, "failed", {"error": dict(error)})
 
-    def read(self, verdict_id: str, *, owner: str | None) -> bytes | None:
-        """The JSON of a verdict; None where there is none, where it has expired, and where it is somebody else's."""
+    def read(self, verdict_id: str, *, owner: str | None) -> Kept | None:
+        """What is kept under an id; None where there is none, where it has expired, and where it is somebody else's."""
         with self._lock:
             self._trim()
             entry = self._entries.get(verdict_id)
-            return entry.body if entry is not None and entry.owner == owner else None
+            return Kept(entry.state, entry.body) if entry is not None and entry.owner == owner else None
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Send the webhooks that are due within the timeout, in seconds; the log says how many were not."""
+        if self.webhooks is not None:
+            self.webhooks.close(timeout)
 
     def _settle(self, verdict_id: str, state: State, found: Mapping[str, Any]) -> None:
-        body = _body(verdict_id, state, found)
+        body = json.dumps({**pending(verdict_id), "status": state, **found}, allow_nan=False).encode()
         with self._lock:
             entry = self._entries.get(verdict_id)
             if entry is None or entry.state != "pending":
@@ -138,5 +151,6 @@ class LateVerdicts:
             self._bytes -= len(self._entries.popitem(last=False)[1].body)
 
 
-def _body(verdict_id: str, state: State, found: Mapping[str, Any]) -> bytes:
-    return json.dumps({"id": verdict_id, "object": OBJECT, "status": state, **found}, allow_nan=False).encode()
+def pending(verdict_id: str) -> dict[str, Any]:
+    """What stands beside an answer in the place of its verdict: nothing was enforced on it, and it has no confidence."""
+    return {"id": verdict_id, "object": OBJECT, "status": "pending", "enforced": False}

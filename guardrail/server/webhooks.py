@@ -9,7 +9,6 @@ import hashlib
 import heapq
 import hmac
 import itertools
-import logging
 import random
 import threading
 import time
@@ -19,8 +18,7 @@ from dataclasses import dataclass
 
 from guardrail.errors import DataError
 from guardrail.server.destinations import Destination, Destinations
-
-LOG = logging.getLogger("guardrail")
+from guardrail.server.gate import LOG, log_line
 
 SIGNATURE = "X-Guardrail-Signature"
 """`t=UNIX_SECONDS,v1=HEX`: HMAC-SHA256 of `t`, a dot and the body."""
@@ -37,6 +35,10 @@ def sign(secret: bytes, body: bytes, at: int) -> str:
     """The value of `SIGNATURE`. at: Unix time in seconds; part of what is signed, so that an old body cannot be sent again."""
     told = hmac.new(secret, str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={told}"
+
+
+def _untold(outcome: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Webhooks:
 
     Attributes:
         counts: "delivered", "tried again", "given up" and "refused" -> how many.
+        on_outcome: Told each of them, from any thread.
 
     Raises:
         DataError: The secret is too short.
@@ -83,6 +86,7 @@ class Webhooks:
             )
         self.destinations = destinations
         self.counts: Counter[str] = Counter()
+        self.on_outcome: Callable[[str], object] = _untold
         self._secret, self._most, self._timeout, self._pauses, self._clock = secret, most, timeout, pauses, clock
         self._waiting: list[tuple[float, int, _Letter]] = []  # a heap by when they are due
         self._number = itertools.count()
@@ -96,9 +100,9 @@ class Webhooks:
         with self._changed:
             if self._closing or len(self._waiting) + self._sending >= self._most:
                 self.counts["refused"] += 1
-                LOG.warning(
-                    "the webhook of %s is not sent: %d wait already", delivery, len(self._waiting) + self._sending
-                )
+                waiting = len(self._waiting) + self._sending
+                LOG.warning(log_line(webhook="refused", verdict=delivery, waiting=waiting))
+                self.on_outcome("refused")
                 return False
             self._put(_Letter(destination, delivery, body), 0.0)
             return True
@@ -115,7 +119,7 @@ class Webhooks:
             self._waiting.clear()
             self._changed.notify_all()
         if dropped:
-            LOG.warning("%d webhooks were not delivered before the end", dropped)
+            LOG.warning(log_line(webhook="not delivered before the end", number=dropped))
         return dropped
 
     def _put(self, letter: _Letter, pause: float) -> None:
@@ -134,8 +138,9 @@ class Webhooks:
                     outcome = "given up"
                 self.counts[outcome] += 1
                 self._changed.notify_all()
+            self.on_outcome(outcome)
             if outcome == "given up":
-                LOG.warning("the webhook of %s is given up after %d tries", letter.id, letter.tries + 1)
+                LOG.warning(log_line(webhook=outcome, verdict=letter.id, tries=letter.tries + 1))
 
     def _next(self) -> _Letter | None:
         """The next one that is due, waited for; None at the end."""
@@ -154,9 +159,9 @@ class Webhooks:
         try:
             status = self.destinations.post(letter.destination, letter.body, headers, timeout=self._timeout)
         except Exception as error:  # a thread that ends would end all deliveries
-            LOG.info("the webhook of %s: %s: %s", letter.id, type(error).__name__, error)
+            LOG.info(log_line(webhook="no reply", verdict=letter.id, error=type(error).__name__))
             return "tried again"
         if 200 <= status < 300:
             return "delivered"
-        LOG.info("the webhook of %s: status %d", letter.id, status)
+        LOG.info(log_line(webhook="refused there", verdict=letter.id, status=status))
         return "tried again" if status >= 500 or status in _MAY_PASS else "given up"

@@ -8,7 +8,7 @@ import pytest
 
 from guardrail.errors import DataError
 from guardrail.server.destinations import Destinations
-from guardrail.server.late_verdicts import LateVerdicts
+from guardrail.server.late_verdicts import LateVerdicts, pending
 from guardrail.server.webhooks import Webhooks
 from tests.helpers.receiver import receiver
 
@@ -27,15 +27,17 @@ def test_a_verdict_is_pending_then_there_and_told_once():
     with receiver([200]) as (origin, got):
         webhooks = Webhooks(Destinations([origin]), SECRET)
         late = LateVerdicts(webhooks=webhooks)
-        verdict_id = late.expect(owner="ann", webhook=f"{origin}/v")
-        assert json.loads(late.read(verdict_id, owner="ann"))["status"] == "pending"
+        verdict_id = late.expect(owner="ann", to=late.destination(f"{origin}/v"))
+        first = late.read(verdict_id, owner="ann")
+        assert (first.state, json.loads(first.body)) == ("pending", pending(verdict_id))
         late.deliver(verdict_id, LATE)
         late.deliver(verdict_id, LATE)
         late.fail(verdict_id, {"code": "internal_error"})
         assert webhooks.close(10) == 0
         told = late.read(verdict_id, owner="ann")
-        assert [body for _, _, body in got] == [told]
-    assert json.loads(told) == {"id": verdict_id, "object": "guardrail.verdict", "status": "done", "guardrail": LATE}
+        assert [body for _, _, body in got] == [told.body]
+    about = {"id": verdict_id, "object": "guardrail.verdict", "status": "done", "enforced": False}
+    assert (told.state, json.loads(told.body)) == ("done", {**about, "guardrail": LATE})
 
 
 def test_nobody_else_reads_it():
@@ -50,7 +52,7 @@ def test_an_answer_that_failed_has_no_confidence():
     late = LateVerdicts()
     verdict_id = late.expect(owner=None)
     late.fail(verdict_id, {"code": "internal_error", "message": "something went wrong here"})
-    told = json.loads(late.read(verdict_id, owner=None))
+    told = json.loads(late.read(verdict_id, owner=None).body)
     assert told["status"] == "failed"
     assert "guardrail" not in told
 
@@ -63,7 +65,7 @@ def test_it_never_says_that_it_was_enforced():
             late.deliver(verdict_id, enforced)
     with pytest.raises(ValueError, match="JSON"):
         late.deliver(verdict_id, {**LATE, "confidence": float("nan")})
-    assert json.loads(late.read(verdict_id, owner=None))["status"] == "pending"
+    assert late.read(verdict_id, owner=None).state == "pending"
 
 
 def test_they_are_kept_for_a_while_and_no_longer():
@@ -95,5 +97,5 @@ def test_they_are_bounded_in_number_and_bytes():
 def test_a_webhook_that_nobody_allowed_is_refused_before_the_answer():
     for late in (LateVerdicts(), LateVerdicts(webhooks=Webhooks(Destinations([]), SECRET))):
         with pytest.raises(DataError, match="webhooks"):
-            late.expect(owner=None, webhook="https://hooks.example.com/")
-        assert len(late) == 0
+            late.destination("https://hooks.example.com/")
+        assert late.destination(None) is None
