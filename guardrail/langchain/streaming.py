@@ -79,6 +79,11 @@ class Watch:
         self._done = (0, 0)  # tokens read and written in passes that have ended
         self._begun = (0, 0)  # and in the one that has not
 
+    @property
+    def shows(self) -> bool:
+        """Whether steps are shown to somebody, so that they cannot be taken again."""
+        return self.stream is not None or self.claims is not None
+
     def abandon(self) -> None:
         self.abandoned = True
 

@@ -56,7 +56,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         model = service.model.name
         whole: Whole | None = None  # nothing leaves before the verdict
         if body.guardrail.mode == "observe":
-            whole = observing(server, request, answering, call, body.guardrail)
+            whole = observing(server, request, answering, call, body)
         elif body.stream and not answering.is_held(call):
             whole = judging(server, request, answering, call)
         if whole is not None and body.stream:

@@ -20,13 +20,13 @@ from guardrail.langchain.streaming import TextStream, Watch
 from guardrail.server.errors import ApiError, internal_error, told
 from guardrail.server.gate import LOG, log_line
 from guardrail.server.late_verdicts import LateVerdicts, pending
-from guardrail.server.requests import GuardOptions
+from guardrail.server.requests import ChatRequest
 from guardrail.server.state import Server
 from guardrail.server.streams import Emit, Whole
 from guardrail.types import Trace
 
 
-def observing(server: Server, request: Request, answering: Answering, call: Call, options: GuardOptions) -> Whole:
+def observing(server: Server, request: Request, answering: Answering, call: Call, body: ChatRequest) -> Whole:
     """The work of a request that does not wait for its verdict, for `streams.live`.
 
     Raises:
@@ -36,9 +36,10 @@ def observing(server: Server, request: Request, answering: Answering, call: Call
     if late is None:
         raise ApiError(400, "not_allowed", "the mode observe is not allowed here", param="guardrail.mode")
     try:
-        to = late.destination(options.webhook)
+        to = late.destination(body.guardrail.webhook)
     except DataError as error:
         raise ApiError(400, "not_allowed", str(error), param="guardrail.webhook") from None
+    live = body.stream and not call.options.tools  # calls are read from the whole text, so none of it is text before
     owner, ident = getattr(request.state, "client", None), request.state.request_id
     model = answering.guard.model
 
@@ -55,8 +56,7 @@ def observing(server: Server, request: Request, answering: Answering, call: Call
             said.append((verdict_id, reply))
             loop.call_soon_threadsafe(_settle, out, (reply, stream.remaining(reply.text)))
 
-        # calls are read from the whole text, so none of it is text yet
-        watch = Watch(None if call.options.tools else stream, emit, on_text=on_text)
+        watch = Watch(stream if live else None, emit, on_text=on_text)
 
         def do() -> tuple[Reply, str]:
             try:
