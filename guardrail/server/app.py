@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from guardrail.deadlines import Deadline, before
@@ -19,10 +19,11 @@ from guardrail.errors import GuardrailError
 from guardrail.langchain.metadata import verdict_metadata
 from guardrail.langchain.reply import tokens_of, usage_of
 from guardrail.langchain.streaming import Watch
-from guardrail.server import bodies
+from guardrail.server import bodies, replies
 from guardrail.server.errors import ApiError, told
 from guardrail.server.gate import Envelope, Gate, respond
 from guardrail.server.observing import observing
+from guardrail.server.replies import describe
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
 from guardrail.server.service import Service, by_threshold, decide
 from guardrail.server.state import Server
@@ -47,7 +48,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
     _errors(app)
     _status_routes(app, server)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=replies.CHAT, openapi_extra=replies.TIMED)
     async def chat(body: ChatRequest, request: Request) -> Response:
         service = server.ready()
         service.check_model(body.model)
@@ -80,7 +81,9 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             return await streamed(request, held(ident, model, reply, body), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
 
-    @app.post("/v1/guard/score")
+    @app.post(
+        "/v1/guard/score", response_model=replies.ScoreReply, responses=replies.WORKING, openapi_extra=replies.TIMED
+    )
     async def score(body: ScoreRequest, request: Request) -> Response:
         service = server.ready()
         verdict, metadata = await _checked(server, request, service, body, {})
@@ -90,7 +93,12 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             {"id": f"score-{uuid.uuid4().hex}", "object": "guardrail.score", "model": verdict.model, **told}
         )
 
-    @app.post("/v1/guard/check")
+    @app.post(
+        "/v1/guard/check",
+        response_model=replies.CheckReply,
+        responses={200: {"headers": replies.gist()}, **replies.WORKING},
+        openapi_extra=replies.TIMED,
+    )
     async def check(body: CheckRequest, request: Request) -> Response:
         service = server.ready()
         verdict, metadata = await _checked(server, request, service, body, body.guardrail.model_dump())
@@ -99,7 +107,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         told = {"id": f"check-{uuid.uuid4().hex}", "object": "guardrail.check", "model": verdict.model}
         return JSONResponse({**told, "text": verdict.text, "guardrail": metadata}, headers=_gist(metadata))
 
-    @app.get("/v1/guard/verdicts/{verdict_id}")
+    @app.get("/v1/guard/verdicts/{verdict_id}", responses=replies.LATE)
     async def late_verdict(verdict_id: str, request: Request) -> Response:
         late, owner = server.settings.late, getattr(request.state, "client", None)
         kept = None if late is None else late.read(verdict_id, owner=owner)
@@ -109,13 +117,14 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             return Response(kept.body, 202, {"Retry-After": "1"}, "application/json")
         return Response(kept.body, media_type="application/json")
 
-    @app.post("/v1/guard/decide")
+    @app.post("/v1/guard/decide", response_model=replies.DecisionReply, responses=replies.GIVEN)
     async def decision(body: DecideRequest) -> Response:
         if body.threshold is not None:
             return JSONResponse(decide(by_threshold(body.threshold), body))
         return JSONResponse(decide(server.ready().policy(body.policy), body))
 
     _page(app)
+    describe(app, keys=server.settings.keys is not None)
     return app
 
 
@@ -194,28 +203,32 @@ def _errors(app: FastAPI) -> None:
 
 
 def _status_routes(app: FastAPI, server: Server) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=replies.Status, responses=replies.errors())
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get(
+        "/readyz",
+        response_model=replies.Status,
+        responses={503: {"model": replies.Status, "description": "Not now."}, **replies.errors()},
+    )
     async def readyz() -> Response:
         return JSONResponse({"status": server.state}, 200 if server.state == "ready" else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=replies.METRICS)
     async def metrics() -> Response:
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=replies.Models, responses=replies.KEYED | replies.errors(503))
     async def models() -> Response:
         return JSONResponse({"object": "list", "data": [_model(server.ready().model.name)]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=replies.Model, responses=replies.KEYED | replies.errors(404, 503))
     async def one_model(name: str) -> Response:
         server.ready().check_model(name)
         return JSONResponse(_model(name))
 
-    @app.get("/v1/guard/policies")
+    @app.get("/v1/guard/policies", response_model=replies.Policies, responses=replies.KEYED | replies.errors(503))
     async def policies() -> Response:
         service, settings = server.ready(), server.settings
         known = [

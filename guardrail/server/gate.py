@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guardrail.json_text import parse
@@ -122,7 +123,8 @@ class Gate:
 
     async def _body(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
         """The body, read whole and checked, for whoever reads it next. Raises `ApiError`."""
-        if scope["method"] != "POST":
+        routes = scope["app"].routes if scope["method"] == "POST" else ()
+        if not any(route.matches(scope)[0] is Match.FULL for route in routes):  # 404 and 405 are the router's to say
             return receive
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "unsupported_media_type", "send JSON, with Content-Type: application/json")
