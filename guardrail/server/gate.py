@@ -7,8 +7,6 @@ it refuses has the headers of CORS: the host, the origin, the key, sizes, JSON.
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import re
 import time
 import uuid
@@ -21,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guardrail.json_text import parse
 from guardrail.server.errors import ApiError, internal_error
+from guardrail.server.log import LOG, log_line
 from guardrail.server.metrics import Metrics
 from guardrail.server.settings import ServerSettings, is_loopback
 
-LOG = logging.getLogger("guardrail.server")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -168,8 +166,3 @@ def _host(address: str) -> str:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
-
-
-def log_line(**told: Any) -> str:
-    """What is told, as one line of JSON with the time."""
-    return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told})

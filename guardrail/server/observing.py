@@ -18,8 +18,8 @@ from guardrail.langchain.metadata import shown_hash, verdict_metadata
 from guardrail.langchain.reply import Reply
 from guardrail.langchain.streaming import TextStream, Watch
 from guardrail.server.errors import ApiError, internal_error, told
-from guardrail.server.gate import LOG, log_line
 from guardrail.server.late_verdicts import LateVerdicts, pending
+from guardrail.server.log import LOG, log_line
 from guardrail.server.requests import ChatRequest
 from guardrail.server.state import Server
 from guardrail.server.streams import Emit, Whole

@@ -17,7 +17,7 @@ import uvicorn
 
 from guardrail.errors import DataError, GuardrailError
 from guardrail.server.app import create_app
-from guardrail.server.gate import LOG, log_line
+from guardrail.server.log import LOG, log_line
 from guardrail.server.service import Service
 from guardrail.server.state import Server
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from guardrail.errors import DataError
 from guardrail.server.destinations import Destination, Destinations
-from guardrail.server.gate import LOG, log_line
+from guardrail.server.log import LOG, log_line
 
 SIGNATURE = "X-Guardrail-Signature"
 """`t=UNIX_SECONDS,v1=HEX`: HMAC-SHA256 of `t`, a dot and the body."""

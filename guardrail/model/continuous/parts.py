@@ -54,7 +54,8 @@ class Parts:
                     if row.run.recording is not None:
                         row.run.recording.listen_to_row(stack, r)
                 tokens = torch.cat([row.out[:, -1:] for row in rows])
-                return list(forward(tokens, cache.mask(self._local.device)).split(1))
+                logits = forward(tokens, cache.mask(self._local.device))
+                return [logits[r : r + 1] for r in range(len(rows))]
         except Exception as error:
             if len(rows) == 1:
                 return [failed(error)]
