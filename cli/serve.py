@@ -42,6 +42,19 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="A page's origin that may ask; may be repeated.")
     ] = None,
+    allow_observe: Annotated[
+        bool,
+        typer.Option("--allow-observe", help="Let requests have their text at once, unjudged, and the verdict later."),
+    ] = False,
+    webhook_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="Where webhooks of late verdicts may go: https://HOST[:PORT]; may be repeated."
+        ),
+    ] = None,
+    webhook_secret_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What webhooks are signed with: at least 16 bytes.")
+    ] = None,
     slots: Annotated[int, typer.Option(min=1, max=256, help="Requests that work at the same time.")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="Requests that wait; the next one is answered with 429.")] = 64,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most that a request may ask for.")] = None,
@@ -59,6 +72,10 @@ def serve(
     from guardrail.server.settings import ServerSettings, is_loopback
 
     check_timeout(timeout)
+    if (webhook_origin or webhook_secret_file) and not (allow_observe and webhook_origin and webhook_secret_file):
+        raise DataError(
+            "webhooks need all three: --allow-observe, --webhook-origin ORIGIN and --webhook-secret-file FILE"
+        )
     if not is_loopback(host) and api_key_file is None:
         raise DataError(
             f"--host {host} can be reached from elsewhere, and there are no keys; make one with `guardrail serve-key NAME "
@@ -67,6 +84,7 @@ def serve(
     runtime.quiet_libraries()
     try:
         from guardrail.server.keys import Keys
+        from guardrail.server.late_verdicts import LateVerdicts
         from guardrail.server.run import listen
         from guardrail.server.run import serve as run
         from guardrail.server.service import Service, load_policies
@@ -84,6 +102,7 @@ def serve(
         cors_origins=tuple(cors_origin or ()),
         allow_original=allow_original,
         stream_policies=tuple(streams),
+        late=LateVerdicts(webhooks=_webhooks(webhook_origin, webhook_secret_file)) if allow_observe else None,
         slots=slots,
         queue=queue,
         max_tokens=max_tokens,
@@ -107,6 +126,20 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{taken.getsockname()[1]}/")
     run(Server(settings), taken, load)
+
+
+def _webhooks(origins: list[str] | None, secret_file: Path | None) -> Any:
+    """What delivers late verdicts; None without origins."""
+    from guardrail.server.destinations import Destinations
+    from guardrail.server.webhooks import Webhooks
+
+    if not origins or secret_file is None:
+        return None
+    try:
+        secret = secret_file.read_bytes().strip()
+    except OSError as error:
+        raise DataError(f"cannot read the webhooks' secret {str(secret_file)!r}: {error.strerror}") from error
+    return Webhooks(Destinations(origins), secret)
 
 
 def serve_key(

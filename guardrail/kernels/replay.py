@@ -42,6 +42,11 @@ class LinearOutputs:
         """The layers that it keeps outputs of, and the hook of each."""
         yield from zip(self._modules, self._outputs.values(), strict=True)
 
+    def kept(self) -> Iterator[list[Any]]:
+        """The lists that grow with each pass."""
+        for output in self._outputs.values():
+            yield from (output.parts, output.versions)
+
     def joined(self, batch: int, positions: int) -> dict[str, Tensor]:
         """(B, positions, out) by name; a layer that did not see exactly these positions is left out."""
         joined = {name: output.joined() for name, output in self._outputs.items()}

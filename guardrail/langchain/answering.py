@@ -26,7 +26,7 @@ from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import Call, Options, conversation_of
 from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.live import StreamingRun
-from guardrail.langchain.reply import Reply, reply_to
+from guardrail.langchain.reply import Reply, reply_to, unjudged_reply
 from guardrail.langchain.runs import internal_source, within_run
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
@@ -117,7 +117,8 @@ class Answering:
 
     def _verdicts(self, calls: Sequence[Call], watch: Watch | None) -> list[Verdict]:
         """The verdicts on calls with equal options, in one batch on the model. A watch with a text stream asks for the
-        model's own text: then nothing is retrieved, for it would replace what is out already."""
+        model's own text, and so does one that is told it at once: then nothing is retrieved, for it would replace what is out
+        already."""
         seen = watch or Watch()
         options = calls[0].options
         sampled = options.temperature > 0 and options.seed is not None  # repeatable: no row's draws hang on the others'
@@ -129,12 +130,13 @@ class Answering:
             seed=options.seed,
             stop=options.stop,
             tools=options.tools,
-            retrieve=seen.stream is None,
+            retrieve=seen.stream is None and seen.on_text is None,
             hooks=Hooks(
                 is_tool_call=partial(self._is_tool_call, options),
                 on_step=watch,
                 search_contexts=[call.search_context for call in calls],
                 claim_stream=seen.claims,
+                on_generated=seen.note_generated,
                 on_judged=seen.note_judged,
                 form=self.form(options),
             ),
@@ -176,6 +178,11 @@ class Answering:
         trace = verdict.attempts[-1].trace
         parsed = self._parsed(trace, call.options) if trace is not None and call.options.tools else None
         return reply_to(verdict, parsed, enforced=enforced, include_original=self.chat.include_original, shown=shown)
+
+    def unjudged(self, call: Call, trace: Trace) -> Reply:
+        """What the model said, as it is: for whoever does not wait for the verdict. It has no metadata."""
+        parsed = self._parsed(trace, call.options) if call.options.tools else None
+        return unjudged_reply(trace, parsed, self.guard.model.name)
 
     def _raise_if_asked(self, call: Call, verdict: Verdict) -> None:
         """Raises `LowConfidenceError` where there must be no message: an abstention that is to be an error, or the policy's

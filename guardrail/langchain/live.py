@@ -25,6 +25,9 @@ class StreamingRun:
     """Iterate it, sync or async, for the pieces; then `verdict`, and `rest`, the text that no piece held. by_claim: a piece is
     what the policy made of the next claim, in place of tokens as they come.
 
+    Attributes:
+        watch: What sees its steps.
+
     Raises in the consumer what the generation raised.
     """
 
@@ -34,7 +37,7 @@ class StreamingRun:
         self._call, self._run = call, run
         # Its own thread: work that waits for this stream may fill any other
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardrail-stream")
-        self._watch = Watch(claims=self._claims) if by_claim else Watch(self._stream, self._emit)
+        self.watch = Watch(claims=self._claims) if by_claim else Watch(self._stream, self._emit)
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
         self._apieces: asyncio.Queue[str | None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,7 +48,7 @@ class StreamingRun:
 
     def abandon(self) -> None:
         """End the generation at its next token."""
-        self._watch.abandon()
+        self.watch.abandon()
 
     def __exit__(self, *_: object) -> None:
         self.abandon()
@@ -89,7 +92,7 @@ class StreamingRun:
 
     def _work(self) -> Verdict:
         try:
-            return self._run([self._call], self._watch)[0]
+            return self._run([self._call], self.watch)[0]
         finally:
             self._emit(None)
 

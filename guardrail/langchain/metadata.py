@@ -40,15 +40,17 @@ METADATA_KEY = "guardrail"
 class ScoreParts(TypedDict):
     """The raw score, higher = more uncertain. entropy: mean over the response tokens, nats; nll: summed, nats.
 
-    These keys are HybridGrad's. Of another scorer the dict holds `name`, `number`, `length` and what else it computed.
+    The first five keys are HybridGrad's. Of another scorer the dict holds `name`, `number`, `length` and what else it computed.
     """
 
-    hybridgrad: float
-    semgrad: float
-    paragrad: float
-    entropy: float
-    nll: float
+    hybridgrad: NotRequired[float]
+    semgrad: NotRequired[float]
+    paragrad: NotRequired[float]
+    entropy: NotRequired[float]
+    nll: NotRequired[float]
     length: int
+    name: NotRequired[str]
+    number: NotRequired[float]
 
 
 class EvidenceMetadata(TypedDict):

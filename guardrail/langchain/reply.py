@@ -6,7 +6,7 @@ Nothing of what the model said is in it but what the policy let through: not in 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from guardrail.claims.fields import keys_of
 from guardrail.langchain.metadata import METADATA_KEY, shown_hash, verdict_metadata
 from guardrail.langchain.tool_calls import ParsedCalls, without_args
-from guardrail.types import JudgedClaim, Verdict
+from guardrail.types import JudgedClaim, Trace, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,13 @@ def reply_to(
     )
 
 
+def unjudged_reply(trace: Trace, parsed: ParsedCalls | None, model: str) -> Reply:
+    """A response as it is, without a verdict. parsed: as in `reply_to`."""
+    calls, text = (parsed.calls, parsed.text) if parsed is not None and parsed.calls else ((), trace.text)
+    about = {"model_name": model, "finish_reason": "tool_calls" if calls else trace.finish_reason}
+    return Reply(text, {}, about, tokens_of([trace]), calls)
+
+
 def _without_fields(calls: tuple[ToolCall, ...], claims: Sequence[JudgedClaim]) -> tuple[ToolCall, ...]:
     """The calls with null for each of their fields that is held back."""
     for judged in claims:
@@ -139,7 +146,13 @@ def _thinking(verdict: Verdict, *, unchanged: bool, include_original: bool) -> s
 
 def usage_of(verdict: Verdict) -> UsageMetadata:
     """Tokens read and written in all passes: evidence makes the model read and answer again."""
-    traces = {a.trace.prompt_ids: a.trace for a in verdict.attempts if a.trace is not None}.values()  # one a pass
+    return tokens_of(
+        {a.trace.prompt_ids: a.trace for a in verdict.attempts if a.trace is not None}.values()
+    )  # one a pass
+
+
+def tokens_of(traces: Collection[Trace]) -> UsageMetadata:
+    """Tokens read and written in some passes."""
     thought = sum(t.thinking_tokens for t in traces)
     read = sum(len(t.prompt_ids) for t in traces) - thought
     written = sum(len(t.response_ids) for t in traces) + thought

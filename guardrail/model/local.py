@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext
 from guardrail.errors import ModelError
 from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
-from guardrail.model.continuous.batching import ContinuousBatching, OnTiming, SharedPassError
+from guardrail.model.continuous.batching import ContinuousBatching, OnTiming
+from guardrail.model.continuous.parts import SharedPassError
 from guardrail.model.generate import generate
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
@@ -82,7 +83,8 @@ class LocalModel(LoadedModel):
             keep: The states that scoring can use again; by default none.
             stop: Strings that end a response and are not in it.
             tools: What the model may call, for the chat template.
-            on_step: Called after each token with the ids of every row's answer so far, without its thinking.
+            on_step: Called after each token with the ids of every row's answer so far, without its thinking. One whose
+                attribute `shows` is False may see an answer's steps again from the first.
             constraints: What each answer must be, None for one that is free; needs the extra `structured`. Empty leaves all
                 free.
 
@@ -120,9 +122,9 @@ class LocalModel(LoadedModel):
                 try:
                     return generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
                 except SharedPassError:
-                    if on_step is not None:  # its steps were shown
+                    if getattr(on_step, "shows", on_step is not None):  # its steps were shown
                         raise
-            # after a pass that failed for several, each alone: the fault is that of one, and raised in its caller
+            # after a pass that failed in the loop, by itself: what is its own fault is raised in its caller
             with self.lock:
                 return generate(self, messages, prompts, decoding, keep, truncated)
 

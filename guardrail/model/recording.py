@@ -62,8 +62,12 @@ class Recording:
             stack.callback(anatomy.head.register_forward_hook(self._see_head).remove)
 
     def listen_to_row(self, stack: ExitStack, r: int) -> None:
-        """As `listen`, to one row of a batch that it shares with others: (B, 1, ...) passes, of which row `r` is its own."""
+        """As `listen`, to one row of a batch that it shares with others: (B, 1, ...) passes, of which row `r` is its own.
+
+        Of a pass that fails nothing is kept, so that it can be tried again.
+        """
         anatomy, row = self.local.anatomy, slice(r, r + 1)
+        stack.enter_context(self._undone_on_error())
 
         def see_band(hidden: Tensor) -> None:
             self._see_band(hidden[row])
@@ -73,6 +77,17 @@ class Recording:
         on_input(stack, anatomy.layers[self.keep.band_layer], see_band)
         if self._keeps_head:
             stack.callback(anatomy.head.register_forward_hook(_of_row(self._see_head, row)).remove)
+
+    @contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        growing: list[list[Any]] = [self._band, self._outputs, *(self._linear.kept() if self._linear else ())]
+        before = [len(each) for each in growing]
+        try:
+            yield
+        except BaseException:
+            for each, length in zip(growing, before, strict=True):
+                del each[length:]
+            raise
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -16,6 +16,10 @@ from guardrail.pipeline.streaming import ClaimStream
 from guardrail.types import Claim, JudgedClaim, Trace
 
 
+def _seen(traces: Sequence[Trace]) -> None:
+    pass
+
+
 def _never(trace: Trace) -> bool:
     return False
 
@@ -32,13 +36,15 @@ class Hooks:
     see `LocalModel`. search_contexts: contexts for the search of each conversation's evidence, none or one for each.
     claim_stream: judges the claims of one conversation as they come; then no `retrieve` rule on the whole answer looks anything
     up.
-    on_judged: called once all verdicts are there, before observers are told of them. form: of all answers.
+    on_generated: told the responses of each pass, before they are scored. on_judged: called once all verdicts are there, before
+    observers are told of them. form: of all answers.
     """
 
     is_tool_call: Callable[[Trace], bool] = _never
     on_step: OnStep | None = None
     search_contexts: Sequence[SearchContext] = ()
     claim_stream: ClaimStream | None = None
+    on_generated: Callable[[Sequence[Trace]], None] = _seen
     on_judged: Callable[[], None] = _nothing
     form: AnswerForm | None = None
 

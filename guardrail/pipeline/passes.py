@@ -45,6 +45,7 @@ def finish(
     if not pending:
         return []
     traces = _generated(pending, generate, one_pass)
+    one_pass.hooks.on_generated(traces)
     scores = one_pass.score(pending, traces)
     outcomes = [one_pass.run(*each) for each in zip(pending, traces, scores, strict=True)]  # calibrate and decide
     del traces  # their states are as large as the model's cache

@@ -11,21 +11,23 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from guardrail.deadlines import Deadline, before
 from guardrail.errors import GuardrailError
 from guardrail.langchain.metadata import verdict_metadata
-from guardrail.langchain.reply import usage_of
+from guardrail.langchain.reply import tokens_of, usage_of
 from guardrail.langchain.streaming import Watch
-from guardrail.server import bodies
+from guardrail.server import bodies, replies
 from guardrail.server.errors import ApiError, told
 from guardrail.server.gate import Envelope, Gate, respond
+from guardrail.server.observing import observing
+from guardrail.server.replies import describe
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
 from guardrail.server.service import Service, by_threshold, decide
 from guardrail.server.state import Server
-from guardrail.server.streams import held, live, streamed
+from guardrail.server.streams import Whole, held, judging, live, streamed
 from guardrail.types import Verdict
 
 __all__ = ["Server", "create_app"]
@@ -46,24 +48,42 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
     _errors(app)
     _status_routes(app, server)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=replies.CHAT, openapi_extra=replies.TIMED)
     async def chat(body: ChatRequest, request: Request) -> Response:
         service = server.ready()
         service.check_model(body.model)
         ident = f"chatcmpl-{uuid.uuid4().hex}"
         answering, call = await asyncio.to_thread(service.call, body, server.timeout(request, body.timeout))
         model = service.model.name
-        if body.stream and not answering.is_held(call):
-            return await streamed(request, live(server, request, answering, call, ident, body))
+        whole: Whole | None = None  # nothing leaves before the verdict
+        if body.guardrail.mode == "observe":
+            whole = observing(server, request, answering, call, body)
+        elif body.stream and not answering.is_held(call):
+            whole = judging(server, request, answering, call)
+        if whole is not None and body.stream:
+            return await streamed(request, live(server, ident, model, whole, body))
+        if whole is not None:
+            reply, _ = await whole(_unread)
+            late = {"X-Guardrail-Verdict": reply.metadata["id"]}
+            return JSONResponse(bodies.completion(ident, model, reply), headers=late)
         watch = Watch()
-        verdict = await server.work(request, call.deadline, lambda: answering.verdicts([call], watch)[0], watch.abandon)
+
+        def work() -> Verdict:
+            try:
+                return answering.verdicts([call], watch)[0]
+            finally:
+                server.charge(request, watch.usage)
+
+        verdict = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
-        server.note(request, reply.metadata, bodies.usage(reply.usage))
+        server.note(request, reply.metadata)
         if body.stream:
             return await streamed(request, held(ident, model, reply, body), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
 
-    @app.post("/v1/guard/score")
+    @app.post(
+        "/v1/guard/score", response_model=replies.ScoreReply, responses=replies.WORKING, openapi_extra=replies.TIMED
+    )
     async def score(body: ScoreRequest, request: Request) -> Response:
         service = server.ready()
         verdict, metadata = await _checked(server, request, service, body, {})
@@ -73,7 +93,12 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             {"id": f"score-{uuid.uuid4().hex}", "object": "guardrail.score", "model": verdict.model, **told}
         )
 
-    @app.post("/v1/guard/check")
+    @app.post(
+        "/v1/guard/check",
+        response_model=replies.CheckReply,
+        responses={200: {"headers": replies.gist()}, **replies.WORKING},
+        openapi_extra=replies.TIMED,
+    )
     async def check(body: CheckRequest, request: Request) -> Response:
         service = server.ready()
         verdict, metadata = await _checked(server, request, service, body, body.guardrail.model_dump())
@@ -82,13 +107,24 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         told = {"id": f"check-{uuid.uuid4().hex}", "object": "guardrail.check", "model": verdict.model}
         return JSONResponse({**told, "text": verdict.text, "guardrail": metadata}, headers=_gist(metadata))
 
-    @app.post("/v1/guard/decide")
+    @app.get("/v1/guard/verdicts/{verdict_id}", responses=replies.LATE)
+    async def late_verdict(verdict_id: str, request: Request) -> Response:
+        late, owner = server.settings.late, getattr(request.state, "client", None)
+        kept = None if late is None else late.read(verdict_id, owner=owner)
+        if kept is None:
+            raise ApiError(404, "verdict_not_found", "there is no such verdict here, or no longer", param="verdict_id")
+        if kept.state == "pending":
+            return Response(kept.body, 202, {"Retry-After": "1"}, "application/json")
+        return Response(kept.body, media_type="application/json")
+
+    @app.post("/v1/guard/decide", response_model=replies.DecisionReply, responses=replies.GIVEN)
     async def decision(body: DecideRequest) -> Response:
         if body.threshold is not None:
             return JSONResponse(decide(by_threshold(body.threshold), body))
         return JSONResponse(decide(server.ready().policy(body.policy), body))
 
     _page(app)
+    describe(app, keys=server.settings.keys is not None)
     return app
 
 
@@ -112,16 +148,25 @@ async def _checked(
 ) -> tuple[Verdict, dict[str, Any]]:
     """The verdict on a text that exists already, and its metadata."""
     service.check_model(body.model)
-    chat, asked = await asyncio.to_thread(service.given, body, options)
+    chat, asked, trace = await asyncio.to_thread(service.given, body, options)
     deadline = Deadline.after(server.timeout(request, body.timeout))
 
     def work() -> Verdict:
-        with before(deadline):
-            return chat.guard.check(asked, body.answer, finish_reason=body.finish_reason)
+        used = tokens_of([trace])
+        try:
+            with before(deadline):
+                verdict = chat.guard.check(asked, body.answer, finish_reason=body.finish_reason)
+            used = usage_of(verdict)
+            return verdict
+        finally:  # here, for a client that hangs up does not end it
+            server.charge(request, used)
 
     verdict = await server.work(request, deadline, work)
-    server.charge(request, bodies.usage(usage_of(verdict)))
     return verdict, verdict_metadata(verdict, include_original=chat.include_original)
+
+
+def _unread(piece: str) -> None:
+    """A piece of a text that is answered as a whole."""
 
 
 def _gist(metadata: dict[str, Any]) -> dict[str, str]:
@@ -158,35 +203,43 @@ def _errors(app: FastAPI) -> None:
 
 
 def _status_routes(app: FastAPI, server: Server) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=replies.Status, responses=replies.errors())
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get(
+        "/readyz",
+        response_model=replies.Status,
+        responses={503: {"model": replies.Status, "description": "Not now."}, **replies.errors()},
+    )
     async def readyz() -> Response:
         return JSONResponse({"status": server.state}, 200 if server.state == "ready" else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=replies.METRICS)
     async def metrics() -> Response:
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=replies.Models, responses=replies.KEYED | replies.errors(503))
     async def models() -> Response:
         return JSONResponse({"object": "list", "data": [_model(server.ready().model.name)]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=replies.Model, responses=replies.KEYED | replies.errors(404, 503))
     async def one_model(name: str) -> Response:
         server.ready().check_model(name)
         return JSONResponse(_model(name))
 
-    @app.get("/v1/guard/policies")
+    @app.get("/v1/guard/policies", response_model=replies.Policies, responses=replies.KEYED | replies.errors(503))
     async def policies() -> Response:
         service, settings = server.ready(), server.settings
         known = [
             {"name": p.name, "description": p.description, "judges_claims": p.judges_claims}
             for p in service.policies.values()
         ]
-        allowed = {"include_original": settings.allow_original, "stream_policy": list(settings.stream_policies)}
+        allowed = {
+            "include_original": settings.allow_original,
+            "stream_policy": list(settings.stream_policies),
+            "observe": settings.late is not None,
+        }
         return JSONResponse({"object": "list", "default": service.default, "data": known, "allowed": allowed})
 
 

@@ -7,8 +7,6 @@ it refuses has the headers of CORS: the host, the origin, the key, sizes, JSON.
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import re
 import time
 import uuid
@@ -16,14 +14,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guardrail.json_text import parse
 from guardrail.server.errors import ApiError, internal_error
+from guardrail.server.log import LOG, log_line
 from guardrail.server.metrics import Metrics
 from guardrail.server.settings import ServerSettings, is_loopback
 
-LOG = logging.getLogger("guardrail.server")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -64,7 +63,9 @@ class Envelope:
             if "code" in state:
                 self.metrics.refusals.labels(state["code"]).inc()
             route = getattr(scope.get("route"), "path", None)
-            told = {key: state[key] for key in ("code", "error", "client", "action", "tokens") if key in state}
+            told = {
+                key: state[key] for key in ("code", "error", "client", "action", "verdict", "tokens") if key in state
+            }
             told["seconds"] = round(time.perf_counter() - begun, 4)
             LOG.info(log_line(request_id=ident, method=scope["method"][:10], route=route, status=status, **told))
 
@@ -120,7 +121,8 @@ class Gate:
 
     async def _body(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
         """The body, read whole and checked, for whoever reads it next. Raises `ApiError`."""
-        if scope["method"] != "POST":
+        routes = scope["app"].routes if scope["method"] == "POST" else ()
+        if not any(route.matches(scope)[0] is Match.FULL for route in routes):  # 404 and 405 are the router's to say
             return receive
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "unsupported_media_type", "send JSON, with Content-Type: application/json")
@@ -164,8 +166,3 @@ def _host(address: str) -> str:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
-
-
-def log_line(**told: Any) -> str:
-    """What is told, as one line of JSON with the time."""
-    return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told})

@@ -25,6 +25,7 @@ class Metrics:
             "guardrail_passes_seconds", "In shared passes: wait, generate.", ["what"], buckets=_SECONDS, **on
         )
         self.tokens = Counter("guardrail_tokens", "Tokens read and written.", ["kind"], **on)
+        self.webhooks = Counter("guardrail_webhooks", "Tries to deliver a late verdict.", ["outcome"], **on)
         self.refusals = Counter("guardrail_refusals", "Requests answered with an error.", ["code"], **on)
 
     def verdict(self, metadata: dict[str, Any]) -> None:
@@ -43,6 +44,10 @@ class Metrics:
         """Count tokens."""
         self.tokens.labels("prompt").inc(read)
         self.tokens.labels("completion").inc(written)
+
+    def webhook(self, outcome: str) -> None:
+        """Count what a try to deliver a late verdict came to."""
+        self.webhooks.labels(outcome).inc()
 
     def text(self) -> bytes:
         """All of them, as Prometheus reads them."""

@@ -96,10 +96,24 @@ class StreamOptions(Body):
 
 
 class GuardOptions(Body):
+    """`observe` answers at once; the verdict is asked for later, or told to the webhook."""
+
     policy: str | None = None
     claims: bool = False
     include_original: bool = False
     stream_policy: Literal["answer", "claim", "passthrough"] | None = None
+    mode: Literal["enforce", "observe"] = "enforce"
+    webhook: str | None = Field(default=None, max_length=2000)
+
+    @model_validator(mode="after")
+    def _agree(self) -> GuardOptions:
+        if self.mode == "observe" and self.stream_policy is not None:
+            raise ValueError(
+                "stream_policy says what is held back, and the mode 'observe' holds nothing back; leave it out"
+            )
+        if self.webhook is not None and self.mode != "observe":
+            raise ValueError("a webhook is told of verdicts that come later: it goes with mode: observe")
+        return self
 
 
 class ChatRequest(Body):

@@ -17,7 +17,7 @@ import uvicorn
 
 from guardrail.errors import DataError, GuardrailError
 from guardrail.server.app import create_app
-from guardrail.server.gate import LOG, log_line
+from guardrail.server.log import LOG, log_line
 from guardrail.server.service import Service
 from guardrail.server.state import Server
 
@@ -63,6 +63,8 @@ class _Process(uvicorn.Server):
     async def drain(self) -> None:
         LOG.info(log_line(status="draining", working=self._own.slots.working, waiting=self._own.slots.waiting))
         await self._own.slots.idle()
+        if self._own.settings.late is not None:
+            await asyncio.to_thread(self._own.settings.late.close)
         self.should_exit = True
 
 

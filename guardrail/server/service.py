@@ -20,7 +20,7 @@ from guardrail.policy import Policy
 from guardrail.server.errors import ApiError
 from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
-from guardrail.types import Confidence, Evidence, Message, Score, Verification
+from guardrail.types import Confidence, Evidence, Message, Score, Trace, Verification
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Service:
 
     def call(self, request: ChatRequest, timeout: float | None) -> tuple[Answering, Call]:
         """What a Guard is asked, and how. Raises `ApiError`, `ModelError` and `DataError` for what cannot be kept."""
-        chat = self.guarded(**request.guardrail.model_dump())
+        chat = self.guarded(**request.guardrail.model_dump(exclude={"mode", "webhook"}))
         given: dict[str, Any] = {"max_tokens": self._limit(request, chat), "timeout": timeout}
         given |= {key: value for key in ("temperature", "seed") if (value := getattr(request, key)) is not None}
         if request.tools:
@@ -130,12 +130,13 @@ class Service:
             can_keep(self.model, form.constraint, insist=True)
         return answering, call
 
-    def given(self, request: ScoreRequest, options: dict[str, Any]) -> tuple[ChatGuarded, str | list[Message]]:
-        """The chat model that checks a text, and what that text answers. Raises `ApiError`, `ModelError`, `DataError`."""
+    def given(self, request: ScoreRequest, options: dict[str, Any]) -> tuple[ChatGuarded, str | list[Message], Trace]:
+        """The chat model that checks a text, what that text answers, and its tokens. Raises `ApiError`, `ModelError`,
+        `DataError`."""
         chat = self.guarded(options.get("policy"), **{k: v for k, v in options.items() if k != "policy"})
         messages = conversation_of(to_langchain(request.messages), "single", Options())
-        self.model.trace(messages, request.answer, finish_reason=request.finish_reason)  # as in `call`
-        return chat, messages
+        trace = self.model.trace(messages, request.answer, finish_reason=request.finish_reason)  # as in `call`
+        return chat, messages, trace
 
     def _limit(self, request: ChatRequest, chat: ChatGuarded) -> int:
         asked, most = request.max_completion_tokens or request.max_tokens, self.settings.max_tokens

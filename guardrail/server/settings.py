@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command reads this before anything heavy
     from guardrail.langchain.settings import StreamPolicy
     from guardrail.server.keys import Keys
+    from guardrail.server.late_verdicts import LateVerdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class ServerSettings:
         cors_origins: Origins whose pages may ask.
         allow_original: Whether a request may have `include_original`.
         stream_policies: Those that a request may name; the first is the default.
+        late: Keeps the verdicts of requests that do not wait for them; None allows no such requests.
         slots: Requests that work at the same time.
         queue: Requests that wait for a slot; the next one is answered with 429.
         max_tokens: The most that a request may ask for; None is no limit but the model's.
@@ -34,6 +36,7 @@ class ServerSettings:
     cors_origins: tuple[str, ...] = ()
     allow_original: bool = False
     stream_policies: tuple[StreamPolicy, ...] = ("answer",)
+    late: LateVerdicts | None = None
     slots: int = 8
     queue: int = 64
     max_tokens: int | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from fastapi import Request
+from langchain_core.messages.ai import UsageMetadata
 
 from guardrail.deadlines import Deadline
 from guardrail.errors import DeadlineError, GuardrailError
@@ -38,6 +39,8 @@ class Server:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        if self.settings.late is not None and self.settings.late.webhooks is not None:
+            self.settings.late.webhooks.on_outcome = self.metrics.webhook
         self.slots = Slots(self.settings.slots, self.settings.queue, self.metrics)
 
     @property
@@ -63,9 +66,24 @@ class Server:
         return self.settings.timeout if asked is None else asked
 
     async def work(
-        self, request: Request, deadline: Deadline | None, do: Callable[[], T], abandon: Callable[[], None] = _nothing
+        self,
+        request: Request,
+        deadline: Deadline | None,
+        do: Callable[[], T],
+        abandon: Callable[[], None] = _nothing,
+        early: asyncio.Future[T] | None = None,
     ) -> T:
         """Do work in a slot. A client that hangs up abandons it; the slot is free once the work has ended.
+
+        Args:
+            request: Whose it is.
+            deadline: Until when a slot is waited for.
+            do: The work, in a thread.
+            abandon: Ends it before its time.
+            early: What the client waits for, where that is less than the whole work: from then on nothing abandons it.
+
+        Returns:
+            What the work, or `early`, came to.
 
         Raises:
             ApiError: 429 where too many wait, 499 for a client that has gone, and 500 for what went wrong at work: the
@@ -78,8 +96,11 @@ class Server:
                 return await self.slots.run(do, abandon)
 
         task, gone = self.spawn(inside()), asyncio.create_task(_hung_up(request))
+        waited_for: set[asyncio.Future[Any]] = {task, gone} if early is None else {task, gone, early}
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            if early is not None and early.done():
+                return early.result()
             if not task.done():
                 raise ApiError(499, "client_closed_request", "the client has hung up")
             return await task
@@ -90,7 +111,8 @@ class Server:
             raise internal_error(request.state.request_id) from error
         finally:
             gone.cancel()
-            task.cancel()
+            if early is None or not early.done():
+                task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that lives until it is done, whether or not anybody waits for it."""
@@ -104,15 +126,14 @@ class Server:
         if not task.cancelled():
             task.exception()  # seen
 
-    def note(self, request: Request, metadata: dict[str, Any], usage: dict[str, int]) -> None:
-        """Count a verdict, and its tokens."""
+    def note(self, request: Request, metadata: dict[str, Any]) -> None:
+        """Count a verdict."""
         self.metrics.verdict(metadata)
         request.state.action = metadata["action"]
-        self.charge(request, usage)
 
-    def charge(self, request: Request, usage: dict[str, int]) -> None:
-        """Count the tokens that a request has used."""
-        self.metrics.used(usage["prompt_tokens"], usage["completion_tokens"])
+    def charge(self, request: Request, usage: UsageMetadata) -> None:
+        """Count the tokens that a request has used, whatever came of it. For the thread that works on it."""
+        self.metrics.used(usage["input_tokens"], usage["output_tokens"])
         request.state.tokens = usage["total_tokens"]
         if charge := getattr(request.state, "charge", None):
             charge(usage["total_tokens"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeAlias
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -16,6 +16,11 @@ from guardrail.server import bodies
 from guardrail.server.errors import told
 from guardrail.server.requests import ChatRequest
 from guardrail.server.state import Server
+
+Emit: TypeAlias = Callable[[str], None]
+"""Told each piece of text that may leave, from the thread that works."""
+Whole: TypeAlias = Callable[[Emit], Coroutine[Any, Any, tuple[Reply, str]]]
+"""All of a request's work; gives the reply, and the text that no piece held."""
 
 
 async def held(ident: str, model: str, reply: Reply, body: ChatRequest) -> AsyncIterator[dict[str, Any]]:
@@ -34,30 +39,42 @@ def _last(ident: str, model: str, reply: Reply, body: ChatRequest) -> list[dict[
     return out
 
 
+def judging(server: Server, request: Request, answering: Answering, call: Call) -> Whole:
+    """The work of a stream whose text leaves before the whole verdict, which stands in its last chunk."""
+    run = answering.stream(call)
+
+    async def whole(emit: Emit) -> tuple[Reply, str]:
+        def do() -> tuple[Reply, str]:
+            try:
+                with run:
+                    for piece in run:
+                        emit(piece)
+                    reply = answering.reply(call, run.verdict, enforced=run.enforced, shown=run.shown)
+                    return reply, run.rest  # read once, and last: what was read is out
+            finally:
+                server.charge(request, run.watch.usage)
+
+        reply, rest = await server.work(request, call.deadline, do, run.abandon)
+        server.note(request, reply.metadata)
+        return reply, rest
+
+    return whole
+
+
 async def live(
-    server: Server, request: Request, answering: Answering, call: Call, ident: str, body: ChatRequest
+    server: Server, ident: str, model: str, whole: Whole, body: ChatRequest
 ) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a stream whose text leaves before the whole verdict.
+    """The chunks of a stream whose text leaves while the work goes on.
 
     The work does not wait for whoever reads the chunks: a slow reader holds no slot.
     """
-    model, loop = answering.guard.model.name, asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
-    run = answering.stream(call)
 
-    def do() -> tuple[Reply, str]:
-        with run:
-            for piece in run:
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-            reply = answering.reply(call, run.verdict, enforced=run.enforced, shown=run.shown)
-            return reply, run.rest  # read once, and last: what was read is out
+    def emit(piece: str) -> None:
+        loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    async def whole() -> tuple[Reply, str]:
-        reply, rest = await server.work(request, call.deadline, do, run.abandon)
-        server.note(request, reply.metadata, bodies.usage(reply.usage))
-        return reply, rest
-
-    task = server.spawn(whole())
+    task = server.spawn(whole(emit))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
     try:
         piece = await pieces.get()

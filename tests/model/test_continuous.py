@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from guardrail.deadlines import Deadline, before
 from guardrail.errors import DeadlineError, ModelError
+from guardrail.model.continuous.parts import SharedPassError
 from guardrail.model.recording import Keep
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
@@ -138,6 +140,57 @@ def test_a_pass_that_fails_for_all_is_run_again_for_each_alone(monkeypatch):
         monkeypatch.setattr(local.model, "forward", functools.wraps(forward)(fails))
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(lambda p: local.generate(p, max_new_tokens=8).response_ids, PROMPTS)) == whole
+
+
+@pytest.mark.parametrize("fault", ["out of memory", "of one row"])
+def test_a_failing_pass_is_halved_and_only_a_row_that_fails_alone_fails(monkeypatch, fault):
+    """Nobody can be answered again here: the steps were shown. What a failed pass has kept for scoring is taken out again."""
+    local = tiny_local_model()
+    scorer = HybridGradScorer(local)
+    alone = [local.generate(p, max_new_tokens=12, keep=scorer.keep) for p in PROMPTS]
+    assert len(alone[1].response_ids) == 12
+    forward, passes, longest = local.model.forward, [], len(alone[1].prompt_ids)
+
+    def fails(*args, input_ids=None, attention_mask=None, **kwargs):
+        out = forward(*args, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        if input_ids.shape[1] == 1:  # behind all layers, which have kept something of it
+            passes.append(len(input_ids))
+            if fault == "out of memory" and len(input_ids) > 2:
+                raise RuntimeError("out of memory")
+            if fault == "of one row" and longest + 6 in attention_mask.sum(-1).tolist():
+                raise RuntimeError("a device-side assert")
+        return out
+
+    def answer(prompt):
+        shown = []
+        options = {"keep": scorer.keep, "on_step": lambda rows, _: shown.append(len(rows[0]))}
+        try:
+            return local.generate_batch([prompt], max_new_tokens=12, **options)[0], shown
+        except SharedPassError as error:
+            return error, shown
+
+    with local.shared() as sharing, ThreadPoolExecutor(4) as pool:
+        monkeypatch.setattr(local.model, "forward", functools.wraps(forward)(fails))
+        with local.lock:
+            asked = [pool.submit(answer, prompt) for prompt in PROMPTS]
+            while sharing.waiting < 4:
+                time.sleep(0.001)
+        found = [each.result() for each in asked]
+    assert max(passes) == 4
+    if fault == "of one row":
+        error, shown = found.pop(1)
+        assert isinstance(error, SharedPassError)
+        assert "device-side" in str(error)
+        assert shown == [*range(1, 7)]
+        alone.pop(1)
+    else:
+        assert passes.count(4) == 1  # then it is known that four are too many
+    for a, (b, shown) in zip(alone, found, strict=True):
+        assert (a.response_ids, shown) == (b.response_ids, [*range(1, len(a.response_ids) + 1)])
+    told = scorer.score_traces([b for b, _ in found])
+    for a, b in zip(scorer.score_traces(alone), told, strict=True):
+        assert (a.unscored, a.number) == (b.unscored, b.number and pytest.approx(b.number, rel=1e-4))
+    assert sum(b.number is not None for b in told) > 1
 
 
 def test_who_holds_the_lock_or_asks_several_takes_turns_and_closing_drains():

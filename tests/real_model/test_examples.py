@@ -62,7 +62,8 @@ EXPECTED = {
     ],
     "31_serve.py": [
         "What is the capital of Japan? The capital of Japan is Tokyo.\n  answer, very high, 0.83",
-        "abstain, very low, 0.06\nwith a threshold of 0.9: abstain\nexit code 0",
+        "abstain, very low, 0.06\nwith a threshold of 0.9: abstain\nunjudged: ",
+        " (pending)\nthe policy would have said: abstain, very low\nexit code 0",
     ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [

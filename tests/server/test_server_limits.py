@@ -10,6 +10,7 @@ import pytest
 from guardrail.langchain.streaming import Watch
 from guardrail.server.app import create_app
 from guardrail.server.keys import Keys, add_key
+from guardrail.server.late_verdicts import LateVerdicts
 from guardrail.testing import tiny_local_model
 from tests.server.test_server_app import ask, served
 
@@ -24,14 +25,15 @@ def model():
 class Caller:
     """A client of the ASGI application that can hang up, and reads on only while `reads` is set."""
 
-    def __init__(self, server, body):
+    def __init__(self, server, body, key=None, path=CHAT):
         self._left, self._sent, self.messages = asyncio.Event(), False, []
         self.reads = asyncio.Event()
         self.reads.set()
         self._body = json.dumps(body).encode()
         headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        headers += [(b"authorization", f"Bearer {key}".encode())] if key else []
         asgi = {"version": "3.0", "spec_version": "2.3"}  # as uvicorn has it
-        scope = {"type": "http", "asgi": asgi, "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+        scope = {"type": "http", "asgi": asgi, "method": "POST", "path": path, "headers": headers, "query_string": b""}
         self.task = asyncio.create_task(create_app(server)(scope, self._receive, self._send))
 
     async def _receive(self):
@@ -148,6 +150,33 @@ async def test_tokens_are_charged_to_the_key_wherever_the_model_works(model, tmp
     refused = await client.post(path, json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert int(refused.headers["retry-after"]) > 60  # more than one minute's were used
+
+
+@pytest.mark.parametrize("what", ["chat", "stream", "observe", "check"])
+async def test_who_hangs_up_pays_for_the_tokens_so_far(model, tmp_path, what):
+    key = add_key(tmp_path / "keys", "agent", requests_per_minute=None, tokens_per_minute=1)
+    server, client = served(
+        model, keys=Keys.load(tmp_path / "keys"), stream_policies=("answer", "passthrough"), late=LateVerdicts()
+    )
+    client.headers["Authorization"] = f"Bearer {key}"
+    more = {"stream": {"stream": True, "guardrail": {"stream_policy": "passthrough"}}}
+    more["observe"] = {"guardrail": {"mode": "observe"}}
+    given = {"messages": ask(model)["messages"], "answer": "Nobody."}
+    path, body = (
+        ("/v1/guard/check", given) if what == "check" else (CHAT, ask(model, max_tokens=200, **more.get(what, {})))
+    )
+    with model.lock:
+        caller = Caller(server, body, key, path)
+        await until(lambda: server.slots.working)
+        await caller.hang_up()
+    await server.slots.idle()
+    metrics = server.metrics.text().decode()
+    prompt = len(model.encode_prompt("Who?"))
+    written = len(model.trace("Who?", "Nobody.").response_ids) if what == "check" else 1
+    assert f'guardrail_tokens_total{{kind="prompt"}} {prompt}.0' in metrics
+    assert f'guardrail_tokens_total{{kind="completion"}} {written}.0' in metrics
+    refused = await client.post(CHAT, json=ask(model))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
 
 
 async def test_pages_of_listed_origins_read_answers_and_errors(model, tmp_path):

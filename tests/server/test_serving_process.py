@@ -15,7 +15,9 @@ from guardrail.server import run
 from guardrail.server.app import create_app
 from guardrail.server.settings import ServerSettings
 from guardrail.server.state import Server
+from guardrail.server.webhooks import SIGNATURE, sign
 from tests.benchmarks.serve_soak import options, save_model, soak
+from tests.helpers.receiver import receiver
 from tests.helpers.serving_process import ServingProcess
 
 POLICY = "version: 1\nname: mine\nrules: [{name: all, then: answer}]\n"
@@ -35,7 +37,17 @@ def long(model, tokens=1500, **more):
 async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
     policy = tmp_path / "mine.yaml"
     policy.write_text(POLICY, encoding="utf-8")
-    with ServingProcess(model, tmp_path / "log", *options(CLIENTS), "--allow-policy", str(policy)) as server:
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef\n", encoding="utf-8")
+    with (
+        receiver([503, 204]) as (origin, got),
+        ServingProcess(
+            model,
+            tmp_path / "log",
+            *(*options(CLIENTS), "--allow-policy", str(policy), "--allow-observe"),
+            *("--webhook-origin", origin, "--webhook-secret-file", str(secret)),
+        ) as server,
+    ):
         await asyncio.to_thread(server.ready)
         found = await soak(server, str(model), 15, CLIENTS)
         assert found.wrong == []
@@ -63,13 +75,16 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
 
         async with httpx.AsyncClient(timeout=60) as client:
             path = f"{server.url}/v1/chat/completions"
-            streamed = long(model, 600, stream=True, guardrail={"stream_policy": "passthrough"})
+            streamed = long(model, 1200, stream=True, guardrail={"stream_policy": "passthrough"})
             async with client.stream("POST", path, json=streamed) as response:
                 parts = response.aiter_lines()
                 await anext(parts)
+                observed = {"guardrail": {"mode": "observe", "webhook": f"{origin}/told"}}
+                answer = await client.post(path, json=long(model, 4, **observed))
+                late = answer.json()["choices"][0]["guardrail"]
                 server.signal(signal.SIGTERM)  # in the midst of it
                 drained = await asyncio.to_thread(server.until_logged, status="draining")
-                assert drained["working"] == 1
+                assert drained["working"] >= 1
                 assert (await client.get(f"{server.url}/readyz")).json() == {"status": "draining"}
                 assert (await client.post(path, json=streamed)).json()["error"]["code"] == "draining"
                 rest = [line async for line in parts if line]
@@ -77,6 +92,11 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
         last = json.loads(rest[-2].removeprefix("data: "))["choices"][0]
         assert last["finish_reason"] in ("stop", "length")
         assert await asyncio.to_thread(server.ended) == 0
+        _, (_, headers, told) = got  # the second try, which the drain has waited for
+        assert late["status"] == "pending"
+        assert (json.loads(told)["id"], json.loads(told)["status"]) == (late["id"], "done")
+        at = int(headers[SIGNATURE].partition(",")[0].removeprefix("t="))
+        assert headers[SIGNATURE] == sign(b"0123456789abcdef", told, at)
         text = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in text
         said = [line for line in text.splitlines() if not line.startswith(("{", "…"))]

@@ -24,6 +24,7 @@ from guardrail.kernels.frozen import untouched, weights_version
 from guardrail.model.constraint import Grammars
 from guardrail.model.continuous.cache import SharedCache
 from guardrail.model.continuous.micro_batches import MicroBatches
+from guardrail.model.continuous.parts import Parts, SharedPassError, failed
 from guardrail.model.continuous.row import Row
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
@@ -38,10 +39,6 @@ _log = logging.getLogger(__name__)
 
 _inside: ContextVar[bool] = ContextVar("guardrail_continuous_inside", default=False)
 _NEAR = 1e-3  # of the largest logit: float32 noise is a hundredth of it, a wrong position a hundred times as much
-
-
-class SharedPassError(ModelError):
-    """A pass that several answers shared has failed."""
 
 
 class ContinuousBatching:
@@ -63,6 +60,7 @@ class ContinuousBatching:
         self._rows: list[Row] = []
         self._cache = SharedCache()
         self._version = 0  # of the weights that `_rows` run on
+        self._parts = Parts(local, max_rows)
         self._news = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="guardrail-continuous", daemon=True)
@@ -190,7 +188,12 @@ class ContinuousBatching:
             self._time("generate", seconds_since(row.begun))
             row.done.set()
         else:
-            self._cache.add(cache, len(row.prompt))
+            try:
+                self._cache.add(cache, len(row.prompt))
+            except Exception as error:
+                if not isinstance(error, ValueError):  # that one came before anything was changed
+                    self._fail_all(failed(error))
+                raise failed(error) from error
             self._rows.append(row)
             self._version = version
             self._see_caches()
@@ -203,22 +206,16 @@ class ContinuousBatching:
             return
         try:
             self._cache.ready()
-            with untouched(local.model, watched=True) as stack:
-                for r, row in enumerate(rows):
-                    if row.run.recording is not None:
-                        row.run.recording.listen_to_row(stack, r)
-                tokens = torch.cat([row.out[:, -1:] for row in rows])
-                mask = self._cache.mask(local.device)
-                logits = _logits(local, tokens, mask, self._cache.cache)
         except Exception as error:
-            why = SharedPassError(f"a pass that {len(rows)} answers shared has failed ({error}); ask again")
-            why.__cause__ = error
-            self._fail_all(why)
+            self._fail_all(failed(error))
             return
+        found = self._parts.run(rows, self._cache, lambda ids, mask: _logits(local, ids, mask, self._cache.cache))
         self._cache.advance()
-        for r, row in enumerate(rows):
+        for row, logits in zip(rows, found, strict=True):
             try:
-                if row.context.run(self._take, row, logits[r : r + 1]):
+                if isinstance(logits, SharedPassError):
+                    raise logits
+                if row.context.run(self._take, row, logits):
                     self._remove(row)
             except BaseException as error:
                 self._remove(row, error)

@@ -28,10 +28,10 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         at = self.shared
-        rows, end = len(at.lengths), at.end
+        rows, end = at.rows, at.end
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:rows, :, end : end + 1] = new
-        keys, values = (buffer[:rows, :, at.start : end + 1] for buffer in self.buffers)
+            buffer[rows, :, end : end + 1] = new
+        keys, values = (buffer[rows, :, at.start : end + 1] for buffer in self.buffers)
         return keys, values
 
     def get_seq_length(self) -> int:
@@ -45,12 +45,19 @@ class SharedCache:
         lengths: Tokens of each row, in the order of the batch.
         end: The column behind every row's last token.
         cache: For the model.
+        part: The rows of the next pass; None is all of them.
     """
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
         self.end = 0
         self.cache = DynamicCache()
+        self.part: slice | None = None
+
+    @property
+    def rows(self) -> slice:
+        """Those of the next pass."""
+        return self.part or slice(len(self.lengths))
 
     @property
     def start(self) -> int:
@@ -58,7 +65,8 @@ class SharedCache:
         return self.end - max(self.lengths, default=0)
 
     def add(self, filled: Cache, length: int) -> None:
-        """A row more, at the end of the batch: of a prompt that ran alone. Raises `ValueError` for layers of another kind."""
+        """A row more, at the end of the batch: of a prompt that ran alone. Raises `ValueError` for layers of another kind;
+        after any other error, here or in `ready`, layers may have been moved and others not: no row can go on."""
         if not all(type(layer) is DynamicLayer and layer.get_seq_length() == length for layer in filled.layers):
             raise ValueError("only caches that keep every position of every layer can be merged")
         if not self.cache.layers:
@@ -90,7 +98,7 @@ class SharedCache:
     def mask(self, device: torch.device) -> Tensor:
         """(rows, columns and the one to come): 1 for the tokens of each row."""
         width = self.end - self.start + 1
-        lengths = torch.tensor(self.lengths, device=device).unsqueeze(1)
+        lengths = torch.tensor(self.lengths[self.rows], device=device).unsqueeze(1)
         return (torch.arange(width, device=device) >= width - 1 - lengths).long()
 
     def advance(self) -> None:
