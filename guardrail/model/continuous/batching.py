@@ -29,7 +29,7 @@ from guardrail.model.continuous.prefixes import Prefixes
 from guardrail.model.continuous.row import Row
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
-from guardrail.model.recording import Keep
+from guardrail.model.recording import Keep, listen_to_rows
 from guardrail.model.run import Decoding, Response, counts_plainly
 from guardrail.waiting import seconds_since
 
@@ -212,9 +212,7 @@ class ContinuousBatching:
         try:
             self._cache.ready()
             with untouched(local.model, watched=True) as stack:
-                for r, row in enumerate(rows):
-                    if row.run.recording is not None:
-                        row.run.recording.listen_to_row(stack, r)
+                listen_to_rows(stack, [row.run.recording for row in rows])
                 tokens = torch.cat([row.out[:, -1:] for row in rows])
                 mask = self._cache.mask(local.device)
                 logits = _logits(local, tokens, mask, self._cache.cache)
