@@ -132,13 +132,13 @@ def listen_to_rows(stack: ExitStack, recordings: Sequence[Recording | None]) -> 
             modules.setdefault(anatomy.head, []).append((r, own._see_head))
     for layer, seers in layers.items():
         on_input(stack, layer, _rows_entering(seers))
-    for module, listeners in modules.items():
-        stack.callback(module.register_forward_hook(_rows_of_output(listeners, len(recordings))).remove)
+    for listened, listeners in modules.items():
+        stack.callback(listened.register_forward_hook(_rows_of_output(listeners, len(recordings))).remove)
 
 
 def _rows_entering(seers: Sequence[tuple[int, Callable[[Tensor], None]]]) -> Callable[[Tensor], None]:
     def see(hidden: Tensor) -> None:
-        rows = hidden.split(1)
+        rows = hidden.chunk(len(hidden))
         for r, each in seers:
             each(rows[r])
 
@@ -150,7 +150,7 @@ def _rows_of_output(
 ) -> Callable[[Any, Any, Tensor], None]:
     def hook(module: Any, args: Any, output: Tensor) -> None:
         # tokens flattened, as in front of experts, are no rows: without dimensions none takes them for its own
-        rows = output.split(1) if len(output) == batch else [output.reshape(-1)] * batch
+        rows = output.chunk(batch) if len(output) == batch else [output.reshape(-1)] * batch
         for r, each in listeners:
             each(module, args, rows[r])
 
