@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from guardrail.kernels.frozen import on_input, weights_version
@@ -60,23 +60,6 @@ class Recording:
         on_input(stack, anatomy.layers[self.keep.band_layer], self._see_band)
         if self._keeps_head:
             stack.callback(anatomy.head.register_forward_hook(self._see_head).remove)
-
-    def listen_to_row(self, stack: ExitStack, r: int) -> None:
-        """As `listen`, to one row of a batch that it shares with others: (B, 1, ...) passes, of which row `r` is its own.
-
-        Of a pass that fails nothing is kept, so that it can be tried again.
-        """
-        anatomy, row = self.local.anatomy, slice(r, r + 1)
-        stack.enter_context(self._undone_on_error())
-
-        def see_band(hidden: Tensor) -> None:
-            self._see_band(hidden[row])
-
-        for (_, module), see in () if self._linear is None else self._linear.hooks():
-            stack.callback(module.register_forward_hook(_of_row(see, row)).remove)
-        on_input(stack, anatomy.layers[self.keep.band_layer], see_band)
-        if self._keeps_head:
-            stack.callback(anatomy.head.register_forward_hook(_of_row(self._see_head, row)).remove)
 
     @contextmanager
     def _undone_on_error(self) -> Iterator[None]:
@@ -142,9 +125,47 @@ class Recording:
             self._outputs.append(output[:, -1:])
 
 
-def _of_row(see: Callable[[Any, Any, Tensor], None], row: slice) -> Callable[[Any, Any, Tensor], None]:
+def listen_to_rows(stack: ExitStack, recordings: Sequence[Recording | None]) -> None:
+    """As `listen`, each to its own row of passes that they share, (B, 1, ...); None for a row that keeps nothing.
+
+    One hook a module, whatever the number of rows: registering them costs more than what they do. Of a pass that fails
+    nothing is kept, so that it can be tried again.
+    """
+    layers: dict[nn.Module, list[tuple[int, Callable[[Tensor], None]]]] = {}
+    modules: dict[nn.Module, list[tuple[int, Callable[[Any, Any, Tensor], None]]]] = {}
+    for r, own in enumerate(recordings):
+        if own is None:
+            continue
+        stack.enter_context(own._undone_on_error())
+        anatomy = own.local.anatomy
+        layers.setdefault(anatomy.layers[own.keep.band_layer], []).append((r, own._see_band))
+        for (_, module), see in () if own._linear is None else own._linear.hooks():
+            modules.setdefault(module, []).append((r, see))
+        if own._keeps_head:
+            modules.setdefault(anatomy.head, []).append((r, own._see_head))
+    for layer, seers in layers.items():
+        on_input(stack, layer, _rows_entering(seers))
+    for listened, listeners in modules.items():
+        stack.callback(listened.register_forward_hook(_rows_of_output(listeners, len(recordings))).remove)
+
+
+def _rows_entering(seers: Sequence[tuple[int, Callable[[Tensor], None]]]) -> Callable[[Tensor], None]:
+    def see(hidden: Tensor) -> None:
+        rows = hidden.chunk(len(hidden))
+        for r, each in seers:
+            each(rows[r])
+
+    return see
+
+
+def _rows_of_output(
+    listeners: Sequence[tuple[int, Callable[[Any, Any, Tensor], None]]], batch: int
+) -> Callable[[Any, Any, Tensor], None]:
     def hook(module: Any, args: Any, output: Tensor) -> None:
-        see(module, args, output[row])
+        # tokens flattened, as in front of experts, are no rows: without dimensions none takes them for its own
+        rows = output.chunk(batch) if len(output) == batch else [output.reshape(-1)] * batch
+        for r, each in listeners:
+            each(module, args, rows[r])
 
     return hook
 

@@ -1,7 +1,8 @@
 """Continuous batching: answers that several threads ask for share the model's passes.
 
-One thread owns the loop. Between two steps new prompts run, each alone, and join; answers that end leave at once. Nothing here
-says what a step does for an answer: that is `Run`'s. Models whose caches cannot be merged take turns, as without it.
+One thread owns the loop. Between two steps new prompts run, each alone but for what it begins with in common with others, and
+join; answers that end leave at once. Nothing here says what a step does for an answer: that is `Run`'s. Models whose caches
+cannot be merged take turns, as without it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from guardrail.model.constraint import Grammars
 from guardrail.model.continuous.cache import SharedCache
 from guardrail.model.continuous.micro_batches import MicroBatches
 from guardrail.model.continuous.parts import Parts, SharedPassError, failed
+from guardrail.model.continuous.prefixes import Prefixes
 from guardrail.model.continuous.row import Row
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
@@ -59,6 +61,7 @@ class ContinuousBatching:
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._cache = SharedCache()
+        self._prefixes = Prefixes()
         self._version = 0  # of the weights that `_rows` run on
         self._parts = Parts(local, max_rows)
         self._news = threading.Condition()
@@ -183,7 +186,12 @@ class ContinuousBatching:
             cache = run.recording.cache
         with untouched(local.model, watched=row.decoding.on_step is not None) as stack:
             run.listen(stack)
-            logits = _logits(local, row.out, run.mask.to(local.device), cache)
+            most = len(row.prompt) + (
+                -1 if row.keep is None else row.keep.offset
+            )  # what is kept of a prompt has to run
+            cached = self._prefixes.fill(cache, row.prompt, most=max(most, 0), version=version)
+            logits = _logits(local, row.out[:, cached:], run.mask.to(local.device), cache)
+        self._prefixes.seen(row.prompt, cache, version)
         if self._take(row, logits):
             self._time("generate", seconds_since(row.begun))
             row.done.set()

@@ -13,6 +13,7 @@ from guardrail.kernels.memory import is_out_of_memory
 from guardrail.model.continuous.cache import SharedCache
 from guardrail.model.continuous.row import Row
 from guardrail.model.loaded import LoadedModel
+from guardrail.model.recording import listen_to_rows
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Tokens (B, 1) and the mask of what is cached and of them -> logits (B, V)."""
@@ -50,9 +51,7 @@ class Parts:
         rows, cache.part = all_rows[part], part
         try:
             with untouched(self._local.model, watched=True) as stack:
-                for r, row in enumerate(rows):
-                    if row.run.recording is not None:
-                        row.run.recording.listen_to_row(stack, r)
+                listen_to_rows(stack, [row.run.recording for row in rows])
                 tokens = torch.cat([row.out[:, -1:] for row in rows])
                 logits = forward(tokens, cache.mask(self._local.device))
                 return [logits[r : r + 1] for r in range(len(rows))]

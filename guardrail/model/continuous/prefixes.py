@@ -1,0 +1,93 @@
+"""What prompts begin with, run once: the KV cache of beginnings that came twice, such as a system message or a template.
+
+In a causal model the keys and values of a token depend on what stands before it alone, so a prompt that goes on from kept ones
+has the states that it would have by itself. Knows nothing about answers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import takewhile
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+Ids = tuple[int, ...]
+
+_LEAST = 8  # tokens: fewer are not worth a copy
+_PROMPTS = 16  # that a new one is compared with
+_KEPT_BYTES = 256 * 2**20
+
+
+class Prefixes:
+    """Beginnings of prompts with their keys and values; for one thread.
+
+    most_bytes: what all that is kept may take.
+
+        cached = prefixes.fill(cache, prompt, most=len(prompt) - 1, version=version)  # so many tokens need not run
+        ...                                                   # the prompt's pass, over prompt[cached:]
+        prefixes.seen(prompt, cache, version)
+    """
+
+    def __init__(self, *, most_bytes: int = _KEPT_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._recent: deque[Ids] = deque(maxlen=_PROMPTS)
+        self._kept: dict[Ids, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # the one used last stands last
+        self._version: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What is kept, in bytes."""
+        return sum(x.nbytes for layers in self._kept.values() for kv in layers for x in kv)
+
+    def fill(self, cache: Cache, prompt: Sequence[int], *, most: int, version: int) -> int:
+        """Put the longest beginning that is kept into an empty cache, and say how many tokens it has: 0 to `most`.
+
+        version: of the weights; what others computed is forgotten.
+        """
+        if version != self._version:
+            self._kept.clear()
+            self._version = version
+        length, found = max(((min(_common(ids, prompt), most), ids) for ids in self._kept), default=(0, ()))
+        if length < _LEAST:
+            return 0
+        layers = self._kept[found] = self._kept.pop(found)
+        cache.layers = [_filled(keys[:, :, :length], values[:, :, :length]) for keys, values in layers]
+        return length
+
+    def seen(self, prompt: Sequence[int], cache: Cache, version: int) -> None:
+        """A prompt has run and filled its cache; keep what it has in common with one before it."""
+        if version != self._version:
+            return
+        ids = tuple(prompt)
+        shared = ids[: max((_common(other, ids) for other in self._recent), default=0)]
+        if ids not in self._recent:  # one prompt again and again would push all others out
+            self._recent.append(ids)
+        if len(shared) < _LEAST or any(kept[: len(shared)] == shared for kept in self._kept):
+            return
+        if not all(type(layer) is DynamicLayer and layer.get_seq_length() >= len(shared) for layer in cache.layers):
+            return
+        at = slice(len(shared))
+        size = sum(x[:, :, at].nbytes for layer in cache.layers for x in (layer.keys, layer.values))
+        if size > self._most_bytes:
+            return
+        for kept in [kept for kept in self._kept if shared[: len(kept)] == kept]:  # the longer one holds it
+            del self._kept[kept]
+        while self._kept and self.bytes + size > self._most_bytes:
+            del self._kept[next(iter(self._kept))]
+        self._kept[shared] = [(layer.keys[:, :, at].clone(), layer.values[:, :, at].clone()) for layer in cache.layers]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+def _filled(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
+    """Uncopied: a layer appends by concatenation, and never writes into what it has."""
+    layer = DynamicLayer()
+    layer.keys, layer.values, layer.dtype, layer.device = keys, values, keys.dtype, keys.device
+    layer.is_initialized = True
+    return layer
