@@ -252,7 +252,7 @@ def states_behind(
             if shared < last:
                 with behind(0) if behind else nullcontext():
                     cache, shared = shared_prefix(local, prompt[shared:last], N, cache), last
-            else:
+            elif cache is not None:
                 cache.batch_repeat_interleave(N)
     head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
     with behind(max(start - shared, 0)) if behind else nullcontext():
