@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from guardrail.cli import options
+from guardrail.cli import bench_distillation, options
 from guardrail.cli.render import echo
 from guardrail.json_text import dumps_for
 
@@ -32,6 +32,32 @@ def bench(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the figures here, as JSON.")
     ] = None,
     table: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table here, as Markdown.")] = None,
+    suite: Annotated[
+        Literal["scorers", "distillation"],
+        typer.Option(
+            help="distillation: the evaluation of Uncertainty Distillation, on five bins: adapters beside what is asked, "
+            "sampled or fitted."
+        ),
+    ] = "scorers",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="Suite distillation: an adapter of MODEL that states its confidence; any number."
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Suite distillation: what is fitted is fitted on these. Default: the bundled calibration questions.",
+        ),
+    ] = None,
+    fit_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Suite distillation: at most N of those.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Suite distillation: draw accuracy by bin (extra plots).")
+    ] = None,
     model: options.Model = options.DEFAULT_MODEL,
     calibrator: Annotated[
         list[str] | None,
@@ -73,6 +99,22 @@ def bench(
     One answer at a time, so that the times are those of a scorer alone. Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import runtime
+    from guardrail.errors import DataError
+
+    if suite == "distillation":
+        if scorers != "all" or calibrator is not None:
+            raise DataError(
+                "--suite distillation has its own scorers and calibrators; leave --scorers and --calibrator out"
+            )
+        bench_distillation.run(
+            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs), data, adapter or [],
+            table=table, plot=plot, as_json=as_json, fit=fit or "bundled", fit_limit=fit_limit, output=output, grader=grader,
+            limit=limit, resume=resume, run=run, samples=samples, max_new_tokens=max_new_tokens, prompt=prompt, system=system,
+        )  # fmt: skip
+        return
+    alone = {"--adapter": adapter, "--fit": fit, "--fit-limit": fit_limit, "--plot": plot}
+    if given := next((name for name, value in alone.items() if value), None):
+        raise DataError(f"{given} is for --suite distillation; add that, or leave {given} out")
     from guardrail.evaluation.compare import bench as compare
 
     found = compare(

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from guardrail.calibration.metrics import Estimate
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.files import whole_file
 from guardrail.html.heat_map import short
@@ -64,6 +66,39 @@ def sps_png(found: SpsProfile, path: str | os.PathLike[str]) -> None:
         linewidth=1.5,
     )
     figure.colorbar(image, ax=axes, extend="min", label="SPS")
+    _save(figure, path)
+
+
+def bins_png(methods: Mapping[str, Sequence[Estimate | None]], path: str | os.PathLike[str]) -> None:
+    """Accuracy by bin of the stated probability, one panel a method, as a PNG; a point's area says how many answers it is of.
+
+    methods: by name the accuracy in each of equal bins of [0, 1], lowest first; None for an empty one. On the dashed line the
+    accuracy is the middle of the bin. Raises `MissingExtraError` without matplotlib, and `DataError` where `path` cannot be
+    written.
+    """
+    figure_of, _ = require_matplotlib()
+    columns = min(4, len(methods))
+    rows = -(-len(methods) // columns)
+    figure = figure_of(figsize=(2.6 * columns, 2.6 * rows), facecolor=PAGE["light"], layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for (name, bins), axes in zip(methods.items(), panels, strict=False):
+        total = sum(b.n for b in bins if b)
+        axes.plot([0, 1], [0, 1], linestyle="--", linewidth=1, color=INK["light"])
+        for k, b in enumerate(bins):
+            if b is not None:
+                middle = (k + 0.5) / len(bins)
+                axes.vlines(middle, b.low, b.high, color=INK["light"], linewidth=1)
+                axes.scatter([middle], [b.value], s=12 + 120 * b.n / total, color=INK["light"], clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(name, fontsize=9, parse_math=False)
+    for axes in list(panels):  # those that are left over
+        axes.set_axis_off()
+    figure.supxlabel("stated probability of being right, five bins", fontsize=9)
+    figure.supylabel("share that was right, 95 % interval", fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # a token in a script that the font has not

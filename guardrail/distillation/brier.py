@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from guardrail.model.stated import longest_beginnings, path_of
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -24,10 +26,7 @@ class Labels:
     @classmethod
     def of(cls, tokens: Sequence[Sequence[int]], middles: Sequence[float]) -> Labels:
         """Labels.of([(7, 1), (1,), (7, 2)], ...).paths   # ((7,),): "very low", "low", "very high" """
-        rows = tuple(tuple(row) for row in tokens)
-        begun = {row[:k] for row in rows for k in range(len(row))}
-        longest = [p for p in begun if not any(q != p and q[: len(p)] == p for q in begun)]
-        return cls(rows, tuple(middles), tuple(sorted(longest)))
+        return cls(tuple(tuple(row) for row in tokens), tuple(middles), longest_beginnings(tokens))
 
     def log_probs(self, logits: Tensor, ends: Tensor) -> Tensor:
         """log p of each label, (B, K), nats.
@@ -38,7 +37,7 @@ class Labels:
         at = ends[::P].unsqueeze(1)
         found: list[Tensor] = []
         for row in self.tokens:
-            path = next(j for j, path in enumerate(self.paths) if path[: len(row) - 1] == row[:-1])
+            path = path_of(row, self.paths)
             places = at + torch.arange(len(row), device=at.device)
             own = logits[path::P]
             predicted = own[torch.arange(len(own), device=own.device).unsqueeze(1), places].float().log_softmax(-1)

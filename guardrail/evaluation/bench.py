@@ -209,7 +209,7 @@ def compare_scorers(
             aurc=compared.metrics[name]["aurc"],
             prr=compared.metrics[name]["prr"],
             difference=None if name == REFERENCE else compared.difference(name, REFERENCE),
-            seconds=_quartiles([records[i]["seconds"][name] for i in chosen]),
+            seconds=quartiles([records[i]["seconds"][name] for i in chosen]),
             memory_mb=_memory([r.get("memory", {}).get(name) for r in records]),
         )
         for name, scorer in scorers.items()
@@ -219,7 +219,7 @@ def compare_scorers(
         n=n,
         accuracy=wilson_interval(right, n),
         rows=tuple(rows),
-        generation=_quartiles([records[i]["seconds"][GENERATION] for i in chosen]),
+        generation=quartiles([records[i]["seconds"][GENERATION] for i in chosen]),
         compared=compared,
         controls=reader.of_answers(replace(answers, scored=chosen), best, seed=seed) if reader else None,
     )
@@ -260,7 +260,7 @@ def _told(alike: Sequence[str], others: int) -> str:
     return f"{len(alike)} of the other {others} cannot be told from it: {', '.join(alike)}."
 
 
-def _quartiles(values: Sequence[float]) -> Seconds:
+def quartiles(values: Sequence[float]) -> Seconds:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
     return Seconds(middle, low, high)
 

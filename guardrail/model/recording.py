@@ -21,15 +21,21 @@ _MAX_KEPT_LOGITS = 64 * 2**20  # 256 MiB in float32
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Which states to keep: those entering layer `band_layer`, from `offset` (negative, from the prompt's end) on."""
+    """Which states to keep: those entering layer `band_layer`, from `offset` (negative, from the prompt's end) on.
+
+    below: whether the KV cache of the layers below it is kept, too, for what reads on behind the answer.
+    """
 
     band_layer: int
     offset: int
+    below: bool = False
 
     @staticmethod
     def joined(keeps: Sequence[Keep]) -> Keep | None:
         """What serves all of them; None where there is none."""
-        return Keep(min(k.band_layer for k in keeps), min(k.offset for k in keeps)) if keeps else None
+        if not keeps:
+            return None
+        return Keep(min(k.band_layer for k in keeps), min(k.offset for k in keeps), any(k.below for k in keeps))
 
 
 class Recording:
@@ -92,6 +98,7 @@ class Recording:
         head_outputs = torch.cat(self._outputs, dim=1) if self._outputs else None  # (B, T, V)
         linear_outputs = self._linear.joined(len(self.rows), band_states.shape[1]) if self._linear else {}
         upper, weights = self.cache.layers[keep.band_layer :], weights_version(self.local.model)
+        lower = self.cache.layers[: keep.band_layer] if keep.below else []
         own = torch.clone if len(self.rows) > 1 else _same  # a view would keep the whole batch alive
         states: list[GenerationState | None] = []
         for r, (row, response) in enumerate(zip(self.rows, responses, strict=True)):
@@ -111,6 +118,8 @@ class Recording:
                     band_states=own(band_states[r, kept]),
                     head_outputs=None if head_outputs is None else own(head_outputs[r, : len(response)]),
                     linear_outputs={name: own(x[r, kept]) for name, x in linear_outputs.items()},
+                    lower_keys=tuple(own(layer.keys[r : r + 1, :, pad:end]) for layer in lower),
+                    lower_values=tuple(own(layer.values[r : r + 1, :, pad:end]) for layer in lower),
                 )
             )
         return states

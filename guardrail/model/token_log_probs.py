@@ -19,8 +19,8 @@ from guardrail.kernels.memory import halve_on_out_of_memory, too_large
 from guardrail.model.decoder import run_decoder
 from guardrail.model.inert import Inert
 from guardrail.model.loaded import LoadedModel
-from guardrail.model.prompts import pad, shared_prefix
-from guardrail.types import Message, Trace
+from guardrail.model.prompts import kept_prefix, pad, shared_prefix
+from guardrail.types import GenerationState, Message, Trace
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
@@ -136,7 +136,7 @@ def likeliest_tokens(local: LoadedModel, trace: Trace, k: int) -> tuple[Tensor, 
         if log_probs is None:
             with local.lock, untouched(local.model):
                 (states,) = _predicting(local, [(trace.prompt_ids, trace.response_ids)])
-                log_probs = _log_probs(local, states)
+                log_probs = distributions(local, states)
         chosen = torch.tensor(trace.response_ids, device=log_probs.device).unsqueeze(1)
         others = log_probs.scatter(1, chosen, -torch.inf).topk(min(k, log_probs.shape[1]) - 1, dim=-1)
         ids, found = torch.cat([chosen, others.indices], 1), torch.cat([log_probs.gather(1, chosen), others.values], 1)
@@ -190,7 +190,7 @@ def next_token_log_probs(local: LoadedModel, prompt: Sequence[int]) -> Tensor:
     _check(local, (prompt, ()))
     with local.lock, torch.inference_mode(False), torch.no_grad(), untouched(local.model):
         hidden = _states(local, [list(prompt)])[0, -1:]
-        return _log_probs(local, hidden)[0].double().cpu()
+        return distributions(local, hidden)[0].double().cpu()
 
 
 @torch.inference_mode(False)
@@ -207,7 +207,7 @@ def log_probs_of(local: LoadedModel, predicting: Tensor, response: Sequence[int]
     step = max(1, _LOGITS_AT_ONCE // local.anatomy.head.out_features)
     found = torch.zeros(len(y), dtype=torch.float64)
     for t in range(0, len(y), step):
-        log_probs = _log_probs(local, predicting[t : t + step])
+        log_probs = distributions(local, predicting[t : t + step])
         found[t : t + step] = log_probs.gather(1, y[t : t + step].to(log_probs.device)).squeeze(1).cpu()
     return found
 
@@ -229,6 +229,7 @@ def states_behind(
     *,
     start: int | None = None,
     behind: Callable[[int], AbstractContextManager[None]] | None = None,
+    state: GenerationState | None = None,
 ) -> list[Tensor]:
     """The final hidden states that predict each response, (T, D), side by side behind one prompt, which runs once.
 
@@ -236,6 +237,7 @@ def states_behind(
 
     start: where in the prompt `behind` begins; by default at its last token, which predicts their first ones. behind: entered
     for each pass over what stands from there on, given where in the pass `start` lies. Without a KV cache it is one pass.
+    state: what generation kept of an answer; what the prompt has in common with it, before `start`, does not run again.
     """
     tails = pad(responses, local.pad_id)[0][:, :-1].to(local.device)  # a last token predicts nothing here
     N, T = len(responses), tails.shape[1] + 1
@@ -243,11 +245,15 @@ def states_behind(
     start = last if start is None else start
     cache, shared = None, 0
     if local.anatomy.cached and last:
-        shared = last
-        cache = shared_prefix(local, prompt[:start], 1 if start < last else N) if start else None
-        if start < last:
-            with behind(0) if behind else nullcontext():
-                cache = shared_prefix(local, prompt[start:last], N, cache)
+        cache, shared = kept_prefix(local, state, prompt[: min(start, last)])
+        if shared < start:
+            cache, shared = shared_prefix(local, prompt[shared:start], 1, cache), start
+        if N > 1:
+            if shared < last:
+                with behind(0) if behind else nullcontext():
+                    cache, shared = shared_prefix(local, prompt[shared:last], N, cache), last
+            elif cache is not None:
+                cache.batch_repeat_interleave(N)
     head = torch.tensor([list(prompt[shared:])], device=local.device).expand(N, -1)
     with behind(max(start - shared, 0)) if behind else nullcontext():
         out = run_decoder(
@@ -265,8 +271,8 @@ def _states(local: LoadedModel, rows: Sequence[list[int]]) -> Tensor:
     return cast(Tensor, run_decoder(local.anatomy.decoder, ids, mask=mask).last_hidden_state)
 
 
-def _log_probs(local: LoadedModel, hidden: Tensor) -> Tensor:
-    """(T, D) -> (T, V), float32."""
+def distributions(local: LoadedModel, hidden: Tensor) -> Tensor:
+    """Final hidden states, (T, D) -> log p of the token that each predicts, nats, (T, V), float32."""
     return local.anatomy.logits(hidden.to(local.anatomy.head.weight.device)).float().log_softmax(-1)
 
 

@@ -22,7 +22,8 @@ class GenerationState:
     band_states: hidden states that enter layer `band_layer`, (positions, D), from position `first` on.
     head_outputs: what the LM head gave for the response positions, before any scaling or capping, (T, V); None where
     keeping it would cost too much memory. linear_outputs: what linear layers from layer `band_layer` on gave, by name,
-    (positions, out), from position `first` on; empty where keeping them would.
+    (positions, out), from position `first` on; empty where keeping them would. lower_keys, lower_values: as the cache's, of the
+    layers before `band_layer`; empty where nobody asked for them.
     """
 
     ids: tuple[int, ...]
@@ -34,6 +35,8 @@ class GenerationState:
     band_states: torch.Tensor
     head_outputs: torch.Tensor | None
     linear_outputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    lower_keys: tuple[torch.Tensor, ...] = ()
+    lower_values: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

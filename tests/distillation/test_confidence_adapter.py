@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from guardrail import Guard, load_model
 from guardrail.distillation.lessons import invocation_of
 from guardrail.errors import DataError, ModelError, ScoringError
 from guardrail.model.decoder import run_decoder
-from guardrail.model.stated import reply_log_probs
+from guardrail.model.prompts import kept_prefix
+from guardrail.model.stated import longest_beginnings, reply_log_probs
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.runs.asking import Asking
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer, stated_doubt
@@ -180,4 +182,35 @@ def test_the_prompt_runs_once_whatever_the_number_of_labels(folders, taught, mon
     for module in ("prompts", "token_log_probs"):
         monkeypatch.setattr(f"guardrail.model.{module}.run_decoder", counted)
     reply_log_probs(local, prompt, replies, local.confidence_adapter)
-    assert sum(read) == len(prompt) - 1 + len(replies) * max(map(len, replies))
+    assert sum(read) == len(prompt) - 1 + len(longest_beginnings(replies)) * max(map(len, replies))
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_what_generation_kept_is_not_run_again_and_says_the_same(folders, taught, monkeypatch):
+    base, adapter, _ = folders
+    local = load_model(str(adapter if taught else base), device="cpu")
+    scorer = VerbalizedScorer(local)
+    kept = local.generate("Who wrote Faust?", max_new_tokens=8, keep=scorer.keep)
+    again = replace(kept, state=None)
+    expected = scorer.score_traces([again])[0].value
+    read: list[int] = []
+
+    def counted(decoder, ids, **options):
+        read.append(ids.numel())
+        return run_decoder(decoder, ids, **options)
+
+    for module in ("prompts", "token_log_probs"):
+        monkeypatch.setattr(f"guardrail.model.{module}.run_decoder", counted)
+    assert scorer.score_traces([kept])[0].value == pytest.approx(expected, abs=1e-5)
+    with_kept = sum(read)
+    scorer.score_traces([again])
+    saved = 2 * with_kept - sum(read)
+    prompt = local.encode_prompt(Wording().asking_after(kept.messages, kept.text))
+    spelt = (*kept.prompt_ids, *kept.response_ids)[:-1]
+    same = next((i for i, (a, b) in enumerate(zip(spelt, prompt, strict=False)) if a != b), len(spelt))
+    assert -saved == same >= len(kept.prompt_ids)
+    # of other ids only what both begin with is used; of other weights, or of fewer layers, nothing
+    other = replace(kept.state, ids=(*kept.state.ids[:3], 7, *kept.state.ids[4:]))
+    assert kept_prefix(local, other, prompt)[1] == 3
+    assert kept_prefix(local, replace(kept.state, weights=kept.state.weights + 1), prompt) == (None, 0)
+    assert kept_prefix(local, replace(kept.state, lower_keys=(), lower_values=()), prompt) == (None, 0)

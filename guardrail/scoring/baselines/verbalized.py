@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from guardrail.errors import ScoringError
 from guardrail.model.local import LocalModel
+from guardrail.model.recording import Keep
 from guardrail.model.stated import reply_log_probs
 from guardrail.scoring.baselines.base import AnswerScorer, UnstatedError
 from guardrail.stated import Wording
@@ -61,6 +62,11 @@ class VerbalizedScorer(AnswerScorer):
         self._replies = [model.encode_response(label, ended=False) for label in self.wording.labels]
 
     @property
+    def keep(self) -> Keep | None:
+        """The answer's whole KV cache: the turn that asks for the confidence begins with the answer."""
+        return Keep(len(self.model.anatomy.layers) - 1, -1, below=True) if self.wording.turn == "after" else None
+
+    @property
     def options(self) -> dict[str, Any]:
         adapter = self.model.confidence_adapter
         return {"wording": self.wording.model_dump(mode="json"), "adapter": adapter.digest if adapter else None}
@@ -82,5 +88,5 @@ class VerbalizedScorer(AnswerScorer):
                 raise UnstatedError("the answer does not end with a confidence that can be read")
             return 1.0 - self.wording.middle(trace.stated)
         prompt = self.prompt_about(self.wording.asking_after(trace.messages, trace.text), *self._replies)
-        log_probs = reply_log_probs(self.model, prompt, self._replies, self.model.confidence_adapter)
+        log_probs = reply_log_probs(self.model, prompt, self._replies, self.model.confidence_adapter, trace.state)
         return stated_doubt(log_probs, [self.wording.middle(k) for k in range(len(self.wording.labels))])
