@@ -59,7 +59,7 @@ def write_parquet(lines: Path, target: Path) -> None:
     arrow, parquet = _library()
     made = target.with_name(f"{target.name}.table")
     try:
-        schemas = [arrow.Table.from_pylist(rows).schema for rows in _groups(lines)]
+        schemas = [_table(arrow, rows).schema for rows in _groups(lines)]
         # a key that only some rows have is null in the others
         schema = arrow.unify_schemas(schemas, promote_options="permissive") if schemas else arrow.schema([])
         with parquet.ParquetWriter(made, schema) as writer:
@@ -77,6 +77,12 @@ def write_parquet(lines: Path, target: Path) -> None:
     except OSError:
         made.unlink(missing_ok=True)
         raise
+
+
+def _table(arrow: Any, rows: list[dict[str, Any]]) -> Any:
+    """With the keys of all rows; `from_pylist` looks at those of the first."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return arrow.table({key: [row.get(key) for row in rows] for key in keys})
 
 
 def _groups(lines: Path) -> Iterator[list[dict[str, Any]]]:

@@ -40,7 +40,8 @@ def both(tmp_path, rows):
     """The rows as JSON lines and as a table."""
     lines, table = tmp_path / "rows.jsonl", tmp_path / "rows.parquet"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    pq.write_table(pa.Table.from_pylist(rows), table)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    pq.write_table(pa.table({key: [row.get(key) for row in rows] for key in keys}), table)
     return str(lines), str(table)
 
 
@@ -51,7 +52,7 @@ def both(tmp_path, rows):
         (QUESTIONS, lambda path: data_hash(load_data(path, "calibration").rows)),
         (QUESTIONS, lambda path: [row.extra for row in load_data(path, "calibration").rows]),
         (CLAIMS, load_claim_rows),
-        (QUESTIONS, load_paraphrase_rows),
+        ([{**row, "paraphrases": [f"{row['question']} Say."]} for row in QUESTIONS], load_paraphrase_rows),
         ([{"question": "Q?", "answer": "A", "correct": False}], load_hand_labels),
     ],
 )
@@ -98,14 +99,15 @@ def test_what_is_no_table_is_refused(tmp_path, content):
 
 @given(
     rows=st.lists(
-        st.fixed_dictionaries({}, optional={"a": st.integers(0, 9), "b": st.text("xyé", max_size=4)}), max_size=9
+        st.fixed_dictionaries({"n": st.booleans()}, optional={"a": st.integers(0, 9), "b": st.text("xyé", max_size=4)}),
+        max_size=9,
     )
 )
 def test_rows_come_back_from_a_table_as_they_were(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("table")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_parquet(folder / "rows.jsonl", folder / "rows.parquet")
-    assert [row for _, row in read_parquet(folder / "rows.parquet")] == [row for row in rows if rows]
+    assert [row for _, row in read_parquet(folder / "rows.parquet")] == rows
 
 
 def test_scores_go_into_a_table_and_rows_come_from_one(tmp_path):
