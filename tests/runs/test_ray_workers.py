@@ -80,6 +80,7 @@ def test_the_run_file_is_that_of_one_process_to_the_byte(local, workers, tmp_pat
     assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
 
+@pytest.mark.slow
 def test_scorers_of_every_kind_go_with_the_work(local, workers):
     names = [
         "semgrad",
@@ -111,6 +112,7 @@ def test_a_killed_worker_s_rows_are_done_again_exactly_once(workers, told):
     assert any(line.startswith("a worker died") for line in told)
 
 
+@pytest.mark.slow
 def test_a_row_that_kills_is_named_and_the_others_go_on(workers, told, local):
     def work(batch):
         if 3 in batch:
@@ -172,6 +174,7 @@ def test_a_lost_row_is_no_answer_and_is_tried_again_with_the_next_resume(local, 
     assert (len(again.records), again.lost) == (20, 0)
 
 
+@pytest.mark.slow
 def test_workers_with_another_model_are_refused(local):
     other = RayWorkers(Cluster("local", workers=1), partial(tiny_local_model, seed=5, vocab_size=261), local, print)
     with pytest.raises(ClusterError, match="another model than this process: weights"):
@@ -183,6 +186,7 @@ def test_a_model_that_stands_here_alone_cannot_be_shared(local):
         workers_from(Cluster(), local, local, print)
 
 
+@pytest.mark.slow
 def test_the_commands_give_the_same_files(cli, tiny_folder, tiny_data, tmp_path):
     rows = "".join(json.dumps({"prompt": f"Number {i}?", "response": f"It is {i}."}) + "\n" for i in range(12)) + "{\n"
     (tmp_path / "in.jsonl").write_text(rows)
