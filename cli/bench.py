@@ -92,6 +92,10 @@ def bench(
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    ray: options.Ray = None,
+    workers: options.WorkerCount = None,
+    worker_cpus: options.WorkerCpus = None,
+    worker_gpus: options.WorkerGpus = None,
     as_json: options.Json = False,
 ) -> None:
     """AUROC, AURC and PRR of each scorer with 95 % intervals, its difference from HybridGrad, its time and its memory.
@@ -134,6 +138,7 @@ def bench(
         prompt=prompt,
         system=system,
         command=runtime.command(),
+        cluster=runtime.cluster(ray, workers, worker_cpus, worker_gpus),
         progress=runtime.say,
     )
     if as_json:

@@ -19,9 +19,9 @@ def calibrate(
         str,
         typer.Argument(
             metavar="DATA",
-            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
-            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled calibration "
-            "questions.",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv, .tsv or .parquet, or hub:NAME@SPLIT; for "
+            "claims, of `question` and `facts`, or labelled `claims` of an `answer`, .jsonl or .parquet. "
+            "'bundled': the bundled calibration questions.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
@@ -86,6 +86,10 @@ def calibrate(
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    ray: options.Ray = None,
+    workers: options.WorkerCount = None,
+    worker_cpus: options.WorkerCpus = None,
+    worker_gpus: options.WorkerGpus = None,
 ) -> None:
     """Ask every question, grade the answers, choose the score's profile and fit the isotonic calibrator.
 
@@ -145,6 +149,7 @@ def calibrate(
         ask_again=ask_again,
         cache=cache,
         command=runtime.command(),
+        cluster=runtime.cluster(ray, workers, worker_cpus, worker_gpus),
         progress=runtime.say,
     )
     figures.fit(runtime.console(), fit, output)

@@ -25,8 +25,9 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATA",
-            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv or .tsv, or hub:NAME@SPLIT; for claims, of "
-            "`question` and `facts`, or labelled `claims` of an `answer`, .jsonl. 'bundled': the bundled held-out questions.",
+            help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv, .tsv or .parquet, or hub:NAME@SPLIT; for "
+            "claims, of `question` and `facts`, or labelled `claims` of an `answer`, .jsonl or .parquet. "
+            "'bundled': the bundled held-out questions.",
         ),
     ],
     calibrator: options.Calibrator = None,
@@ -59,6 +60,10 @@ def evaluate(
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    ray: options.Ray = None,
+    workers: options.WorkerCount = None,
+    worker_cpus: options.WorkerCpus = None,
+    worker_gpus: options.WorkerGpus = None,
     as_json: options.Json = False,
 ) -> None:
     """AUROC, AURC, Brier, ECE, accuracy and top labels with 95 % intervals, and what policies would have done.
@@ -104,6 +109,7 @@ def evaluate(
             ask_again=ask_again,
             cache=cache,
             batch_size=batch_size,
+            cluster=runtime.cluster(ray, workers, worker_cpus, worker_gpus),
             progress=runtime.say,
         )
     if as_json:

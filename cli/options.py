@@ -68,6 +68,24 @@ Resume = Annotated[
 ]
 Run = Annotated[Path | None, typer.Option(metavar="FILE", help="The run's file. Default: OUTPUT.run.jsonl.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Questions answered together.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Share the rows among workers on Ray: local starts it here, auto or HOST:PORT joins a cluster.",
+    ),
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="With --ray: processes, each with the model. Default: 2.")
+]
+WorkerCpus = Annotated[
+    int | None, typer.Option("--worker-cpus", min=1, help="With --ray: threads of each. Default: 1.")
+]
+WorkerGpus = Annotated[
+    float | None,
+    typer.Option("--worker-gpus", min=0, help="With --ray: GPUs of each, 0.5 say for half a one. Default: 0."),
+]
 System = Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")]
 Log = Annotated[
     str,

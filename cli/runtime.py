@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guardrail.model.local import LocalModel
+    from guardrail.runs.cluster import Cluster
 
 
 def say(line: str) -> None:
@@ -69,6 +70,19 @@ def _switches(text: str | None) -> dict[str, object] | None:
             f"--chat-template-kwargs is {text!r:.80}; give a JSON object such as '{{\"enable_thinking\": false}}'"
         )
     return given
+
+
+def cluster(address: str | None, workers: int | None, cpus: int | None, gpus: float | None) -> Cluster | None:
+    """Where the rows are worked on; None is this process. Raises `DataError` for workers without --ray."""
+    given = {"workers": workers, "worker-cpus": cpus, "worker-gpus": gpus}
+    if address is None:
+        if option := next((name for name, value in given.items() if value is not None), None):
+            raise DataError(f"--{option} is for workers on Ray; say where: --ray local, or the address of a cluster")
+        return None
+    from guardrail.runs.cluster import Cluster
+
+    usual = Cluster()
+    return Cluster(address, workers or usual.workers, cpus or usual.cpus, usual.gpus if gpus is None else gpus)
 
 
 def refuse_beside(context: typer.Context, option: str, others: Collection[str]) -> None:

@@ -20,6 +20,7 @@ from guardrail.errors import (
     CalibrationError,
     CalibratorMismatchError,
     ChatTemplateError,
+    ClusterError,
     DataError,
     GuardrailError,
     LowConfidenceError,
@@ -66,10 +67,12 @@ if TYPE_CHECKING:
     from guardrail.pages import report, sps
     from guardrail.policy import Policy
     from guardrail.retrieval import load_retriever
+    from guardrail.runs.cluster import Cluster
     from guardrail.scoring.hybridgrad import HybridGradScorer
     from guardrail.scoring.profile import Profile
 
 _LAZY = {
+    "Cluster": "guardrail.runs.cluster",
     "Guard": "guardrail.guard",
     "HybridGradScorer": "guardrail.scoring.hybridgrad",
     "calibrate": "guardrail.evaluation.calibrate",
@@ -103,6 +106,8 @@ __all__ = [
     "CalibratorMismatchError",
     "ChatTemplateError",
     "Claim",
+    "Cluster",
+    "ClusterError",
     "Confidence",
     "DataError",
     "Decision",

@@ -15,6 +15,7 @@ Every message says what is wrong, with the value, and what to do about it. The c
     ├── PolicyError
     ├── RetrievalError
     ├── PartError
+    ├── ClusterError
     ├── DataError
     ├── LowConfidenceError
     ├── DeadlineError
@@ -79,6 +80,10 @@ class RetrievalError(GuardrailError):
 
 class PartError(GuardrailError):
     """A verifier, a claim extractor or a scorer failed: it raised, did not answer in time, or gave what it must not."""
+
+
+class ClusterError(GuardrailError):
+    """Workers of a cluster cannot be had, hold another model, or die whatever row they are given."""
 
 
 class DataError(GuardrailError):

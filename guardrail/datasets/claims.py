@@ -1,4 +1,4 @@
-"""JSON-lines files -> questions with facts, or answers with labelled claims.
+"""JSON-lines or Parquet files -> questions with facts, or answers with labelled claims.
 
 A row is written by hand in one of these ways (every error is a `DataError` that opens with `file:line:`):
 
@@ -21,7 +21,8 @@ from typing import Any
 
 from guardrail.data import Split, load_claim_questions
 from guardrail.datasets.drawing import check_limit, drawn
-from guardrail.datasets.questions import checked_text, kind_of, question_digest, read_jsonl
+from guardrail.datasets.questions import checked_text, kind_of, question_digest
+from guardrail.datasets.rows import read_rows
 from guardrail.errors import DataError
 from guardrail.folding import spelt_out
 
@@ -94,7 +95,7 @@ def load_claim_rows(path: str | os.PathLike[str], limit: int | None = None) -> l
     check_limit(limit)
     source = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
     rows: dict[str, ClaimRow] = {}
-    for number, row in read_jsonl(path):
+    for number, row in read_rows(path):
         where = f"{source}:{number}"
         parsed = _claim_row(row, where)
         before = rows.setdefault(row_digest(parsed), parsed)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from guardrail.data import paraphrases_path
 from guardrail.datasets.drawing import check_limit, drawn
-from guardrail.datasets.questions import checked_text, kind_of, question_digest, read_jsonl
+from guardrail.datasets.questions import checked_text, kind_of, question_digest
+from guardrail.datasets.rows import read_rows
 from guardrail.errors import DataError
 from guardrail.files import write_whole
 
@@ -44,7 +45,7 @@ def load_paraphrase_rows(
     source = "<stdin>" if os.fspath(data) == "-" else os.fspath(data)
     seen: set[str] = set()
     rows: dict[str, ParaphraseRow] = {}
-    for number, row in read_jsonl(paraphrases_path() if data == "bundled" else data):
+    for number, row in read_rows(paraphrases_path() if data == "bundled" else data):
         where = f"{source}:{number}"
         if "question" not in row:
             raise DataError(f"{where}: no `question`; a row looks like {_EXAMPLE}")

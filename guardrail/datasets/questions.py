@@ -86,7 +86,7 @@ class QuestionData:
 
 
 def load_data(data: str, split: Split, limit: int | None = None, *, conversations: bool = False) -> QuestionData:
-    """Questions from `data`: a .jsonl, .csv or .tsv file, `-` for JSON lines on standard input, a data set of the hub
+    """Questions from `data`: a .jsonl, .csv, .tsv or .parquet file, `-` for JSON lines on standard input, a data set of the hub
     (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
 
     A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of

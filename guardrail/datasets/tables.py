@@ -1,8 +1,8 @@
-"""CSV and TSV files -> rows like those of JSON lines, each with its place.
+"""CSV, TSV and Parquet files -> rows like those of JSON lines, each with its place.
 
-The first row names the columns. A cell of `answers` or `paraphrases` holds texts separated by |, or a JSON list, or a list of
-strings as Python and pandas (`['a', 'b']`) or numpy (`['a' 'b']`) print it; another separator is stated in the column's name:
-`answers;`. Cells of `labels` are JSON. Every other column is kept as text.
+In CSV and TSV the first row names the columns. A cell of `answers` or `paraphrases` holds texts separated by |, or a JSON
+list, or a list of strings as Python and pandas (`['a', 'b']`) or numpy (`['a' 'b']`) print it; another separator is stated in
+the column's name: `answers;`. Cells of `labels` are JSON. Every other column is kept as text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from guardrail.datasets.parquet import PARQUET, is_parquet, read_parquet
 from guardrail.errors import DataError
 from guardrail.files import read_bytes
 from guardrail.json_text import parse
 
-TABLES = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+TABLES = (*_DELIMITERS, PARQUET)
 SEPARATOR = "|"
 _LISTS = ("answers", "paraphrases")
 # lists by another name
@@ -33,9 +35,14 @@ def read_table(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place (`file:line`, the line where the row begins) and row. Empty cells are left out of a row, and empty rows altogether.
 
     Quotes, newlines inside quotes, a byte-order mark and CRLF are taken. Raises `DataError` for a file that cannot be read, is
-    not UTF-8, has no header, or has a row with more or fewer cells than it.
+    not UTF-8, has no header, or has a row with more or fewer cells than it. Of a Parquet file see `read_parquet`.
     """
-    reader = csv.reader(StringIO(_text(path), newline=""), delimiter=TABLES[Path(path).suffix.lower()], strict=True)
+    if is_parquet(path):
+        yield from ((f"{path}:{number}", row) for number, row in read_parquet(path))
+        return
+    reader = csv.reader(
+        StringIO(_text(path), newline=""), delimiter=_DELIMITERS[Path(path).suffix.lower()], strict=True
+    )
     header: list[tuple[str, str]] | None = None
     while True:
         where = f"{path}:{reader.line_num + 1}"

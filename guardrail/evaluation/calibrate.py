@@ -29,6 +29,7 @@ from guardrail.evaluation.setting import (
     shipped_policies,
     silent,
     untaught,
+    workers_from,
 )
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
     from guardrail.retrieval import Retriever
     from guardrail.runs.asking import Asking
+    from guardrail.runs.cluster import Cluster
     from guardrail.runs.progress import Say
     from guardrail.runs.readings import Sample
     from guardrail.scoring.baselines.equivalence import Equivalence
@@ -78,6 +80,7 @@ def calibrate(
     ask_again: int = ASK_AGAIN,
     cache: bool = True,
     command: str = "guardrail.calibrate",
+    cluster: Cluster | None = None,
     progress: Say | None = None,
 ) -> Fit:
     """Ask every question, grade the answers, choose what the scorer leaves to choose, and fit the isotonic calibrator.
@@ -116,6 +119,7 @@ def calibrate(
         ask_again: With a retriever, the most questions that are asked again, drawn at random.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         command: What the calibrator says it was made by.
+        cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
         progress: Called with one line before each slow step.
 
     Returns:
@@ -125,6 +129,7 @@ def calibrate(
         DataError: For data, files or options that do not go together.
         CalibrationError: For too few answers, or too few right or wrong ones.
         ScoringError: For a scorer that does not exist.
+        ClusterError: For workers that cannot be had, or die whatever they are given.
     """
     say = progress or silent
     prompt = asks_question(prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES)
@@ -157,6 +162,7 @@ def calibrate(
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     compared = equivalence_given(equivalence)
     local = model_from(model, say)
+    workers = workers_from(cluster, model, local, say)
     loaded = loaded and untaught(local, loaded, say)
     check_no_leak(local.taught, [row.question for row in rows])
     prior = measured.profile_for(local.identity) if measured else None
@@ -180,7 +186,7 @@ def calibrate(
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
     others = _others(local, scorer, [name for name in weigh if name != PROBE], asking, samples, compared)
     scorers = ScorerPass(others)
-    options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
+    options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say), workers)
     if loaded is None:
         from guardrail.claims.sentences import SentenceClaims
         from guardrail.runs.collect_claims import collect_claims, identity_of
@@ -200,7 +206,7 @@ def calibrate(
     else:
         chosen.load()
         answers = collect(local, loaded.rows, chosen, asking, options, scorers=scorers, labels=by_hand)
-        grading, ungraded = answers.grading, len(loaded.rows) - len(answers.records)
+        grading, ungraded = answers.grading, len(loaded.rows) - len(answers.records) - answers.lost
         say_data(say, loaded, grading)
         for name in others:
             answers = answers.scored_by(name)
@@ -208,7 +214,8 @@ def calibrate(
             answers = with_states(local, asking, answers)
         study = Study(
             local, asking, texts_of(loaded.rows), data_hash(loaded.rows), chosen.name, command,
-            {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded},
+            {"unscored": len(answers.records) - len(answers.scored), "ungraded": ungraded}
+            | ({"lost": answers.lost} if answers.lost else {}),
             source=loaded.source, grading=grading.to_dict() if grading else None,
             familiar=familiar_with(local, asking, answers.records, answers.scored.tolist(), _kinds(loaded.rows)),
             generation=thinking_of([bool(answers.records[i].get("thinking")) for i in answers.scored.tolist()]),

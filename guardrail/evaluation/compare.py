@@ -25,6 +25,7 @@ from guardrail.evaluation.setting import (
     model_from,
     run_file,
     silent,
+    workers_from,
 )
 from guardrail.files import write_whole
 from guardrail.grading import get_grader
@@ -34,6 +35,7 @@ from guardrail.scoring.registry import check_names, comparable
 if TYPE_CHECKING:
     from guardrail.evaluation.bench import Bench
     from guardrail.grading import Grader
+    from guardrail.runs.cluster import Cluster
     from guardrail.runs.progress import Say
 
 
@@ -55,6 +57,7 @@ def bench(
     prompt: str | None = None,
     system: str | None = None,
     command: str = "guardrail.bench",
+    cluster: Cluster | None = None,
     progress: Say | None = None,
 ) -> Bench:
     """AUROC, AURC and PRR of each scorer, its difference from HybridGrad, its time and its memory.
@@ -84,6 +87,7 @@ def bench(
         prompt: How to ask, with {question}; None is the calibrator's, or else one that asks for a few words.
         system: A system message; None is the calibrator's.
         command: How this was started, for the record.
+        cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
         progress: Called with one line before each slow step.
 
     Returns:
@@ -92,6 +96,7 @@ def bench(
     Raises:
         DataError: For data, names or files that cannot be used, and for questions of the calibration.
         ScoringError: For a scorer that does not exist.
+        ClusterError: For workers that cannot be had, or die whatever they are given.
         CalibrationError: For too few right, or wrong, answers to compare anything.
     """
     say = progress or silent
@@ -126,6 +131,7 @@ def bench(
             check_no_leak(one.provenance.questions, [q.question for q in questions])
     compared = equivalence_given(equivalence)
     local = model_from(model, say)
+    workers = workers_from(cluster, model, local, say)
     check_no_leak(local.taught, [q.question for q in questions])
 
     # torch is needed from here on
@@ -156,7 +162,7 @@ def bench(
         chosen,
         asking,
         # a batch's time is no answer's, and what is killed loses one answer
-        RunOptions(file, resume, batch_size=1, progress=counter("questions answered and scored", say)),
+        RunOptions(file, resume, batch_size=1, progress=counter("questions answered and scored", say), workers=workers),
         scorers=ScorerPass(made, spread_out([q.question for q in questions], MEMORY_ANSWERS)),
     )
     say("comparing the scorers on 1,000 resamples")

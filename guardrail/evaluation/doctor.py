@@ -32,6 +32,8 @@ EXTRAS = {
     "plots": "PNG figures, guardrail sps --png",
     "distill": "models that are taught to state their own confidence",
     "server": "guardrail serve, behind OpenAI's interface",
+    "parquet": "rows from and to Parquet files",
+    "ray": "rows shared among workers, --ray",
     "structured": "answers kept to a JSON schema, and calls to a tool",
 }
 

@@ -26,6 +26,7 @@ from guardrail.evaluation.setting import (
     say_data,
     shipped_policies,
     silent,
+    workers_from,
 )
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.assess_claims import ClaimAssessment
     from guardrail.grading import Grader
     from guardrail.retrieval import Retriever
+    from guardrail.runs.cluster import Cluster
     from guardrail.runs.progress import Say
 
 
@@ -60,6 +62,7 @@ def evaluate(
     ask_again: int = ASK_AGAIN,
     cache: bool = True,
     batch_size: int = 16,
+    cluster: Cluster | None = None,
     progress: Say | None = None,
 ) -> Assessment | ClaimAssessment:
     """Measure a calibrator on questions it has not seen, and what policies would have done with the answers.
@@ -86,6 +89,7 @@ def evaluate(
         ask_again: With a retriever, the most questions that are asked again, drawn at random.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         batch_size: Questions answered together.
+        cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
         progress: Called with one line before each slow step.
 
     Returns:
@@ -96,6 +100,7 @@ def evaluate(
         CalibrationError: For no calibrator, or none that the answers say anything about.
         CalibratorMismatchError: For a calibrator of another model, or a policy tuned with another calibrator.
         PolicyError: For a policy that cannot be read.
+        ClusterError: For workers that cannot be had, or die whatever they are given.
     """
     say = progress or silent
     if resume and run is None:
@@ -116,6 +121,7 @@ def evaluate(
     given = calibrator_from(calibrator)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
+    workers = workers_from(cluster, model, local, say)
 
     # torch is needed from here on
     from guardrail.claims.sentences import SentenceClaims
@@ -146,7 +152,7 @@ def evaluate(
     proofs = ((policy.name, policy.proof or policy.claims_proof) for policy in tried)
     tuned_here = tuple(name for name, proof in proofs if proof and proof.data == seen)
     subject = Subject(local.name, use.name, source, tuned_here=tuned_here)
-    options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say))
+    options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say), workers)
     result: Assessment | ClaimAssessment
     with RecordCache() if cache else nullcontext() as records:
         reader = TextReader(records, say)

@@ -6,19 +6,30 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from guardrail.datasets.parquet import check_parquet, is_parquet, read_parquet, write_parquet
 from guardrail.datasets.questions import numbered_lines, parse_object
 from guardrail.errors import DataError
-from guardrail.evaluation.setting import ModelSource, StrPath, calibrator_from, model_from, name_of, silent
+from guardrail.evaluation.setting import (
+    ModelSource,
+    StrPath,
+    calibrator_from,
+    check_apart,
+    model_from,
+    name_of,
+    silent,
+    workers_from,
+)
 from guardrail.json_text import dumps_for
 
 if TYPE_CHECKING:
     from guardrail.calibration.isotonic import IsotonicCalibrator
     from guardrail.evaluation.score_rows import Numbered, Status
+    from guardrail.runs.cluster import Cluster
     from guardrail.runs.progress import Say
 
 _TOLD = 200  # rows after which progress is told
@@ -53,6 +64,9 @@ def score(
     calibrator: IsotonicCalibrator | StrPath | None = None,
     paper: bool = False,
     batch_size: int = 8,
+    run: StrPath | None = None,
+    resume: bool = False,
+    cluster: Cluster | None = None,
     progress: Say | None = None,
 ) -> Scored:
     """Add a score to each row.
@@ -62,12 +76,15 @@ def score(
     Args:
         model: A model, a spec as `load_model` takes it, or a function that loads one. It is loaded after everything else
             was checked.
-        source: Rows of `messages` (or `prompt`) and `response`, or a .jsonl file of such; "-" is standard input.
-        output: Where to write them; "-" is standard output, None keeps them in memory.
+        source: Rows of `messages` (or `prompt`) and `response`, or a .jsonl or .parquet file of such; "-" is standard input.
+        output: Where to write them, a .parquet file as a table; "-" is standard output, None keeps them in memory.
         calibrator: A calibrator, its file or its `shipped:NAME`, whose scorer scores; None takes the one shipped for the
             model.
         paper: Eq. 6 of the paper at the template's token, whatever a calibrator says.
         batch_size: Answers scored together.
+        run: A file that keeps the scores as they are made, so that `resume` can go on with them.
+        resume: Go on with the run file; rows that had an error are tried again.
+        cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
         progress: Called with one line before each slow step.
 
     Returns:
@@ -78,8 +95,11 @@ def score(
         DataError: For files that cannot be used.
         CalibrationError: For a calibrator that cannot be read, or none of answers.
         CalibratorMismatchError: For a calibrator of another model.
+        ClusterError: For workers that cannot be had, or die whatever they are given.
     """
     say = progress or silent
+    if resume and run is None:
+        raise DataError("--resume needs --run FILE, the file to go on with")
     numbered: Iterable[Numbered]
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
@@ -94,12 +114,16 @@ def score(
             raise DataError(f"{target!r} is the input; give another output file")
         if not Path(target).parent.is_dir() or Path(target).is_dir():
             raise DataError(f"cannot write {target!r}: give a file in a folder that exists")
+    check_apart("the input, the output and the run must be three files", *(f for f in (name, target, run) if f != "-"))
+    if target is not None and is_parquet(target):
+        check_parquet()
     given = calibrator_from(calibrator)
     local = model_from(model, say)
 
     # torch is needed from here on
-    from guardrail.evaluation.score_rows import score_rows
+    from guardrail.evaluation.score_rows import score_rows, scores_header
     from guardrail.pipeline.calibrated import calibrated
+    from guardrail.runs.run_file import RunFile
     from guardrail.scoring.registry import default_scorer
 
     if paper:
@@ -108,8 +132,10 @@ def score(
         scorer = calibrated(local, "answer", None, given, name_of(given) if given else "").scorer
     counts: Counter[Status] = Counter()
     kept: list[dict[str, Any]] = []
-    with _writer(target, say) as out:
-        for row, status in score_rows(local, scorer, numbered, batch_size):
+    workers = workers_from(cluster, model, local, say)
+    kept_in = RunFile(run, scores_header(local, scorer), resume=resume) if run is not None else nullcontext()
+    with kept_in as file, _writer(target, say) as out:
+        for row, status in score_rows(local, scorer, numbered, batch_size, workers=workers, file=file):
             if out is None:
                 kept.append(row)
             else:
@@ -125,6 +151,9 @@ def score(
 
 def _lines(source: str) -> Iterator[Numbered]:
     """Parsed rows; a line that cannot be parsed comes as its error, so that the others go on."""
+    if is_parquet(source):
+        yield from read_parquet(source)
+        return
     for number, line, where in numbered_lines(source):
         try:
             yield number, parse_object(line, where)
@@ -140,7 +169,9 @@ def _writer(output: str | None, say: Say) -> Iterator[IO[str] | None]:
         return
     target = Path(output).resolve()  # a link stays a link
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+        if (
+            target.exists() and not target.is_file() and not is_parquet(target)
+        ):  # a pipe or a device is written to, not replaced
             with target.open("w", encoding="utf-8") as file:
                 yield file
             return
@@ -155,6 +186,10 @@ def _writer(output: str | None, say: Say) -> Iterator[IO[str] | None]:
             except BaseException:
                 say(f"stopped; the rows that were done are in {partial}")
                 raise
-        partial.replace(target)
+        if is_parquet(target):
+            write_parquet(partial, target)
+            partial.unlink()
+        else:
+            partial.replace(target)
     except OSError as error:
         raise DataError(f"cannot write the scores to {output!r}: {error.strerror or error}") from error

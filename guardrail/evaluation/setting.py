@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from guardrail.grading.grade_answers import Grading
     from guardrail.model.local import LocalModel
     from guardrail.runs.asking import Asking
+    from guardrail.runs.cluster import Cluster, Workers
     from guardrail.runs.progress import Say
     from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.protocol import Scorer
@@ -87,6 +89,22 @@ def model_from(source: ModelSource, say: Say) -> LocalModel:
 
         return load_model(source, progress=say)
     return source() if callable(source) else source
+
+
+def workers_from(cluster: Cluster | None, source: ModelSource, local: LocalModel, say: Say) -> Workers | None:
+    """Who works on the rows of a command; None is this process. source: what `local` was made from.
+
+    Raises `DataError` for a model that stands in this process alone.
+    """
+    if cluster is None:
+        return None
+    if not (isinstance(source, str) or callable(source)):
+        raise DataError(
+            f"the workers of a cluster cannot make {local.name} again; give the model by its name, or a function that loads it"
+        )
+    from guardrail.runs.ray_workers import RayWorkers
+
+    return RayWorkers(cluster, partial(model_from, source, silent), local, say)
 
 
 def calibrator_from(source: IsotonicCalibrator | StrPath | None) -> IsotonicCalibrator | None:

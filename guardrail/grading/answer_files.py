@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.datasets.questions import load_data, numbered_lines, parse_object
+from guardrail.datasets.rows import read_rows
 from guardrail.errors import DataError
 from guardrail.grading.hand_labels import HandLabels, LabelledAnswer, labels_in, load_hand_labels
 from guardrail.grading.protocol import AnswerRow, Grade
@@ -35,7 +36,7 @@ def load_answers(path: str) -> AnswerFile:
 
     Raises `DataError` for a run of claims, a run whose records do not hold their questions, and labels without accepted forms.
     """
-    first = next((parse_object(line, where) for _, line, where in numbered_lines(path)), None)
+    first = next((row for _, row in read_rows(path)), None)
     if first is None:
         raise DataError(f"{path}: no rows; give a run, or a file of labelled answers")
     if first.get("kind") == _RUN:

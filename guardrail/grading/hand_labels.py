@@ -19,8 +19,8 @@ from guardrail.datasets.questions import (
     checked_text,
     kind_of,
     question_digest,
-    read_jsonl,
 )
+from guardrail.datasets.rows import read_rows
 from guardrail.errors import DataError
 from guardrail.folding import is_point
 from guardrail.plain_text import tokens
@@ -99,7 +99,7 @@ def load_hand_labels(path: str | os.PathLike[str]) -> list[LabelledAnswer]:
     Raises `DataError`, with file and line, for a row that is none, for `correct` that is still null, and for no rows.
     """
     source = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
-    labels = [_labelled(row, f"{source}:{number}") for number, row in read_jsonl(path)]
+    labels = [_labelled(row, f"{source}:{number}") for number, row in read_rows(path)]
     if not labels:
         raise DataError(f"{source}: no labels; write one a line, such as {_EXAMPLE}")
     return labels

@@ -24,7 +24,8 @@ class Answers:
     """Graded answers, in the questions' order. scored: indices of those that have a score; signals: of those alone.
 
     correct: (n,) booleans over all answers; what is unscored counts too (an empty answer is wrong). Answers that could not be
-    graded are not among them; `grading` tells how many there were, and how many a person graded.
+    graded are not among them; `grading` tells how many there were, and how many a person graded. lost: rows without an
+    answer, since no worker survived them.
     """
 
     records: tuple[dict[str, Any], ...]
@@ -32,6 +33,7 @@ class Answers:
     scored: np.ndarray
     signals: Signals
     grading: Grading | None = None
+    lost: int = 0
 
     @property
     def sample(self) -> Sample:
@@ -72,10 +74,12 @@ def graded(
     labels: of people, who win over the grader. ungraded_is_wrong: count what the grader cannot grade as wrong, for bounds that
     must hold; otherwise it is left out.
     """
+    answered = [r for r in records if "left_out" not in r]
+    lost, records = len(records) - len(answered), answered
     rows = [AnswerRow(r["question"], r["answer"], tuple(r["accepted"])) for r in records]
     grading = grade_answers(rows, grader, labels)
     kept = list(range(len(rows)) if ungraded_is_wrong else grading.graded)
-    records = tuple(records[i] for i in kept)
+    told = tuple(records[i] for i in kept)
     correct = np.array([grading.grades[i] is True for i in kept], dtype=np.bool_)
-    scored = np.array([i for i, r in enumerate(records) if r["unscored"] is None], dtype=np.intp)
-    return Answers(records, correct, scored, signals_of([records[i] for i in scored], offsets, layers), grading)
+    scored = np.array([i for i, r in enumerate(told) if r["unscored"] is None], dtype=np.intp)
+    return Answers(told, correct, scored, signals_of([told[i] for i in scored], offsets, layers), grading, lost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.errors import DataError
 from guardrail.messages import as_messages
 from guardrail.runs.cache import RecordCache, content_key
+from guardrail.runs.cluster import Lost, Workers, each_here
 from guardrail.runs.readings import offsets_of
 from guardrail.runs.run_file import RunFile
 from guardrail.types import Message
@@ -28,6 +29,9 @@ Progress = Callable[[int, int, float], None]
 
 Work = Callable[[list[int]], list[dict[str, Any]]]
 """Indices of rows -> what is found out about each."""
+
+LOST = "its workers died"
+"""Why a row is left out that no worker survived, as its record says it in `left_out`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class RunOptions:
 
     file: keeps each finished row, so that a stopped run can go on; None keeps everything in memory. resume: go on with a file
     that exists. cache: look answers up in the user's cache folder, and keep them there. batch_size: rows worked on together.
-    progress: called after each batch.
+    progress: called after each batch. workers: who works on the rows; None is this process.
     """
 
     file: Path | None = None
@@ -59,6 +63,7 @@ class RunOptions:
     cache: bool = False
     batch_size: int = 16
     progress: Progress | None = None
+    workers: Workers | None = None
 
     def beside(self, name: str) -> RunOptions:
         """For a second run of the same command, whose file stands next to the first one's."""
@@ -118,13 +123,23 @@ def records_of(
         done, start = len(keys) - len(todo), time.perf_counter()
         if progress and done:
             progress(done, len(keys), 0.0)
-        for at in range(0, len(todo), batch_size):
-            batch = todo[at : at + batch_size]
-            fresh = work(batch)
+        batches = (todo[at : at + batch_size] for at in range(0, len(todo), batch_size))
+        worked: Iterable[tuple[list[int], Sequence[dict[str, Any] | Lost]]] = (
+            options.workers.each(work, batches, lambda i: repr(own[i].get("question", keys[i])))
+            if options.workers
+            else each_here(work, batches)
+        )
+        finished = 0
+        for batch, found in worked:
+            fresh = [_lost(one) if isinstance(one, Lost) else one for one in found]
             finish(batch, fresh)
             if cache:
                 cache.put({places[i]: row for i, row in zip(batch, fresh, strict=True) if "error" not in row})
+            finished += len(batch)
             if progress:
-                finished = at + len(batch)
                 progress(done + finished, len(keys), rate(finished, start))
     return tuple(rows[key] for key in keys)
+
+
+def _lost(row: Lost) -> dict[str, Any]:
+    return {"answer": "", "finish_reason": "given", "unscored": "error", "left_out": LOST, "error": row.reason}

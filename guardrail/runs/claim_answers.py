@@ -70,6 +70,9 @@ def graded(
     kept: list[tuple[int, dict[str, Any], bool]] = []
     left_out: Counter[str] = Counter(about_no_fact=0, unscored=0, unaligned=0)
     for i, (row, record) in enumerate(zip(rows, records, strict=True)):
+        if "left_out" in record:  # no worker survived it, so there are no claims
+            left_out["lost"] += 1
+            continue
         left_out["unaligned"] += record["unaligned"]
         for claim in record["claims"]:
             grade = row.label_of(claim["start"], claim["end"])

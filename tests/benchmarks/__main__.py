@@ -14,6 +14,8 @@ from tests.benchmarks.evidence import evidence
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
+from tests.benchmarks.ray_rows import ray_rows
+from tests.benchmarks.scale import scale
 from tests.benchmarks.serve_soak import serve_soak
 from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
@@ -30,6 +32,13 @@ def main() -> None:
         return
     if options.part == "serve_soak":
         print_bars(serve_soak(options.seconds if options.timed else 600))
+        return
+    if options.part == "scale":
+        scale()
+        return
+    if options.part == "ray":
+        print(f"    {command()}\n")
+        print_bars(ray_rows())
         return
     budget = Budget(options.repetitions, options.seconds)
     subject = load_subject(options.model)
@@ -59,8 +68,8 @@ def _options() -> argparse.Namespace:
         "part",
         nargs="?",
         default="all",
-        choices=("all", *PARTS, "memory-of", "serve_soak"),
-        help="default: all of them but the last two",
+        choices=("all", *PARTS, "memory-of", "serve_soak", "ray", "scale"),
+        help="default: all of them but the last four",
     )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"

@@ -22,6 +22,8 @@ GUARD_MS = 1.0
 """Guard overhead without model work, an answer."""
 SERVING_SPEEDUP = 3.0
 """Answers a second of 16 clients that share passes, against those of one."""
+WORKERS = 1.6
+"""Answers a second of two workers of one thread each, against those of one."""
 SERVING_ADDED = 0.25
 """Added by the guard to the time per answer of 16 clients."""
 SERVER_MS = {"median": 5.0, "p99": 15.0}

@@ -53,6 +53,7 @@ GROUPS = {
     "The guard": ("Guard", "Verdict", "Attempt", "JudgedClaim", "VerdictLog"),
     "What the commands do": (
         *("calibrate", "evaluate", "tune", "tune_claims", "bench", "score", "report", "sps", "monitor", "recalibrate"),
+        "Cluster",
     ),
     "Models": ("load_model", "LocalModel", "Trace"),
     "Scores": ("HybridGradScorer", "Profile", "Score"),
