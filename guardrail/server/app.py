@@ -22,6 +22,7 @@ from guardrail.langchain.streaming import Watch
 from guardrail.server import bodies
 from guardrail.server.errors import ApiError, told
 from guardrail.server.gate import Envelope, Gate, respond
+from guardrail.server.log_probs import log_probs_of
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
 from guardrail.server.service import Service, by_threshold, decide
 from guardrail.server.state import Server
@@ -56,12 +57,17 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         if body.stream and not answering.is_held(call):
             return await streamed(request, live(server, request, answering, call, ident, body))
         watch = Watch()
-        verdict = await server.work(request, call.deadline, lambda: answering.verdicts([call], watch)[0], watch.abandon)
+
+        def work() -> tuple[Verdict, dict[str, Any] | None]:
+            (verdict,) = answering.verdicts([call], watch)
+            return verdict, log_probs_of(service.model, verdict, body)
+
+        verdict, log_probs = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata, bodies.usage(reply.usage))
         if body.stream:
-            return await streamed(request, held(ident, model, reply, body), _gist(reply.metadata))
-        return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
+            return await streamed(request, held(ident, model, reply, body, log_probs), _gist(reply.metadata))
+        return JSONResponse(bodies.completion(ident, model, reply, log_probs), headers=_gist(reply.metadata))
 
     @app.post("/v1/guard/score")
     async def score(body: ScoreRequest, request: Request) -> Response:

@@ -18,11 +18,13 @@ from guardrail.server.requests import ChatRequest
 from guardrail.server.state import Server
 
 
-async def held(ident: str, model: str, reply: Reply, body: ChatRequest) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a reply that is there."""
+async def held(
+    ident: str, model: str, reply: Reply, body: ChatRequest, log_probs: dict[str, Any] | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a reply that is there, and the log-probabilities of its tokens where they are wanted."""
     yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
     if reply.text:
-        yield bodies.chunk(ident, model, {"content": reply.text})
+        yield bodies.chunk(ident, model, {"content": reply.text}, log_probs=log_probs)
     for last in _last(ident, model, reply, body):
         yield last
 
