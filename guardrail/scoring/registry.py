@@ -33,6 +33,9 @@ GROUP = "guardrail.scorers"
 DEFAULT = "hybridgrad"
 """What scores where nothing else is asked for, and what `guardrail bench` compares the others with."""
 
+ENDPOINT_DEFAULTS = ("g-nll", "self-consistency")
+"""What scores a model behind an endpoint where nothing else is asked for: the first of these that it allows."""
+
 CONTENDER = "stacked"
 """What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
 
@@ -217,7 +220,7 @@ def default_of(model: LocalModel) -> str:
     if model.has_weights:
         return DEFAULT
     able = able_for(model)
-    return next(name for name in ("g-nll", "self-consistency") if name in able)
+    return next(name for name in ENDPOINT_DEFAULTS if name in able)
 
 
 def default_scorer(model: LocalModel) -> Scorer:
@@ -235,7 +238,7 @@ def check_able(name: str, model: LocalModel) -> None:
     if lacking := _lacking(name, model):
         raise ScoringError(
             f"scorer {name!r} needs {lacking}, and {model.name} is behind an endpoint without; those that work there: "
-            f"{', '.join(able_for(model))}. With a copy of the weights all work: --score-with SPEC"
+            f"{', '.join(able_for(model))}; load the weights here for the others"
         )
 
 

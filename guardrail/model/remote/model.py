@@ -149,7 +149,7 @@ class RemoteModel(LocalModel):
     def _needs_weights(self) -> NoReturn:
         raise UnsupportedModelError(
             f"{self.name} is behind an endpoint, and this needs its weights; `guardrail model inspect {PREFIX}URL#NAME` lists "
-            "the scorers that work there, and --score-with SPEC scores with a copy of the weights"
+            "the scorers that work there; load the weights here for the others"
         )
 
     @property
@@ -157,11 +157,11 @@ class RemoteModel(LocalModel):
         self._needs_weights()
 
     @property
-    def anatomy(self) -> NoReturn:  # type: ignore[override]
+    def anatomy(self) -> NoReturn:
         self._needs_weights()
 
     @property
-    def semantic_token(self) -> NoReturn:  # type: ignore[override]
+    def semantic_token(self) -> NoReturn:
         self._needs_weights()
 
     @contextmanager
