@@ -1,4 +1,4 @@
-"""Endpoints for tests, each on a free port of this machine: guardrail's own app in a thread, and one that says what it is told."""
+"""Endpoints on free ports of this machine: guardrail's own app in a thread, and one that says what it is told to."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from guardrail.errors import EndpointError
-from guardrail.plain_text import trimmed
 
 _ROUNDING = 1e-4  # nats above 0 that engines in low precision give for what is certain
-_SLACK = 64  # bytes of white space around an answer that its message goes without
+_SLACK = 256  # bytes of white space around an answer that its message goes without
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 
 
@@ -98,7 +97,7 @@ def said(text: str, finish: Any, told: tuple[Token, ...] | str, *, thought: str 
         thought, text = thought or marked[1], text[marked.end() :]
     elif text.lstrip().startswith("<think>"):
         thought, text, unfinished = text.lstrip().removeprefix("<think>"), "", True
-    text = trimmed(text)
+    text = text.strip()
     unfinished = unfinished or (bool(thought.strip()) and not text and finish == "length")
     tokens, ended, why = None, False, told if isinstance(told, str) else ""
     if not isinstance(told, str):
@@ -107,7 +106,7 @@ def said(text: str, finish: Any, told: tuple[Token, ...] | str, *, thought: str 
             why = f"the {len(told)} tokens with log-probabilities spell another text than the answer"
         else:
             tokens, ended = found
-    return Reply(text, finish, tokens, ended, why, trimmed(thought), unfinished, **more)
+    return Reply(text, finish, tokens, ended, why, thought.strip(), unfinished, **more)
 
 
 def spelling(tokens: Sequence[Token], text: str, *, behind: bool) -> tuple[tuple[Token, ...], bool] | None:
@@ -124,7 +123,7 @@ def spelling(tokens: Sequence[Token], text: str, *, behind: bool) -> tuple[tuple
             return None
         size, start = 0, len(body)
         while True:
-            if size >= wanted and trimmed(_text(body[start:])) == text:
+            if size >= wanted and _text(body[start:]).strip() == text:
                 before = _text(body[:start])
                 if not before.strip():
                     start = 0
