@@ -12,8 +12,10 @@ from guardrail import Guard, load_model
 from guardrail.errors import DataError, ModelError, ScoringError, UnsupportedModelError
 from guardrail.langchain import ChatGuarded
 from guardrail.model.remote.model import RemoteModel
+from guardrail.model.token_log_probs import next_token_log_probs
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.streaming import ClaimStream
+from guardrail.scoring.baselines.g_nll import answer_log_probs
 from guardrail.scoring.registry import able_for, default_of, scorer
 from tests.helpers.endpoints import completion, own_endpoint, say, told_endpoint
 
@@ -39,16 +41,16 @@ def remote(url, local):
 @pytest.mark.parametrize("name", ["g-nll", "mean-nll", "max-nll"])
 def test_the_likelihoods_are_those_of_the_model_itself(remote, local, name):
     there = Guard(model=remote, policy="observe", scorer=scorer(name, remote)).answer_batch(QUESTIONS, max_new_tokens=8)
-    here = Guard(model=local, policy="observe", scorer=scorer(name, local)).answer_batch(QUESTIONS, max_new_tokens=8)
-    assert [v.text for v in there] == [v.text for v in here]
-    np.testing.assert_allclose([v.score.value for v in there], [v.score.value for v in here], rtol=1e-4)
-    assert [v.score.length for v in there] == [v.score.length for v in here]
+    here = local.generate_batch(QUESTIONS, max_new_tokens=8)
+    exact = [answer_log_probs(local, t)[: len(t.response_ids) - (t.finish_reason == "stop")] for t in here]
+    assert [v.text for v in there] == [t.text for t in here]
+    of = {"g-nll": np.sum, "mean-nll": np.mean, "max-nll": np.min}[name]
+    np.testing.assert_allclose([v.score.value for v in there], [-of(row) for row in exact], rtol=1e-4)
+    assert [v.score.length for v in there] == [len(row) for row in exact]
 
 
 def test_p_true_is_that_of_the_model_itself_where_both_letters_are_among_the_likeliest(remote, local):
     tokens = remote.first_tokens([{"role": "user", "content": "A or B?"}])
-    from guardrail.model.token_log_probs import next_token_log_probs
-
     exact = next_token_log_probs(local, local.encode_prompt("A or B?"))
     best = exact.sort(descending=True).values[: len(tokens)].tolist()
     np.testing.assert_allclose(sorted((t.log_prob for t in tokens), reverse=True), best, rtol=1e-4)
@@ -77,34 +79,31 @@ def test_what_needs_weights_is_refused_up_front_with_what_works(remote):
         load_model(f"openai:{remote.address.url}#x", dtype="float32")
 
 
-def test_calibrated_evaluated_scored_and_judged(remote, url, local, tiny_data, tiny_heldout, tmp_path):
-    fitted = tmp_path / "remote.json"
-    fit = guardrail.calibrate(remote, tiny_data, fitted, max_new_tokens=6)
-    origin = fit.calibrator.provenance
+@pytest.fixture(scope="module")
+def fitted(url, local, tiny_data, tmp_path_factory):
+    """The file of a calibrator that was fitted on the endpoint."""
+    path = tmp_path_factory.mktemp("fitted") / "remote.json"
+    guardrail.calibrate(load_model(f"openai:{url}#{local.name}"), tiny_data, path, max_new_tokens=6)
+    return path
+
+
+def test_calibrated_evaluated_scored_and_judged(remote, url, local, fitted, tiny_heldout):
+    origin = guardrail.IsotonicCalibrator.load(fitted).provenance
     assert (origin.scorer, origin.model.engine, origin.model.name) == ("g-nll", "guardrail", local.name)
     assert url not in fitted.read_text(encoding="utf-8")
-
     verdict = Guard(model=remote, calibrator=fitted, policy="default").answer("What is number 1?")
     assert verdict.confidence.basis == "calibrated"
     assert 0 < verdict.confidence.p_correct < 1
-
-    found = guardrail.evaluate(remote, tiny_heldout, fitted)
-    same = guardrail.calibrate(local, tiny_data, scorer="g-nll", max_new_tokens=6)
+    found = guardrail.evaluate(remote, tiny_heldout, fitted, ["observe"])
     assert found.metrics["auroc"].n == 60
-    assert fit.metrics["auroc"].value == pytest.approx(same.metrics["auroc"].value, abs=1e-3)
-
     rows = [{"prompt": "What is number 1?", "response": "One."}]
     (row,) = guardrail.score(remote, rows, calibrator=fitted).rows
     assert row["score"]["unscored"] == "no_log_probs"  # an endpoint tells nothing of a text that it did not write
-    compared = guardrail.bench(remote, tiny_heldout, ["max-nll"], max_new_tokens=6)
-    assert (compared.reference, {r.name for r in compared.rows}) == ("g-nll", {"g-nll", "max-nll"})
     with pytest.raises(DataError, match="shows none"):
-        guardrail.calibrate(remote, tiny_data, retriever=tiny_data)
+        guardrail.evaluate(remote, tiny_heldout, fitted, retriever=lambda question: [])
 
 
-def test_another_engine_is_extrapolated_and_another_model_refused(remote, tiny_data, tmp_path):
-    fitted = tmp_path / "remote.json"
-    guardrail.calibrate(remote, tiny_data, fitted, max_new_tokens=6)
+def test_another_engine_is_extrapolated_and_another_model_refused(remote, fitted):
     body = completion("One", [("One", -2.0)], system_fingerprint="other-1")
     with told_endpoint(lambda h, b: say(h, body)) as (there, _):
         other = RemoteModel(there, "m")
@@ -114,6 +113,11 @@ def test_another_engine_is_extrapolated_and_another_model_refused(remote, tiny_d
         assert "answered by 'told other-1', and the calibration's answers by 'guardrail'" in verdict.confidence.reason
         with pytest.raises(guardrail.CalibratorMismatchError):
             Guard(model=RemoteModel(there, "m"), calibrator=fitted, policy="observe")
+
+
+def test_scorers_are_compared_with_the_one_that_an_endpoint_has_by_default(remote, tiny_heldout):
+    found = guardrail.bench(remote, tiny_heldout, ["max-nll"], max_new_tokens=6)
+    assert (found.reference, {row.name for row in found.rows}) == ("g-nll", {"g-nll", "max-nll"})
 
 
 def test_claims_are_judged_while_they_stream(tmp_path):

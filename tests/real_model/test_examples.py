@@ -64,6 +64,12 @@ EXPECTED = {
         "What is the capital of Japan? The capital of Japan is Tokyo.\n  answer, very high, 0.83",
         "abstain, very low, 0.06\nwith a threshold of 0.9: abstain\nexit code 0",
     ],
+    "32_remote.py": [
+        "engine: guardrail; log-probabilities: True",
+        "g-nll: ",
+        "  The capital of Japan is Tokyo.",
+        "refused: scorer 'hybridgrad' needs weights",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",

@@ -48,7 +48,7 @@ class RemoteModel(LocalModel):
     It stands where a `LocalModel` stands, and has no weights: whatever needs them raises `UnsupportedModelError`, and a scorer
     that does is refused by name. Token ids in its Traces spell their tokens (`remote.spelling`); those of a prompt stand for
     its messages, which the endpoint alone has tokenised. `Trace.log_probs` are what the endpoint says, where its tokens spell
-    the answer.
+    the answer; the end of the turn is not among them.
 
     Args:
         url: The base address, which ends in `/v1` for most.
@@ -299,14 +299,13 @@ class RemoteModel(LocalModel):
             return read_stream(events, seen)
 
     def _trace(self, messages: tuple[Message, ...], prompt: list[int], reply: Reply, stops: bool) -> Trace:
-        known = reply.tokens
+        # the end of the turn stays out: many engines do not tell of it, and others not in streams
+        known = reply.tokens[:-1] if reply.tokens and reply.ended else reply.tokens
         if known is None:
             ids, log_probs = words_of(reply.text), None
         else:
             ids = [spelt(token.data) for token in known]
             log_probs = tuple(token.log_prob for token in known)
-            if reply.ended:
-                ids[-1] = END
         # as many as the endpoint has read: whoever counts tokens counts those
         filled = [*prompt, *[END] * max(0, (reply.prompt_tokens or 0) - len(prompt))]
         return Trace(
