@@ -30,6 +30,7 @@ from guardrail.model.remote.client import Client, Patience, StatusError
 from guardrail.model.remote.replies import Reply, Token, reply_of
 from guardrail.model.remote.spelling import END, Speller, spelt, words_of
 from guardrail.model.remote.streams import read_stream
+from guardrail.model.remote.traces import trace_of
 from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.plain_text import trimmed
 from guardrail.stated import Stated
@@ -286,39 +287,17 @@ class RemoteModel(LocalModel):
             return Trace(messages, tuple(prompt), (), "", "prompt_too_long")
         self._note(reply)
         ms = seconds_since(start) * 1000
-        return replace(self._trace(messages, prompt, reply, "stop" in options), generate_ms=ms)
+        return replace(trace_of(messages, prompt, reply, "stop" in options), generate_ms=ms)
 
     def _streamed(
         self, messages: tuple[Message, ...], prompt: list[int], body: Mapping[str, Any], on_step: OnStep
     ) -> Reply:
         def seen(so_far: Reply) -> bool:
-            trace = self._trace(messages, prompt, so_far, "stop" in body)
+            trace = trace_of(messages, prompt, so_far, "stop" in body)
             return bool(on_step([list(trace.response_ids)], lambda: [trace]))
 
         with closing(self.client.events("/chat/completions", {**body, "stream": True})) as events:
             return read_stream(events, seen)
-
-    def _trace(self, messages: tuple[Message, ...], prompt: list[int], reply: Reply, stops: bool) -> Trace:
-        # the end of the turn stays out: many engines do not tell of it, and others not in streams
-        known = reply.tokens[:-1] if reply.tokens and reply.ended else reply.tokens
-        if known is None:
-            ids, log_probs = words_of(reply.text), None
-        else:
-            ids = [spelt(token.data) for token in known]
-            log_probs = tuple(token.log_prob for token in known)
-        # as many as the endpoint has read: whoever counts tokens counts those
-        filled = [*prompt, *[END] * max(0, (reply.prompt_tokens or 0) - len(prompt))]
-        return Trace(
-            messages,
-            tuple(filled),
-            tuple(ids),
-            reply.text,
-            reply.finish,
-            stop_string=reply.stop_string or (stops and reply.finish == "stop"),  # most do not say what ended it
-            log_probs=log_probs or None,
-            thinking=reply.thinking,
-            unfinished_thinking=reply.unfinished_thinking,
-        )
 
     def _note(self, reply: Reply) -> None:
         self._fingerprint = reply.fingerprint
