@@ -54,7 +54,8 @@ def fit(console: Console, value: Fit, output: Path) -> None:
     console.print(f"{value.unit + 's scored':15} {value.n}{of}" + (f" ({escape(out)})" if out else ""))
     console.print(f"accuracy        {estimate(value.metrics['accuracy'])}")
     console.print(f"AUROC           {estimate(value.metrics['auroc'])}")
-    console.print(f"ECE before      {estimate(value.ece_before)}   of exp(-nll / length), the model's own probability")
+    before = "not known: the endpoint does not tell" if value.ece_before is None else f"{estimate(value.ece_before)}  "
+    console.print(f"ECE before      {before} of exp(-nll / length), the model's own probability")
     console.print(f"ECE after       {estimate(value.metrics['ece'])}   cross-validated, as is AUROC")
     console.print(f"Brier           {estimate(value.metrics['brier'])}")
     origin = value.calibrator.provenance

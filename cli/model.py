@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guardrail.cli import options
 from guardrail.cli.render import echo
 from guardrail.json_text import dumps_for
+
+if TYPE_CHECKING:
+    from guardrail.model.remote.model import RemoteModel
 
 app = typer.Typer(no_args_is_help=True, help="Look at models.")
 
@@ -29,7 +32,7 @@ def _group() -> None:
 @app.command()
 def inspect(
     model: Annotated[
-        str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file or hub id.")
+        str, typer.Argument(metavar="SPEC", help="Alias, folder, .gguf file, hub id or openai:URL#NAME.")
     ] = options.DEFAULT_MODEL,
     chat_template: options.ChatTemplate = None,
     chat_template_kwargs: options.TemplateSwitches = None,
@@ -37,10 +40,15 @@ def inspect(
     dtype: options.Dtype = None,
     as_json: options.Json = False,
 ) -> None:
-    """Architecture, layers, band, semantic token, head, cache and identity of a model."""
+    """Architecture, layers, band, semantic token, head, cache and identity of a model; of an endpoint, what it allows."""
     from guardrail.cli import runtime
 
     local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+    from guardrail.model.remote.model import RemoteModel
+
+    if isinstance(local, RemoteModel):
+        _endpoint(local, as_json=as_json)
+        return
     from guardrail.calibration.shipped import shipped_calibrator
     from guardrail.scoring.profile import band_start
 
@@ -78,4 +86,35 @@ def inspect(
         str(turn), "no"
     )
     for name, value in facts.items():
+        echo(f"{name.replace('_', ' '):24} {value}")
+
+
+def _endpoint(remote: RemoteModel, *, as_json: bool) -> None:
+    """What a model behind an endpoint allows, found by asking it."""
+    from guardrail.scoring.registry import able_for, default_of, ready
+
+    allowed, able = remote.abilities, able_for(remote)
+    facts: dict[str, object] = {
+        "model": remote.name,
+        "address": remote.address.url,
+        "engine": remote.engine,
+        "log_probs": allowed.log_probs,
+        "top_log_probs": allowed.top_log_probs,
+        "context": allowed.context,
+        "default_scorer": default_of(remote),
+        "scorers": able,
+        "scorers_that_need_more": [name for name in ready() if name not in able],
+    }
+    if as_json:
+        typer.echo(dumps_for(sys.stdout, facts))
+        return
+    told = {
+        **facts,
+        "log_probs": "of every token" if allowed.log_probs else "none",
+        "top_log_probs": allowed.top_log_probs or "none",
+        "context": allowed.context or "not told",
+        "scorers": ", ".join(able),
+        "scorers_that_need_more": ", ".join(name for name in ready() if name not in able),
+    }
+    for name, value in told.items():
         echo(f"{name.replace('_', ' '):24} {value}")

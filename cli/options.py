@@ -11,7 +11,12 @@ from guardrail.model.spec import DEFAULT_MODEL
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="SPEC", help="Alias, folder, .gguf file or hub id of a chat model."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="SPEC",
+        help="Alias, folder, .gguf file or hub id of a chat model, or openai:URL#NAME behind an endpoint.",
+    ),
 ]
 ChatTemplate = Annotated[
     Path | None,

@@ -6,7 +6,8 @@ Every message says what is wrong, with the value, and what to do about it. The c
     ├── ModelError
     │   ├── ModelNotFoundError
     │   ├── UnsupportedModelError
-    │   └── ChatTemplateError
+    │   ├── ChatTemplateError
+    │   └── EndpointError
     ├── ScoringError
     │   └── UnscoredError
     ├── CalibrationError
@@ -48,6 +49,10 @@ class UnsupportedModelError(ModelError):
 
 class ChatTemplateError(ModelError):
     """The model has no chat template, or its template rejects the messages."""
+
+
+class EndpointError(ModelError):
+    """A model behind an endpoint could not be asked, or what came back is no answer; never a confidence."""
 
 
 class ScoringError(GuardrailError):

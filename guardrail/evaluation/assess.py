@@ -221,4 +221,4 @@ def _score_of(record: dict[str, Any]) -> Score:
     """What a policy sees of a score: whether there is one, and the length."""
     if record["unscored"] is not None:
         return Score.none(record["unscored"])
-    return Score(0.0, 0.0, 0.0, 0.0, 0.0, len(record["entropies"]))
+    return Score(0.0, 0.0, 0.0, 0.0, 0.0, len(record.get("entropies") or record["pieces"]))

@@ -198,4 +198,5 @@ def claim_outcome(
 
 def _score_of(claim: dict[str, Any]) -> Score:
     """What a policy sees of a claim's score: that there is one, and the length."""
-    return Score(0.0, 0.0, 0.0, 0.0, 0.0, len(claim["entropies"]))
+    length = len(claim["entropies"]) if "entropies" in claim else claim["token_end"] - claim["token_start"]
+    return Score(0.0, 0.0, 0.0, 0.0, 0.0, length)

@@ -20,7 +20,7 @@ from guardrail.evaluation.fit import versions
 from guardrail.runs.answers import Answers
 from guardrail.runs.scorer_pass import GENERATION, scorer_for
 from guardrail.scoring.baselines.samples import SampleSource
-from guardrail.scoring.registry import DEFAULT, keywords_of
+from guardrail.scoring.registry import DEFAULT, ENDPOINT_DEFAULTS, check_able, default_of, keywords_of
 
 if TYPE_CHECKING:
     from guardrail.calibration.controls import Controls
@@ -112,6 +112,11 @@ class Bench:
         """With the highest AUROC."""
         return self.row(self.compared.best)
 
+    @property
+    def reference(self) -> str:
+        """The scorer that the others are compared with."""
+        return next(row.name for row in self.rows if row.difference is None)
+
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
 
@@ -155,6 +160,8 @@ def contenders(
     of its own unless it is one of the others. equivalence: when two texts say the same, for those that compare some; None is
     each one's own default. Raises `ScoringError` for a name that does not exist.
     """
+    for name in names:
+        check_able(name, local)
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, remembered=16)
     out = {
         name: scorer_for(
@@ -165,12 +172,12 @@ def contenders(
             source=source,
             equivalence=equivalence,
         )
-        for name in dict.fromkeys([*names, REFERENCE])
+        for name in dict.fromkeys([*names, default_of(local)])
     }
     for theirs in fitted_on:
         if any(theirs.name == s.name and same_options(theirs.options, s.options) for s in out.values()):
             continue
-        name = f"{theirs.name} (calibrated {'profile' if theirs.name == REFERENCE else 'options'})"
+        name = f"{theirs.name} (calibrated {'profile' if theirs.name == DEFAULT else 'options'})"
         if name in out:
             raise ScoringError(
                 f"two calibrators hold {theirs.name} with different options; a bench has a row for one of them"
@@ -197,6 +204,10 @@ def compare_scorers(
             f"{n} of {len(records)} answers were scored by every scorer, {right} of them right; a comparison needs at least "
             f"{MIN_OF_EACH} right and {MIN_OF_EACH} wrong ones: take more questions (the run file keeps these)"
         )
+    # behind an endpoint, the first of those that score from one answer
+    reference = (
+        REFERENCE if REFERENCE in scorers else next((n for n in ENDPOINT_DEFAULTS if n in scorers), next(iter(scorers)))
+    )
     compared = compare({name: [records[i]["scores"][name] for i in chosen] for name in scorers}, correct, seed=seed)
     best = np.array([records[i]["scores"][compared.best] for i in chosen], dtype=np.float64)
     rows = [
@@ -208,7 +219,7 @@ def compare_scorers(
             auroc=compared.metrics[name]["auroc"],
             aurc=compared.metrics[name]["aurc"],
             prr=compared.metrics[name]["prr"],
-            difference=None if name == REFERENCE else compared.difference(name, REFERENCE),
+            difference=None if name == reference else compared.difference(name, reference),
             seconds=quartiles([records[i]["seconds"][name] for i in chosen]),
             memory_mb=_memory([r.get("memory", {}).get(name) for r in records]),
         )
@@ -241,16 +252,17 @@ def verdict(found: Bench) -> list[str]:
             "take more questions for a verdict."
         ]
     said = [f"{best.name} has the highest AUROC, {best.auroc.value:.3f}; " + _told(alike, others)]
-    if best.name != REFERENCE:
+    reference = found.reference
+    if best.name != reference:
         difference = best.difference
         assert difference is not None  # noqa: S101  (only the reference has none)
-        if REFERENCE in alike:
+        if reference in alike:
             alone = "; this difference's own interval leaves out 0, which among so many pairs may be chance"
             said.append(
-                f"{REFERENCE} is not separable from {best.name} on {found.n} answers{alone if difference.low > 0 else ''}."
+                f"{reference} is not separable from {best.name} on {found.n} answers{alone if difference.low > 0 else ''}."
             )
         else:
-            said.append(f"{best.name} is better than {REFERENCE}, by {difference.value:.3f} of AUROC.")
+            said.append(f"{best.name} is better than {reference}, by {difference.value:.3f} of AUROC.")
     return said
 
 

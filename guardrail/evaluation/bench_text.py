@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from guardrail.calibration.metrics import Estimate
-from guardrail.evaluation.bench import REFERENCE, Bench, Row, Seconds, verdict
+from guardrail.evaluation.bench import Bench, Row, Seconds, verdict
 
-HEADINGS = ("scorer", "AUROC", "AURC", "PRR", f"AUROC minus {REFERENCE}'s", "added s", "MB")
+
+def headings(found: Bench) -> tuple[str, ...]:
+    """Of the table's columns."""
+    return ("scorer", "AUROC", "AURC", "PRR", f"AUROC minus {found.reference}'s", "added s", "MB")
 
 
 def markdown(found: Bench, command: str) -> str:
     """A page with the command, the table, best scorer first, and what may be said of it."""
-    rows = ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
+    over = headings(found)
+    rows = ["| " + " | ".join(over) + " |", "|" + " --- |" * len(over)]
     rows += ["| " + " | ".join([_name(row), *cells(row)]) + " |" for row in ranked(found)]
     return "\n".join([f"    {command}", "", about(found), "", *rows, "", *verdict(found), *controls(found), ""])
 
@@ -56,7 +60,7 @@ def _who(found: Bench) -> str:
 
 
 def _name(row: Row) -> str:
-    return f"**{row.name}**" if row.name == REFERENCE else row.name
+    return f"**{row.name}**" if row.difference is None else row.name
 
 
 def _estimate(e: Estimate) -> str:

@@ -24,6 +24,7 @@ from guardrail.evaluation.setting import (
     equivalence_given,
     grader_from,
     model_from,
+    refuse_passages,
     run_file,
     say_data,
     shipped_policies,
@@ -34,7 +35,17 @@ from guardrail.evaluation.setting import (
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
-from guardrail.scoring.registry import CONTENDER, DEFAULT, check_names, entry_of, keywords_of, registered, scorer_class
+from guardrail.scoring.registry import (
+    CONTENDER,
+    DEFAULT,
+    check_able,
+    check_names,
+    default_of,
+    entry_of,
+    keywords_of,
+    registered,
+    scorer_class,
+)
 from guardrail.scoring.stacked.features import PROBE
 from guardrail.types.names import ASK_AGAIN
 
@@ -97,7 +108,8 @@ def calibrate(
         unit: What gets one probability, an "answer" or a "claim".
         scorer: A name of the registry. None fits HybridGrad and the stacked score, which weighs all numbers of one pass, and
             takes the stacked one if it ranks better by more than chance (with `paper` or `profile`: HybridGrad). "stacked" by
-            name falls back on the best of all single scorers of that pass.
+            name falls back on the best of all single scorers of that pass. Behind an endpoint None is G-NLL, or
+            Self-Consistency where it tells no log-probabilities.
         weigh: Other scorers whose numbers the stacked one weighs too; "probe" is fitted inside of each fold.
         samples: For scorers that draw samples, how many; None is the paper's number.
         equivalence: For scorers that compare texts, when two say the same: "embedding" or "nli:MODEL", a cross-encoder; None is
@@ -162,6 +174,8 @@ def calibrate(
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     compared = equivalence_given(equivalence)
     local = model_from(model, say)
+    scorer = _scorer_of(local, scorer, asked)
+    refuse_passages(local, retriever)
     workers = workers_from(cluster, model, local, say)
     loaded = loaded and untaught(local, loaded, say)
     check_no_leak(local.taught, [row.question for row in rows])
@@ -255,6 +269,16 @@ def calibrate(
     shipped = shipped_policies(unit)
     done = outcomes(shipped, p, answers) if loaded else claim_outcomes(shipped, p, claims)
     return replace(fitted, policies=done)
+
+
+def _scorer_of(local: LocalModel, scorer: str, asked: str | None) -> str:
+    """The scorer's name, or where none was asked for, one that works with the model.
+
+    Raises `ScoringError` for one that does not, before anything is asked.
+    """
+    found = scorer if asked or local.has_weights or scorer != CONTENDER else default_of(local)
+    check_able(found, local)
+    return found
 
 
 def _kinds(rows: Sequence[QuestionRow]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from guardrail.evaluation.setting import (
 from guardrail.files import write_whole
 from guardrail.grading import get_grader
 from guardrail.runs.prompts import DIRECT, LONGEST
-from guardrail.scoring.registry import check_names, comparable
+from guardrail.scoring.registry import able_for, check_names, comparable
 
 if TYPE_CHECKING:
     from guardrail.evaluation.bench import Bench
@@ -152,6 +152,8 @@ def bench(
         max_new_tokens or length or LONGEST["answer"],
     )
     chosen = grader_from(grader) or get_grader(use.origin.grader if use else "alias")
+    if scorers == "all" and not local.has_weights:
+        names = [name for name in names if name in able_for(local)]
     say(f"making {len(names)} scorers")
     made = contenders(
         local, names, asking, samples=samples, fitted_on=[one.scorer for one in uses], equivalence=compared

@@ -23,6 +23,7 @@ from guardrail.evaluation.setting import (
     model_from,
     policy_from,
     refuse_claims,
+    refuse_passages,
     say_data,
     shipped_policies,
     silent,
@@ -121,6 +122,7 @@ def evaluate(
     given = calibrator_from(calibrator)
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     local = model_from(model, say)
+    refuse_passages(local, retriever)
     workers = workers_from(cluster, model, local, say)
 
     # torch is needed from here on

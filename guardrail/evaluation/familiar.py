@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 def familiar_with(
     local: LocalModel, asking: Asking, records: Sequence[Mapping[str, Any]], of: Sequence[int], kinds: Mapping[str, str]
 ) -> Familiar | None:
-    """What the questions of a calibration look like to the model; None where they are too few to tell others from.
+    """What the questions of a calibration look like to the model; None where they are too few to tell others from,
+    and behind an endpoint, which shows no states.
 
     records: of a run. of: which of them each score is about, (n,). kinds: of the questions of which that is known.
     """
     used = list(dict.fromkeys(of))
-    if len(used) < LEAST:
+    if len(used) < LEAST or not local.has_weights:
         return None
     layer = middle_layer(local)
     place = {record: i for i, record in enumerate(used)}
@@ -45,7 +46,7 @@ def familiar_with(
 def told_apart(local: LocalModel, calibrator: IsotonicCalibrator, answers: Graded) -> Graded:
     """The same with the `familiarity` of each answer's question, or claim's; unchanged where the calibrator knows none."""
     known, origin = calibrator.familiarity, calibrator.provenance
-    if known is None or origin is None:
+    if known is None or origin is None or not local.has_weights:
         return answers
     return with_familiarity(calibrator, answers, _states(local, asking_of(origin), answers.records, known.layer))
 

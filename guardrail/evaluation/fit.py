@@ -74,7 +74,7 @@ class Fit:
         selection: How the profile was chosen; None for a scorer that has no profile.
         metrics: `accuracy` of all scored answers (or claims); `auroc`, `aurc`, `brier` and `ece` of out-of-fold probabilities,
             everything that is chosen or fitted repeated in each fold.
-        ece_before: Of exp(-nll / length), the model's own mean token probability.
+        ece_before: Of exp(-nll / length), the model's own mean token probability; None where an endpoint does not tell it.
         reliability: Of the out-of-fold probabilities, by bins.
         risks: Of the same: what each bound on the confidence would show, and how much of that is wrong.
         unit: What was scored: "answer" or "claim".
@@ -98,7 +98,7 @@ class Fit:
     calibrator: IsotonicCalibrator
     selection: Selection | None
     metrics: dict[str, Estimate]
-    ece_before: Estimate
+    ece_before: Estimate | None
     reliability: tuple[ReliabilityBin, ...]
     risks: tuple[BoundRisk, ...]
     unit: Unit
@@ -164,7 +164,7 @@ class Study:
 
     def fit(self, sample: Sample, scorer: str, options: Mapping[str, Any], values: Floats, p: Floats) -> Fit:
         """Fit the curve. values: the scores, (n,). p: out-of-fold p_correct, (n,), for the figures."""
-        correct, groups = sample.correct, sample.groups
+        correct, groups, own = sample.correct, sample.groups, sample.own_probability
         metrics = calibration_metrics(1 - p, p, correct, seed=self.seed, groups=groups)
         calibrator = IsotonicCalibrator().fit(
             values,
@@ -179,7 +179,7 @@ class Study:
             calibrator=calibrator,
             selection=None,
             metrics=metrics,
-            ece_before=bootstrap_interval(ece, sample.own_probability, correct, seed=self.seed, groups=groups),
+            ece_before=None if own is None else bootstrap_interval(ece, own, correct, seed=self.seed, groups=groups),
             reliability=reliability_table(p, correct),
             risks=bound_risks(p, correct),
             unit=sample.unit,

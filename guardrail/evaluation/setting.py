@@ -145,6 +145,15 @@ def refuse_claims(policies: Sequence[Policy], remedy: str) -> None:
             raise DataError(f"policy {policy.name!r} judges claims, and these answers are not taken apart; {remedy}")
 
 
+def refuse_passages(local: LocalModel, retriever: object) -> None:
+    """Raise `DataError` where questions shall be asked again with passages, of a model whose weights are not here."""
+    if retriever is not None and not local.has_weights:
+        raise DataError(
+            f"--retriever asks again with passages, and reads how they change the model's states: {local.name} is behind an "
+            "endpoint, which shows none; leave it out"
+        )
+
+
 def check_output(output: Path, what: str) -> None:
     """Raise `DataError` for an output that cannot be written, before the slow part. what: "the calibrator", say."""
     if not output.parent.is_dir():

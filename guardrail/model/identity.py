@@ -28,7 +28,8 @@ class ModelIdentity(BaseModel):
     architecture: the transformers class. weights: SHA-256 over samples of every parameter. dtype: of the parameters.
     chat_template: SHA-256 of the template's text, and of the switches that it is given, where there are any. end_ids: the
     token ids that end an answer, ascending, with spaces between; empty where that is not known, as in files of earlier
-    versions, and not compared then.
+    versions, and not compared then. engine: what generated the answers, as an endpoint tells; empty for a model in memory. It
+    makes no other model, and what was calibrated on another one is extrapolated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,12 +40,13 @@ class ModelIdentity(BaseModel):
     dtype: str
     chat_template: str
     end_ids: str = ""
+    engine: str = ""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A file of an earlier version keeps its digest."""
         out: dict[str, Any] = handler(self)
-        return {key: value for key, value in out.items() if value or key != "end_ids"}
+        return {key: value for key, value in out.items() if value or key not in ("end_ids", "engine")}
 
 
 def told_apart(theirs: ModelIdentity, ours: ModelIdentity) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -45,6 +45,9 @@ class LoadedModel:
     One lock a model: generation and scoring of several threads take turns.
     """
 
+    has_weights: ClassVar[bool] = True
+    """Whether they are here; one behind an endpoint has none."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -75,6 +78,11 @@ class LoadedModel:
             return read_anatomy(self.model)
 
     @property
+    def context(self) -> int | None:
+        """The longest prompt with its answer, in tokens; None for no limit."""
+        return self.anatomy.context
+
+    @property
     def identity(self) -> ModelIdentity:
         """What tells this model from others; found again when its weights, its adapters or its template have changed.
 
@@ -89,6 +97,11 @@ class LoadedModel:
                 found = identify(self.name, self.model, self.tokenizer, self.chat_template_kwargs, self._end_ids)
                 self._identified = now, found
             return self._identified[1]
+
+    @property
+    def version(self) -> Hashable:
+        """What changes with its weights; cheap to ask for."""
+        return weights_version(self.model), weights_sample(self.model)
 
     def _version(self) -> tuple[int, int, Any]:
         return weights_version(self.model), weights_sample(self.model), self.tokenizer.chat_template

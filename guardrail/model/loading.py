@@ -24,6 +24,8 @@ from guardrail.model.gguf import dense_copy
 from guardrail.model.identity import require_finite_weights
 from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
+from guardrail.model.remote.address import Address
+from guardrail.model.remote.model import RemoteModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
 from guardrail.stated import StatedFile
 
@@ -40,10 +42,11 @@ def load_model(
     trust_remote_code: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> LocalModel:
-    """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file or a hub id.
+    """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file, a hub id or an endpoint.
 
     Args:
         spec: The model's name; by default the embedded model. A folder with an adapter alone is loaded with its base.
+            `openai:URL#NAME` is a model behind an endpoint, a `RemoteModel`.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" (spread over all devices). By default CUDA, else MPS, else CPU.
         dtype: "float32", "bfloat16" or "float16". By default float32 on the CPU, the checkpoint's own elsewhere.
         chat_template: Jinja text that replaces the tokenizer's.
@@ -62,6 +65,8 @@ def load_model(
     """
     check_switches(chat_template_kwargs)  # mistakes show before the slow part
     source = resolve(spec)
+    if source.kind == "endpoint":
+        return _remote(source, chat_template_kwargs, device=device, dtype=dtype, chat_template=chat_template)
     place = _device(device)
     kind = _dtype(dtype, place)
     location = source.location
@@ -120,6 +125,16 @@ def load_model(
                 f"cannot move {source.name} to device {place!r}: {' '.join(str(error).split())}"
             ) from error
     return _finished(model, tokenizer, source, chat_template, chat_template_kwargs)
+
+
+def _remote(source: Source, switches: Mapping[str, Any] | None, **given: object) -> LocalModel:
+    """A model behind an endpoint. Raises `ModelError` for an option that is about weights or a tokenizer here."""
+    if settled := next((name for name, value in given.items() if value is not None), None):
+        raise ModelError(
+            f"{settled} is for a model that is loaded here, and {source.name} is behind an endpoint, which has its own; leave "
+            "it out"
+        )
+    return RemoteModel(source.location, Address.of(source.name).name, chat_template_kwargs=switches)
 
 
 def _finished(

@@ -1,4 +1,4 @@
-"""One string names a model: an alias, a folder, a `.gguf` file or a hub id. Loads nothing and imports nothing heavy."""
+"""One string names a model: an alias, a folder, a `.gguf` file, a hub id or an endpoint. Loads nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from guardrail.errors import ModelNotFoundError
+from guardrail.model.remote.address import Address, is_remote
 
 DEFAULT_MODEL = "smollm2-135m"
 """The embedded model: small, offline, and wrong often enough to need a guardrail."""
@@ -39,10 +40,10 @@ ALIASES: dict[str, PackagedModel] = {
 class Source:
     """Where a spec's weights are. `location` is a folder, a file or a hub id; `name` is the spec as the user wrote it.
 
-    adapter: a folder with an adapter and without its base.
+    adapter: a folder with an adapter and without its base. endpoint: an address, and the spec's name behind the #.
     """
 
-    kind: Literal["folder", "gguf", "hub", "adapter"]
+    kind: Literal["folder", "gguf", "hub", "adapter", "endpoint"]
     location: str
     name: str
 
@@ -53,6 +54,8 @@ def resolve(spec: str) -> Source:
         packaged = ALIASES[spec]
         file = packaged_file(packaged)
         return Source("gguf", str(file), spec) if file else Source("hub", packaged.hub, spec)
+    if is_remote(spec):
+        return Source("endpoint", Address.of(spec).url, spec)
     if not spec.strip():
         raise ModelNotFoundError(f"the model's name is empty; give {DEFAULT_MODEL}, a folder, a .gguf file or a hub id")
     path = Path(spec).expanduser()

@@ -84,6 +84,8 @@ class Calibrated:
         known = self.calibrator.familiarity if self.calibrator else None
         if known is None or self.origin is None or self.model is None or not question.strip():
             return None
+        if not self.model.has_weights:
+            return None
         with self.model.lock:
             if question not in self._seen:
                 while len(self._seen) >= _REMEMBERED:
@@ -108,6 +110,7 @@ class Calibrated:
         if score.unscored is None:
             self._check(score, self.contexts[context] if context else self.scorer)
         confidence = self.calibrator.predict(score, familiarity, context)
+        unlike = "; ".join(filter(None, [unlike, self._other_engine()]))
         if confidence.p_correct is not None and not 0.0 <= confidence.p_correct <= 1.0:
             return Confidence.none(f"the calibrator gave {confidence.p_correct}, which is no probability")
         if not unlike or score.unscored:
@@ -127,6 +130,15 @@ class Calibrated:
                 f"{self.name} no longer fits: since this guard was made, the model or its scorer has changed "
                 f"({'; '.join(found)}); put it back, or fit a calibrator for it and make a new guard"
             )
+
+    def _other_engine(self) -> str:
+        """How what generates the answers differs from the calibration's, in words; empty where it does not."""
+        theirs = self.origin.model.engine if self.origin else ""
+        ours = self.model.identity.engine if self.model else ""
+        if theirs == ours or self.model is None:
+            return ""
+        names = [repr(engine) if engine else "this library" for engine in (ours, theirs)]
+        return f"answered by {names[0]}, and the calibration's answers by {names[1]}"
 
     def _rewired(self, model: LocalModel) -> list[str]:
         """What has changed beside the weights. Only then does it wait for the lock: another thread may be putting hooks on."""
@@ -173,7 +185,8 @@ def calibrated(
     )
     contexts = {kind: _made(model, own.scorer, own.profile, name) for kind, own in calibrator.contexts.items()}
     with model.lock:
-        return Calibrated(scorer, calibrator, name, model, extractor, wiring(model.model), contexts)
+        wired = wiring(model.model) if model.has_weights else None
+        return Calibrated(scorer, calibrator, name, model, extractor, wired, contexts)
 
 
 class _ScorerOf:

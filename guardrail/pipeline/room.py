@@ -24,7 +24,7 @@ class Room:
 
         The answer has at most an eighth of what the question leaves: a small context would hold no passage otherwise.
         """
-        context = self.model.anatomy.context
+        context = self.model.context
         if context is None or not evidence:
             return tuple(evidence)
         room = context - self._length(messages)

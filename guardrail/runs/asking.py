@@ -13,7 +13,7 @@ from guardrail.errors import DataError
 from guardrail.messages import as_messages
 from guardrail.runs.cache import RecordCache, content_key
 from guardrail.runs.cluster import Lost, Workers, each_here
-from guardrail.runs.readings import offsets_of
+from guardrail.runs.readings import layers_of, offsets_of
 from guardrail.runs.run_file import RunFile
 from guardrail.types import Message
 from guardrail.waiting import rate
@@ -65,6 +65,11 @@ class RunOptions:
     progress: Progress | None = None
     workers: Workers | None = None
 
+    def on(self, local: LocalModel) -> RunOptions:
+        """For this model. What answered behind an endpoint may be another tomorrow, under the same name: no answer of it is
+        looked up elsewhere than in the run's own file."""
+        return self if local.has_weights else replace(self, cache=False)
+
     def beside(self, name: str) -> RunOptions:
         """For a second run of the same command, whose file stands next to the first one's."""
         return replace(self, file=self.file and self.file.with_name(f"{self.file.name}.{name}"))
@@ -79,7 +84,7 @@ def run_header(local: LocalModel, asking: Asking, data: str, **more: Any) -> dic
         "asking": asking.to_dict(),
         "data": data,
         "offsets": list(offsets_of(local)),
-        "layers": len(local.anatomy.layers),
+        "layers": layers_of(local),
         "device": local.device.type,
         **more,
     }

@@ -11,9 +11,10 @@ from guardrail.model.question_states import answer_states, middle_layer, states_
 from guardrail.model.recording import Keep
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
-from guardrail.runs.readings import numbers_of, offsets_of, record_of
+from guardrail.runs.readings import layers_of, numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.runs.states import ANSWER_STATE, packed
+from guardrail.runs.told import told
 from guardrail.scoring.batching import by_token_budget
 from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
@@ -51,11 +52,9 @@ def collect(
             local, [(q, asking.messages(q)) for q in (questions[i].question for i in batch)], asking, offsets, scorers
         ),
         run_header(local, asking, data_hash(questions), **scorers.header),
-        options,
+        options.on(local),
     )
-    return graded(
-        records, grader, offsets, len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong
-    )
+    return graded(records, grader, offsets, layers_of(local), labels=labels, ungraded_is_wrong=ungraded_is_wrong)
 
 
 def ask(
@@ -71,7 +70,7 @@ def ask(
     traces = local.generate_batch(
         [messages for _, messages in asked],
         max_new_tokens=asking.max_new_tokens,
-        keep=scorers.keep(kept_for(local)),
+        keep=scorers.keep(kept_for(local)) if local.has_weights else None,
     )
     return read([question for question, _ in asked], local, traces, offsets, scorers, more)
 
@@ -90,6 +89,11 @@ def read(
     more: Callable[[Sequence[int], Sequence[Trace]], Sequence[Mapping[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
     """The records of answers, with every number that the pass gives. more: as in `ask`."""
+    if not local.has_weights:
+        return [
+            told(trace, scorers, local) | scorers.record(question, trace, local.device)
+            for question, trace in zip(questions, traces, strict=True)
+        ]
     first = band_start("code", len(local.anatomy.layers))
     reading = GradientPass(local)
     rows, middle = reading.rows_of(traces), middle_layer(local)

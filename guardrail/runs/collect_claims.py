@@ -17,9 +17,10 @@ from guardrail.model.question_states import middle_layer, states_of
 from guardrail.model.recording import Keep
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.claim_answers import ClaimAnswers, graded
-from guardrail.runs.readings import numbers_of, offsets_of, record_of
+from guardrail.runs.readings import layers_of, numbers_of, offsets_of, record_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.runs.states import packed
+from guardrail.runs.told import told_of_claims
 from guardrail.scoring.gradient_pass import GradientPass
 from guardrail.scoring.profile import band_start
 from guardrail.scoring.stacked.words import token_pieces
@@ -55,19 +56,19 @@ def collect_claims(
         [json.dumps([row.question, row.answer]) for row in rows],
         lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking, scorers),
         run_header(local, asking, claim_data_hash(rows), unit="claim", extractor=identity, **scorers.header),
-        options,
+        options.on(local),
     )
-    return graded(rows, records, offsets_of(local), len(local.anatomy.layers))
+    return graded(rows, records, offsets_of(local), layers_of(local))
 
 
 def _ask(
     local: LocalModel, rows: Sequence[ClaimRow], extractor: ClaimExtractor, asking: Asking, scorers: ScorerPass
 ) -> list[dict[str, Any]]:
     offsets = offsets_of(local)
-    reading = GradientPass(local)
+    reading = GradientPass(local) if local.has_weights else None
     conversations = [asking.messages(row.question) for row in rows]
     asked = [i for i, row in enumerate(rows) if row.answer is None]
-    keep = scorers.keep(Keep(band_start("code", len(local.anatomy.layers)), offsets[0]))
+    keep = scorers.keep(Keep(band_start("code", layers_of(local)), offsets[0])) if local.has_weights else None
     generated = local.generate_batch(
         [conversations[i] for i in asked], max_new_tokens=asking.max_new_tokens, keep=keep
     ) if asked else []  # fmt: skip
@@ -81,7 +82,7 @@ def _ask(
 
 def _read(
     local: LocalModel,
-    reading: GradientPass,
+    reading: GradientPass | None,
     trace: Trace,
     asked: ClaimRow,
     extractor: ClaimExtractor,
@@ -89,12 +90,13 @@ def _read(
     scorers: ScorerPass,
 ) -> dict[str, Any]:
     """One answer's record: its claims with their places and numbers, and the numbers of the whole."""
-    row = reading.rows_of([trace])[0]
     claims, spans = with_tokens(
         take_apart(extractor, trace.text, question=asked.question), trace.response_ids, trace.text, local.tokenizer
     )
-    middle = middle_layer(local)
-    record = record_of(trace) | packed(states_of(local, [trace], middle)[0], middle)
+    record = record_of(trace)
+    if local.has_weights:
+        middle = middle_layer(local)
+        record |= packed(states_of(local, [trace], middle)[0], middle)
     record |= {
         "pieces": token_pieces(local.tokenizer, trace.response_ids),
         "claims": [
@@ -103,23 +105,26 @@ def _read(
         ],
         "unaligned": sum(aside.reason == "unaligned" for aside in claims.asides),
     }
-    refused = reading.unscorable(row, trace, [-1])
-    if refused is not None:
-        return record | {"unscored": refused.unscored}
-    if not spans:
-        return record
-    reached = [o for o in offsets if -o <= row.asked]
-    # one pass
-    whole, *parts = reading.read_spans(
-        row, [(0, len(row.response_ids)), *spans], reached, band_start("code", len(local.anatomy.layers)), exgrad=True
-    )
-    record["whole"] = numbers_of(whole)
-    record["unscored"] = record["whole"].get("unscored")
-    for claim, readout in zip(record["claims"], parts, strict=True):
-        claim.update(numbers_of(readout))
+    if reading is None:
+        whole, parts = told_of_claims(trace, spans, scorers, local)
+        if whole["unscored"] or not spans:
+            return record | {"unscored": whole["unscored"]}
+    else:
+        row = reading.rows_of([trace])[0]
+        refused = reading.unscorable(row, trace, [-1])
+        if refused is not None:
+            return record | {"unscored": refused.unscored}
+        if not spans:
+            return record
+        reached = [o for o in offsets if -o <= row.asked]
+        places, first = [(0, len(row.response_ids)), *spans], band_start("code", len(local.anatomy.layers))
+        whole, *parts = map(numbers_of, reading.read_spans(row, places, reached, first, exgrad=True))  # one pass
+    record["whole"], record["unscored"] = whole, whole.get("unscored")
+    for claim, numbers in zip(record["claims"], parts, strict=True):
+        claim.update(numbers)
     if scorers.scorers:
-        whole_told, *told = scorers.record_spans(trace, [(0, len(row.response_ids)), *spans])
-        record["whole"]["scores"] = whole_told
-        for claim, scores in zip(record["claims"], told, strict=True):
+        whole_said, *said = scorers.record_spans(trace, [(0, len(trace.response_ids)), *spans])
+        record["whole"]["scores"] = whole_said
+        for claim, scores in zip(record["claims"], said, strict=True):
             claim["scores"] = scores
     return record

@@ -17,7 +17,7 @@ from guardrail.retrieval import Retriever, find_evidence, with_evidence
 from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.collect import ask
-from guardrail.runs.readings import offsets_of
+from guardrail.runs.readings import layers_of, offsets_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.scoring.stacked.evidence_pass import evidence_numbers
 from guardrail.types import Evidence
@@ -103,4 +103,4 @@ def collect_with_evidence(
         run_header(local, asking, data_hash([one.row for one in asked if one.whose == "own"]), evidence=1),
         options,
     )
-    return graded(records, grader, offsets, len(local.anatomy.layers))
+    return graded(records, grader, offsets, layers_of(local))

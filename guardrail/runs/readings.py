@@ -45,14 +45,23 @@ class Sample:
         return replace(self, signals=self.signals.at(token))
 
     @property
-    def own_probability(self) -> Floats:
-        """exp(-nll / length), (n,): how probable the model itself found its words, uncalibrated."""
+    def own_probability(self) -> Floats | None:
+        """exp(-nll / length), (n,): how probable the model itself found its words, uncalibrated; None where that is not known
+        of each."""
+        if np.isnan(self.log_prob).any():
+            return None
         out: Floats = np.clip(np.exp(self.log_prob), 0.0, 1.0)
         return out
 
 
 def offsets_of(local: LocalModel) -> tuple[int, ...]:
-    return tuple(sorted({*OFFSETS, local.semantic_token.offset}))
+    """Where SemGrad is read; of a model behind an endpoint nowhere, for which the last token stands."""
+    return tuple(sorted({*OFFSETS, local.semantic_token.offset})) if local.has_weights else (-1,)
+
+
+def layers_of(local: LocalModel) -> int:
+    """How many layers the model has; 1 for one behind an endpoint, of which nothing is read."""
+    return len(local.anatomy.layers) if local.has_weights else 1
 
 
 def record_of(trace: Trace) -> dict[str, Any]:
@@ -91,6 +100,9 @@ def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int], layers
 
     Offsets that some prompt was too short for are left out.
     """
+    if any("semgrad" not in r for r in records):  # an endpoint tells of tokens alone
+        unknown = np.full(len(records), np.nan)
+        return Signals((), {}, unknown, unknown, np.array([float(len(r.get("pieces", ()))) for r in records]))
     columns = min((len(r["semgrad"][0]) for r in records), default=0)
     matrices = np.array([[row[-columns:] for row in r["semgrad"]] for r in records])  # (n, layers of the band, tokens)
     semgrad: dict[Band, Floats] = {}
@@ -107,5 +119,5 @@ def signals_of(records: Sequence[dict[str, Any]], offsets: Sequence[int], layers
 
 
 def log_prob_of(records: Sequence[dict[str, Any]]) -> Floats:
-    """Mean log-probability of each record's tokens, nats, (n,)."""
-    return np.array([float(np.mean(r["log_probs"])) for r in records])
+    """Mean log-probability of each record's tokens, nats, (n,); NaN where an endpoint told none."""
+    return np.array([float(np.mean(r["log_probs"])) if "log_probs" in r else np.nan for r in records])

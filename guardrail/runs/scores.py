@@ -148,7 +148,9 @@ def _whole_tokens(claims: ClaimAnswers) -> dict[int, Tokens]:
 
 
 def _tokens(record: Mapping[str, Any], numbers: Mapping[str, Any]) -> Tokens:
-    entropies, log_probs = np.array(numbers["entropies"]), np.array(numbers["log_probs"])
+    entropies, log_probs = (np.array(numbers.get(key, ()), dtype=np.float64) for key in ("entropies", "log_probs"))
+    if not len(entropies):  # an endpoint does not tell them
+        entropies = np.full(len(log_probs), np.nan)
     return Tokens(words_of(record["pieces"]) if "pieces" in record else None, entropies, log_probs)
 
 

@@ -19,7 +19,7 @@ from guardrail.runs.answers import Answers, graded
 from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
 from guardrail.runs.chain_records import PROMPT
 from guardrail.runs.collect import kept_for, read
-from guardrail.runs.readings import offsets_of
+from guardrail.runs.readings import layers_of, offsets_of
 from guardrail.runs.returned import holds, text_of
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.runs.states import packed
@@ -161,6 +161,6 @@ def collect_through(
             f"{chain.name}: no answer is left ({', '.join(f'{n}: {why}' for why, n in left.items())})"
         )
     answers = graded(
-        kept, grader, offsets_of(local), len(local.anatomy.layers), labels=labels, ungraded_is_wrong=ungraded_is_wrong
+        kept, grader, offsets_of(local), layers_of(local), labels=labels, ungraded_is_wrong=ungraded_is_wrong
     )
     return ThroughAnswers(local, asking, answers, left)

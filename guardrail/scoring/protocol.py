@@ -15,6 +15,10 @@ Needs = Literal["gradients", "logits", "samples", "text"]
 """What a scorer asks of the model, most first: weights and gradients, a forward pass, more generations, nothing."""
 
 
+Asks = Literal["text", "log_probs", "top_log_probs"]
+"""What a scorer asks of a model behind an endpoint: answers, the log-probabilities of their tokens, and of others there."""
+
+
 class Scorer(Protocol):
     """Trace -> Score; higher = more uncertain.
 
@@ -59,6 +63,8 @@ class RegisteredScorer:
 
     name: ClassVar[str]
     needs: ClassVar[Needs] = "gradients"
+    asks: ClassVar[Asks | None] = None
+    """Of a model behind an endpoint; None for a scorer that needs weights."""
     unit: ClassVar[str] = ""
     """Of its number: "nats", "nats a token"; empty for a number without a unit."""
 

@@ -98,6 +98,20 @@ class GNllReader(Reader):
         return -float(reading.tokens.log_probs.sum())
 
 
+class MeanNllReader(Reader):
+    """Minus the mean log-likelihood of a token, nats."""
+
+    def number(self, reading: Reading) -> float:
+        return -float(reading.tokens.log_probs.mean())
+
+
+class MaxNllReader(Reader):
+    """Minus the log-likelihood of the least likely token, nats."""
+
+    def number(self, reading: Reading) -> float:
+        return -float(reading.tokens.log_probs.min())
+
+
 class PikReader(Reader):
     """The log-odds of being wrong, by a probe on the state at the end of the question's prompt."""
 

@@ -33,6 +33,9 @@ GROUP = "guardrail.scorers"
 DEFAULT = "hybridgrad"
 """What scores where nothing else is asked for, and what `guardrail bench` compares the others with."""
 
+ENDPOINT_DEFAULTS = ("g-nll", "self-consistency")
+"""What scores a model behind an endpoint where nothing else is asked for: the first of these that it allows."""
+
 CONTENDER = "stacked"
 """What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
 
@@ -80,6 +83,8 @@ _OWN = {
     "semantic-density": Entry(f"{_BASELINES}.semantic_density:SemanticDensity"),
     "mutual-information": Entry(f"{_BASELINES}.mutual_information:MutualInformation"),
     "g-nll": Entry(f"{_BASELINES}.g_nll:GNll", f"{_READERS}:GNllReader", rival={}),
+    "mean-nll": Entry(f"{_BASELINES}.g_nll:MeanNll", f"{_READERS}:MeanNllReader"),
+    "max-nll": Entry(f"{_BASELINES}.g_nll:MaxNll", f"{_READERS}:MaxNllReader"),
     "sar": Entry(f"{_BASELINES}.sar:Sar"),
     "exgrad": Entry(f"{_BASELINES}.exgrad:ExGrad"),
     "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),
@@ -198,6 +203,7 @@ def scorer(
         ScoringError: For a name or an option that does not exist.
     """
     check_names([name])
+    check_able(name, model)
     takes = keywords_of(name)
     shared = {"source": source, "equivalence": equivalence}
     own = [option for option in takes if option not in shared]
@@ -208,9 +214,47 @@ def scorer(
     return cast("Scorer", make(model, **given, **options))
 
 
+def default_of(model: LocalModel) -> str:
+    """The name of what scores this model where nothing else is asked for: the paper's score, or the first of those that work
+    behind its endpoint, the cheapest first."""
+    if model.has_weights:
+        return DEFAULT
+    able = able_for(model)
+    return next(name for name in ENDPOINT_DEFAULTS if name in able)
+
+
 def default_scorer(model: LocalModel) -> Scorer:
-    """The paper's score, to the letter."""
-    return scorer(DEFAULT, model)
+    """The paper's score, to the letter; of a model behind an endpoint, one that works there."""
+    return scorer(default_of(model), model)
+
+
+def able_for(model: LocalModel) -> list[str]:
+    """Of `ready`, the scorers that work with this model. One behind an endpoint is asked what it allows."""
+    return [name for name in ready() if not _lacking(name, model)]
+
+
+def check_able(name: str, model: LocalModel) -> None:
+    """Raise `ScoringError`, naming those that work, for a scorer that asks more than the model's endpoint gives."""
+    if lacking := _lacking(name, model):
+        raise ScoringError(
+            f"scorer {name!r} needs {lacking}, and {model.name} is behind an endpoint without; those that work there: "
+            f"{', '.join(able_for(model))}; load the weights here for the others"
+        )
+
+
+def _lacking(name: str, model: LocalModel) -> str:
+    """What a scorer needs and the model has not, in words; empty where it has all."""
+    if model.has_weights:
+        return ""
+    found = getattr(model, "abilities")  # noqa: B009  (no torch is imported here, nor what needs it)
+    asks = getattr(scorer_class(name), "asks", None)
+    if asks is None:
+        return "weights"
+    if asks == "log_probs" and not found.log_probs:
+        return "log-probabilities of tokens"
+    if asks == "top_log_probs" and found.top_log_probs < 2:
+        return "log-probabilities of several tokens at one place (top_logprobs)"
+    return ""
 
 
 def scorer_from(name: str, options: Mapping[str, Any], model: LocalModel) -> Scorer:
@@ -223,6 +267,7 @@ def scorer_from(name: str, options: Mapping[str, Any], model: LocalModel) -> Sco
         all(scorer_from(s.name, s.options, model).options == s.options for s in scorers)   # but for `token_source`
     """
     made_by = scorer_class(name)
+    check_able(name, model)
     recorded = _plain(options)
     try:
         made = cast("Scorer", made_by.from_options(recorded, model))

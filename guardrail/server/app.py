@@ -22,6 +22,7 @@ from guardrail.langchain.streaming import Watch
 from guardrail.server import bodies, replies
 from guardrail.server.errors import ApiError, told
 from guardrail.server.gate import Envelope, Gate, respond
+from guardrail.server.log_probs import log_probs_of
 from guardrail.server.observing import observing
 from guardrail.server.replies import describe
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
@@ -68,18 +69,19 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
             return JSONResponse(bodies.completion(ident, model, reply), headers=late)
         watch = Watch()
 
-        def work() -> Verdict:
+        def work() -> tuple[Verdict, dict[str, Any] | None]:
             try:
-                return answering.verdicts([call], watch)[0]
+                (verdict,) = answering.verdicts([call], watch)
+                return verdict, log_probs_of(service.model, verdict, body)
             finally:
                 server.charge(request, watch.usage)
 
-        verdict = await server.work(request, call.deadline, work, watch.abandon)
+        verdict, log_probs = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata)
         if body.stream:
-            return await streamed(request, held(ident, model, reply, body), _gist(reply.metadata))
-        return JSONResponse(bodies.completion(ident, model, reply), headers=_gist(reply.metadata))
+            return await streamed(request, held(ident, model, reply, body, log_probs), _gist(reply.metadata))
+        return JSONResponse(bodies.completion(ident, model, reply, log_probs), headers=_gist(reply.metadata))
 
     @app.post(
         "/v1/guard/score", response_model=replies.ScoreReply, responses=replies.WORKING, openapi_extra=replies.TIMED

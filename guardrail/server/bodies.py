@@ -11,22 +11,28 @@ from langchain_core.messages.ai import UsageMetadata
 from guardrail.langchain.reply import Reply
 
 
-def completion(ident: str, model: str, reply: Reply) -> dict[str, Any]:
-    """`chat.completion`."""
+def completion(ident: str, model: str, reply: Reply, log_probs: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`chat.completion`. log_probs: of the tokens, as OpenAI has them."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None if reply.calls else reply.text}
     message["refusal"] = None
     if reply.calls:
         message["tool_calls"] = _calls(reply)
-    choice = {"index": 0, "message": message, "logprobs": None, **_end(reply)}
+    choice = {"index": 0, "message": message, "logprobs": log_probs, **_end(reply)}
     return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage)}
 
 
-def chunk(ident: str, model: str, delta: dict[str, Any], end: Reply | None = None) -> dict[str, Any]:
-    """`chat.completion.chunk`. end: the reply that it is the last chunk of."""
+def chunk(
+    ident: str,
+    model: str,
+    delta: dict[str, Any],
+    end: Reply | None = None,
+    log_probs: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """`chat.completion.chunk`. end: the reply that it is the last chunk of. log_probs: of the tokens in `delta`."""
     if end is not None and end.calls:
         delta = {**delta, "tool_calls": [{"index": i, **call} for i, call in enumerate(_calls(end))]}
     ending = {"finish_reason": None} if end is None else _end(end)
-    choice = {"index": 0, "delta": delta, "logprobs": None, **ending}
+    choice = {"index": 0, "delta": delta, "logprobs": log_probs, **ending}
     return {**_head(ident, "chat.completion.chunk", model), "choices": [choice]}
 
 

@@ -132,13 +132,13 @@ class ChatRequest(Body):
     timeout: float | None = Field(default=None, gt=0)
     user: str | None = None
     metadata: dict[str, str] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     # Only with the value that changes nothing
     n: Literal[1] | None = None
     top_p: float | None = Field(default=None, ge=1, le=1)
     presence_penalty: float | None = Field(default=None, ge=0, le=0)
     frequency_penalty: float | None = Field(default=None, ge=0, le=0)
-    logprobs: Literal[False] | None = None
-    top_logprobs: None = None
     logit_bias: None = None
     parallel_tool_calls: Literal[True] | None = None
     store: Literal[False] | None = None
@@ -148,6 +148,8 @@ class ChatRequest(Body):
     def _agrees(self) -> ChatRequest:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("give max_completion_tokens or max_tokens, not both")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs goes with logprobs: true")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options goes with stream: true")
         if isinstance(self.stop, list) and len(self.stop) > 4:

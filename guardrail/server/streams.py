@@ -23,11 +23,13 @@ Whole: TypeAlias = Callable[[Emit], Coroutine[Any, Any, tuple[Reply, str]]]
 """All of a request's work; gives the reply, and the text that no piece held."""
 
 
-async def held(ident: str, model: str, reply: Reply, body: ChatRequest) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a reply that is there."""
+async def held(
+    ident: str, model: str, reply: Reply, body: ChatRequest, log_probs: dict[str, Any] | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a reply that is there, and the log-probabilities of its tokens where they are wanted."""
     yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
     if reply.text:
-        yield bodies.chunk(ident, model, {"content": reply.text})
+        yield bodies.chunk(ident, model, {"content": reply.text}, log_probs=log_probs)
     for last in _last(ident, model, reply, body):
         yield last
 

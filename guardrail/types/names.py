@@ -36,6 +36,7 @@ UnscoredReason = Literal[
     "tool_call",
     "unfinished_thinking",
     "unstated",
+    "no_log_probs",
     "calibrating",
     "error",
 ]
@@ -47,8 +48,9 @@ logit, a gradient or a part of the score, or an exact 0 where no gradient came t
 prompt_truncated: the model did not see the whole prompt. prompt_too_long: prompt and answer exceed the model's context.
 prompt_too_short: the prompt ends before the semantic token. out_of_memory: this answer alone does not fit into memory.
 tool_call: a turn that calls tools, passed on unscored because its caller asked for that. unfinished_thinking: the model
-thought until its limit, and gave no answer. unstated: it was to end its answer with a confidence, and did not. calibrating: a
-chain is being calibrated, and whoever does that reads its answers. error: what scores it, or takes it apart, failed; the log
+thought until its limit, and gave no answer. unstated: it was to end its answer with a confidence, and did not. no_log_probs:
+an endpoint gave no log-probabilities, or not those of this answer's text. calibrating: a chain is being calibrated, and
+whoever does that reads its answers. error: what scores it, or takes it apart, failed; the log
 has the whole error.
 """
 

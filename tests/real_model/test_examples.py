@@ -65,6 +65,12 @@ EXPECTED = {
         "abstain, very low, 0.06\nwith a threshold of 0.9: abstain\nunjudged: ",
         " (pending)\nthe policy would have said: abstain, very low\nexit code 0",
     ],
+    "32_remote.py": [
+        "engine: guardrail; log-probabilities: True",
+        "g-nll: ",
+        "  The capital of Japan is Tokyo.",
+        "refused: scorer 'hybridgrad' needs weights",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",

@@ -20,6 +20,10 @@ from guardrail.scoring.suffix import Row
 from guardrail.types import Message, Score, Trace
 
 
+class NoLogProbsError(ScoringError):
+    """An endpoint gave no log-probabilities, or not those of the answer; it stays unscored."""
+
+
 class UnstatedError(ScoringError):
     """The model was to state a confidence, and stated none that can be read; the answer stays unscored."""
 
@@ -45,8 +49,9 @@ class AnswerScorer(RegisteredScorer, ABC):
 
     def _refused(self, trace: Trace) -> Score | None:
         """The Score of an answer that can have no number, with the reason."""
+        anatomy = self.model.anatomy if self.model.has_weights else None
         row = Row(trace.prompt_ids, trace.response_ids, thinking=trace.thinking_tokens)
-        refused = unscorable(self.model.anatomy, frozenset(self.model.eos_ids), row, trace)
+        refused = unscorable(anatomy, frozenset(self.model.eos_ids), row, trace)
         return None if refused is None else replace(refused, length=len(trace.response_ids), name=self.name)
 
     def _scored(self, length: int, uncertainty: Callable[[], float]) -> Score:
@@ -57,6 +62,8 @@ class AnswerScorer(RegisteredScorer, ABC):
             return Score.none("prompt_too_long", str(error), length=length, name=self.name)
         except UnstatedError as error:
             return Score.none("unstated", str(error), length=length, name=self.name)
+        except NoLogProbsError as error:
+            return Score.none("no_log_probs", str(error), length=length, name=self.name)
         except NotFiniteError as error:
             return Score.none("not_finite", str(error), length=length, name=self.name)
         except TooLargeError as error:
@@ -71,7 +78,7 @@ class AnswerScorer(RegisteredScorer, ABC):
         the context."""
         prompt = self.model.encode_prompt(as_messages(messages))
         ids = [*prompt, *self.model.unthinking(prompt)]
-        total, context = len(ids) + max(map(len, replies), default=1), self.model.anatomy.context
+        total, context = len(ids) + max(map(len, replies), default=1), self.model.context
         if context is not None and total > context:
             raise TooLongError(f"{self.name} needs a prompt of {total} tokens, context {context}")
         return ids
@@ -137,7 +144,13 @@ class Sampled(AnswerScorer):
         return super().from_options(own, model)
 
     def samples(self, trace: Trace) -> Samples:
-        return self.source.samples(trace, self.sampling)
+        """Of the trace's prompt. Raises `NoLogProbsError` where this scorer reads those and an endpoint gave none."""
+        drawn = self.source.samples(trace, self.sampling)
+        if not self.model.has_weights and self.asks == "log_probs":
+            told = sum(len(row) == len(ids) > 0 for row, ids in zip(drawn.log_probs, drawn.ids, strict=True))
+            if told < len(drawn.ids):
+                raise NoLogProbsError(f"the endpoint gave log-probabilities of {told} of {len(drawn.ids)} samples")
+        return drawn
 
 
 class Compared(Sampled):

@@ -18,7 +18,7 @@ from guardrail.model.stated import reply_log_probs
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.plain_text import normalise
 from guardrail.scoring.baselines.base import AnswerScorer, TextScorer, UnstatedError
-from guardrail.scoring.baselines.verbalized import stated_doubt
+from guardrail.scoring.baselines.verbalized import label_replied, stated_doubt
 from guardrail.stated import Wording
 from guardrail.types import Message, Trace
 
@@ -84,6 +84,7 @@ class _Elicited(AnswerScorer):
     """Reads the model's greedy reply to a question about its answer; one that states nothing is unscored (`unstated`)."""
 
     needs = "logits"
+    asks = "text"
     unit = "probability that the answer is false"
     longest = 16
     """Of the reply, in tokens."""
@@ -149,10 +150,11 @@ class VerbalTopK(_Elicited):
 
 class SelfProbing(TextScorer):
     """The five labels' probabilities for an answer that the model is shown as somebody's, in a conversation of its own; for a
-    claim, of that statement by itself."""
+    claim, of that statement by itself. Of a model behind an endpoint the label that it replies with, as `verbalized`."""
 
     name = "self-probing"
     needs = "logits"
+    asks = "text"
     unit = "probability that the answer is false"
 
     def __init__(self, model: LocalModel) -> None:
@@ -166,6 +168,9 @@ class SelfProbing(TextScorer):
         asked = re.sub(
             r"\{\w+\}", lambda m: about[m[0]], PROBED if text == trace.text else PROBED_PART
         )  # once: texts have braces
-        prompt = self.prompt_about([{"role": "user", "content": asked}], *self._replies)
+        messages = [{"role": "user", "content": asked}]
+        if not self.model.has_weights:
+            return 1.0 - self._wording.middle(label_replied(self.model, messages, self._wording.labels))
+        prompt = self.prompt_about(messages, *self._replies)
         log_probs = reply_log_probs(self.model, prompt, self._replies, None)
         return stated_doubt(log_probs, [self._wording.middle(k) for k in range(len(self._replies))])

@@ -15,6 +15,7 @@ class Hedging(TextScorer):
     """
 
     name = "hedging"
+    asks = "text"
     needs = "text"
     unit = "level of doubt"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guardrail.errors import ScoringError
-from guardrail.kernels.frozen import on_input, untouched, weights_sample, weights_version
+from guardrail.kernels.frozen import on_input, untouched
 from guardrail.kernels.memory import TooLargeError
 from guardrail.model.decoder import run_decoder
 from guardrail.model.generate import generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
+from guardrail.model.remote.model import RemoteModel
 from guardrail.model.run import Decoding
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
@@ -110,7 +111,7 @@ class SampleSource:
         Raises `TooLongError` for a prompt that leaves no room for an answer.
         """
         with self.model.lock:
-            key = (trace.prompt_ids, sampling, weights_version(self.model.model), weights_sample(self.model.model))
+            key = (trace.prompt_ids, sampling, self.model.version)
             if key not in self._sets:
                 self._sets[key] = self.draw(trace, sampling)
                 if len(self._sets) > self._remembered:
@@ -120,7 +121,7 @@ class SampleSource:
 
     def draw(self, trace: Trace, sampling: Sampling) -> Samples:
         """As `samples`, whether they are remembered or not; these are not."""
-        context = self.model.anatomy.context
+        context = self.model.context
         if context is not None and len(trace.prompt_ids) >= context:
             raise TooLongError(f"{len(trace.prompt_ids)} prompt tokens leave no room for samples, context {context}")
         with self.model.lock:
@@ -129,6 +130,18 @@ class SampleSource:
             return replace(drawn, seconds=seconds_since(start))  # its numbers are on the CPU: nothing is pending
 
     def _draw(self, trace: Trace, sampling: Sampling) -> Samples:
+        if isinstance(self.model, RemoteModel):
+            if sampling.top_k:
+                raise ScoringError(f"top_k is {sampling.top_k}, which endpoints do not take; draw from all tokens (0)")
+            drawn = self.model.draw(
+                trace.messages,
+                sampling.n,
+                seed=self.seed,
+                max_new_tokens=self.max_new_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+            )
+            return _samples_of(drawn)
         decoding = Decoding(
             self.max_new_tokens,
             sampling.temperature,
@@ -146,12 +159,7 @@ class SampleSource:
         if any(one.fault == "out_of_memory" for one in drawn):
             raise TooLargeError(f"samples of a prompt of {len(trace.prompt_ids)} tokens do not fit into memory")
         states = [self._state(one, middle).double().cpu().numpy() for one in drawn] if sampling.states else None
-        return Samples(
-            tuple(one.response_ids for one in drawn),
-            tuple(one.text for one in drawn),
-            tuple(np.array(one.log_probs or (), dtype=np.float64) for one in drawn),
-            None if states is None else np.stack(states),
-        )
+        return _samples_of(drawn, None if states is None else np.stack(states))
 
     def _state(self, sample: Trace, middle: int) -> Tensor:
         """h^(middle) at the last token that generation read, (D,): that before the end of turn, or before a cut."""
@@ -171,3 +179,12 @@ class SampleSource:
             on_input(stack, self.model.anatomy.layers[middle], read.append)
             run_decoder(self.model.anatomy.decoder, torch.tensor([ids], device=self.model.device))
         return read[0][0, -1].float()
+
+
+def _samples_of(drawn: Sequence[Trace], states: Floats | None = None) -> Samples:
+    return Samples(
+        tuple(one.response_ids for one in drawn),
+        tuple(one.text for one in drawn),
+        tuple(np.array(one.log_probs or (), dtype=np.float64) for one in drawn),
+        states,
+    )

@@ -53,6 +53,7 @@ class Sar(Compared):
     """
 
     name = "sar"
+    asks = "log_probs"
     unit = "nats"
 
     def __init__(

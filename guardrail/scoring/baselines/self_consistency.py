@@ -25,6 +25,7 @@ class SelfConsistency(Compared):
     """The paper's setting: 10 samples at temperature 0.7, compared with the greedy answer, or whatever answer is judged."""
 
     name = "self-consistency"
+    asks = "text"
     unit = "share of the samples"
 
     def __init__(

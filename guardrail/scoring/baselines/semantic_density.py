@@ -34,6 +34,7 @@ class SemanticDensity(Compared):
     """
 
     name = "semantic-density"
+    asks = "log_probs"
 
     def __init__(
         self,

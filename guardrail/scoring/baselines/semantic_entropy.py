@@ -42,6 +42,7 @@ class SemanticEntropy(Compared):
     """
 
     name = "semantic-entropy"
+    asks = "log_probs"
     unit = "nats"
 
     def __init__(

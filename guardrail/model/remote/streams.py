@@ -1,0 +1,59 @@
+"""Chunks of a streamed completion -> its Reply, and what was said so far after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from guardrail.errors import EndpointError
+from guardrail.model.remote.replies import Reply, Token, choice_of, fingerprint_of, log_probs_in, said
+
+
+def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
+    """The Reply of all chunks. seen: is shown what was said so far after each; true ends the stream as a limit does.
+
+    Log-probabilities count where every chunk with text has them. Raises `EndpointError` for a stream that ends without saying
+    why.
+    """
+    text, thought, finish, fingerprint, prompt_tokens = "", "", None, "", None
+    tokens: list[Token] = []
+    why, stop_string = "", False
+
+    def reply(finish: str) -> Reply:
+        found = said(
+            text, finish, why or tuple(tokens), thought=thought, stop_string=stop_string, prompt_tokens=prompt_tokens
+        )
+        return replace(found, fingerprint=fingerprint)
+
+    for chunk in chunks:
+        if not isinstance(chunk, Mapping):
+            raise EndpointError("a chunk of the endpoint's stream is no object")
+        if "error" in chunk:
+            raise EndpointError("the endpoint's stream broke off with an error of its own; try again")
+        fingerprint = fingerprint_of(chunk) or fingerprint
+        usage = chunk.get("usage")
+        if isinstance(usage, Mapping) and isinstance(usage.get("prompt_tokens"), int):
+            prompt_tokens = usage["prompt_tokens"]
+        if not chunk.get("choices"):
+            continue
+        choice = choice_of(chunk)
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, Mapping) else {}
+        new = delta.get("content") or ""
+        thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
+        told = log_probs_in(choice.get("logprobs")) if choice.get("logprobs") else ()
+        if isinstance(told, str) or (new and not told):
+            why = why or (told if isinstance(told, str) else "a part of the stream came without log-probabilities")
+        else:
+            tokens += told
+        text += new
+        stop_string = stop_string or isinstance(choice.get("stop_reason"), str)
+        finish = choice.get("finish_reason") or finish
+        if new and seen(reply("length")):
+            return reply("length")
+    if finish is None:
+        raise EndpointError(
+            "the endpoint's stream ended without a finish reason, so a part of the answer may be missing"
+        )
+    return reply(finish)
