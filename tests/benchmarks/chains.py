@@ -1,6 +1,6 @@
 """What a calibrated chain is worth: python -m tests.benchmarks.chains [CALIBRATE [HELD_OUT [CHAIN...]]]
 
-Prints the table of docs/results/chains.md: each chain of `chains_asked.py` is calibrated on so many bundled calibration
+Prints the tables of docs/results/chains.md: each chain of `chains_asked.py` is calibrated on so many bundled calibration
 questions, and judged on so many held-out ones; with `--others FILE.jsonl`, on as many questions of a file, too. Answers come
 from the cache where it has them, so a stopped run goes on and a larger one keeps what a smaller one asked.
 """
@@ -27,11 +27,6 @@ from tests.benchmarks import together
 
 ASKED = Path(__file__).with_name("chains_asked.py")
 CHAINS = ("system", "rag", "follow_up", "agent", "json")
-HEAD = (
-    "chain", "questions", "calibrated on, right", "ECE there, cross-validated", "answers", "unlike", "right", "mean said",
-    "AUROC", "readers of the texts", "minus these", "ECE", "of a true curve", "calibrated alone, ECE", "of a true curve",
-    "`default` answered, wrong",
-)  # fmt: skip
 
 
 def coming(data, split, most):
@@ -41,37 +36,38 @@ def coming(data, split, most):
     return rows
 
 
-def row_of(name, fit, data, most):
-    """One line of the table: a chain's calibrator on questions it has not seen."""
+def figures(name, fit, data, most):
+    """What is said of a chain's answers to questions that its calibrator has not seen, by name."""
     rows = coming(data, "heldout", most)
     found = collect_through(chain_of(f"{ASKED}:{name}"), rows, get_grader("alias"), RunOptions(cache=True))
     told = told_apart(found.local, fit.calibrator, found.answers)
     with text_reader() as reader:
         result = assess(fit.calibrator, told, [Policy.load("default")], reader=reader)
-    correct = told.correct[told.scored]
-    said = [c for c in predictions(fit.calibrator, told) if c.p_correct is not None]
-    p = np.array([c.p_correct for c in said])
-    (default,) = result.policies
-    text = result.controls and result.controls.text
-    cells = [
-        name,
-        Path(data).stem,
-        f"{fit.calibrator.n}, {fit.calibrator.n_correct}",
-        estimate(fit.metrics["ece"]),
-        f"{len(correct)}{''.join(f'; {n} {why}' for why, n in found.left_out.items())}",
-        estimate(result.unlike),
-        estimate(result.metrics["accuracy"]),
-        f"{p.mean():.3f}",
-        estimate(result.metrics["auroc"]),
-        estimate(text and text.auroc),
-        estimate(text and text.difference),
-        estimate(result.metrics["ece"]),
-        estimate(ece_of_chance(p)),
-        f"{result.ece_calibrated.n if result.ece_calibrated else 0}, {estimate(result.ece_calibrated)}",
-        estimate(result.ece_by_chance),
-        f"{default.actions['answer']}, {estimate(default.error)}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    p = np.array([c.p_correct for c in predictions(fit.calibrator, told) if c.p_correct is not None])
+    (default,), own, text = result.policies, result.metrics, result.controls and result.controls.text
+    kept = result.ece_calibrated
+    return {
+        "answers": f"{len(p)}{''.join(f'; {n} {why}' for why, n in found.left_out.items())}",
+        "right": estimate(own["accuracy"]),
+        "mean said": f"{p.mean():.3f}",
+        "**ECE**": estimate(own["ece"]),
+        "a true curve would show": estimate(ece_of_chance(p)),
+        "called unlike": estimate(result.unlike),
+        "still calibrated, their ECE": f"{kept.n}, {estimate(kept)}" if kept else "0",
+        "a true curve would show there": estimate(result.ece_by_chance),
+        "AUROC": estimate(own["auroc"]),
+        "AUROC of a reader of the texts alone": estimate(text and text.auroc),
+        "the score's minus it": estimate(text and text.difference),
+        "`default` answered, of them wrong": f"{default.actions['answer']}, {estimate(default.error)}",
+    }
+
+
+def table(columns):
+    """One row for each figure, one column for each chain."""
+    (first, *_) = columns.values()
+    lines = [f"| | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|"]
+    lines += [f"| {row} | {' | '.join(column[row] for column in columns.values())} |" for row in first]
+    return "\n".join(lines)
 
 
 def estimate(e):
@@ -85,12 +81,24 @@ def main() -> None:
     parser.add_argument("chains", nargs="*", default=CHAINS)
     parser.add_argument("--others", help="a file of questions by others")
     options = parser.parse_args()
-    print(f"| {' | '.join(HEAD)} |\n{'| --- ' * len(HEAD)}|", flush=True)
+    fits = {}
     for name in options.chains:
         coming("bundled", "calibration", options.calibrate)
-        fit = calibrate_chain(f"{ASKED}:{name}", "bundled", limit=options.calibrate)
-        for data in ("bundled", *([options.others] if options.others else [])):
-            print(row_of(name, fit, data, options.held_out), flush=True)
+        fits[name] = calibrate_chain(f"{ASKED}:{name}", "bundled", limit=options.calibrate)
+    calibrated = {
+        name: {
+            "answers": str(fit.calibrator.n),
+            "right": estimate(fit.metrics["accuracy"]),
+            "ECE, cross-validated": estimate(fit.metrics["ece"]),
+            "a true curve would show": estimate(ece_of_chance(fit.p_correct)),
+            "AUROC, cross-validated": estimate(fit.metrics["auroc"]),
+        }
+        for name, fit in fits.items()
+    }
+    print(f"Calibration\n\n{table(calibrated)}", flush=True)
+    for data in ("bundled", *([options.others] if options.others else [])):
+        found = {name: figures(name, fit, data, options.held_out) for name, fit in fits.items()}
+        print(f"\n{Path(data).stem}, held out\n\n{table(found)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The shipped calibrator on questions by others: python -m tests.benchmarks.others [bundled] [FILE.jsonl ...]
 
-Prints the tables of docs/results/others.md. What is unlike the calibration's questions shows before anything is answered, so
-all questions of each file are looked at, and those alone are answered that are not called unlike: they are what is still
-called calibrated, and, since the shipped `default` never answers an unlike question, all that it can show as it is. That it
-does not is checked on its rules. `bundled` are the held-out questions.
+Prints the table of docs/results/calibrators.md, "On questions by others". What is unlike the calibration's questions shows
+before anything is answered, so all questions of each file are looked at, and those alone are answered that are not called
+unlike: they are what is still called calibrated, and, since the shipped `default` never answers an unlike question, all that
+it can show as it is. That it does not is checked on its rules. `bundled` are the held-out questions.
 """
 
 from __future__ import annotations

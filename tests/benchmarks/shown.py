@@ -1,8 +1,8 @@
 """What `default` shows as it is, with and without passages: python -m tests.benchmarks.shown [QUESTIONS]
 
-Prints the table of docs/results/shown.md: bundled held-out questions are put to a Guard with the policy `default` and the
-bundled passages, under the shipped calibrator and under HybridGrad's, which was the default before. What the policy would do
-without passages is decided of the same first answers.
+Prints the table of docs/results/calibrators.md, "What `default` shows". Bundled held-out questions are put to a Guard with
+the policy `default` and the bundled passages, under the shipped calibrator and under HybridGrad's, which was the default
+before. What the policy would do without passages is decided of the same first answers.
 """
 
 from __future__ import annotations
