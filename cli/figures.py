@@ -294,6 +294,8 @@ def _unlike(console: Console, value: Assessment | ClaimAssessment) -> None:
         console.print(f"unlike     {estimate(value.unlike)} of the questions; those of the calibration: at most 0.05")
         if (told := value.ece_calibrated) is not None:
             console.print(f"calibrated {told.n} are still called that; ECE {estimate(told)}")
+            if isinstance(value, Assessment) and value.ece_by_chance:
+                console.print(f"           a true curve would show {estimate(value.ece_by_chance)} on so many")
 
 
 def _claims(console: Console, value: ClaimAssessment) -> None:

@@ -57,6 +57,7 @@ def with_evidence(console: Console, value: WithEvidence) -> None:
         table.add_row(what, str(kind.accuracy.n), _of(kind.accuracy), f"{kind.mean_p:.3f}", _of(kind.ece))
     console.print(table)
     console.print(f"AUROC with passages {_of(value.metrics['auroc'])}; ECE of all three kinds {_of(value.ece_mixed)}")
+    console.print(f"A true curve would show {_of(value.ece_by_chance)} on so many")
     console.print(f"Another question's passages raise the mean confidence by {_of(value.rise)}")
     controls(console, value.controls, what="question, answer and passages")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.calibration.chance import ece_of_chance
 from guardrail.calibration.controls import Controls
 from guardrail.calibration.folds import Groups
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -63,6 +64,8 @@ class Assessment:
         out_of_range: Answers whose score lies outside the calibrated range.
         unlike: Share of them whose question is unlike those of the calibration; None where the calibrator does not know them.
         ece_calibrated: ECE of the n whose basis is "calibrated"; None where there is none.
+        ece_by_chance: The mean ECE, and the range of 95 %, that so many answers would show if the probabilities of those were
+            true; None where there is none.
         metrics: accuracy, auroc, aurc, brier and ece with 95 % intervals, over the scored answers.
         top_labels: How many are labelled high or very high, and how many of those are right.
         reliability: What was said against what was right, by confidence.
@@ -88,6 +91,7 @@ class Assessment:
     evidence: WithEvidence | None = None
     controls: Controls | None = None
     label_errors: LabelErrors | None = None
+    ece_by_chance: Estimate | None = None
     subject: Subject | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class Assessment:
             "out_of_range": self.out_of_range,
             "unlike": asdict(self.unlike) if self.unlike else None,
             "ece_calibrated": asdict(self.ece_calibrated) if self.ece_calibrated else None,
+            "ece_by_chance": asdict(self.ece_by_chance) if self.ece_by_chance else None,
             **{name: asdict(e) for name, e in self.metrics.items()},
             **calibration_dict(self.top_labels, self.reliability),
             "error_unguarded": asdict(self.error_unguarded),
@@ -151,6 +156,7 @@ def assess(
         policies=tuple(outcome(policy, confidences, answers) for policy in policies),
         controls=reader.of_answers(answers, 1 - p, seed=seed) if reader else None,
         label_errors=grader_errors(answers.grading, p, correct),
+        ece_by_chance=ece_of_chance(kept, seed=seed) if len(kept := p[calibrated(known)]) else None,
     )
 
 
@@ -173,11 +179,16 @@ def ece_calibrated(
     confidences: Sequence[Confidence], correct: Bools, *, seed: int = 0, groups: Groups | None = None
 ) -> Estimate | None:
     """ECE of those whose basis is "calibrated"; None without any. correct, groups: (n,), as for `calibration_metrics`."""
-    said = np.array([c.basis == "calibrated" for c in confidences])
+    said = calibrated(confidences)
     if not said.any():
         return None
     p: Floats = np.array([c.p_correct for c in confidences])[said]
     return bootstrap_interval(ece, p, correct[said], seed=seed, groups=None if groups is None else groups[said])
+
+
+def calibrated(confidences: Sequence[Confidence]) -> Bools:
+    """Which of them are called calibrated, (n,)."""
+    return np.array([c.basis == "calibrated" for c in confidences], dtype=np.bool_)
 
 
 def outcomes(policies: Sequence[Policy], p_correct: Floats, answers: Answers) -> tuple[PolicyOutcome, ...]:

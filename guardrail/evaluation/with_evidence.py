@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guardrail.calibration.chance import ece_of_chance
 from guardrail.calibration.controls import Controls
 from guardrail.calibration.metrics import (
     Bools,
@@ -58,6 +59,7 @@ class WithEvidence:
         without: The same questions without passages.
         metrics: accuracy, auroc, aurc, brier and ece of all answers with passages.
         ece_mixed: ECE of all three kinds together.
+        ece_by_chance: The mean ECE, and the range of 95 %, that so many answers would show if their probabilities were true.
         rise: By how much another question's passages raise the mean p_correct above that without any.
         controls: What readers of question, answer and passages alone tell of the answers with passages; None where that was
             not measured.
@@ -69,6 +71,7 @@ class WithEvidence:
     without: Passaged
     metrics: dict[str, Estimate]
     ece_mixed: Estimate
+    ece_by_chance: Estimate
     rise: Estimate
     controls: Controls | None = None
 
@@ -167,6 +170,7 @@ def assess_with_evidence(
         without=_passaged(*columns[2], seed),
         metrics=calibration_metrics(1 - p_correct, p_correct, correct, seed=seed, groups=groups),
         ece_mixed=bootstrap_interval(ece, p, right, seed=seed, groups=questions),
+        ece_by_chance=ece_of_chance(p, seed=seed),
         rise=bootstrap_interval(_mean, difference, seed=seed),
         controls=reader.of_answers(answers, 1 - p_correct, groups, seed=seed) if reader else None,
     )

@@ -1,18 +1,24 @@
 """The parts of the benchmark that compute something of their own, on tiny models and by hand."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from guardrail import HybridGradScorer
+from guardrail.pipeline.collecting import Collector, collecting, collecting_in
 from guardrail.testing import tiny_local_model
+from tests.benchmarks import together
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.baselines import clusters, entropy, g_nll, logits_of_generation
 from tests.benchmarks.measure import Budget, Column, bounded_memory, spread
 from tests.benchmarks.released import released_way
 from tests.benchmarks.subject import Subject
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +76,45 @@ def test_spread_and_bars():
     assert spread([250.0], 5) == "250 (1 run)"
     assert str(Bar("added", 0.3, "at most", 0.25, "%")) == "- NOT MET: added: 30.0%, at most 25%"
     assert Bar("faster", 6.0, "at least", 6.0).met
+
+
+def test_the_chains_of_the_examples_are_those_that_are_measured():
+    """Both say how a chain is built; an example that changes shall not leave the benchmark behind."""
+    asked = (ROOT / "tests/benchmarks/chains_asked.py").read_text()
+    for name, parts in {
+        "23_calibrate_a_chain.py": ["You answer in a few words."],
+        "24_calibrate_rag.py": ["Context:\\n{context}\\n\\nAnswer in a few words: {question}"],
+        "25_calibrate_follow_ups.py": ["Answer all that I ask in a few words.", "All right."],
+        "26_calibrate_an_agent.py": ["Tools:{% endif %} {{ t['function']['name'] }}", "jump_to"],
+        "27_calibrate_json.py": ['{{"answer": "William Shakespeare"}}', "maxLength"],
+    }.items():
+        example = (ROOT / "examples" / name).read_text()
+        assert all(part in example and part in asked for part in parts), name
+
+
+class Doubling:
+    """A chain whose guard sees each question, asked several at once, and lists them in another order."""
+
+    def __init__(self):
+        self.calls = []
+
+    def batch(self, some):
+        self.calls.append(list(some))
+        for question in reversed(some):
+            collecting().take(
+                SimpleNamespace(identity="one", name="m"),
+                SimpleNamespace(messages=({"role": "user", "content": question},)),
+            )
+        return [question * 2 for question in some]
+
+
+def test_questions_asked_together_keep_their_own_answers(monkeypatch):
+    monkeypatch.setattr(together, "AHEAD", ["a?", "bb?", "ccc?"])
+    chain = together.Together(Doubling())
+    for question in ("a?", "ccc?", "bb?"):
+        collector = Collector(None)
+        with collecting_in(collector):
+            assert chain.invoke(question) == question * 2
+        (one,) = collector.taken()
+        assert one.messages[0]["content"] == question
+    assert chain.runs.calls == [["a?", "bb?", "ccc?"]]

@@ -35,6 +35,8 @@ def test_evaluate(cli, local, tiny_folder, tiny_heldout, calibrator):
     assert found.subject.calibrator == str(calibrator)
     assert found.unlike.n == found.n - found.unscored
     assert found.ece_calibrated.n == round((1 - found.unlike.value) * found.unlike.n)
+    assert found.ece_by_chance.n == found.ece_calibrated.n
+    assert found.to_dict()["ece_by_chance"]["value"] == found.ece_by_chance.value
     assert any(line.startswith("questions answered: 60 of 60") for line in lines)
 
 

@@ -105,6 +105,7 @@ def test_the_calibrator_has_a_curve_for_answers_with_passages(fit):
     assert fit.evidence.questions <= 59
     assert own.metrics["ece"].value == fit.evidence.metrics["ece"].value
     assert 0 <= fit.evidence.ece_mixed.value <= 1
+    assert fit.evidence.ece_by_chance.n == fit.evidence.ece_mixed.n
 
 
 def test_a_guard_uses_it_where_there_are_passages(fit, local):

@@ -30,7 +30,7 @@ from tests.helpers import sample_runs
 SOME = Estimate(0.5, 0.4, 0.6, 9)
 METRICS = dict.fromkeys(("accuracy", "auroc", "aurc", "brier", "ece"), SOME)
 RISKS = (BoundRisk(0.5, SOME, SOME),)
-WITH_EVIDENCE = WithEvidence(9, *[Passaged(SOME, 0.5, SOME)] * 3, METRICS, SOME, SOME)
+WITH_EVIDENCE = WithEvidence(9, *[Passaged(SOME, 0.5, SOME)] * 3, METRICS, SOME, SOME, SOME)
 
 
 def all_of_them(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
