@@ -15,6 +15,7 @@ from guardrail.datasets.claims import claim_data_hash, load_claim_rows_from
 from guardrail.datasets.questions import check_no_leak, data_hash, load_data, texts_of
 from guardrail.errors import DataError
 from guardrail.evaluation.passages import Passages
+from guardrail.evaluation.scorer_choice import check_scorer, others_of, scorer_of
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
@@ -38,13 +39,8 @@ from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
 from guardrail.scoring.registry import (
     CONTENDER,
     DEFAULT,
-    check_able,
-    check_names,
-    default_of,
     entry_of,
     keywords_of,
-    registered,
-    scorer_class,
 )
 from guardrail.scoring.stacked.features import PROBE
 from guardrail.types.names import ASK_AGAIN
@@ -54,15 +50,11 @@ if TYPE_CHECKING:
     from guardrail.datasets.questions import QuestionRow
     from guardrail.evaluation.fit import Fit
     from guardrail.grading import Grader
-    from guardrail.model.local import LocalModel
     from guardrail.retrieval import Retriever
-    from guardrail.runs.asking import Asking
     from guardrail.runs.cluster import Cluster
     from guardrail.runs.progress import Say
     from guardrail.runs.readings import Sample
-    from guardrail.scoring.baselines.equivalence import Equivalence
     from guardrail.scoring.profile import Profile
-    from guardrail.scoring.protocol import Scorer
 
 
 def calibrate(
@@ -153,7 +145,7 @@ def calibrate(
     if scorer is None and samples is not None:
         raise DataError(f"--samples {samples} is for scorers that draw samples; {DEFAULT} draws none")
     asked, scorer = scorer, scorer or (DEFAULT if paper or profile else CONTENDER)
-    _check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
+    check_scorer(scorer, weigh, unit, samples, "--paper" if paper else "--profile" if profile else None)
     if equivalence is not None and not any(
         "equivalence" in keywords_of(name) for name in (scorer, *weigh) if name != PROBE
     ):
@@ -174,7 +166,7 @@ def calibrate(
     searched = Passages.of(retriever, passages, ask_again) if retriever is not None else None
     compared = equivalence_given(equivalence)
     local = model_from(model, say)
-    scorer = _scorer_of(local, scorer, asked)
+    scorer = scorer_of(local, scorer, asked)
     refuse_passages(local, retriever)
     workers = workers_from(cluster, model, local, say)
     loaded = loaded and untaught(local, loaded, say)
@@ -198,7 +190,7 @@ def calibrate(
     from guardrail.scoring.readers import states_read
 
     asking = Asking(prompt, system, max_new_tokens or LONGEST[unit])
-    others = _others(local, scorer, [name for name in weigh if name != PROBE], asking, samples, compared)
+    others = others_of(local, scorer, [name for name in weigh if name != PROBE], asking, samples, compared)
     scorers = ScorerPass(others)
     options = RunOptions(file, resume, cache, batch_size, counter("questions answered", say), workers)
     if loaded is None:
@@ -271,37 +263,9 @@ def calibrate(
     return replace(fitted, policies=done)
 
 
-def _scorer_of(local: LocalModel, scorer: str, asked: str | None) -> str:
-    """The scorer's name, or where none was asked for, one that works with the model.
-
-    Raises `ScoringError` for one that does not, before anything is asked.
-    """
-    found = scorer if asked or local.has_weights or scorer != CONTENDER else default_of(local)
-    check_able(found, local)
-    return found
-
-
 def _kinds(rows: Sequence[QuestionRow]) -> dict[str, str]:
     """What kind a question is of, where the rows say so."""
     return {row.question: str(row.extra["kind"]) for row in rows if row.extra.get("kind")}
-
-
-def _others(
-    local: LocalModel,
-    scorer: str,
-    weigh: Sequence[str],
-    asking: Asking,
-    samples: int | None,
-    equivalence: Equivalence | None,
-) -> dict[str, Scorer]:
-    """The scorers that have to be asked beside the pass that every record holds, by name."""
-    from guardrail.runs.scorer_pass import scorer_for
-
-    asked = [*weigh, *([scorer] if entry_of(scorer).fitting == "nothing" else [])]
-    return {
-        name: scorer_for(local, name, max_new_tokens=asking.max_new_tokens, samples=samples, equivalence=equivalence)
-        for name in asked
-    }
 
 
 def _at(prior: Profile | None, sample: Sample) -> Sample:
@@ -318,24 +282,3 @@ def _measured(path: Path, prompt: str, system: str | None) -> SpsProfile:
             "this calibration; give the same --prompt and --system to both"
         )
     return found
-
-
-def _check_scorer(scorer: str, weigh: Sequence[str], unit: Unit, samples: int | None, profiling: str | None) -> None:
-    """Whether the options go together, before anything is loaded."""
-    check_names([scorer], fitted=True)
-    check_names([name for name in weigh if name != PROBE])
-    fitting = entry_of(scorer).fitting
-    if weigh and fitting != "weights":
-        raise DataError(f"--weigh {weigh[0]} is for --scorer stacked; {scorer} weighs nothing")
-    others = [name for name in weigh if name != PROBE]
-    if taken := [name for name in others if entry_of(name).fitting != "nothing" or entry_of(name).rival is not None]:
-        raise DataError(f"--weigh {taken[0]}: its numbers are among those that are weighed anyway")
-    if unit == "claim":
-        for name in (scorer, *weigh):
-            if not hasattr(scorer_class(name), "score_spans"):
-                able = [n for n in registered() if hasattr(scorer_class(n), "score_spans")]
-                raise DataError(f"--scorer {name} scores whole answers; claims are scored by {' or '.join(able)}")
-    if fitting != "profile" and profiling:
-        raise DataError(f"{profiling} is about the profile of {DEFAULT}; {scorer} has none")
-    if samples is not None and (fitting in ("weights", "probe") or "samples" not in keywords_of(scorer)):
-        raise DataError(f"--samples {samples} is for scorers that draw samples; {scorer} draws none")
