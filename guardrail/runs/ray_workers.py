@@ -63,10 +63,7 @@ class RayWorkers:
         job = _Job[Row, Found](batches, _AHEAD * self.cluster.workers)
         running: dict[Any, tuple[Any, _Part[Row]]] = {}
         sent, lost_in_a_row = None, 0
-        while True:
-            yield from job.done()
-            if job.finished:
-                return
+        while not job.finished:
             if sent is None:
                 self._connect()
                 sent = self._send(work)
@@ -74,6 +71,9 @@ class RayWorkers:
                 actor = self._idle.pop()
                 running[actor.do.remote([sent], part.rows)] = actor, part
             self._keep_up(len(running))
+            if ready := list(job.done()):  # handed on while the workers are at the next ones
+                yield from ready
+                continue
             for ref in self._wait([*running, *self._starting]):
                 if ref in self._starting:
                     self._started(ref)

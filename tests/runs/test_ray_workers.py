@@ -27,7 +27,6 @@ from guardrail.runs.collect import collect
 from guardrail.runs.ray_workers import RayWorkers
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.testing import tiny_local_model
-from tests.helpers.ray_processes import workers_of
 
 pytestmark = pytest.mark.xdist_group("ray")
 ASKING = Asking("{question}", None, 8)
@@ -100,14 +99,14 @@ def test_scorers_of_every_kind_go_with_the_work(local, workers):
 def test_a_killed_worker_s_rows_are_done_again_exactly_once(workers, told):
     def work(batch):
         time.sleep(0.2)
-        return [i * i for i in batch]
+        return [(i * i, os.getpid()) for i in batch]
 
     batches, out = [[i, i + 1] for i in range(0, 40, 2)], []
     told.clear()
     for batch, found in workers.each(work, batches, str):
         if not out:
-            workers_of()[0].send_signal(signal.SIGKILL)
-        out.append((batch, list(found)))
+            os.kill(found[0][1], signal.SIGKILL)  # it has its next batch by now
+        out.append((batch, [square for square, _ in found]))
     assert out == [(batch, [i * i for i in batch]) for batch in batches]
     assert any(line.startswith("a worker died") for line in told)
 
