@@ -83,7 +83,14 @@ class Client:
         self._key = address.key()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         # a redirect would take the question, and maybe the key, to somebody else; a proxy has no business on this machine
-        self._http = httpx.Client(follow_redirects=False, headers=headers, trust_env=not address.is_here)
+        self._http = httpx.Client(
+            follow_redirects=False,
+            headers=headers,
+            trust_env=not address.is_here,
+            limits=httpx.Limits(
+                max_keepalive_connections=0
+            ),  # one that the server has closed would look like a lost answer
+        )
 
     def get(self, url: str) -> Any:
         """The JSON at an address, by GET; None where there is nothing there (404, 405)."""
