@@ -33,6 +33,7 @@ EXTRAS = {
     "distill": "models that are taught to state their own confidence",
     "server": "guardrail serve, behind OpenAI's interface",
     "parquet": "rows from and to Parquet files",
+    "remote": "models behind an OpenAI-compatible endpoint",
     "ray": "rows shared among workers, --ray",
     "structured": "answers kept to a JSON schema, and calls to a tool",
 }

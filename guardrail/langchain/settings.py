@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationI
 
 from guardrail.claims import OF_WHOLE_ANSWERS, ClaimExtractor
 from guardrail.deadlines import check_timeout
-from guardrail.errors import ModelError
+from guardrail.errors import ModelError, UnsupportedModelError
 from guardrail.guard import Guard
 from guardrail.langchain import huggingface
 from guardrail.langchain.built import SharedGuard
@@ -217,7 +217,12 @@ class GuardedSettings(BaseChatModel):
         return ids
 
     def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """Tokens of the prompt that these messages make, with the chat template's own; for `trim_messages`."""
+        """Tokens of the prompt that these messages make, with the chat template's own; for `trim_messages`.
+
+        Raises `UnsupportedModelError` behind an endpoint, whose template is not known here.
+        """
+        if not self._guard.model.has_weights:
+            raise UnsupportedModelError("an endpoint's template is not known here; give trim_messages a token_counter")
         shown = [convert_to_openai_tool(tool) for tool in tools or ()]
         return len(self._guard.model.encode_prompt(to_chat_messages(messages), shown))
 

@@ -201,7 +201,7 @@ def test_a_calibrators_profile_has_a_row_of_its_own(made, fitted):
         (("calibrate", "q.jsonl", "-o", "c.json", "--scorer", "gnll"), "did you mean 'g-nll'?"),
         (
             ("calibrate", "q.jsonl", "-o", "c.json", "--scorer", "sar", "--unit", "claim"),
-            "claims are scored by hybridgrad",
+            "claims are scored by g-nll or",
         ),
         (
             ("calibrate", "q.jsonl", "-o", "c.json", "--scorer", "sar", "--paper"),

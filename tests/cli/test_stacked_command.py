@@ -95,8 +95,8 @@ def test_a_profile_that_is_none_is_refused(tiny_folder, tmp_path):
         (("--scorer", "stacked", "--paper"), "--paper is about the profile of hybridgrad"),
         (("--scorer", "stacked", "--samples", "3"), "stacked draws none"),
         (
-            ("--scorer", "g-nll", "--unit", "claim"),
-            "claims are scored by hybridgrad or ccp or self-probing or hedging or stacked",
+            ("--scorer", "ln-pe", "--unit", "claim"),
+            "claims are scored by g-nll or mean-nll or max-nll or hybridgrad or ccp or self-probing or hedging or stacked",
         ),
     ],
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+SEED = 1
 NLI = {0: "CONTRADICTION", 1: "entailment", 2: "Neutral"}
 
 
@@ -18,6 +20,8 @@ def save_nli(folder: Path) -> str:
         vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=64, id2label=NLI, label2id={v: k for k, v in NLI.items()}, initializer_range=1.0,
     )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        BertForSequenceClassification(config).save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
     return str(folder)
