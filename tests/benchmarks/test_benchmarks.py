@@ -98,14 +98,15 @@ class Doubling:
     def __init__(self):
         self.calls = []
 
-    def batch(self, some):
+    def batch(self, some, *, return_exceptions):
+        assert return_exceptions
         self.calls.append(list(some))
         for question in reversed(some):
             collecting().take(
                 SimpleNamespace(identity="one", name="m"),
                 SimpleNamespace(messages=({"role": "user", "content": question},)),
             )
-        return [question * 2 for question in some]
+        return [ValueError("no bb") if question == "bb?" else question * 2 for question in some]
 
 
 def test_questions_asked_together_keep_their_own_answers(monkeypatch):
@@ -114,7 +115,11 @@ def test_questions_asked_together_keep_their_own_answers(monkeypatch):
     for question in ("a?", "ccc?", "bb?"):
         collector = Collector(None)
         with collecting_in(collector):
-            assert chain.invoke(question) == question * 2
+            if question == "bb?":
+                with pytest.raises(ValueError, match="no bb"):
+                    chain.invoke(question)
+            else:
+                assert chain.invoke(question) == question * 2
         (one,) = collector.taken()
         assert one.messages[0]["content"] == question
     assert chain.runs.calls == [["a?", "bb?", "ccc?"]]

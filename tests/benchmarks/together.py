@@ -23,11 +23,13 @@ class Together:
             some = [other for other in AHEAD[at : at + BATCH] if other not in self.known]
             own = Collector(kept_for)
             with collecting_in(own):
-                returned = self.runs.batch(some)
+                returned = self.runs.batch(some, return_exceptions=True)  # one that raises, raises alone
             seen, self.model = own.taken(), own.model
             for asked, out in zip(some, returned, strict=True):
                 (one,) = [one for one in seen if question_of(one.messages).strip().endswith(asked.strip())]
                 self.known[asked] = out, one
         out, one = self.known.pop(question)
         collecting().take(self.model, one)
+        if isinstance(out, Exception):
+            raise out
         return out
