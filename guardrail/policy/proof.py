@@ -73,6 +73,7 @@ class ProofModel(Mapping):
     dtype: _Text
     chat_template: _Hash
     end_ids: _Text | None = None
+    engine: _Text | None = None
 
 
 class ProofOrigin(Mapping):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import numpy as np
 import pytest
+from langchain_core.messages import HumanMessage
 
 import guardrail
 from guardrail import Guard, load_model
@@ -101,6 +103,24 @@ def test_calibrated_evaluated_scored_and_judged(remote, url, local, fitted, tiny
     assert row["score"]["unscored"] == "no_log_probs"  # an endpoint tells nothing of a text that it did not write
     with pytest.raises(DataError, match="shows none"):
         guardrail.evaluate(remote, tiny_heldout, fitted, retriever=lambda question: [])
+
+
+def test_tuned_and_served_in_front_of_the_endpoint(remote, fitted, tiny_heldout, tmp_path):
+    tuned = guardrail.tune(remote, tiny_heldout, calibrator=fitted, max_error=0.98, output=tmp_path / "tuned.yaml")
+    assert tuned.policy is not None
+    with own_endpoint(remote, str(tmp_path / "tuned.yaml"), calibrator=fitted) as address:
+        body = {"model": remote.name, "messages": [{"role": "user", "content": "What is number 1?"}], "max_tokens": 6}
+        (choice,) = httpx.post(f"{address}/chat/completions", json=body, timeout=60).json()["choices"]
+    alone = Guard(model=remote, calibrator=fitted, policy=tmp_path / "tuned.yaml")
+    verdict = alone.answer("What is number 1?", max_new_tokens=6)
+    assert choice["message"]["content"] == verdict.text
+    assert choice["guardrail"]["action"] == verdict.action
+    assert choice["guardrail"]["confidence"] == pytest.approx(verdict.confidence.p_correct)
+
+
+def test_nobody_here_counts_the_tokens_of_a_prompt(remote):
+    with pytest.raises(UnsupportedModelError, match="token_counter"):
+        ChatGuarded(model=remote, policy="observe").get_num_tokens_from_messages([HumanMessage("Who wrote Faust?")])
 
 
 def test_another_engine_is_extrapolated_and_another_model_refused(remote, fitted):

@@ -22,10 +22,10 @@ Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 
 
 @contextmanager
-def own_endpoint(model: LocalModel, policy: str = "observe") -> Iterator[str]:
-    """guardrail's server on a model of this process. Yields the base address."""
+def own_endpoint(model: LocalModel, policy: str = "observe", **options: Any) -> Iterator[str]:
+    """guardrail's server on a model of this process. options: of its Guard. Yields the base address."""
     settings = ServerSettings()
-    app = create_app(Server(settings, Service(model, settings, [policy]), "ready"))
+    app = create_app(Server(settings, Service(model, settings, [policy], options), "ready"))
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))

@@ -16,28 +16,15 @@ from guardrail.server.destinations import Destinations
 from guardrail.server.keys import Keys, add_key
 from guardrail.server.late_verdicts import LateVerdicts, pending
 from guardrail.server.webhooks import SIGNATURE, Webhooks, sign
-from guardrail.testing import tiny_local_model
 from tests.helpers.receiver import receiver
 from tests.helpers.speaking_model import say, tokens, tool_model
-from tests.server.test_server_app import ABSTAIN, ask, served
+from tests.server.test_server_app import ask, served
 from tests.server.test_server_limits import Caller, until
 
 CHAT = "/v1/chat/completions"
 OBSERVE = {"guardrail": {"mode": "observe"}}
 SECRET = b"0123456789abcdef"
 WRONG = "the canary went wrong"
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_local_model()
-
-
-@pytest.fixture
-def closed(tmp_path):
-    path = tmp_path / "closed.yaml"
-    path.write_text(ABSTAIN, encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,22 +14,8 @@ from guardrail.server.app import Server, create_app
 from guardrail.server.keys import Keys, add_key
 from guardrail.server.service import Service
 from guardrail.server.settings import ServerSettings
-from guardrail.testing import tiny_local_model
 
-ABSTAIN = "version: 1\nname: closed\nrules: []\nwording: {abstain: I do not know.}\n"
 ASK = {"messages": [{"role": "user", "content": "Who?"}], "max_tokens": 4}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_local_model()
-
-
-@pytest.fixture
-def closed(tmp_path):
-    path = tmp_path / "closed.yaml"
-    path.write_text(ABSTAIN, encoding="utf-8")
-    return str(path)
 
 
 def served(model, *policies, **settings):
@@ -177,14 +164,14 @@ async def test_beyond_the_queue_there_is_429_and_slots_come_back(model):
 
 async def test_policies_are_read_again_all_or_nothing(model, closed):
     server, client = served(model, closed)
-    before = server.service.policies
+    before, abstaining = server.service.policies, Path(closed).read_text(encoding="utf-8")
     with open(closed, "w", encoding="utf-8") as file:
         file.write("version: 1\nname: closed\nrulez: []\n")
     with pytest.raises(Exception, match="rulez"):
         server.service.reload()
     assert server.service.policies is before
     with open(closed, "w", encoding="utf-8") as file:
-        file.write(ABSTAIN.replace("I do not know", "Not known"))
+        file.write(abstaining.replace("I do not know", "Not known"))
     server.service.reload()
     response = await client.post("/v1/chat/completions", json=ask(model))
     assert response.json()["choices"][0]["message"]["content"] == "Not known."

@@ -6,15 +6,9 @@ import json
 
 import pytest
 
-from guardrail.testing import tiny_local_model
 from tests.server.test_server_app import ASK, ask, served
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_local_model()
 
 
 def with_messages(model, *messages):

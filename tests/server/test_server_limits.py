@@ -11,15 +11,9 @@ from guardrail.langchain.streaming import Watch
 from guardrail.server.app import create_app
 from guardrail.server.keys import Keys, add_key
 from guardrail.server.late_verdicts import LateVerdicts
-from guardrail.testing import tiny_local_model
 from tests.server.test_server_app import ask, served
 
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_local_model()
 
 
 class Caller:

@@ -186,9 +186,8 @@ class ContinuousBatching:
             cache = run.recording.cache
         with untouched(local.model, watched=row.decoding.on_step is not None) as stack:
             run.listen(stack)
-            most = len(row.prompt) + (
-                -1 if row.keep is None else row.keep.offset
-            )  # what is kept of a prompt has to run
+            # what scoring reads of a prompt has to run, and at least its last token
+            most = len(row.prompt) + (-1 if row.keep is None else row.keep.offset)
             cached = self._prefixes.fill(cache, row.prompt, most=max(most, 0), version=version)
             logits = _logits(local, row.out[:, cached:], run.mask.to(local.device), cache)
         self._prefixes.seen(row.prompt, cache, version)

@@ -87,9 +87,8 @@ class Client:
             follow_redirects=False,
             headers=headers,
             trust_env=not address.is_here,
-            limits=httpx.Limits(
-                max_keepalive_connections=0
-            ),  # one that the server has closed would look like a lost answer
+            # a connection that the server has closed meanwhile would look like a lost answer
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def get(self, url: str) -> Any:
