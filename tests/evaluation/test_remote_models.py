@@ -176,6 +176,27 @@ def test_claims_are_judged_while_they_stream(tmp_path):
     assert "".join(shown) + stream.remaining(verdict) == verdict.text == said
 
 
+def test_claims_are_calibrated_by_what_the_endpoint_tells_of_their_tokens(tmp_path):
+    def answer(handler, body):
+        i = int("".join(filter(str.isdigit, body["messages"][-1]["content"])) or 0)
+        size = "big" if i % 2 else "small"  # "small" is wrong, and told with less confidence
+        pieces = [(f"Number {i} is", -0.1), (f" {size}", -0.2 - i / 100 if i % 2 else -2.0 - i / 100), (".", -0.1)]
+        say(handler, completion("".join(text for text, _ in pieces), pieces))
+
+    facts = [{"about": ["number"], "values": ["big"]}]
+    rows = [{"question": f"How big is number {i}?", "facts": facts} for i in range(60)]
+    data, path = tmp_path / "facts.jsonl", tmp_path / "claims.json"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with told_endpoint(answer) as (there, _):
+        model = RemoteModel(there, "m")
+        found = guardrail.calibrate(model, data, path, unit="claim")
+        guard = Guard(model=model, policy="observe", claims="sentences", claim_calibrator=path)
+        (sure,), (unsure,) = (guard.answer(f"How big is number {i}?").claims for i in (61, 62))
+    origin = found.calibrator.provenance
+    assert (origin.scorer, origin.n, found.calibrator.unit) == ("g-nll", 60, "claim")
+    assert sure.confidence.p_correct > 0.8 > 0.2 > unsure.confidence.p_correct
+
+
 @pytest.mark.parametrize("streams", ["answer", "passthrough"])
 def test_a_guarded_chat_over_an_endpoint_says_what_its_guard_does(remote, streams):
     chat = ChatGuarded(model=remote, policy="observe", max_tokens=8, stream_policy=streams)
