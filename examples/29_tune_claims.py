@@ -1,4 +1,4 @@
-"""A promise about claims: keep those from a confidence on that leaves few answers with a wrong one."""
+"""A promise about claims: keep those from a confidence on that leaves few answers with a wrong one; and its report."""
 
 import json
 import tempfile
@@ -18,7 +18,7 @@ folder = Path(tempfile.mkdtemp())
 (folder / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 # confidence=None promises an average. With confidence 0.95, 0.8 would take at least 14 answers without a wrong claim.
-options = {"all_right": 0.8, "confidence": None, "output": folder / "claims.yaml"}
+options = {"all_right": 0.8, "confidence": None, "output": folder / "claims.yaml", "cache": False}
 found = guardrail.tune_claims("smollm2-135m", folder / "judged.jsonl", **options)
 print(f"{found.answers} answers; {found.unguarded.lost.value:.0%} keep a wrong claim where every claim is kept")
 if found.reached:
@@ -27,5 +27,9 @@ if found.reached:
         f"kept from {test.threshold:.3f} on: {kept.kept} of {kept.claims} claims, {kept.lost.value:.0%} with a wrong one"
     )
     print(found.policy.claims_proof.in_words())
+    run, page = folder / "claims.yaml.run.jsonl", folder / "claims.html"
+    asked_again = {"data": folder / "judged.jsonl", "policies": [folder / "claims.yaml"]}  # a real one: other questions
+    made = guardrail.report(run, page, unit="claim", **asked_again).figures
+    print(f"reported: {len(made.policies)} policy, {page.stat().st_size // 1024} KiB")
 else:
     print(f"unreachable: the best that is shown is {1 - found.control.best.bound:.2f}")

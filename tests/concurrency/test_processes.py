@@ -107,4 +107,4 @@ def test_processes_that_copy_one_model_end_with_one_copy(tmp_path):
     assert [os.fspath(each) for each in tmp_path.rglob("*.safetensors")] == [
         os.path.join(folders[0], "model.safetensors")
     ]
-    assert {each.name for each in tmp_path.rglob("*") if each.is_dir()} <= {"models", os.path.basename(folders[0])}
+    assert {each.name for each in tmp_path.rglob("*") if each.is_dir()} <= {"dense", os.path.basename(folders[0])}

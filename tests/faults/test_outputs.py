@@ -230,7 +230,7 @@ LONG = {
     "calibrate": ("calibrate data.jsonl -o c.json --resume", ["c.json"]),
     "evaluate": ("evaluate held.jsonl -c ready.json --run e.run --resume", []),
     "tune": ("tune held.jsonl -c ready.json --max-error 0.998 -o p.yaml --run t.run --resume", ["p.yaml"]),
-    "bench": ("bench held.jsonl -o b.json --scorers hybridgrad,ln-pe --resume", ["b.json"]),
+    "bench": ("bench held.jsonl -o b.json --scorers hybridgrad,ln-pe --max-new-tokens 6 --resume", ["b.json"]),
     "score": ("score rows.jsonl -o s.jsonl --paper", ["s.jsonl"]),
 }
 
