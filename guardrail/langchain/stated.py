@@ -47,7 +47,7 @@ class StatedModel(WeightlessModel):
         >>> from guardrail.langchain import ChatGuarded, StatedModel
         >>> model = StatedModel(FakeListChatModel(responses=["Paris (with high confidence)"]), turn="same")
         >>> message = ChatGuarded(model=model, policy="observe").invoke("What is the capital of France?")
-        >>> message.text, message.response_metadata["guardrail"]["score"]["number"]
+        >>> message.text, round(message.response_metadata["guardrail"]["score"]["number"], 2)
         ('Paris', 0.3)
 
     It goes wherever a `LocalModel` goes: into `Guard` and `ChatGuarded`, and into `guardrail.calibrate`, `evaluate` and `tune`.
@@ -132,6 +132,7 @@ class StatedModel(WeightlessModel):
 
     @property
     def version(self) -> Hashable:
+        """Nobody here sees a change of the weights."""
         return self.engine
 
     # What it says
@@ -182,7 +183,7 @@ class StatedModel(WeightlessModel):
     def reply(self, messages: str | Sequence[Message], *, max_new_tokens: int) -> Trace:
         """What it says, without being asked for a confidence beside it."""
         start, asked = time.perf_counter(), as_messages(messages)
-        message = self._said(self.chat, asked, self._options(max_new_tokens, 0.0), ())
+        message = self._invoke(self.chat, asked, self._options(max_new_tokens, 0.0), ())
         return self._trace(asked, message, False, start)
 
     def _options(self, max_new_tokens: int, temperature: float) -> dict[str, Any]:
@@ -201,7 +202,7 @@ class StatedModel(WeightlessModel):
         stops: Sequence[str] = (),
     ) -> Trace:
         start = time.perf_counter()
-        return self._trace(messages, self._said(chat, self._asking(messages), options, stops), bool(stops), start)
+        return self._trace(messages, self._invoke(chat, self._asking(messages), options, stops), bool(stops), start)
 
     def _asking(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The conversation with what asks for the confidence, behind the last that the user says."""
@@ -215,7 +216,7 @@ class StatedModel(WeightlessModel):
         asked = {**messages[at], "content": f"{messages[at]['content']}{self.wording.instruction}"}
         return (*messages[:at], asked, *messages[at + 1 :])
 
-    def _said(
+    def _invoke(
         self, chat: BaseChatModel, messages: Sequence[Message], options: Mapping[str, Any], stops: Sequence[str]
     ) -> AIMessage:
         """No callbacks: those of the caller's run would be told a text that nobody has judged."""
