@@ -20,7 +20,6 @@ from guardrail.errors import EndpointError, ModelError
 from guardrail.langchain.convert import text_of
 from guardrail.langchain.review import finish_reason_of
 from guardrail.langchain.settings import GuardedSettings
-from guardrail.langchain.unguarded import UnguardedChat
 from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
 from guardrail.model.identity import ModelIdentity, text_hash
@@ -87,8 +86,10 @@ class StatedModel(WeightlessModel):
                 f"a {type(chat).__name__} is no LangChain chat model; give the chat model itself, and put what is around it "
                 "(with_retry, with_fallbacks) around the guarded one"
             )
-        if isinstance(chat, (GuardedSettings, UnguardedChat)):
-            raise ModelError(f"{type(chat).__name__} has weights; judge it by those: ChatGuarded(model=...)")
+        if isinstance(chat, GuardedSettings):
+            raise ModelError(
+                f"{type(chat).__name__} is guarded already, so its words may be its policy's; give chat.unguarded()"
+            )
         if unknown := [name for name in sent if name not in SENT]:
             raise ModelError(f"sent has {unknown[0]!r}; a call sets {' and '.join(SENT)}, or fewer of them")
         if turn not in (None, "after", "same") or (wording is not None and turn not in (None, wording.turn)):

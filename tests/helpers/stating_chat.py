@@ -43,16 +43,16 @@ class OtherStating(Stating):
     """The same model under another class."""
 
 
-def sums(count=80):
+def sums(count=40):
     """Rows of questions with answers; the first half is easy."""
     return [{"question": f"What is {n} plus {n}?", "answers": [str(2 * n)]} for n in range(10, 10 + count)]
 
 
 def knows_sums(messages):
-    """Right and sure of the sums up to 49 + 49, wrong and unsure of the others, as far as it is asked; one in ten is not so."""
+    """Right and sure of the sums up to 29 + 29, wrong and unsure of the others, as far as it is asked; one in ten is not so."""
     n = int(re.search(r"What is (\d+) plus", " ".join(str(m.content) for m in messages))[1])
-    easy = (n < 50) != (n % 10 == 3)
-    label = "very high" if n < 50 else "low"
+    easy = (n < 30) != (n % 10 == 3)
+    label = "very high" if n < 30 else "low"
     if messages[-1].content == Wording().question:
         return f"{label.title()}."
     answer = str(2 * n if easy else 2 * n + 1)

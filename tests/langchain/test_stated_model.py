@@ -22,8 +22,8 @@ from guardrail.stated import Wording
 from tests.helpers.langchain_doubles import Passages
 from tests.helpers.stating_chat import OtherStating, Stating, knows_sums, sums, written
 
-RIGHT = 37 / 42  # 36 of the 40 sums that it is as sure of are right, with one right and one wrong added
-SURE, UNSURE = "What is 12 plus 12?", "What is 60 plus 60?"
+RIGHT = 19 / 22  # 18 of the 20 sums that it is as sure of are right, with one right and one wrong added
+SURE, UNSURE = "What is 12 plus 12?", "What is 40 plus 40?"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_what_is_stated_decides_on_every_surface_and_is_not_shown(fitted, surfac
     message = through(surface, chat, UNSURE)
     told = message.response_metadata["guardrail"]
     assert (told["action"], told["confidence"]) == ("abstain", pytest.approx(1 - RIGHT))
-    assert not {"120", "121"} & set(message.text.split())
+    assert not {"80", "81"} & set(message.text.split())
 
 
 def replying(text):
@@ -202,12 +202,12 @@ def test_nobody_below_the_caller_hears_what_is_not_judged(fitted):
 def test_passages_are_looked_up_and_the_second_answer_is_judged(fitted):
     def says(messages):
         found = "<reference>" in messages[-1].content
-        return "120 (with very high confidence)" if found else "121 (with low confidence)"
+        return "80 (with very high confidence)" if found else "81 (with low confidence)"
 
-    chat, model = guarded(fitted, says, policy="retrieve_first", retriever=Passages(found=["60 plus 60 is 120."]))
+    chat, model = guarded(fitted, says, policy="retrieve_first", retriever=Passages(found=["40 plus 40 is 80."]))
     told = chat.invoke(UNSURE).response_metadata["guardrail"]
     assert told["actions"][0] == "retrieve"
-    assert told["evidence"][0]["text"] == "60 plus 60 is 120."
+    assert told["evidence"][0]["text"] == "40 plus 40 is 80."
     assert told["basis"] == "extrapolated"  # the calibration had no passages
     assert "Behind your answer" in model.asked[-1][0][-1].content
 
@@ -278,7 +278,7 @@ def test_a_call_keeps_its_options_or_refuses_them():
         ChatGuarded(model=StatedModel(FakeListChatModel(responses=["x"])), policy="observe").invoke(
             "Where?", temperature=0.5, seed=1
         )
-    with pytest.raises(ModelError, match="has weights"):
+    with pytest.raises(ModelError, match="is guarded already"):
         StatedModel(chat)
 
 
