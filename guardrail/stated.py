@@ -104,15 +104,25 @@ class Wording(BaseModel):
 
     def taken_from(self, text: str) -> Stated:
         """What `stating` put together, whatever its case, white space and last full stop. What is stated elsewhere than at the
-        end is text of the answer."""
-        found = self._at_the_end.search(text)
-        if found is None:
+        end is text of the answer, and two labels that contradict each other state nothing."""
+        answer, said = text, set[str]()
+        while (found := self._at_the_end.search(answer)) is not None:
+            answer = answer[: found.start()].rstrip()
+            said.add(_plain(found["label"]))
+        if len(said) != 1:
             return Stated(text, None)
-        said = _plain(found["label"])
-        return Stated(text[: found.start()].rstrip(), [_plain(label) for label in self.labels].index(said))
+        return Stated(answer, [_plain(label) for label in self.labels].index(said.pop()))
+
+    def spelt_out(self) -> Wording:
+        """The same words with an instruction that names every form: for a model that was not taught any."""
+        forms = [self.suffix.replace("{label}", label).strip() for label in self.labels]
+        instruction = (
+            f"\nBehind your answer, state how confident you are that it is right, as one of these: {', '.join(forms)}"
+        )
+        return self.model_copy(update={"instruction": instruction})
 
     def asking_after(self, messages: tuple[Message, ...], answer: str) -> tuple[Message, ...]:
-        """The conversation that asks for the confidence in a turn of its own."""
+        """The conversation that asks for the confidence in a turn of its own, in an answer or in one claim of it."""
         turns: tuple[Message, ...] = (
             {"role": "assistant", "content": answer},
             {"role": "user", "content": self.question},

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guardrail.langchain.metadata import METADATA_VERSION, VerdictMetadata, read_metadata, verdict_metadata
     from guardrail.langchain.middleware import GuardrailMiddleware
     from guardrail.langchain.runnable import GuardRunnable
+    from guardrail.langchain.stated import StatedModel
 
 _LAZY = {
     "METADATA_VERSION": "guardrail.langchain.metadata",
@@ -32,6 +33,7 @@ _LAZY = {
     "GuardRunnable": "guardrail.langchain.runnable",
     "GuardrailCallbackHandler": "guardrail.langchain.callback",
     "GuardrailMiddleware": "guardrail.langchain.middleware",
+    "StatedModel": "guardrail.langchain.stated",
     "VerdictMetadata": "guardrail.langchain.metadata",
     "as_retriever_gate": "guardrail.langchain.gate",
     "read_metadata": "guardrail.langchain.metadata",
@@ -46,6 +48,7 @@ __all__ = [
     "GuardRunnable",
     "GuardrailCallbackHandler",
     "GuardrailMiddleware",
+    "StatedModel",
     "VerdictMetadata",
     "as_retriever_gate",
     "read_metadata",

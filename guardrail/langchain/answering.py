@@ -31,7 +31,7 @@ from guardrail.langchain.runs import internal_source, within_run
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
 from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
-from guardrail.langchain.turns import ModelQueue
+from guardrail.langchain.turns import ModelQueue, SideBySide
 from guardrail.model.constraint import Constraint, Form, can_keep
 from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.hooks import Hooks
@@ -46,7 +46,7 @@ class Answering:
 
     chat: GuardedSettings
     guard: Guard
-    turns: ModelQueue
+    turns: ModelQueue | SideBySide
 
     def call(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from guardrail.guard import Guard
-from guardrail.langchain.turns import ModelQueue
+from guardrail.langchain.turns import ModelQueue, SideBySide
 from guardrail.model.identity import text_hash
 from guardrail.scoring.registry import follows_from_pass
 
@@ -21,7 +21,8 @@ class SharedGuard:
     """
 
     def __init__(self, guard: Guard, given: Mapping[str, Any]) -> None:
-        self.guard, self.given, self.turns = guard, dict(given), ModelQueue()
+        self.guard, self.given = guard, dict(given)
+        self.turns = ModelQueue() if guard.model.has_weights else SideBySide()
 
     def is_made_of(self, given: Mapping[str, Any]) -> bool:
         return all(_same(given[name], self.given[name]) for name in self.given)

@@ -20,7 +20,7 @@ from guardrail.langchain.built import SharedGuard
 from guardrail.langchain.call import AsQuestion, plain_number
 from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.standard_options import own_options
-from guardrail.langchain.turns import ModelQueue
+from guardrail.langchain.turns import ModelQueue, SideBySide
 from guardrail.langchain.unguarded import UnguardedChat
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
@@ -74,7 +74,7 @@ class GuardedSettings(BaseChatModel):
     built: SkipValidation[SharedGuard | None] = Field(default=None, exclude=True, repr=False)
 
     _guard: Guard = PrivateAttr()
-    _turns: ModelQueue = PrivateAttr()
+    _turns: ModelQueue | SideBySide = PrivateAttr()
 
     @field_validator("stop", mode="before")
     @classmethod

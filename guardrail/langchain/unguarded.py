@@ -45,6 +45,12 @@ class UnguardedChat(BaseChatModel):
     timeout: float | None = None
 
     @property
+    def model_name(self) -> str:
+        """The model's name."""
+        local: LocalModel = self.local
+        return local.name
+
+    @property
     def _llm_type(self) -> str:
         return "guardrail-unguarded"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 from guardrail.errors import ModelError
 from guardrail.messages import as_messages
@@ -16,6 +17,8 @@ from guardrail.model.recording import Keep
 from guardrail.model.run import Decoding
 from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
+
+T = TypeVar("T")
 
 
 class LocalModel(LoadedModel):
@@ -56,6 +59,14 @@ class LocalModel(LoadedModel):
         return self.generate_batch(
             [messages], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, truncate=truncate, keep=keep
         )[0]
+
+    def reply(self, messages: str | Sequence[Message], *, max_new_tokens: int) -> Trace:
+        """What the model says to something that is no user's question, such as how sure it is: greedy."""
+        return self.generate(messages, max_new_tokens=max_new_tokens)
+
+    def each(self, works: Sequence[Callable[[], T]]) -> list[T]:
+        """What each piece of work on this model gives, in order. One that is elsewhere does several at a time."""
+        return [work() for work in works]
 
     def generate_batch(
         self,

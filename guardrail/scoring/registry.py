@@ -36,6 +36,9 @@ DEFAULT = "hybridgrad"
 ENDPOINT_DEFAULTS = ("g-nll", "self-consistency")
 """What scores a model behind an endpoint where nothing else is asked for: the first of these that it allows."""
 
+STATED = "verbalized"
+"""What scores a model without weights that is made to state its confidence, where nothing else is asked for."""
+
 CONTENDER = "stacked"
 """What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
 
@@ -215,10 +218,12 @@ def scorer(
 
 
 def default_of(model: LocalModel) -> str:
-    """The name of what scores this model where nothing else is asked for: the paper's score, or the first of those that work
-    behind its endpoint, the cheapest first."""
+    """The name of what scores this model where nothing else is asked for: the paper's score; of a model without weights, what
+    it states where it is made to, or the first of those that work behind its endpoint, the cheapest first."""
     if model.has_weights:
         return DEFAULT
+    if model.wording is not None:
+        return STATED
     able = able_for(model)
     return next(name for name in ENDPOINT_DEFAULTS if name in able)
 

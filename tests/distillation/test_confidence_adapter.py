@@ -74,6 +74,8 @@ def test_labels_have_the_probabilities_that_peft_gives_them(folders, cached, mon
     assert scorer.score_traces([trace])[0].value == pytest.approx(
         stated_doubt(expected, [0.1, 0.3, 0.5, 0.7, 0.9]), abs=1e-5
     )
+    ((claim,),) = scorer.score_spans([local.trace("Who wrote Faust?", "Goethe, I think")], [[(0, 6)]])
+    assert claim.value == pytest.approx(stated_doubt(expected, [0.1, 0.3, 0.5, 0.7, 0.9]), abs=1e-5)
     plain = VerbalizedScorer(load_model(str(base), device="cpu")).score_traces([trace])[0].value
     assert abs(plain - scorer.score_traces([trace])[0].value) > 1e-4
 

@@ -28,7 +28,11 @@ def test_what_was_put_behind_an_answer_is_taken_from_it(answer, which):
     [
         ("Paris (with very high confidence)", ("Paris", 4)),
         ("Paris.\n(With  HIGH confidence).\n", ("Paris.", 3)),
-        ("Paris (with low confidence) (with high confidence)", ("Paris (with low confidence)", 3)),
+        (
+            "Paris (with low confidence) (with high confidence)",
+            ("Paris (with low confidence) (with high confidence)", None),
+        ),
+        ("Paris (with high confidence). (With High Confidence)", ("Paris", 3)),
         ("(with medium confidence)", ("", 2)),
         ("Paris (with some confidence)", ("Paris (with some confidence)", None)),
         ("Paris (with high confidence), or Rome", ("Paris (with high confidence), or Rome", None)),

@@ -22,7 +22,8 @@ from tests.helpers.langchain_doubles import Passages
 
 MODULES = [
     *("langchain.callback", "langchain.gate", "langchain.middleware", "langchain.runnable", "observers.telemetry"),
-    *("langchain.chat", "langchain.convert", "langchain.metadata", "langchain.tool_calls", "langchain.turns"),
+    *("langchain.chat", "langchain.convert", "langchain.metadata", "langchain.stated", "langchain.tool_calls"),
+    "langchain.turns",
 ]
 
 

@@ -71,6 +71,10 @@ EXPECTED = {
         "  The capital of Japan is Tokyo.",
         "refused: scorer 'hybridgrad' needs weights",
     ],
+    "33_stated_confidence.py": [
+        "The capital of France is Paris.\n  states ",
+        "'Paris': high\n'Paris': unstated\n'Paris (with low confidence) (with high confidence)': unstated",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",

@@ -6,50 +6,40 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from contextvars import copy_context
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
-import torch
-
-from guardrail.deadlines import Lock, check_deadline
-from guardrail.errors import EndpointError, ModelError, UnsupportedModelError
-from guardrail.messages import as_messages, check_finish, check_text
+from guardrail.errors import EndpointError, ModelError
+from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
 from guardrail.model.identity import ModelIdentity, text_hash
 from guardrail.model.loaded import check_switches
-from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.remote.abilities import Abilities, abilities_of
 from guardrail.model.remote.address import PREFIX, Address
 from guardrail.model.remote.client import Client, Patience, StatusError
 from guardrail.model.remote.replies import Reply, Token, reply_of
-from guardrail.model.remote.spelling import END, Speller, spelt, words_of
 from guardrail.model.remote.streams import read_stream
 from guardrail.model.remote.traces import trace_of
+from guardrail.model.remote.weightless import WeightlessModel
 from guardrail.model.stopping import OnStep, check_decoding, check_stops
-from guardrail.plain_text import trimmed
-from guardrail.stated import Stated
-from guardrail.types import DEFAULT_MAX_NEW_TOKENS, FinishReason, Message, Tool, Trace
+from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 from guardrail.waiting import seconds_since
 
 _TOO_LONG = re.compile(r"context (length|size|window)", re.IGNORECASE)
 
 
-class RemoteModel(LocalModel):
+class RemoteModel(WeightlessModel):
     """A chat model behind an OpenAI-compatible endpoint: vLLM, SGLang, llama.cpp, `guardrail serve`, OpenAI's own.
 
         model = RemoteModel("http://127.0.0.1:8000/v1", "smollm2-135m")
         Guard(model=model, policy="observe").answer("What is the capital of Japan?").score
 
-    It stands where a `LocalModel` stands, and has no weights: whatever needs them raises `UnsupportedModelError`, and a scorer
-    that does is refused by name. Token ids in its Traces spell their tokens (`remote.spelling`); those of a prompt stand for
-    its messages, which the endpoint alone has tokenised. `Trace.log_probs` are what the endpoint says, where its tokens spell
-    the answer; the end of the turn is not among them.
+    `Trace.log_probs` are what the endpoint says, where its tokens spell the answer; the end of the turn is not among them. The
+    endpoint alone has tokenised the prompt.
 
     Args:
         url: The base address, which ends in `/v1` for most.
@@ -63,8 +53,6 @@ class RemoteModel(LocalModel):
         MissingExtraError: httpx is not installed.
     """
 
-    has_weights = False
-
     def __init__(
         self,
         url: str,
@@ -75,15 +63,9 @@ class RemoteModel(LocalModel):
         concurrency: int = 4,
     ) -> None:
         self.address = Address.of(f"{PREFIX}{url}#{name}")
-        self.name = self.address.name
+        super().__init__(self.address.name, concurrency=concurrency)
         self.chat_template_kwargs = check_switches(chat_template_kwargs)
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise ModelError(f"concurrency is {concurrency!r:.40}; it is the number of requests at once, at least 1")
-        self.concurrency = concurrency
         self.client = Client(self.address, patience=patience)
-        self.tokenizer = Speller()
-        self.lock = Lock()
-        self.wording, self.taught, self.confidence_adapter = None, frozenset(), None
         self._asking = threading.Lock()
         self._fingerprint: str | None = None
 
@@ -124,76 +106,7 @@ class RemoteModel(LocalModel):
         """Nobody here sees a change of the weights; that of the engine is one."""
         return self.engine
 
-    @property
-    def context(self) -> int | None:
-        """None: nobody here counts the tokens of a prompt, and the endpoint refuses one that is too long."""
-        return None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the requests are made."""
-        return torch.device("cpu")
-
-    @property
-    def eos_ids(self) -> list[int]:
-        return [END]
-
-    @property
-    def end_tokens(self) -> list[str]:
-        return []
-
-    @property
-    def takes_tools(self) -> bool:
-        """Tools are not offered to an endpoint: what it makes of them has no score."""
-        return False
-
-    def _needs_weights(self) -> NoReturn:
-        raise UnsupportedModelError(
-            f"{self.name} is behind an endpoint, and this needs its weights; `guardrail model inspect {PREFIX}URL#NAME` lists "
-            "the scorers that work there; load the weights here for the others"
-        )
-
-    @property
-    def model(self) -> NoReturn:  # type: ignore[override]
-        self._needs_weights()
-
-    @property
-    def anatomy(self) -> NoReturn:
-        self._needs_weights()
-
-    @property
-    def semantic_token(self) -> NoReturn:
-        self._needs_weights()
-
-    @contextmanager
-    def shared(self, *_: Any, **__: Any) -> Iterator[None]:  # type: ignore[override]
-        """Nothing to share: requests run side by side anyway."""
-        yield None
-
     # What it reads and says
-
-    def encode_prompt(self, messages: str | Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
-        """An id for each message, which spells it: the endpoint has the tokens. Raises `ModelError` for tools."""
-        if tools:
-            raise ModelError(f"{self.name} is behind an endpoint, which is offered no tools; leave them out")
-        return [spelt(json.dumps(dict(m), sort_keys=True, default=repr).encode()) for m in as_messages(messages)]
-
-    def encode_response(self, text: str, *, ended: bool = True) -> list[int]:
-        return [*words_of(text), *([END] if ended else [])]
-
-    def unthinking(self, prompt: Sequence[int]) -> list[int]:
-        return []
-
-    def without_confidence(self, text: str) -> Stated:
-        return Stated(text, None)
-
-    def trace(self, messages: str | Sequence[Message], answer: str, *, finish_reason: FinishReason = "given") -> Trace:
-        """The Trace of an answer that exists already, without log-probabilities: an endpoint gives none of a given text."""
-        check_finish(finish_reason)
-        conversation = as_messages(messages)
-        text = trimmed(check_text(answer, "an answer"))
-        ids = self.encode_response(text, ended=finish_reason != "length")
-        return Trace(conversation, tuple(self.encode_prompt(conversation)), tuple(ids), text, finish_reason)
 
     def generate_batch(
         self,
@@ -232,7 +145,7 @@ class RemoteModel(LocalModel):
         if stops := check_stops(stop):
             options["stop"] = list(stops)
         asked = [as_messages(c) for c in conversations]
-        return self._all([lambda m=m: self._answer(m, options, on_step) for m in asked])  # type: ignore[misc]
+        return self.each([lambda m=m: self._answer(m, options, on_step) for m in asked])  # type: ignore[misc]
 
     def draw(
         self, messages: Sequence[Message], n: int, *, seed: int, max_new_tokens: int, temperature: float, top_p: float
@@ -242,7 +155,7 @@ class RemoteModel(LocalModel):
         if top_p < 1:
             options["top_p"] = top_p
         asked = as_messages(messages)
-        return self._all([lambda i=i: self._answer(asked, {**options, "seed": seed + i}) for i in range(n)])  # type: ignore[misc]
+        return self.each([lambda i=i: self._answer(asked, {**options, "seed": seed + i}) for i in range(n)])  # type: ignore[misc]
 
     def first_tokens(self, messages: Sequence[Message]) -> tuple[Token, ...]:
         """The likeliest first tokens of a reply, with their log-probabilities, nats, the drawn one first.
@@ -301,17 +214,3 @@ class RemoteModel(LocalModel):
 
     def _note(self, reply: Reply) -> None:
         self._fingerprint = reply.fingerprint
-
-    def _all(self, works: Sequence[Callable[[], Trace]]) -> list[Trace]:
-        """What each gives, several at a time, in order. Raises what the first of them raises."""
-        check_deadline()
-        if len(works) < 2:
-            return [work() for work in works]
-        self.abilities  # noqa: B018  (asked once, before all of them)
-        with ThreadPoolExecutor(min(self.concurrency, len(works)), "guardrail-remote") as pool:
-            futures = [pool.submit(copy_context().run, work) for work in works]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any, Self
 
 from guardrail.errors import ScoringError
@@ -42,7 +44,7 @@ class AnswerScorer(RegisteredScorer, ABC):
         """Of an answer that can have a number; NaN or infinity makes it unscored."""
 
     def score_traces(self, traces: Sequence[Trace]) -> list[Score]:
-        return [self._score(trace) for trace in traces]
+        return self.model.each([partial(self._score, trace) for trace in traces])
 
     def _score(self, trace: Trace) -> Score:
         return self._refused(trace) or self._scored(len(trace.response_ids), lambda: self.uncertainty(trace))
@@ -102,7 +104,12 @@ class TextScorer(AnswerScorer):
 
         Raises `ScoringError` for a span that is not within the response.
         """
-        return [[self._score_part(trace, *span) for span in parts] for trace, parts in zip(traces, spans, strict=True)]
+        works = [
+            [partial(self._score_part, trace, *span) for span in parts]
+            for trace, parts in zip(traces, spans, strict=True)
+        ]
+        scores = iter(self.model.each(list(chain.from_iterable(works))))
+        return [[next(scores) for _ in parts] for parts in works]
 
     def _score_part(self, trace: Trace, start: int, end: int) -> Score:
         T = len(trace.response_ids)

@@ -100,7 +100,7 @@ class _Elicited(AnswerScorer):
     def uncertainty(self, trace: Trace) -> float:
         messages = self.asking(trace)
         self.prompt_about(messages, [0] * self.longest)  # raises for want of room
-        reply = self.model.generate(messages, max_new_tokens=self.longest)
+        reply = self.model.reply(messages, max_new_tokens=self.longest)
         if reply.fault == "not_finite":
             raise NotFiniteError("NaN or infinity in the model's logits: it cannot be asked")
         if reply.fault == "out_of_memory":

@@ -21,7 +21,7 @@ from guardrail.model.decoder import run_decoder
 from guardrail.model.generate import generate
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
-from guardrail.model.remote.model import RemoteModel
+from guardrail.model.remote.weightless import WeightlessModel
 from guardrail.model.run import Decoding
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Trace
@@ -130,7 +130,7 @@ class SampleSource:
             return replace(drawn, seconds=seconds_since(start))  # its numbers are on the CPU: nothing is pending
 
     def _draw(self, trace: Trace, sampling: Sampling) -> Samples:
-        if isinstance(self.model, RemoteModel):
+        if isinstance(self.model, WeightlessModel):
             if sampling.top_k:
                 raise ScoringError(f"top_k is {sampling.top_k}, which endpoints do not take; draw from all tokens (0)")
             drawn = self.model.draw(

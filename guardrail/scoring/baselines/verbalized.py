@@ -16,7 +16,7 @@ from guardrail.errors import ScoringError
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
 from guardrail.model.stated import reply_log_probs
-from guardrail.scoring.baselines.base import AnswerScorer, UnstatedError
+from guardrail.scoring.baselines.base import TextScorer, UnstatedError
 from guardrail.stated import Wording
 from guardrail.types import Message, Trace
 
@@ -35,19 +35,21 @@ def stated_doubt(log_probs: Sequence[float], middles: Sequence[float]) -> float:
 
 def label_replied(model: LocalModel, messages: Sequence[Message], labels: Sequence[str]) -> int:
     """Which of the labels the model's greedy reply is, from 0. Raises `UnstatedError` for a reply that is none of them."""
-    reply = model.generate(messages, max_new_tokens=_LONGEST).text
+    reply = model.reply(messages, max_new_tokens=_LONGEST).text
     plain = ["".join(c for c in text.casefold() if c.isalnum() or c == " ").strip() for text in (reply, *labels)]
     if plain[0] not in plain[1:]:
         raise UnstatedError(f"the model was asked for one of {len(labels)} labels, and replied {reply[:80]!r}")
     return plain.index(plain[0], 1) - 1
 
 
-class VerbalizedScorer(AnswerScorer):
+class VerbalizedScorer(TextScorer):
     """What the model says of its answer, by the wording that it was taught, or by `wording` where it was not.
 
     Turn `after`: the answer is followed by the question how confident the model is, and each label has the probability that the
     model gives it as its reply. The adapter of a distilled model is active on that turn alone. Turn `same`: the label that the
     answer ended with; an answer without one is unscored (`unstated`).
+
+    A claim is asked about as if it were the answer, in a turn of its own, whatever the turn of answers is.
 
     A model behind an endpoint is asked in a turn of its own, and the label that it replies with is taken: an endpoint tells of
     first tokens alone, and labels have several.
@@ -79,7 +81,9 @@ class VerbalizedScorer(AnswerScorer):
     @property
     def keep(self) -> Keep | None:
         """The answer's whole KV cache: the turn that asks for the confidence begins with the answer."""
-        return Keep(len(self.model.anatomy.layers) - 1, -1, below=True) if self.wording.turn == "after" else None
+        if self.wording.turn == "same" or not self.model.has_weights:
+            return None
+        return Keep(len(self.model.anatomy.layers) - 1, -1, below=True)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -102,9 +106,12 @@ class VerbalizedScorer(AnswerScorer):
             if trace.stated is None:
                 raise UnstatedError("the answer does not end with a confidence that can be read")
             return 1.0 - self.wording.middle(trace.stated)
+        return self.doubt(trace, trace.text)
+
+    def doubt(self, trace: Trace, text: str) -> float:
+        asked = self.wording.asking_after(trace.messages, text)
         if not self.model.has_weights:
-            asked = self.wording.asking_after(trace.messages, trace.text)
             return 1.0 - self.wording.middle(label_replied(self.model, asked, self.wording.labels))
-        prompt = self.prompt_about(self.wording.asking_after(trace.messages, trace.text), *self._replies)
+        prompt = self.prompt_about(asked, *self._replies)
         log_probs = reply_log_probs(self.model, prompt, self._replies, self.model.confidence_adapter, trace.state)
         return stated_doubt(log_probs, [self.wording.middle(k) for k in range(len(self.wording.labels))])
