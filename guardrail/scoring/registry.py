@@ -36,6 +36,9 @@ DEFAULT = "hybridgrad"
 ENDPOINT_DEFAULTS = ("g-nll", "self-consistency")
 """What scores a model behind an endpoint where nothing else is asked for: the first of these that it allows."""
 
+QUESTION_DEFAULT = "semantic-volume"
+"""What says whether a question is ambiguous, where a policy names no other scorer."""
+
 CONTENDER = "stacked"
 """What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
 

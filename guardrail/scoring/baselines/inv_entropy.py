@@ -41,7 +41,8 @@ class InvEntropy(Perturbed):
 
     The formula is that of the paper's released code. Chosen here: wordings that the scored model draws (`REWORD`), where
     the paper takes paraphrases by another model or a genetic search, and one answer a wording, where it takes five and averages
-    over 20 draws from them. Similarity is that of `equivalence`, the whole texts compared.
+    over 20 draws from them. Similarity is that of `equivalence`, the whole texts compared. Passages have no part in
+    what is drawn.
     """
 
     name = "inv-entropy"
@@ -68,7 +69,7 @@ class InvEntropy(Perturbed):
 
     def _answers(self, trace: Trace, wordings: tuple[str, ...]) -> list[str]:
         """One drawn for each wording. Raises for those that cannot be."""
-        conversations = [asked_as(trace.messages, wording or " ") for wording in wordings]
+        conversations = [asked_as(trace.asked or trace.messages, wording or " ") for wording in wordings]
         drawn = self.model.generate_batch(
             conversations,
             max_new_tokens=self.source.max_new_tokens,

@@ -19,12 +19,14 @@ class Perturbed(Compared):
     """A scorer that reads wordings of the last question, drawn by the model itself. Those with the same sampling share them."""
 
     def wordings(self, trace: Trace) -> tuple[str, ...]:
-        """As many as there are samples; copies stay, since a question that is always read alike is clear.
+        """As many as there are samples, by who knows what stood before the question.
 
-        Raises `TooLongError` where the request exceeds the context.
+        Copies stay, since a question that is always read alike is clear.
+
+            Raises `TooLongError` where the request exceeds the context.
         """
-        question = question_of(trace.asked or trace.messages)
-        asking: tuple[Message, ...] = ({"role": "user", "content": REWORD.replace("{question}", question)},)
+        messages = trace.asked or trace.messages
+        asking = tuple(asked_as(messages, REWORD.replace("{question}", question_of(messages))))
         ids = self.prompt_about(asking)
         asked = replace(trace, messages=asking, prompt_ids=tuple(ids), thinking="", thinking_tokens=0, state=None)
         return self.samples(asked).texts

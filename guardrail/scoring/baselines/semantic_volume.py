@@ -33,7 +33,7 @@ def semantic_volume(gram: ArrayLike, epsilon: float = EPSILON) -> float:
 
 
 class SemanticVolume(Perturbed):
-    """Of the question alone: the answer has no part in it, and neither has what stood before the question.
+    """Of the question as the conversation has it: the answer has no part in it, and neither have passages.
 
     The paper embeds n = 20 perturbed questions, reduces the vectors by PCA over a data set, and takes log det(V^T V + eps I).
     Chosen here: 10 wordings that the scored model draws (`REWORD`; the paper's own prompt could not be had), no PCA, since one
@@ -43,6 +43,7 @@ class SemanticVolume(Perturbed):
     """
 
     name = "semantic-volume"
+    of_question = True
     asks = "text"
     unit = "nats"
 
