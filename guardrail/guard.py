@@ -28,7 +28,7 @@ from guardrail.pipeline.fields import field_pipeline
 from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.passes import ask_first, finish
-from guardrail.pipeline.questions import question_pipeline
+from guardrail.pipeline.questions import ambiguity_scorer, question_pipeline
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever
@@ -92,6 +92,7 @@ class Guard:
         self.claim_pipeline = claim_pipeline(model, self.policy, retriever, claims, claim_calibrator, **of_claims)
         self.question_calibrator = question_calibrator
         self.questions = question_pipeline(model, self.policy, question_calibrator)
+        self.ambiguity = ambiguity_scorer(model, self.policy)
 
     @property
     def scorer(self) -> Scorer:
@@ -308,9 +309,9 @@ class Guard:
     ) -> AnswerPass:
         """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
-        of_claims = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
-        of_fields = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, of_claims, self.policy, found, hooks, of_fields, self.questions)
+        parts = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
+        form = self._fields if fields else None
+        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, form, self.questions, self.ambiguity)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
         """Act, and tell the observers."""

@@ -1,4 +1,4 @@
-"""What is done about a decision: answer, hedge or abstain; and the answer rewritten from its claims.
+"""What is done about a decision: answer, hedge, abstain or ask back; and the answer rewritten from its claims.
 
 Importing this package imports neither torch nor LangChain.
 """
@@ -10,14 +10,25 @@ from importlib import import_module
 from typing import Any
 
 from guardrail.actions.rewriting import Rewritten, rewrite
-from guardrail.actions.wording import DEFAULT_ABSTAIN, DEFAULT_CLAIM_HEDGE, DEFAULT_HEDGE, abstain, hedge, render
+from guardrail.actions.wording import (
+    DEFAULT_ABSTAIN,
+    DEFAULT_ASK_BACK,
+    DEFAULT_CLAIM_HEDGE,
+    DEFAULT_HEDGE,
+    abstain,
+    ask_back,
+    hedge,
+    render,
+)
 
 __all__ = [
     "DEFAULT_ABSTAIN",
+    "DEFAULT_ASK_BACK",
     "DEFAULT_CLAIM_HEDGE",
     "DEFAULT_HEDGE",
     "Rewritten",
     "abstain",
+    "ask_back",
     "hedge",
     "render",
     "rewrite",

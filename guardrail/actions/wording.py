@@ -36,6 +36,11 @@ DEFAULT_CLAIM_HEDGE: Mapping[Label | None, str] = {
 }
 """The wording for each label; None is for a claim without a confidence."""
 
+DEFAULT_ASK_BACK = (
+    "Your question can be understood in more than one way. "
+    "Please say more exactly what is meant: who, what, when or where?"
+)
+
 DEFAULT_ABSTAIN = "I do not know this well enough to answer. Reason: {explanation}."
 
 
@@ -51,6 +56,8 @@ def render(decision: Decision, answer: str, confidence: Confidence) -> str:
             return hedge(decision, answer, confidence)
         case "abstain":
             return abstain(decision, confidence)
+        case "ask_back":
+            return ask_back(decision, confidence)
         case "retrieve":
             raise ValueError(f"rule {decision.rule!r} says retrieve, which cannot be shown; retrieve and decide again")
 
@@ -64,6 +71,11 @@ def hedge(decision: Decision, answer: str, confidence: Confidence) -> str:
 def abstain(decision: Decision, confidence: Confidence) -> str:
     """Why there is no answer, in the decision's wording or the default one."""
     return fill(decision.template or DEFAULT_ABSTAIN, _values(decision, "", confidence))
+
+
+def ask_back(decision: Decision, confidence: Confidence) -> str:
+    """What is asked in place of an answer, in the decision's wording or the default one."""
+    return fill(decision.template or DEFAULT_ASK_BACK, _values(decision, "", confidence))
 
 
 def _values(decision: Decision, answer: str, confidence: Confidence) -> dict[str, str]:

@@ -126,8 +126,17 @@ def policy(check: PolicyCheck) -> str:
     """What a policy would have done, without a retriever."""
     done = check.outcome
     n = sum(done.actions.values())
-    words: dict[Action, str] = {"answer": "answered", "hedge": "hedged", "abstain": "withheld"}
-    parts = [f"{done.actions[action]} {word}" for action, word in words.items()]
+    words: dict[Action, str] = {
+        "answer": "answered",
+        "hedge": "hedged",
+        "abstain": "withheld",
+        "ask_back": "asked back",
+    }
+    parts = [
+        f"{done.actions[action]} {word}"
+        for action, word in words.items()
+        if action != "ask_back" or done.actions[action]
+    ]
     text = f"Of {count(n, 'question')}: {', '.join(parts)}"
     if check.error is not None:
         text += f". Wrong among answered: {percent_estimate(check.error)}"

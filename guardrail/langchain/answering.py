@@ -26,7 +26,7 @@ from guardrail.langchain.batching import join_batch
 from guardrail.langchain.call import Call, Options, conversation_of
 from guardrail.langchain.call_forms import CallForms
 from guardrail.langchain.live import StreamingRun
-from guardrail.langchain.reply import Reply, reply_to, unjudged_reply
+from guardrail.langchain.reply import Reply, reply_to, unjudged_reply, withholds
 from guardrail.langchain.runs import internal_source, within_run
 from guardrail.langchain.settings import GuardedSettings
 from guardrail.langchain.streaming import Watch
@@ -35,7 +35,7 @@ from guardrail.langchain.turns import ModelQueue, SideBySide
 from guardrail.model.constraint import Constraint, Form, can_keep
 from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.hooks import Hooks
-from guardrail.types import Trace, Verdict
+from guardrail.types import WITHHELD, Trace, Verdict
 
 T = TypeVar("T")
 
@@ -187,15 +187,15 @@ class Answering:
     def _raise_if_asked(self, call: Call, verdict: Verdict) -> None:
         """Raises `LowConfidenceError` where there must be no message: an abstention that is to be an error, or the policy's
         wording in what LangChain asked for itself, which would go on as a summary or a query."""
-        if call.internal and (verdict.action == "abstain" or verdict.text != verdict.answer):
+        if call.internal and (verdict.action in WITHHELD or verdict.text != verdict.answer):
             raise LowConfidenceError(
                 f"policy {verdict.policy!r} decided {verdict.action!r} on a text that LangChain asked for itself "
                 f"({call.internal}), and its wording must not stand in for that text; give that part chat.unguarded() as its "
                 "model",
                 verdict,
             )
-        if self.chat.raise_on_abstain and verdict.action == "abstain":
-            raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)
+        if self.chat.raise_on_abstain and verdict.action in WITHHELD:
+            raise LowConfidenceError(withholds(verdict), verdict)
 
 
 def _in_time(future: Future[T], deadline: Deadline | None) -> T:

@@ -23,8 +23,9 @@ from guardrail.langchain.convert import to_chat_messages
 from guardrail.langchain.events import dispatch_verdict
 from guardrail.langchain.huggingface import from_chat_huggingface
 from guardrail.langchain.metadata import METADATA_KEY, verdict_metadata
+from guardrail.langchain.reply import withholds
 from guardrail.langchain.review import described, finish_reason_of, is_final, spoken
-from guardrail.types import Message, Verdict
+from guardrail.types import WITHHELD, Message, Verdict
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -169,8 +170,8 @@ class GuardrailCallbackHandler(BaseCallbackHandler):
 
     def _raise_if_unsure(self, verdict: Verdict) -> None:
         p = verdict.confidence.p_correct
-        if self.raise_on_abstain and verdict.action == "abstain":
-            raise LowConfidenceError(f"policy {verdict.policy!r} abstains: {verdict.explanation}", verdict)
+        if self.raise_on_abstain and verdict.action in WITHHELD:
+            raise LowConfidenceError(withholds(verdict), verdict)
         if self.raise_below is not None and (p is None or p < self.raise_below):
             sure = f"unknown ({verdict.confidence.reason})" if p is None else f"{p:.2f}"
             raise LowConfidenceError(f"confidence is {sure}; raise_below is {self.raise_below:.2f}", verdict)

@@ -21,7 +21,7 @@ from guardrail.errors import DataError, MissingExtraError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import METADATA_KEY, is_judged, read_metadata, shown_hash, verdict_metadata
 from guardrail.langchain.review import Outcome, Review, Said, described, passed, review, said_by, step, unstreamed
-from guardrail.types import Action
+from guardrail.types import WITHHELD, Action
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -67,6 +67,7 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
 
     retrieve: the model is called again with passages, as often as the policy allows; needs a guard with a retriever. hedge:
     the wording replaces the text, under the same message id. abstain: so does the message that says why, and the run ends.
+    ask_back: so does the question to the user, and the run ends, for the user to answer it.
     Turns of tool calls pass unjudged, without the text beside the calls, and no person is asked about them. A structured
     response (`response_format`) is judged by its JSON text; it is dropped where the policy abstains, and where it hedges,
     it stays and the metadata says so. A `ChatGuarded` judges one itself; there a hedge drops the form, too, and ends the run.
@@ -93,8 +94,8 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         self.escalate: frozenset[Action] = frozenset(
             [cast("Action", escalate)] if isinstance(escalate, str) else escalate
         )
-        if unknown := self.escalate - {"answer", "hedge", "abstain"}:
-            raise DataError(f"escalate holds {sorted(unknown)}; it takes answer, hedge and abstain")
+        if unknown := self.escalate - {"answer", "hedge", *WITHHELD}:
+            raise DataError(f"escalate holds {sorted(unknown)}; it takes answer, hedge, abstain and ask_back")
         self._held: OrderedDict[str, str] = OrderedDict()  # message id -> what the model said
         self._no_forms: OrderedDict[str, bool] = OrderedDict()  # ids of hedges that stand where a form was asked for
         self._lock = threading.Lock()
@@ -137,7 +138,7 @@ class GuardrailMiddleware(AgentMiddleware[Any, Any, Any]):
         if verdict["action"] in self.escalate:
             return self._ask_a_person(state["messages"], message)
         # Wording in the place of a form: the agent would ask for the form again, and again.
-        return {"jump_to": "end"} if verdict["action"] == "abstain" or no_form else None
+        return {"jump_to": "end"} if verdict["action"] in WITHHELD or no_form else None
 
     @hook_config(can_jump_to=["end"])
     async def aafter_model(self, state: AgentState[Any], runtime: Runtime[Any]) -> dict[str, Any] | None:
@@ -254,7 +255,7 @@ class _Turn:
         self.metadata = outcome.message.response_metadata[METADATA_KEY]
         message, structured = outcome.message, None
         result = _beside(response, said) if response.structured_response is None else []
-        if response.structured_response is not None and verdict.action != "abstain":
+        if response.structured_response is not None and verdict.action not in WITHHELD:
             # A form has no room for wording: it stays as it is, and its message says what was decided.
             self.metadata = verdict_metadata(verdict, enforced=verdict.action == "answer")
             message = passed(said)  # the text beside a form that came as a tool call was not judged with it

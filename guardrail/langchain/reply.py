@@ -71,6 +71,11 @@ def text_chunk(text: str) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(content=text))
 
 
+def withholds(verdict: Verdict) -> str:
+    """What an error says of a verdict that shows nothing of the answer."""
+    return f"policy {verdict.policy!r} {'asks back' if verdict.action == 'ask_back' else 'abstains'}: {verdict.explanation}"
+
+
 def reply_to(
     verdict: Verdict,
     parsed: ParsedCalls | None,

@@ -19,13 +19,13 @@ from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
-from guardrail.pipeline.questions import QuestionPipeline
+from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
+from guardrail.types import WITHHELD, Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
 
 NOTHING_LEFT = "nothing left"
 """The rule of a decision that no rule made: every claim was dropped."""
@@ -69,7 +69,8 @@ Outcome = Finished | Conversation
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
-    model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions: what asks first."""
+    model that answers. fields: what judges the fields of JSON answers, where one is asked for.
+    questions, ambiguity: what is known before an answer."""
 
     room: Room
     calibrated: Calibrated
@@ -79,6 +80,7 @@ class AnswerPass:
     hooks: Hooks
     fields: ClaimPipeline | None = None
     questions: QuestionPipeline | None = None
+    ambiguity: AmbiguityScorer | None = None
 
     @property
     def looks_up(self) -> Retriever | None:
@@ -199,7 +201,6 @@ class AnswerPass:
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
         claims, asides = self._claims(conversation, trace)
-        taken_apart = self.claim_pipeline is not None or bool(claims)
         while True:
             with timed("decide", conversation):
                 decision = self.policy.decide(
@@ -209,7 +210,8 @@ class AnswerPass:
                     finish_reason=trace.finish_reason,
                     retriever=self.looks_up is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
-                    claims=confidences_after_verification(claims) if taken_apart else None,
+                    claims=confidences_after_verification(claims) if self.claim_pipeline or claims else None,
+                    ambiguity=conversation.ambiguity,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
@@ -293,11 +295,8 @@ class AnswerPass:
         asides: tuple[Aside, ...],
         decision: Decision,
     ) -> tuple[str, tuple[JudgedClaim, ...], Decision]:
-        """The answer as its claims leave it, with the claims as shown.
-
-        An abstention where no claim is left, or where a part of the answer was not judged.
-        """
-        if decision.action == "abstain":
+        """The answer as its claims leave it, and they as shown; an abstention where none is left or a part was not judged."""
+        if decision.action in WITHHELD:
             return trace.text, without_text(claims), decision
         if unread := [aside for aside in asides if aside.reason == "unread"]:
             # where it stands, and not what it says: people see the explanation

@@ -64,6 +64,7 @@ class Conversation:
     where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
     the answer is to be; None is any text. asked_first: what was known before anything was generated, where the policy asks;
     search_failure: why asking, or the search that it led to, failed; passages_left_out: why its passages are not in the prompt.
+    ambiguity: the score of the question, where the policy asks whether it is ambiguous.
     """
 
     messages: tuple[Message, ...]
@@ -79,6 +80,7 @@ class Conversation:
     asked_first: AskedFirst | None = None
     search_failure: str = ""
     passages_left_out: str = ""
+    ambiguity: Score | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property

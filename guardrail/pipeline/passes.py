@@ -9,11 +9,12 @@ from guardrail.deadlines import check_deadline
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
 from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass, Finished
+from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
-from guardrail.pipeline.questions import QuestionPipeline
+from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.policy import Policy
-from guardrail.types import AskedFirst, Confidence, Trace
+from guardrail.types import AskedFirst, Confidence, Score, Trace
 
 
 def _generated(
@@ -54,11 +55,13 @@ def finish(
 
 
 def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Conversation]:
-    """The conversations with passages where the policy searches before anything is generated, and with what was asked.
+    """The conversations with passages where the policy searches before anything is generated, and with what was asked of the
+    question.
 
     Those that nothing can be searched for stay as they are. Raises what a search, or asking, raises where the policy says so;
     where it says abstain, what failed stands in the conversation.
     """
+    pending = _measured(pending, one_pass)
     rule, questions = one_pass.policy.ask_first, one_pass.questions
     at = [i for i, c in enumerate(pending) if c.query.strip() and not c.evidence]
     if rule is None or questions is None or one_pass.retriever is None or not at:
@@ -75,6 +78,33 @@ def ask_first(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Con
         if searched:
             out[i] = _searched(out[i], one_pass)
     return out
+
+
+def _measured(pending: Sequence[Conversation], one_pass: AnswerPass) -> list[Conversation]:
+    """The conversations with the score of their question, where the policy asks whether it is ambiguous."""
+    if one_pass.ambiguity is None or collecting() is not None:
+        return list(pending)
+    with timed("ambiguity", *pending):
+        found = _ambiguities(one_pass.ambiguity, pending, one_pass.policy)
+    return [
+        replace(c, search_failure=one) if isinstance(one, str) else replace(c, ambiguity=one)
+        for c, one in zip(pending, found, strict=True)
+    ]
+
+
+def _ambiguities(scorer: AmbiguityScorer, pending: Sequence[Conversation], policy: Policy) -> list[Score | str]:
+    """The score of each question, or why the policy abstains. Where the batch fails, each is scored alone."""
+    try:
+        return list(scorer.scores([c.messages for c in pending]))
+    except MISTAKES:
+        raise
+    except GuardrailError as error:
+        if policy.on_error == "raise":
+            raise
+        if len(pending) == 1:
+            why = noted(error)
+            return [why if policy.on_error == "abstain" else Score.none("error", why, length=0)]
+    return [each for one in pending for each in _ambiguities(scorer, [one], policy)]
 
 
 def _known(questions: QuestionPipeline, queries: Sequence[str], policy: Policy) -> list[Confidence | str]:

@@ -18,7 +18,7 @@ from guardrail.claims import OF_WHOLE_ANSWERS
 from guardrail.errors import ModelError
 from guardrail.pipeline.claims import NO_BEGINNING, Beginning, taken_apart
 from guardrail.pipeline.failures import MISTAKES, failed, noted
-from guardrail.types import Claim, Claims, JudgedClaim, Verdict
+from guardrail.types import WITHHELD, Claim, Claims, JudgedClaim, Verdict
 
 if TYPE_CHECKING:
     from guardrail.model.stopping import Snapshot
@@ -121,7 +121,7 @@ class ClaimStream:
         """What is left to show once the verdict is there: nothing of an answer that the policy holds back."""
         if not self.emitted:
             return verdict.text
-        if verdict.action == "abstain":
+        if verdict.action in WITHHELD:
             return ""
         whole = rewrite(verdict.answer, verdict.claims, verdict.asides)
         if whole.text.startswith(self.emitted):

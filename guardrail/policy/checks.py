@@ -22,6 +22,13 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
     """Warnings, one line each. Raises `PolicyError` for duplicate names, for a rule that can never fire, and for rules that
     are not those of the file's proof.
     """
+    unclear = [i for i, rule in enumerate(policy.rules) if rule.for_ == "answer" and asks_ambiguity(rule.when)]
+    if unclear and policy.ambiguity is None:
+        raise source.error(
+            ("rules", unclear[0], "when"),
+            f"rule {policy.rules[unclear[0]].name!r} asks whether the question is ambiguous, and nothing says when it is; add "
+            "`ambiguity: {above: NUMBER}`",
+        )
     seen: dict[str, int] = {}
     for index, rule in enumerate(policy.rules):
         location = ("rules", index)
@@ -61,6 +68,11 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
     return tuple(_without_effect(policy, source))
 
 
+def asks_ambiguity(when: AnyWhen) -> bool:
+    """Whether a condition, or one nested in it, asks if the question is ambiguous."""
+    return any(getattr(part, "ambiguous", None) is not None for part in when.parts())
+
+
 def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
     """Whether `earlier` surely matches whatever `later`, of the same unit, matches. False when in doubt."""
     scored = later.needs_confidence
@@ -73,7 +85,7 @@ def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
             *(_covers_names(earlier, later, name) for name in ("label", "finish_reason", "support", "kind")),
             *(
                 getattr(earlier, name, None) in (None, getattr(later, name, None))
-                for name in ("evidence", "in_range", "familiar", "claims", "any_of", "not_")
+                for name in ("evidence", "in_range", "familiar", "claims", "any_of", "not_", "ambiguous")
             ),
         )
     )
@@ -107,6 +119,10 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
 
     actions = {rule.then for rule in policy.rules if rule.for_ == "answer"}
     claim_actions = {rule.then for rule in policy.rules if rule.for_ == "claim"}
+    if policy.ambiguity is not None and not any(asks_ambiguity(rule.when) for rule in policy.rules):
+        warn("ambiguity", what="no rule has the condition `ambiguous`, so nothing is measured")
+    if policy.wording.ask_back is not None and "ask_back" not in actions:
+        warn("wording", "ask_back", what="wording for ask_back, but no rule asks back")
     if "retrieve" in actions and policy.retrieval.max_passes == 0:
         warn("retrieval", "max_passes", what="max_passes is 0, so no retrieve rule for answers ever fires")
     if "retrieve" in claim_actions and policy.retrieval.claims == 0:

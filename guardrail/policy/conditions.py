@@ -82,11 +82,15 @@ class Conditions(Mapping):
 
 
 class When(Conditions):
-    """Conditions on a whole answer. `any` needs one of its members; `not` needs its member to be known and false."""
+    """Conditions on a whole answer. `any` needs one of its members; `not` needs its member to be known and false.
+
+    ambiguous: whether the question is, by the policy's `ambiguity`; one that could not be measured counts as ambiguous.
+    """
 
     evidence: Literal["present", "absent"] | None = None
     finish_reason: Annotated[tuple[FinishReason, ...], _one_or_more(FinishReason), Field(min_length=1)] | None = None
     claims: ClaimsCondition | None = None
+    ambiguous: bool | None = None
     any_of: Annotated[tuple[When, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
     not_: When | None = Field(default=None, alias="not")
 

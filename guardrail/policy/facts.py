@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFacts(Facts):
-    """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart."""
+    """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart.
+
+    ambiguous: whether its question is, and why; None where the policy says nothing about that.
+    """
 
     unit: ClassVar[str] = "answer"
     confidence: Confidence
@@ -26,12 +29,14 @@ class AnswerFacts(Facts):
     passages: int
     finish_reason: str
     claims: tuple[Confidence, ...] | None = None
+    ambiguous: tuple[bool, str] | None = None
 
     def describe(self) -> str:
         evidence = count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
         length = count(self.score.length, "token")
         claims = "" if self.claims is None else f", {count(len(self.claims), 'claim')}"
-        return f"{self.describe_confidence()}, {length}, finish reason {self.finish_reason}, {evidence}{claims}"
+        asked = "" if self.ambiguous is None else f", {self.ambiguous[1]}"
+        return f"{self.describe_confidence()}, {length}, finish reason {self.finish_reason}, {evidence}{claims}{asked}"
 
     def evaluate_own(self, when: When) -> Iterator[Finding]:
         if when.evidence is not None:
@@ -43,6 +48,9 @@ class AnswerFacts(Facts):
             yield Finding(self.finish_reason in when.finish_reason, f"the finish reason is {self.finish_reason}")
         if when.claims is not None:
             yield from _evaluate_claims(when.claims, self.claims)
+        if when.ambiguous is not None:
+            found, phrase = self.ambiguous or (True, "whether the question is ambiguous is not known (no `ambiguity`)")
+            yield Finding(found == when.ambiguous, phrase)
 
 
 @dataclass(frozen=True, slots=True)

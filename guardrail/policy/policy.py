@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
-from guardrail.policy.checks import check_rules
+from guardrail.policy.ambiguity import Ambiguity
+from guardrail.policy.checks import asks_ambiguity, check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
-from guardrail.policy.matching import Facts, Finding, evaluate
+from guardrail.policy.first_match import first_match
+from guardrail.policy.matching import Facts
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.schema import (
@@ -48,9 +50,7 @@ from guardrail.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-
-_Rule = TypeVar("_Rule", Rule, ClaimRule)
+    from collections.abc import Collection, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Policy:
         limits: Seconds that a Guard waits for a search and for a verification.
         on_error: What a Guard does when a part of it fails.
         ask_first: Whether to search before anything is generated; None: never.
+        ambiguity: When a question counts as ambiguous; None where no rule asks.
         claims_proof: Of a promise about wrong claims in answers, where `guardrail tune --unit claim` made the file.
     """
 
@@ -90,6 +91,7 @@ class Policy:
     on_error: OnError = "abstain"
     claims_proof: ClaimsProof | None = None
     ask_first: AskFirst | None = None
+    ambiguity: Ambiguity | None = None
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -151,6 +153,7 @@ class Policy:
             on_error=content.on_error,
             claims_proof=content.claims_proof,
             ask_first=content.ask_first,
+            ambiguity=content.ambiguity,
         )
 
     @property
@@ -190,6 +193,11 @@ class Policy:
         return any(part.claims is not None for rule in self.answer_rules for part in rule.when.parts())
 
     @property
+    def looks_at_ambiguity(self) -> bool:
+        """Whether a rule asks if the question is ambiguous; only then is that measured."""
+        return self.ambiguity is not None and any(asks_ambiguity(rule.when) for rule in self.answer_rules)
+
+    @property
     def retrieves(self) -> bool:
         """Whether a rule for answers can ask for evidence; without a retriever such a rule is passed over."""
         return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
@@ -209,6 +217,7 @@ class Policy:
         retriever: bool = True,
         fired: Collection[str] = (),
         claims: Sequence[Confidence] | None = None,
+        ambiguity: Score | None = None,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -224,9 +233,13 @@ class Policy:
                 adds `decision.rule`; a rule in it is passed over, so the passes end.
             claims: The confidence of each claim of the answer; None when it was not taken apart, and a condition on
                 claims is then unknown.
+            ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
+                an ambiguous question where a rule asks.
         """
-        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, None if claims is None else tuple(claims))
-        rule, explanation = _first(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
+        unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
+        taken_apart = None if claims is None else tuple(claims)
+        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, taken_apart, unclear)
+        rule, explanation = first_match(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
         return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
@@ -257,7 +270,7 @@ class Policy:
         if not self.judges_claims:
             return ClaimDecision("keep", NO_CLAIM_RULES, f"policy {self.name!r} has no rules for claims")
         facts = ClaimFacts(confidence, score, kind, verification)
-        rule, explanation = _first(
+        rule, explanation = first_match(
             self.claim_rules, facts, lambda _: self._claim_obstacle(verification, retriever, searched)
         )
         if rule is None:
@@ -288,30 +301,9 @@ class Policy:
     def _template(self, rule: Rule, facts: Facts) -> str | None:
         if rule.then == "hedge":
             return rule.say or self.wording.hedge.template(_known_label(facts))
+        if rule.then == "ask_back":
+            return rule.say or self.wording.ask_back
         return rule.say or self.wording.abstain if rule.then == "abstain" else None
-
-
-def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str]) -> tuple[_Rule | None, str]:
-    """The first rule that matches and may act, and the explanation; None when there is none."""
-    notes, inside = "", facts.within_range()
-    for rule in rules:
-        finding = evaluate(rule.when, facts)
-        if finding.truth is not True:
-            if inside is not None and evaluate(rule.when, inside).truth is True:
-                notes += f"; rule {rule.name!r} was passed over: the score lies outside the calibrated range"
-            continue
-        if rule.then == "retrieve" and (why_not := obstacle(rule)):
-            notes += f"; rule {rule.name!r} was passed over: {why_not}"
-            continue
-        return rule, _explain(rule, finding, facts) + notes
-    return None, f"{NO_RULE}: {facts.describe()}{notes}"
-
-
-def _explain(rule: AnyRule, finding: Finding, facts: Facts) -> str:
-    says = (
-        f"{finding.phrase}: rule {rule.name!r}" if finding.phrase else f"rule {rule.name!r} is for every {facts.unit}"
-    )
-    return f"{says} ({rule.because.rstrip('.')})" if rule.because else says
 
 
 def _known_label(facts: Facts) -> Label | None:

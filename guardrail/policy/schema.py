@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from guardrail.policy.ambiguity import Ambiguity
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel
 from guardrail.policy.template import mistake, placeholders
-from guardrail.types import LABELS, Action, ClaimAction, Confidence, Label, OnError
+from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Confidence, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
@@ -64,11 +65,16 @@ def _claim_template(value: object) -> object:
     return value
 
 
-def _abstain_template(value: object) -> object:
-    value = _template(value)
-    if "answer" in placeholders(str(value)):
-        raise wrong("shows {answer} while it abstains; to show the answer with a warning, use hedge")
-    return value
+def _withholding(does: str) -> BeforeValidator:
+    """Of a wording that stands in place of the answer. does: what it does, as in "abstains"."""
+
+    def check(value: object) -> object:
+        value = _template(value)
+        if "answer" in placeholders(str(value)):
+            raise wrong(f"shows {{answer}} while it {does}; to show the answer with a warning, use hedge")
+        return value
+
+    return BeforeValidator(check)
 
 
 Line = Annotated[str, BeforeValidator(_one_line)]
@@ -76,7 +82,8 @@ Name = Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length
 Template = Annotated[str, BeforeValidator(_template)]
 HedgeTemplate = Annotated[str, BeforeValidator(_hedge_template)]
 ClaimTemplate = Annotated[str, BeforeValidator(_claim_template)]
-AbstainTemplate = Annotated[str, BeforeValidator(_abstain_template)]
+AbstainTemplate = Annotated[str, _withholding("abstains")]
+AskBackTemplate = Annotated[str, _withholding("asks back")]
 
 
 class Rule(Mapping):
@@ -92,12 +99,13 @@ class Rule(Mapping):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _refuse_taken_name(self.name)
-        if self.say is not None and self.then not in ("hedge", "abstain"):
-            raise wrong(f"has 'say', but then: {self.then} shows no wording; only hedge and abstain do")
+        if self.say is not None and self.then not in ("hedge", *WITHHELD):
+            raise wrong(f"has 'say', but then: {self.then} shows no wording; only hedge, abstain and ask_back do")
         if self.say is not None and self.then == "hedge" and "answer" not in placeholders(self.say):
             raise wrong("hedges, but its 'say' does not contain {answer}; to withhold the answer, use abstain")
-        if self.say is not None and self.then == "abstain" and "answer" in placeholders(self.say):
-            raise wrong("abstains, but its 'say' shows {answer}; to show the answer with a warning, use hedge")
+        if self.say is not None and self.then in WITHHELD and "answer" in placeholders(self.say):
+            does = "abstains" if self.then == "abstain" else "asks back"
+            raise wrong(f"{does}, but its 'say' shows {{answer}}; to show the answer with a warning, use hedge")
         return self
 
 
@@ -166,11 +174,12 @@ class ClaimWording(Mapping):
 
 
 class Wording(Mapping):
-    """What hedges and abstentions say; what is left out falls back to the wording in guardrail.actions."""
+    """What hedges, abstentions and questions back say; what is left out falls back to the wording in guardrail.actions."""
 
     hedge: HedgeWording = HedgeWording()
     abstain: AbstainTemplate | None = None
     claim: ClaimWording = ClaimWording()
+    ask_back: AskBackTemplate | None = None
 
 
 class Retrieval(Mapping):
@@ -216,7 +225,7 @@ class AskFirst(Mapping):
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
     written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
-    ask_first: whether to search before anything is generated.
+    ask_first: whether to search before anything is generated. ambiguity: when a question counts as ambiguous.
     """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
@@ -236,6 +245,7 @@ class PolicyFile(Mapping):
     ]
     proof: Proof | None = None
     claims_proof: ClaimsProof | None = None
+    ambiguity: Ambiguity | None = None
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
@@ -253,6 +263,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "answered": Promise,
     "shown": Promise,
     "model": ProofModel,
+    "ambiguity": Ambiguity,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "answer": {

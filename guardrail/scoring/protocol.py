@@ -65,6 +65,8 @@ class RegisteredScorer:
     needs: ClassVar[Needs] = "gradients"
     asks: ClassVar[Asks | None] = None
     """Of a model behind an endpoint; None for a scorer that needs weights."""
+    of_question: ClassVar[bool] = False
+    """Whether its number is about the question alone, so that it can be had before an answer (`score_questions`)."""
     unit: ClassVar[str] = ""
     """Of its number: "nats", "nats a token"; empty for a number without a unit."""
 

@@ -39,6 +39,9 @@ ENDPOINT_DEFAULTS = ("g-nll", "self-consistency")
 STATED = "verbalized"
 """What scores a model without weights that is made to state its confidence, where nothing else is asked for."""
 
+QUESTION_DEFAULT = "semantic-volume"
+"""What says whether a question is ambiguous, where a policy names no other scorer."""
+
 CONTENDER = "stacked"
 """What a calibration sets against `DEFAULT` where no scorer is asked for; it takes the better one by a paired test."""
 
@@ -100,6 +103,10 @@ _OWN = {
     "verbal-top-k": Entry(f"{_BASELINES}.elicited:VerbalTopK", partial=True),
     "self-probing": Entry(f"{_BASELINES}.elicited:SelfProbing"),
     "hedging": Entry(f"{_BASELINES}.hedging:Hedging"),
+    "semantic-volume": Entry(f"{_BASELINES}.semantic_volume:SemanticVolume"),
+    "inv-entropy": Entry(f"{_BASELINES}.inv_entropy:InvEntropy"),
+    "attention-chain": Entry(f"{_BASELINES}.attention_chain:AttentionChain"),
+    "cheat": Entry(f"{_BASELINES}.cheat:Cheat"),
     "pik": Entry("guardrail.scoring.states.scorer:PikScorer", f"{_READERS}:PikReader", "probe"),
     "probe": Entry("guardrail.scoring.states.scorer:ProbeScorer", f"{_READERS}:PikReader", "probe"),
     "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),

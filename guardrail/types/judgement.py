@@ -238,10 +238,10 @@ class Decision:
     """What a policy says to do, and why.
 
     Attributes:
-        action: "answer", "hedge", "retrieve" or "abstain".
+        action: One of `ACTIONS`.
         rule: Name of the rule that said so.
         explanation: A sentence that explains it.
-        template: The policy's wording for hedge and abstain, which may hold `{answer}`, `{confidence}`, `{label}` and
+        template: The policy's wording for hedge, abstain and ask_back, which may hold `{answer}`, `{confidence}`, `{label}` and
             `{explanation}`; None is the usual wording.
     """
 

@@ -9,13 +9,16 @@ Label = Literal["very low", "low", "medium", "high", "very high"]
 LABELS: tuple[Label, ...] = get_args(Label)
 """The five confidence labels, least confident first: fixed bins of width 0.2 on the probability of being right."""
 
-Action = Literal["answer", "hedge", "retrieve", "abstain"]
+Action = Literal["answer", "hedge", "retrieve", "abstain", "ask_back"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 """What a policy can decide.
 
 answer: as is. hedge: with wording that says how sure. retrieve: look for evidence, then answer again. abstain: say that
-the model does not know.
+the model does not know. ask_back: ask what is meant, in place of an answer.
 """
+
+WITHHELD: tuple[Action, ...] = ("abstain", "ask_back")
+"""The actions that show a message in place of the answer, and nothing of it."""
 
 FinishReason = Literal["stop", "length", "given", "prompt_too_long"]
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)

@@ -10,7 +10,7 @@ from typing import Any
 from guardrail.errors import ScoringError
 from guardrail.types.claims import Aside, JudgedClaim
 from guardrail.types.judgement import Confidence, Decision, Evidence, Score, check_computed
-from guardrail.types.names import Action, FinishReason, Label
+from guardrail.types.names import WITHHELD, Action, FinishReason, Label
 from guardrail.types.trace import Trace
 
 
@@ -112,15 +112,15 @@ class Verdict:
         """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
         if not self.attempts:
             raise ScoringError("a verdict without an attempt has decided nothing; give one for each pass")
-        if self.action != "abstain":
+        if self.action not in WITHHELD:
             return
         if shown := next((claim.shown for claim in self.claims if claim.shown), None):
             raise ScoringError(
-                f"the decision is abstain, and a claim is shown ({shown!r:.60}); leave its `shown` empty"
+                f"the decision is {self.action}, and a claim is shown ({shown!r:.60}); leave its `shown` empty"
             )
         if self.text.strip() and self.text.strip() == self.answer.strip() and not _worded(self.text, self.decision):
             raise ScoringError(
-                "the decision is abstain, and the text is the answer; show the policy's wording in its place"
+                f"the decision is {self.action}, and the text is the answer; show the policy's wording in its place"
             )
 
     @property

@@ -150,6 +150,10 @@ class Sampled(AnswerScorer):
         own["source"] = SampleSource(model, **of_source)
         return super().from_options(own, model)
 
+    def score_questions(self, questions: Sequence[Trace]) -> list[Score]:
+        """Of questions that nobody has answered, each a trace with a prompt and no response, where `of_question` is true."""
+        return [self._scored(0, lambda question=q: self.uncertainty(question)) for q in questions]  # type: ignore[misc]
+
     def samples(self, trace: Trace) -> Samples:
         """Of the trace's prompt. Raises `NoLogProbsError` where this scorer reads those and an endpoint gave none."""
         drawn = self.source.samples(trace, self.sampling)

@@ -27,6 +27,7 @@ class Deg(Compared):
     """The paper's setting: the 10 samples at temperature 0.7 of Self-Consistency. The answer itself has no part in it."""
 
     name = "deg"
+    of_question = True
     asks = "text"
 
     def __init__(

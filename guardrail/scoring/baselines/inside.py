@@ -39,6 +39,7 @@ class Inside(Sampled):
     """The paper's setting: 10 samples at temperature 0.5, top-p 0.99, top-k 5; the middle layer at the last token."""
 
     name = "inside"
+    of_question = True
     unit = "nats"
 
     def __init__(

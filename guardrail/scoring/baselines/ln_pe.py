@@ -25,6 +25,7 @@ class LnPe(Sampled):
     """The paper's setting: 10 samples at temperature 1. The answer itself has no part in it."""
 
     name = "ln-pe"
+    of_question = True
     asks = "log_probs"
     unit = "nats a token"
 

@@ -47,6 +47,7 @@ class MutualInformation(Compared):
     """
 
     name = "mutual-information"
+    of_question = True
     unit = "nats"
 
     def __init__(

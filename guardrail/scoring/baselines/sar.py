@@ -53,6 +53,7 @@ class Sar(Compared):
     """
 
     name = "sar"
+    of_question = True
     asks = "log_probs"
     unit = "nats"
 

@@ -42,6 +42,7 @@ class SemanticEntropy(Compared):
     """
 
     name = "semantic-entropy"
+    of_question = True
     asks = "log_probs"
     unit = "nats"
 

@@ -1,6 +1,6 @@
 // One answer: its text claim by claim, how sure, what the policy did, and what another policy would do.
-const DID = { answer: "Answered", hedge: "Hedged", retrieve: "Looked up", abstain: "Abstained" };
-const WOULD = { answer: "would answer", hedge: "would hedge", retrieve: "would look it up", abstain: "would abstain" };
+const DID = { answer: "Answered", hedge: "Hedged", retrieve: "Looked up", abstain: "Abstained", ask_back: "Asked back" };
+const WOULD = { answer: "would answer", hedge: "would hedge", retrieve: "would look it up", abstain: "would abstain", ask_back: "would ask back" };
 const DONE = { keep: "kept", hedge: "hedged", drop: "held back" };
 const SVG = "http://www.w3.org/2000/svg";
 
