@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
+from guardrail.policy import obstacles
 from guardrail.policy.checks import check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.matching import Facts, Finding, evaluate
@@ -195,6 +196,11 @@ class Policy:
         return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
 
     @property
+    def escalates(self) -> bool:
+        """Whether a rule can let a second model answer; without one such a rule is passed over."""
+        return any(rule.then == "escalate" for rule in self.answer_rules)
+
+    @property
     def verifies_claims(self) -> bool:
         """Whether a rule for claims can ask for evidence."""
         return self.retrieval.claims > 0 and any(rule.then == "retrieve" for rule in self.claim_rules)
@@ -209,6 +215,7 @@ class Policy:
         retriever: bool = True,
         fired: Collection[str] = (),
         claims: Sequence[Confidence] | None = None,
+        no_escalation: str = obstacles.NO_SECOND,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -224,9 +231,13 @@ class Policy:
                 adds `decision.rule`; a rule in it is passed over, so the passes end.
             claims: The confidence of each claim of the answer; None when it was not taken apart, and a condition on
                 claims is then unknown.
+            no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
         """
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, None if claims is None else tuple(claims))
-        rule, explanation = _first(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
+        may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
+        rule, explanation = _first(
+            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)
+        )
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
         return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
@@ -258,32 +269,18 @@ class Policy:
             return ClaimDecision("keep", NO_CLAIM_RULES, f"policy {self.name!r} has no rules for claims")
         facts = ClaimFacts(confidence, score, kind, verification)
         rule, explanation = _first(
-            self.claim_rules, facts, lambda _: self._claim_obstacle(verification, retriever, searched)
+            self.claim_rules,
+            facts,
+            lambda rule: (
+                obstacles.of_claim(verification, self.retrieval, retriever=retriever, searched=searched)
+                if rule.then == "retrieve"
+                else ""
+            ),
         )
         if rule is None:
             return ClaimDecision("drop", NO_RULE, explanation)
         template = rule.say or self.wording.claim.hedge.template(_known_label(facts)) if rule.then == "hedge" else None
         return ClaimDecision(rule.then, rule.name, explanation, template)
-
-    def _obstacle(self, rule: Rule, retriever: bool, fired: Collection[str]) -> str:
-        """Why a retrieve rule may not fire; empty when it may."""
-        if not retriever:
-            return "there is no retriever"
-        if rule.name in fired:
-            return "it has retrieved for this question already"
-        if len(fired) >= self.retrieval.max_passes:
-            return f"max_passes is {self.retrieval.max_passes}"
-        return ""
-
-    def _claim_obstacle(self, verification: Verification | None, retriever: bool, searched: int) -> str:
-        """Why no claim may be looked up now; empty when one may."""
-        if verification is not None:
-            return f"the claim was looked up already ({verification.support})"
-        if not retriever:
-            return "there is no retriever"
-        if searched >= self.retrieval.claims:
-            return f"retrieval.claims is {self.retrieval.claims}"
-        return ""
 
     def _template(self, rule: Rule, facts: Facts) -> str | None:
         if rule.then == "hedge":
@@ -300,7 +297,7 @@ def _first(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule], str
             if inside is not None and evaluate(rule.when, inside).truth is True:
                 notes += f"; rule {rule.name!r} was passed over: the score lies outside the calibrated range"
             continue
-        if rule.then == "retrieve" and (why_not := obstacle(rule)):
+        if why_not := obstacle(rule):
             notes += f"; rule {rule.name!r} was passed over: {why_not}"
             continue
         return rule, _explain(rule, finding, facts) + notes

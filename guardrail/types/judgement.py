@@ -238,7 +238,7 @@ class Decision:
     """What a policy says to do, and why.
 
     Attributes:
-        action: "answer", "hedge", "retrieve" or "abstain".
+        action: "answer", "hedge", "retrieve", "abstain" or "escalate".
         rule: Name of the rule that said so.
         explanation: A sentence that explains it.
         template: The policy's wording for hedge and abstain, which may hold `{answer}`, `{confidence}`, `{label}` and

@@ -71,6 +71,14 @@ EXPECTED = {
         "  The capital of Japan is Tokyo.",
         "refused: scorer 'hybridgrad' needs weights",
     ],
+    "36_escalate.py": [
+        "Japan? The capital of Japan is Tokyo.\n  answer, by rule 'sure'",
+        "  escalate → retrieve → ",
+        "Ouagadougou",
+        "  first: 0.",
+        "chat: ",
+        "tokens of both: ",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",
