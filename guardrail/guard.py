@@ -228,11 +228,11 @@ class Guard:
         check_decoding(length, temperature, seed)
         forms = [hooks.form] * len(conversations) if hooks.form else forms_of(schema, len(conversations))
         batch = Batch(conversations, forms, system, length, batch_size, temperature, seed, stop, tools, retrieve, hooks)
-        second = self.escalate_to
+        second = self.escalate_to or self  # whom no decision asks
+        limit = max_new_tokens or second.usual_length
         with before(Deadline.after(timeout)):
             one_pass, finished = self._finished(batch)
-            ask = second and (lambda rows: second._finished(batch.of_rows(rows, max_new_tokens or second.usual_length)))
-            return self._told(finished, one_pass, ask)
+            return self._told(finished, one_pass, lambda rows: second._finished(batch.of_rows(rows, limit)))
 
     def check(
         self,

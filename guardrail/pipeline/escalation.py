@@ -97,9 +97,9 @@ def _asked(
     try:
         second_pass, finished = ask(rows)
         return {i: (second_pass, each) for i, each in zip(rows, finished, strict=True)}
-    except (*MISTAKES, *one_pass.hooks.ends):
-        raise
     except Exception as caught:
+        if isinstance(caught, (*MISTAKES, *one_pass.hooks.ends)):
+            raise
         check_deadline()
         if len(rows) == 1:
             if one_pass.policy.on_error == "raise":

@@ -103,8 +103,12 @@ class Service:
     def _chat(self, policy: Policy, *, claims: bool) -> ChatGuarded:
         given = {**self.options, "claims": "sentences"} if claims else dict(self.options)
         if self.second is not None and policy.escalates:
-            more = {"claims": "sentences"} if claims else {}
-            given["escalate_to"] = Guard(policy=policy, retriever=given.get("retriever"), **self.second, **more)
+            given["escalate_to"] = Guard(
+                policy=policy,
+                retriever=given.get("retriever"),
+                claims="sentences" if claims else None,
+                **self.second,
+            )
         return ChatGuarded(model=self.model, policy=policy, as_question="single", **given)
 
     def check_model(self, name: str | None) -> None:
