@@ -70,6 +70,8 @@ def ask(
         typer.Option(metavar="FILE", help="Append the verdict for `guardrail monitor`: numbers and names, no texts."),
     ] = None,
     log_text: Annotated[bool, typer.Option("--log-text", help="With --log: the question and the texts, too.")] = False,
+    escalate_to: options.EscalateTo = None,
+    escalate_calibrator: options.EscalateCalibrator = None,
     schema: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +118,7 @@ def ask(
     claims = claims or chosen.judges_claims or chosen.looks_at_claims
     if not claims and (claim_calibrator is not None or extractor != "sentences"):
         raise DataError(f"policy {chosen.name!r} does not look at claims; add --claims, or take --policy per_claim")
+    runtime.check_escalation(chosen, escalate_to, escalate_calibrator)
     if html is not None:
         check_page(html)
     if log_text and log is None:
@@ -131,8 +134,10 @@ def ask(
         raise DataError(f"there is no claim extractor {extractor!r}; take one of: {', '.join(EXTRACTORS)}")
     fitted = load_calibrator(calibrator) if calibrator else None
     fitted_on_questions = load_calibrator(question_calibrator) if question_calibrator else None
+    second_fitted = load_calibrator(escalate_calibrator) if escalate_calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
     local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+    second = runtime.load(escalate_to, device, dtype, None) if escalate_to else None
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page
     from guardrail.guard import Guard
@@ -151,6 +156,15 @@ def ask(
         claims=extractor_by_name(extractor, local) if claims else None,
         claim_calibrator=fitted_on_claims,
         question_calibrator=fitted_on_questions,
+        escalate_to=None
+        if second is None
+        else Guard(
+            model=second,
+            policy=chosen,
+            calibrator=second_fitted,
+            retriever=index,
+            claims=extractor_by_name(extractor, second) if claims else None,
+        ),
     )
     runtime.say("answering")
     verdict = guard.answer(question, system=system, max_new_tokens=max_new_tokens, timeout=timeout, schema=kept_to)

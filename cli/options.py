@@ -41,6 +41,16 @@ Calibrator = Annotated[
         help="From `guardrail calibrate`. Default: the one shipped for the model.",
     ),
 ]
+EscalateTo = Annotated[
+    str | None,
+    typer.Option(
+        "--escalate-to", metavar="SPEC", help="The second model, as for --model, for a policy that says escalate."
+    ),
+]
+EscalateCalibrator = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|shipped:NAME", help="The second model's calibrator. Default: the one shipped for it."),
+]
 GRADER_HELP = (
     "alias (default), exact, f1, semantic[:MODEL][@THRESHOLD], bem[:MODEL][@THRESHOLD], judge:PROVIDER:MODEL or "
     "judge:local:MODEL"

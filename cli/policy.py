@@ -80,6 +80,7 @@ def explain(
     length: Annotated[int, typer.Option(min=0, help="Tokens of the response, or of the claim.")] = 8,
     finish_reason: Annotated[str | None, typer.Option(help=f"{', '.join(FINISH_REASONS)}; default: stop.")] = None,
     retriever: Annotated[bool, typer.Option(help="A retriever can be asked.")] = True,
+    second_model: Annotated[bool, typer.Option(help="A second model can be asked.")] = True,
     claims: Annotated[
         str | None,
         typer.Option(metavar="P,P,...", help="The confidences of the answer's claims, '?' for none; '' for no claims."),
@@ -99,6 +100,7 @@ def explain(
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
+    from guardrail.policy.obstacles import NO_SECOND
 
     loaded = Policy.load(policy)
     if p_ik is not None:
@@ -132,6 +134,7 @@ def explain(
         evidence=(Evidence("a passage"),) if evidence else (),
         finish_reason=cast("FinishReason", _one_of(finish_reason or "stop", FINISH_REASONS, "finish reason")),
         retriever=retriever,
+        no_escalation="" if second_model else NO_SECOND,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
     )
     echo(f"{decision.action}: {decision.explanation}")

@@ -11,7 +11,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 from rich.text import Text
 
-from guardrail.types import Attempt, Label, Verdict
+from guardrail.types import Attempt, Escalation, Label, Verdict
 from guardrail.unseen import UNSEEN
 
 _BACKSLASHES = re.compile(r"(\\{100})\\+")
@@ -59,6 +59,8 @@ def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
         f"  [bold]action[/]      {' → '.join(value.actions)} (policy {escape(value.policy)}, rule {escape(repr(value.rule))})"
     )
     console.print(_named("why", value.explanation))
+    if value.escalation is not None:
+        console.print(_named("first asked", _of_first(value.escalation)))
     if value.asked_first is not None:
         console.print(_named("asked first", value.asked_first.explanation))
     if answer and value.text != value.answer:
@@ -69,6 +71,16 @@ def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
         console.print(_named("evidence", f"{passage.source}: {shorten(passage.text, 100)}"))
     timing = ", ".join(f"{stage} {ms:.0f}" for stage, ms in value.timing_ms.items() if ms >= 0.5)
     console.print(f"  [dim]{escape(value.model)} · {escape(str(value.calibrator))} · ms: {timing}[/]")
+
+
+def _of_first(told: Escalation) -> str:
+    """`small: 0.21; 31 tokens read, 9 written; then big: 120 read, 14 written`."""
+    first, second = told.first, told.second
+    p = "no confidence" if first.confidence is None else f"confidence {first.confidence:.2f}"
+    return (
+        f"{first.model} ({p}; {first.read} tokens read, {first.written} written); "
+        f"then {second.model} ({second.read} read, {second.written} written)"
+    )
 
 
 def _named(name: str, text: str) -> Text:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guardrail.model.local import LocalModel
+    from guardrail.policy import Policy
     from guardrail.runs.cluster import Cluster
 
 
@@ -58,6 +59,14 @@ def load(
     return load_model(
         spec, device=device, dtype=dtype, chat_template=template, chat_template_kwargs=given, progress=say
     )
+
+
+def check_escalation(policy: Policy, spec: str | None, calibrator: Path | None) -> None:
+    """Raise `DataError` for a second model that is never asked, and for a calibrator without one."""
+    if spec is None and calibrator is not None:
+        raise DataError("--escalate-calibrator is for the second model; add --escalate-to SPEC, or leave it out")
+    if spec is not None and not policy.escalates:
+        raise DataError(f"policy {policy.name!r} never escalates; leave --escalate-to out, or take another --policy")
 
 
 def _switches(text: str | None) -> dict[str, object] | None:

@@ -27,6 +27,8 @@ def serve(
         Path | None,
         typer.Option(metavar="DIR|FILE", help="Texts to search when the policy says retrieve: .txt, .md or .jsonl."),
     ] = None,
+    escalate_to: options.EscalateTo = None,
+    escalate_calibrator: options.EscalateCalibrator = None,
     host: Annotated[str, typer.Option(help="Any other than a loopback address needs --api-key-file.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
     api_key_file: Annotated[
@@ -109,7 +111,10 @@ def serve(
         timeout=timeout,
     )
     sources = [policy, *(allow_policy or ())]
-    load_policies(sources)  # mistakes show before the model loads
+    allowed = load_policies(sources).values()  # mistakes show before the model loads
+    runtime.check_escalation(
+        next((each for each in allowed if each.escalates), next(iter(allowed))), escalate_to, escalate_calibrator
+    )
     if retriever is not None and not retriever.exists():
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
     taken = listen(host, port)
@@ -121,7 +126,13 @@ def serve(
             from guardrail.retrieval import load_retriever
 
             made["retriever"] = load_retriever(retriever, progress=runtime.passage_counter())
-        return Service(local, settings, sources, made)
+        second = None
+        if escalate_to is not None:
+            second = {
+                "model": runtime.load(escalate_to, device, dtype, None),
+                "calibrator": escalate_calibrator,
+            }
+        return Service(local, settings, sources, made, second)
 
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{taken.getsockname()[1]}/")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
 
-from guardrail.calibration.contexts import Setting
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.claims import ClaimExtractor
 from guardrail.deadlines import Deadline, before
@@ -16,14 +15,16 @@ from guardrail.messages import given_answer
 from guardrail.model.loading import load_model
 from guardrail.model.local import LocalModel
 from guardrail.model.spec import DEFAULT_MODEL
-from guardrail.model.stopping import check_decoding, check_stops
+from guardrail.model.stopping import check_decoding
 from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded, read
+from guardrail.pipeline.batch import Batch
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
-from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, generating, opened
+from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened
+from guardrail.pipeline.escalation import Ask, acted, checked_second
 from guardrail.pipeline.fields import field_pipeline
 from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
@@ -57,14 +58,14 @@ class Guard:
             of claims, and nothing elsewhere.
         claim_calibrator: As `calibrator`, for claims.
         question_calibrator: A calibrator on the scorer `pik`, with which a policy's `ask_first` decides before an answer.
+        escalate_to: The guard of a second model, with its calibrator and the same policy, which names none, for `escalate`.
         verifier: Decides whether evidence supports a claim. None asks the model itself.
-        calibrator_name: Deprecated, a calibrator knows its own; what messages and verdicts call it.
-        claim_calibrator_name: Deprecated, as `calibrator_name`.
+        calibrator_name, claim_calibrator_name: Deprecated, a calibrator knows its own; what verdicts call it.
 
     Raises:
         CalibrationError: A calibrator cannot be read, or the policy needs one and there is none.
         CalibratorMismatchError: A calibrator was fitted on something else than it would be used for.
-        PolicyError: The policy cannot be read.
+        PolicyError: The policy cannot be read, or is not that of `escalate_to`.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Guard:
         calibrator_name: str | None = None,
         claim_calibrator_name: str | None = None,
         question_calibrator: CalibratorSource | None = None,
+        escalate_to: Guard | None = None,
     ) -> None:
         self.model = model
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
@@ -93,6 +95,7 @@ class Guard:
         self.question_calibrator = question_calibrator
         self.questions = question_pipeline(model, self.policy, question_calibrator)
         self.ambiguity = ambiguity_scorer(model, self.policy)
+        self.escalate_to = checked_second(escalate_to, self.policy)
 
     @property
     def scorer(self) -> Scorer:
@@ -134,6 +137,7 @@ class Guard:
         claim_calibrator: CalibratorSource | None = None,
         verifier: Verifier | None = None,
         question_calibrator: CalibratorSource | None = None,
+        escalate_to: Guard | None = None,
         device: str | None = None,
         dtype: Any = None,
         chat_template: str | None = None,
@@ -148,7 +152,7 @@ class Guard:
         """
         policy = policy if isinstance(policy, Policy) else Policy.load(policy)  # mistakes show before the slow part
         fitted: dict[str, Any] = {"calibrator": loaded(calibrator)[0], "claim_calibrator": loaded(claim_calibrator)[0]}
-        fitted["question_calibrator"] = read(question_calibrator)[0]
+        fitted |= {"question_calibrator": read(question_calibrator)[0], "escalate_to": escalate_to}
         parts: dict[str, Any] = {"scorer": scorer, "retriever": retriever, "claims": claims, "verifier": verifier}
         template: dict[str, Any] = {"chat_template": chat_template, "chat_template_kwargs": chat_template_kwargs}
         model = load_model(model_spec, device=device, dtype=dtype, progress=progress, **template)
@@ -210,7 +214,7 @@ class Guard:
             system: As in `answer`, and so max_new_tokens, temperature, seed and stop.
             batch_size: How many share a pass on the model.
             tools: What the model may call, for its chat template.
-            retrieve: False passes `retrieve` rules over.
+            retrieve: False passes `retrieve` and `escalate` rules over.
             timeout: Seconds for all of them together, as in `answer`.
             schema: As in `answer`, for all or a list of one for each.
             hooks: Internal, for adapters.
@@ -223,21 +227,12 @@ class Guard:
         length = self.usual_length if max_new_tokens is None else max_new_tokens
         check_decoding(length, temperature, seed)
         forms = [hooks.form] * len(conversations) if hooks.form else forms_of(schema, len(conversations))
-        setting = Setting.of(temperature, tools)
-        asked = [
-            self._opened(prompt, system, setting=setting, search_context=context, form=form)
-            for prompt, context, form in zip(conversations, hooks.contexts(len(forms)), forms, strict=True)
-        ]
-        room = Room(self.model, length, tools)
-        one_pass = self._one_pass(room, retrieve=retrieve, fields=any(forms), hooks=hooks)
-        on_step = hooks.watcher(one_pass.claim_pipeline, asked, check_stops(stop), self.policy.name)
-
-        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": stop, "tools": tools}
-        generate = generating(self.model, max_new_tokens=length, keep=one_pass.keep, on_step=on_step, **options)
-        batches = (asked[start : start + batch_size] for start in range(0, len(asked), batch_size))
+        batch = Batch(conversations, forms, system, length, batch_size, temperature, seed, stop, tools, retrieve, hooks)
+        second = self.escalate_to or self  # whom no decision asks
+        limit = max_new_tokens or second.usual_length
         with before(Deadline.after(timeout)):
-            finished = [each for batch in batches for each in finish(ask_first(batch, one_pass), generate, one_pass)]
-            return self._told(finished, one_pass)
+            one_pass, finished = self._finished(batch)
+            return self._told(finished, one_pass, lambda rows: second._finished(batch.of_rows(rows, limit)))
 
     def check(
         self,
@@ -249,14 +244,13 @@ class Guard:
         timeout: float | None = None,
         schema: Schema | None = None,
     ) -> Verdict:
-        """Score, calibrate and decide on a text that exists already; `retrieve` rules are passed over.
+        """Score, calibrate and decide on a text that exists already; `retrieve` and `escalate` rules are passed over.
 
         Args:
             messages: What was asked, as in `answer`.
             answer_text: The answer to it.
             system: As in `answer`, and so timeout.
-            finish_reason: Why the answer ends where it does. `length` judges it as one that was cut off, as this model's own
-                answers are at their limit: without an end-of-turn token, and by the policy's rules for it.
+            finish_reason: Why it ends where it does; `length` judges it as cut off, without an end-of-turn token.
             schema: As in `answer`: the fields of a text that is JSON are the claims. Nothing checks them against the schema.
 
         Raises `DataError` for a finish reason that such an answer cannot have.
@@ -278,8 +272,7 @@ class Guard:
             judging.send("Goethe")          # more messages where the policy retrieves: the same ones with passages in them;
                                             # else StopIteration, whose `value` is the Verdict
 
-        Whoever drives it decides where the text comes from, and whether sync or async. `check` is for a single text. An
-        answer that was cut off is sent as `GivenAnswer(text, "length")`.
+        `check` is for a single text. An answer that was cut off is sent as `GivenAnswer(text, "length")`.
 
         Args:
             messages: A question, or a conversation.
@@ -304,6 +297,13 @@ class Guard:
     def _opened(self, prompt: Prompt, system: str | None, **options: Any) -> Conversation:
         return opened(prompt, system, prompts=self._prompt_source, answers=self.calibrated, **options)
 
+    def _finished(self, batch: Batch) -> tuple[AnswerPass, list[Finished]]:
+        """What becomes of a batch on this guard's own model, and what has judged it."""
+        room = Room(self.model, batch.max_new_tokens, batch.tools)
+        one_pass = self._one_pass(room, retrieve=batch.retrieve, fields=any(batch.forms), hooks=batch.hooks)
+        judged = replace(one_pass, no_escalation=batch.no_escalation(self.escalate_to))
+        return judged, batch.finished(judged, self._opened)
+
     def _one_pass(
         self, room: Room | None = None, *, retrieve: bool = True, fields: bool = False, hooks: Hooks = NO_HOOKS
     ) -> AnswerPass:
@@ -313,8 +313,8 @@ class Guard:
         form = self._fields if fields else None
         return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, form, self.questions, self.ambiguity)
 
-    def _told(self, finished: Sequence[Finished], one_pass: AnswerPass) -> list[Verdict]:
-        """Act, and tell the observers."""
-        verdicts = [one_pass.act(each) for each in finished]
+    def _told(self, finished: Sequence[Finished], one_pass: AnswerPass, ask: Ask | None = None) -> list[Verdict]:
+        """Act, let the second model answer what is to be escalated, and tell the observers."""
+        finished, verdicts = acted(finished, one_pass, ask)
         one_pass.tell(self.observers, finished, verdicts)
         return verdicts

@@ -47,7 +47,7 @@ DEFAULT_ABSTAIN = "I do not know this well enough to answer. Reason: {explanatio
 def render(decision: Decision, answer: str, confidence: Confidence) -> str:
     """What the user is shown: the answer as it is, hedged, or a message in its place.
 
-    Raises ValueError for `retrieve`: that is a step on the way, and the caller has to decide again after it.
+    Raises ValueError for `retrieve` and `escalate`: they are steps on the way, and the caller has to decide again after them.
     """
     match decision.action:
         case "answer":
@@ -60,6 +60,8 @@ def render(decision: Decision, answer: str, confidence: Confidence) -> str:
             return ask_back(decision, confidence)
         case "retrieve":
             raise ValueError(f"rule {decision.rule!r} says retrieve, which cannot be shown; retrieve and decide again")
+        case "escalate":
+            raise ValueError(f"rule {decision.rule!r} says escalate, which cannot be shown; ask the second model")
 
 
 def hedge(decision: Decision, answer: str, confidence: Confidence) -> str:

@@ -29,7 +29,7 @@ from guardrail.langchain.live import StreamingRun
 from guardrail.langchain.reply import Reply, reply_to, unjudged_reply, withholds
 from guardrail.langchain.runs import internal_source, within_run
 from guardrail.langchain.settings import GuardedSettings
-from guardrail.langchain.streaming import Watch
+from guardrail.langchain.streaming import AbandonedError, Watch
 from guardrail.langchain.tool_calls import ParsedCalls, parse_tool_calls
 from guardrail.langchain.turns import ModelQueue, SideBySide
 from guardrail.model.constraint import Constraint, Form, can_keep
@@ -139,6 +139,7 @@ class Answering:
                 on_generated=seen.note_generated,
                 on_judged=seen.note_judged,
                 form=self.form(options),
+                ends=(AbandonedError,),
             ),
         )
 

@@ -34,21 +34,26 @@ class SharedGuard:
         A retriever does not say what it finds, and a foreign scorer need not say what it does: where there is one, nothing is
         equal but this very guard.
         """
-        guard, calibrator = self.guard, self.guard.calibrator
-        foreign = guard.retriever is not None or not follows_from_pass(guard.scorer)
-        return {
-            "model_name": guard.model.name,
-            "model_weights": guard.model.identity.weights,
-            "chat_template": guard.model.identity.chat_template,
-            "end_ids": guard.model.identity.end_ids,
-            "policy": text_hash(repr(guard.policy)),
-            "calibrator": None if calibrator is None else calibrator.digest,
-            "scorer": guard.scorer.name,
-            "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
-            "claims": None if guard.claim_pipeline is None else guard.claim_pipeline.identity,
-            "retriever": None if guard.retriever is None else type(guard.retriever).__name__,
-            "guard": uuid4().hex if foreign else None,
-        }
+        return _identity(self.guard)
+
+
+def _identity(guard: Guard) -> dict[str, Any]:
+    calibrator = guard.calibrator
+    foreign = guard.retriever is not None or not follows_from_pass(guard.scorer)
+    return {
+        "model_name": guard.model.name,
+        "model_weights": guard.model.identity.weights,
+        "chat_template": guard.model.identity.chat_template,
+        "end_ids": guard.model.identity.end_ids,
+        "policy": text_hash(repr(guard.policy)),
+        "calibrator": None if calibrator is None else calibrator.digest,
+        "scorer": guard.scorer.name,
+        "scorer_options": text_hash(json.dumps(guard.scorer.options, sort_keys=True, default=str)),
+        "claims": None if guard.claim_pipeline is None else guard.claim_pipeline.identity,
+        "retriever": None if guard.retriever is None else type(guard.retriever).__name__,
+        "guard": uuid4().hex if foreign else None,
+        **({} if guard.escalate_to is None else {"escalate_to": _identity(guard.escalate_to)}),
+    }
 
 
 def _same(one: Any, other: Any) -> bool:

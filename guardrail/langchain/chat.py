@@ -68,6 +68,7 @@ class ChatGuarded(GuardedSettings):
         claim_calibrator: As in `Guard`.
         question_calibrator: As in `Guard`.
         verifier: As in `Guard`.
+        escalate_to: As in `Guard`. A turn with tools is never escalated, nor is one that streams before its verdict.
         observers: As in `Guard`.
         device: See `load_model`.
         dtype: See `load_model`.

@@ -136,6 +136,8 @@ class VerdictMetadata(TypedDict):
         original: What the model said, unchanged. Left out unless asked for: under `abstain` it is the text that nobody shall
             see, and traces, logs and user interfaces read metadata.
         asked_first: What was known before anything was generated (`AskedFirst.to_dict`); left out where nothing was asked.
+        escalation: Which models answered, and what each cost (`Escalation.to_dict`), where a second one spoke; `model`,
+            `calibrator` and the confidence are then the second's. Left out elsewhere.
     """
 
     version: int
@@ -166,6 +168,7 @@ class VerdictMetadata(TypedDict):
     reviewed: NotRequired[bool]
     original: NotRequired[str]
     asked_first: NotRequired[dict[str, Any]]
+    escalation: NotRequired[dict[str, Any]]
 
 
 def verdict_metadata(

@@ -150,7 +150,10 @@ def _thinking(verdict: Verdict, *, unchanged: bool, include_original: bool) -> s
 
 
 def usage_of(verdict: Verdict) -> UsageMetadata:
-    """Tokens read and written in all passes: evidence makes the model read and answer again."""
+    """Tokens read and written in all passes: evidence makes the model read and answer again, and a second one may, too."""
+    if (told := verdict.escalation) is not None:
+        read, written = told.first.read + told.second.read, told.first.written + told.second.written
+        return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
     return tokens_of(
         {a.trace.prompt_ids: a.trace for a in verdict.attempts if a.trace is not None}.values()
     )  # one a pass

@@ -54,6 +54,7 @@ class GuardedSettings(BaseChatModel):
     claim_calibrator: SkipValidation[CalibratorSource | None] = None
     question_calibrator: SkipValidation[CalibratorSource | None] = None
     verifier: SkipValidation[Verifier | None] = Field(default=None, repr=False)
+    escalate_to: SkipValidation[Guard | None] = Field(default=None, repr=False)
     observers: tuple[SkipValidation[Observer], ...] = Field(default=(), repr=False)
     device: str | None = None
     dtype: Any = None
@@ -137,6 +138,7 @@ class GuardedSettings(BaseChatModel):
             claim_calibrator=self.claim_calibrator,
             question_calibrator=self.question_calibrator,
             verifier=self.verifier,
+            escalate_to=self.escalate_to,
             calibrator_name=before.guard.calibrator_name if before and unchanged else None,
         )
         return SharedGuard(guard, {name: getattr(self, name) for name in _MADE_OF})
@@ -291,7 +293,7 @@ def _cache_under(stream_policy: str, cache: Any) -> Any:
 
 _MADE_OF = (
     *("model", "policy", "calibrator", "retriever", "scorer", "observers"),
-    *("claims", "claim_calibrator", "question_calibrator", "verifier"),
+    *("claims", "claim_calibrator", "question_calibrator", "verifier", "escalate_to"),
 )
 _GUARD_FIELDS = frozenset((*_MADE_OF, "device", "dtype", "chat_template", "chat_template_kwargs", "built"))
 _CALL_FIELDS = (

@@ -32,7 +32,8 @@ _NAN = math.nan
 class Row:
     """One answer, or one claim of it. Numbers that are not there are NaN.
 
-    score, p_correct: of the pass without evidence. with_evidence: that pass is not known, or the label is about another one.
+    score, p_correct: of the first pass, without evidence. with_evidence: that pass is not known, or the label is about another
+    one, or about a second model's answer.
     unscored: there was a pass without evidence, and it has no score. action, final, in_range: of the last pass; final is its
     p_correct. familiarity: of the question. correct: the label; None: there is none. context: whose curve of its own the pass
     without evidence has; None: the common one. last: what is known of the last pass, where it has such a curve.
@@ -103,13 +104,14 @@ def entry(line: Any, where: str, unit: Unit) -> Entry:
     try:
         label = outer.get("correct")
         whole, tool_call = _answer(record, _label(label, where))
+        judge = record["escalation"]["first"] if "escalation" in record and "attempts" in record else record
         rows = (whole,) if unit == "answer" else tuple(_claim(c, record, where) for c in record.get("claims") or ())
         return Entry(
             where=where,
             id=_text(outer.get("id", record.get("id")), "id", where),
             time=_time(outer.get("time", record.get("time")), where),
-            model=str(record.get("model")),
-            calibrator=str(record.get("calibrator" if unit == "answer" else "claim_calibrator")),
+            model=str(judge.get("model")),
+            calibrator=str(judge.get("calibrator") if unit == "answer" else record.get("claim_calibrator")),
             policy=str(record["policy"]),
             rows=() if tool_call else rows,
             tool_call=tool_call,
@@ -154,7 +156,7 @@ def _answer(record: Mapping[str, Any], correct: bool | None) -> tuple[Row, bool]
         score=number if clean else _NAN,
         p_correct=_float(first["confidence"]) if clean else _NAN,
         unscored=clean and math.isnan(number),
-        with_evidence=bool(record["evidence"]),
+        with_evidence=bool(record["evidence"]) or "escalation" in record,
         extrapolated=first.get("basis") == "extrapolated",
         action=str(record["action"]),
         final=_float(record["confidence"]),

@@ -25,10 +25,11 @@ from guardrail.datasets.questions import numbered_lines
 from guardrail.errors import DataError, GuardrailError
 from guardrail.guard import Guard
 from guardrail.json_text import parse
-from guardrail.pipeline.answer_pass import NO_NULL, NOTHING_LEFT, UNREAD, AnswerPass
+from guardrail.pipeline.answer_pass import AnswerPass
 from guardrail.pipeline.conversation import opened
 from guardrail.pipeline.failures import ON_ERROR
 from guardrail.pipeline.hooks import NO_HOOKS
+from guardrail.pipeline.leftover import NO_NULL, NOTHING_LEFT, UNREAD
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.types import Confidence, Evidence, Score
@@ -41,6 +42,7 @@ TOLERANCE = 1e-3
 """The most by which a score (relative, below 1 absolute) or a confidence (absolute) may differ and still be the same."""
 
 _NO_RULE = (ON_ERROR, NOTHING_LEFT, NO_NULL, UNREAD)
+_AFTER = "no second model was asked, or it has answered"
 _SCORABLE = ("given", "stop", "length")
 
 
@@ -145,11 +147,16 @@ class _Replay:
         """One line: each of its passes."""
         policy = self.policy or _named(str(line["policy"]), where)
         attempts = line["attempts"] or [line]
+        begun = next((i + 1 for i, logged in enumerate(attempts) if logged["action"] == "escalate"), len(attempts))
         searched = any(attempt["action"] == "retrieve" for attempt in attempts)
         fired: list[str] = []
         self.counts["verdicts"] += 1
         for i, logged in enumerate(attempts):
-            score, confidence = self._judged(line, logged)
+            second = i >= begun
+            fired = [] if i == begun else fired
+            if second:
+                self.not_scored["it follows an escalation"] += 1
+            score, confidence = (_score(logged["score"]), _confidence(logged)) if second else self._judged(line, logged)
 
             def differ(field: str, before: Any, now: Any, i: int = i) -> None:
                 self.differences.append(Difference(where, line.get("id"), i, field, before, now))
@@ -171,6 +178,7 @@ class _Replay:
                     retriever=searched,
                     fired=fired,
                     claims=claims,
+                    no_escalation=_AFTER if second or begun == len(attempts) else "",
                 )
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):

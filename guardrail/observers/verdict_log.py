@@ -168,7 +168,8 @@ def without_text(record: Mapping[str, Any]) -> dict[str, Any]:
     last = _of_pass(record)
     last["attempts"] = [_of_pass(attempt) for attempt in record["attempts"]]
     last["claims"] = [{**_chosen(claim, _CLAIM), "score": _score(claim["score"])} for claim in record["claims"]]
-    return last | _chosen(record, _WHOLE)
+    more = {"escalation": record["escalation"]} if "escalation" in record else {}
+    return last | _chosen(record, _WHOLE) | more
 
 
 def _of_pass(attempt: Mapping[str, Any]) -> dict[str, Any]:

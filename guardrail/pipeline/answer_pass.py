@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.actions import render
-from guardrail.actions.rewriting.fields import what_is_left
 from guardrail.calibration.record import ContextName
 from guardrail.claims.complete import completed
 from guardrail.deadlines import sooner
@@ -14,27 +13,20 @@ from guardrail.errors import GuardrailError
 from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
+from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification
 from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.leftover import leftover
 from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
 from guardrail.policy import Policy
+from guardrail.policy.obstacles import NO_SECOND
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import WITHHELD, Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
-
-NOTHING_LEFT = "nothing left"
-"""The rule of a decision that no rule made: every claim was dropped."""
-
-NO_NULL = "held back whole"
-"""The rule of a decision that no rule made: a field was held back, and null must not stand in its place."""
-
-UNREAD = "text that nobody judged"
-"""The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
+from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
 
 NO_ROOM = "there is no room for passages beside the question"
 
@@ -69,8 +61,8 @@ Outcome = Finished | Conversation
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
-    model that answers. fields: what judges the fields of JSON answers, where one is asked for.
-    questions, ambiguity: what is known before an answer."""
+    model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions, ambiguity: what is
+    known before an answer. no_escalation: why no second model is asked; empty where one may be."""
 
     room: Room
     calibrated: Calibrated
@@ -81,6 +73,7 @@ class AnswerPass:
     fields: ClaimPipeline | None = None
     questions: QuestionPipeline | None = None
     ambiguity: AmbiguityScorer | None = None
+    no_escalation: str = NO_SECOND
 
     @property
     def looks_up(self) -> Retriever | None:
@@ -151,24 +144,24 @@ class AnswerPass:
                 self.hooks.failure or conversation.search_failure or (score.detail if score.unscored == "error" else "")
             )
             if failure and self.policy.on_error == "abstain":
-                return self._given_up(conversation, trace, score, failure)
+                return self.given_up(conversation, trace, score, failure)
             if no_room and conversation.attempts:
-                return self._without_passages(conversation, no_room)
+                return self.decided_again(conversation, no_room)
             return self._judged(conversation, trace, score, conversation.passages_left_out)
         except Exception as caught:
             error = failed("guard", self, caught)
             if self.policy.on_error == "raise" or isinstance(error, MISTAKES):
                 raise error from caught
-            return self._given_up(conversation, trace, score, noted(error))
+            return self.given_up(conversation, trace, score, noted(error))
 
-    def _without_passages(self, conversation: Conversation, why: str) -> Outcome:
-        """The policy's decision on the answer before these passages, without looking anything up again."""
+    def decided_again(self, conversation: Conversation, why: str = "") -> Outcome:
+        """The policy's decision on the last attempt's answer, without looking anything up again."""
         before = conversation.attempts[-1]
         trace = before.trace or self.room.model.trace(conversation.messages, before.answer)
         conversation = replace(conversation, evidence=before.evidence)
         return replace(self, retriever=None)._judged(conversation, trace, before.score, why)
 
-    def _given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
+    def given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
         """An abstention for what failed, without a confidence."""
         with timed("decide", conversation):
             confidence = Confidence.none(f"{ON_ERROR}: {why}")
@@ -201,6 +194,7 @@ class AnswerPass:
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
         claims, asides = self._claims(conversation, trace)
+        taken_apart = self.claim_pipeline is not None or bool(claims)
         while True:
             with timed("decide", conversation):
                 decision = self.policy.decide(
@@ -210,13 +204,15 @@ class AnswerPass:
                     finish_reason=trace.finish_reason,
                     retriever=self.looks_up is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
-                    claims=confidences_after_verification(claims) if self.claim_pipeline or claims else None,
+                    claims=confidences_after_verification(claims) if taken_apart else None,
                     ambiguity=conversation.ambiguity,
+                    no_escalation=self.no_escalation,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
             if decision.action != "retrieve" or self.looks_up is None:
-                text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
+                wording = self.policy.wording.abstain
+                text, claims, decision = leftover(conversation, trace.text, claims, asides, decision, wording)
                 return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
             conversation = conversation.tried(trace, score, confidence, decision)
             found: tuple[Evidence, ...] = ()
@@ -229,7 +225,7 @@ class AnswerPass:
                     raise
                 trouble = noted(error)
                 if self.policy.on_error == "abstain":
-                    return self._given_up(conversation, trace, score, trouble)
+                    return self.given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found, passages_left_out="")
 
@@ -286,34 +282,3 @@ class AnswerPass:
             known=self.hooks.judged_claims,
             beginning=self.hooks.beginning,
         )
-
-    def _rewritten(
-        self,
-        conversation: Conversation,
-        trace: Trace,
-        claims: tuple[JudgedClaim, ...],
-        asides: tuple[Aside, ...],
-        decision: Decision,
-    ) -> tuple[str, tuple[JudgedClaim, ...], Decision]:
-        """The answer as its claims leave it, and they as shown; an abstention where none is left or a part was not judged."""
-        if decision.action in WITHHELD:
-            return trace.text, without_text(claims), decision
-        if unread := [aside for aside in asides if aside.reason == "unread"]:
-            # where it stands, and not what it says: people see the explanation
-            where = f"the first at characters {unread[0].start} to {unread[0].end}"
-            parts = "1 part" if len(unread) == 1 else f"{len(unread)} parts"
-            why = f"{parts} of the answer lie in no claim, {where}"
-            return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
-        if not claims:
-            return trace.text, claims, decision
-        form = conversation.form
-        with timed("render", conversation):
-            rewritten = what_is_left(trace.text, claims, asides, form.may_be_null if form else lambda _: False)
-        if rewritten is None:
-            worst = next(claim for claim in claims if claim.action != "keep")
-            why = f"null must not stand for {worst.claim.path or 'a part of the answer'} ({worst.decision.explanation})"
-            return trace.text, without_text(claims), Decision("abstain", NO_NULL, why, self.policy.wording.abstain)
-        if rewritten.empty:
-            why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
-            decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
-        return rewritten.text, rewritten.claims, decision

@@ -37,7 +37,8 @@ class Hooks:
     claim_stream: judges the claims of one conversation as they come; then no `retrieve` rule on the whole answer looks anything
     up.
     on_generated: told the responses of each pass, before they are scored. on_judged: called once all verdicts are there, before
-    observers are told of them. form: of all answers.
+    observers are told of them. form: of all answers. ends: what on_step raises to end the call, whatever a policy says about
+    failing parts.
     """
 
     is_tool_call: Callable[[Trace], bool] = _never
@@ -47,6 +48,7 @@ class Hooks:
     on_generated: Callable[[Sequence[Trace]], None] = _seen
     on_judged: Callable[[], None] = _nothing
     form: AnswerForm | None = None
+    ends: tuple[type[Exception], ...] = ()
 
     @property
     def judged_claims(self) -> Mapping[Claim, JudgedClaim]:
@@ -71,6 +73,11 @@ class Hooks:
     def contexts(self, n: int) -> Sequence[SearchContext]:
         """A search context for each of `n` conversations."""
         return self.search_contexts or [nullcontext] * n
+
+    def of_rows(self, rows: Sequence[int]) -> Hooks:
+        """For a second model, which answers these of the conversations: nothing of it streams, and it calls no tools."""
+        contexts = [self.search_contexts[i] for i in rows] if self.search_contexts else ()
+        return Hooks(on_step=self.on_step, search_contexts=contexts, on_generated=self.on_generated, ends=self.ends)
 
     def watcher(
         self, claims: ClaimPipeline | None, conversations: Sequence[Conversation], stops: Sequence[str], policy: str

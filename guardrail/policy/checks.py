@@ -36,8 +36,12 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
             first = source.line(("rules", seen[rule.name], "name"))
             raise source.error((*location, "name"), f"duplicate rule name {rule.name!r}; line {first} has it already")
         for earlier in policy.rules[:index]:
-            # A retrieve rule lets later rules have their turn: it fires once, then it is passed over.
-            if earlier.for_ == rule.for_ and earlier.then != "retrieve" and covers(earlier.when, rule.when):
+            # A rule that fires once and is then passed over lets later rules have their turn.
+            if (
+                earlier.for_ == rule.for_
+                and earlier.then not in ("retrieve", "escalate")
+                and covers(earlier.when, rule.when)
+            ):
                 first = source.line(("rules", seen[earlier.name], "name"))
                 raise source.error(
                     location,

@@ -22,7 +22,7 @@ def first_match(rules: Iterable[_Rule], facts: Facts, obstacle: Callable[[_Rule]
             if inside is not None and evaluate(rule.when, inside).truth is True:
                 notes += f"; rule {rule.name!r} was passed over: the score lies outside the calibrated range"
             continue
-        if rule.then == "retrieve" and (why_not := obstacle(rule)):
+        if why_not := obstacle(rule):
             notes += f"; rule {rule.name!r} was passed over: {why_not}"
             continue
         return rule, _explain(rule, finding, facts) + notes

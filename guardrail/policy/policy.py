@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
+from guardrail.policy import obstacles
 from guardrail.policy.ambiguity import Ambiguity
 from guardrail.policy.checks import asks_ambiguity, check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
@@ -203,6 +204,11 @@ class Policy:
         return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
 
     @property
+    def escalates(self) -> bool:
+        """Whether a rule can let a second model answer; without one such a rule is passed over."""
+        return any(rule.then == "escalate" for rule in self.answer_rules)
+
+    @property
     def verifies_claims(self) -> bool:
         """Whether a rule for claims can ask for evidence."""
         return self.retrieval.claims > 0 and any(rule.then == "retrieve" for rule in self.claim_rules)
@@ -218,6 +224,7 @@ class Policy:
         fired: Collection[str] = (),
         claims: Sequence[Confidence] | None = None,
         ambiguity: Score | None = None,
+        no_escalation: str = obstacles.NO_SECOND,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -235,11 +242,15 @@ class Policy:
                 claims is then unknown.
             ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
                 an ambiguous question where a rule asks.
+            no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
         """
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
         taken_apart = None if claims is None else tuple(claims)
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, taken_apart, unclear)
-        rule, explanation = first_match(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
+        may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
+        rule, explanation = first_match(
+            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)
+        )
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
         return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
@@ -271,32 +282,18 @@ class Policy:
             return ClaimDecision("keep", NO_CLAIM_RULES, f"policy {self.name!r} has no rules for claims")
         facts = ClaimFacts(confidence, score, kind, verification)
         rule, explanation = first_match(
-            self.claim_rules, facts, lambda _: self._claim_obstacle(verification, retriever, searched)
+            self.claim_rules,
+            facts,
+            lambda rule: (
+                obstacles.of_claim(verification, self.retrieval, retriever=retriever, searched=searched)
+                if rule.then == "retrieve"
+                else ""
+            ),
         )
         if rule is None:
             return ClaimDecision("drop", NO_RULE, explanation)
         template = rule.say or self.wording.claim.hedge.template(_known_label(facts)) if rule.then == "hedge" else None
         return ClaimDecision(rule.then, rule.name, explanation, template)
-
-    def _obstacle(self, rule: Rule, retriever: bool, fired: Collection[str]) -> str:
-        """Why a retrieve rule may not fire; empty when it may."""
-        if not retriever:
-            return "there is no retriever"
-        if rule.name in fired:
-            return "it has retrieved for this question already"
-        if len(fired) >= self.retrieval.max_passes:
-            return f"max_passes is {self.retrieval.max_passes}"
-        return ""
-
-    def _claim_obstacle(self, verification: Verification | None, retriever: bool, searched: int) -> str:
-        """Why no claim may be looked up now; empty when one may."""
-        if verification is not None:
-            return f"the claim was looked up already ({verification.support})"
-        if not retriever:
-            return "there is no retriever"
-        if searched >= self.retrieval.claims:
-            return f"retrieval.claims is {self.retrieval.claims}"
-        return ""
 
     def _template(self, rule: Rule, facts: Facts) -> str | None:
         if rule.then == "hedge":

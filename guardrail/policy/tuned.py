@@ -121,8 +121,8 @@ _RULES_FOR_ANSWERS: list[dict[str, Any]] = [
 def first_unproven_claims(proof: ClaimsProof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
     """The first rule that the proof does not allow, by its index, and what should stand there; None: all are allowed.
 
-    The rules for claims are the proof's, in its order. A rule for answers may do anything but retrieve: an answer that is not
-    shown keeps no wrong claim, one that is given again with passages was not counted.
+    The rules for claims are the proof's, in its order. A rule for answers may do anything but retrieve and escalate: an answer
+    that is not shown keeps no wrong claim, one that is given again, with passages or by another model, was not counted.
     """
     for_claims = [i for i, rule in enumerate(rules) if rule.for_ == "claim"]
     proven = claim_rules_of(proof)
@@ -134,8 +134,8 @@ def first_unproven_claims(proof: ClaimsProof, rules: tuple[AnyRule, ...]) -> tup
             return at, _spelt(wanted)
     if len(for_claims) > len(proven):
         return for_claims[len(proven)], "no further rule for claims"
-    retrieves = next((i for i, rule in enumerate(rules) if rule.then == "retrieve"), None)
-    return None if retrieves is None else (retrieves, "no rule that retrieves")
+    again = next((i for i, rule in enumerate(rules) if rule.then in ("retrieve", "escalate")), None)
+    return None if again is None else (again, f"no rule that {rules[again].then}s")
 
 
 def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:

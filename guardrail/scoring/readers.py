@@ -112,6 +112,13 @@ class MaxNllReader(Reader):
         return -float(reading.tokens.log_probs.min())
 
 
+class QuantileNllReader(Reader):
+    """A quantile of minus the tokens' log-likelihoods, nats."""
+
+    def number(self, reading: Reading) -> float:
+        return float(np.quantile(-reading.tokens.log_probs.astype(np.float64), self.options["level"]))
+
+
 class PikReader(Reader):
     """The log-odds of being wrong, by a probe on the state at the end of the question's prompt."""
 

@@ -91,6 +91,7 @@ _OWN = {
     "g-nll": Entry(f"{_BASELINES}.g_nll:GNll", f"{_READERS}:GNllReader", rival={}),
     "mean-nll": Entry(f"{_BASELINES}.g_nll:MeanNll", f"{_READERS}:MeanNllReader"),
     "max-nll": Entry(f"{_BASELINES}.g_nll:MaxNll", f"{_READERS}:MaxNllReader"),
+    "quantile-nll": Entry(f"{_BASELINES}.quantile_nll:QuantileNll", f"{_READERS}:QuantileNllReader"),
     "sar": Entry(f"{_BASELINES}.sar:Sar"),
     "exgrad": Entry(f"{_BASELINES}.exgrad:ExGrad"),
     "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),

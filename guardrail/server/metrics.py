@@ -17,6 +17,9 @@ class Metrics:
         on: dict[str, Any] = {"registry": self.registry}
         self.decisions = Counter("guardrail_decisions", "Decisions.", ["policy", "action", "label"], **on)
         shares = tuple(n / 10 for n in range(1, 11))
+        self.escalations = Counter(
+            "guardrail_escalations", "Verdicts of a second model.", ["policy", "action", "first", "second"], **on
+        )
         self.confidence = Histogram("guardrail_confidence", "Calibrated confidences.", buckets=shares, **on)
         self.queue_length = Gauge("guardrail_queue_length", "Requests that wait for a slot.", **on)
         self.queue_wait = Histogram("guardrail_queue_wait_seconds", "Waiting for a slot.", buckets=_SECONDS, **on)
@@ -31,6 +34,9 @@ class Metrics:
     def verdict(self, metadata: dict[str, Any]) -> None:
         """Count a verdict, by its metadata."""
         self.decisions.labels(metadata["policy"], metadata["action"], metadata["label"] or "none").inc()
+        if (told := metadata.get("escalation")) is not None:
+            models = (told["first"]["model"], told["second"]["model"])
+            self.escalations.labels(metadata["policy"], metadata["action"], *models).inc()
         if metadata["confidence"] is not None:
             self.confidence.observe(metadata["confidence"])
         for stage, milliseconds in metadata["latency_ms"].items():

@@ -195,6 +195,7 @@ class DecideRequest(Body):
     finish_reason: FinishReason = "stop"
     evidence: int = Field(default=0, ge=0, le=1000)
     retriever: bool = False
+    second_model: bool = False
     claims: list[DecidedClaim] | None = Field(default=None, max_length=MOST_CLAIMS)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from guardrail.calibration.labels import label_for
+from guardrail.guard import Guard
 from guardrail.langchain import ChatGuarded
 from guardrail.langchain.answering import Answering
 from guardrail.langchain.call import Call, Options, conversation_of
@@ -17,6 +18,7 @@ from guardrail.langchain.settings import StreamPolicy
 from guardrail.model.constraint import can_keep
 from guardrail.model.local import LocalModel
 from guardrail.policy import Policy
+from guardrail.policy.obstacles import NO_SECOND
 from guardrail.server.errors import ApiError
 from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
@@ -32,12 +34,14 @@ class Service:
         settings: What the operator allows.
         sources: Policies by their name on the command line (name or file); the first is the default.
         options: Of each Guard: calibrator, retriever and the like, by `ChatGuarded`'s names.
+        second: Of the second model, which policies with `escalate` rules may ask: `model`, and options of its Guard.
     """
 
     model: LocalModel
     settings: ServerSettings
     sources: Sequence[str]
     options: dict[str, Any] = field(default_factory=dict)
+    second: dict[str, Any] | None = None
     chats: dict[tuple[str, bool], ChatGuarded] = field(init=False)
     policies: dict[str, Policy] = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -97,7 +101,14 @@ class Service:
         return chat.model_copy(update={"include_original": include_original, "stream_policy": streams})
 
     def _chat(self, policy: Policy, *, claims: bool) -> ChatGuarded:
-        given = {**self.options, "claims": "sentences"} if claims else self.options
+        given = {**self.options, "claims": "sentences"} if claims else dict(self.options)
+        if self.second is not None and policy.escalates:
+            given["escalate_to"] = Guard(
+                policy=policy,
+                retriever=given.get("retriever"),
+                claims="sentences" if claims else None,
+                **self.second,
+            )
         return ChatGuarded(model=self.model, policy=policy, as_question="single", **given)
 
     def check_model(self, name: str | None) -> None:
@@ -182,6 +193,7 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         finish_reason=request.finish_reason,
         retriever=request.retriever,
         claims=claims,
+        no_escalation="" if request.second_model else NO_SECOND,
     )
     return {
         "object": "guardrail.decision",

@@ -29,7 +29,7 @@ from guardrail.types.names import (
     UnscoredReason,
 )
 from guardrail.types.trace import GenerationState, GivenAnswer, Trace
-from guardrail.types.verdict import AskedFirst, Attempt, Verdict
+from guardrail.types.verdict import AskedFirst, Attempt, Escalation, Spent, Verdict
 
 __all__ = [
     "ACTIONS",
@@ -53,6 +53,7 @@ __all__ = [
     "Claims",
     "Confidence",
     "Decision",
+    "Escalation",
     "Evidence",
     "FinishReason",
     "GenerationState",
@@ -62,6 +63,7 @@ __all__ = [
     "Message",
     "OnError",
     "Score",
+    "Spent",
     "Support",
     "Tool",
     "Trace",

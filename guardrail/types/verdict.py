@@ -16,7 +16,7 @@ from guardrail.types.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One pass through the pipeline: a verdict has one, or more when evidence was retrieved in between.
+    """One pass through the pipeline: a verdict has one, or more where evidence or a second model came in between.
 
     Attributes:
         answer: What the model said, unchanged.
@@ -81,6 +81,51 @@ class AskedFirst:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What one of two models did for a verdict, and what that cost.
+
+    Attributes:
+        model: Its name.
+        calibrator: Name of the calibrator whose confidences its answers have; None where there is none.
+        passes: How many of the verdict's attempts are its own.
+        score: The number of its last answer; higher = more uncertain, on the scale of its own scorer. None: unscored.
+        confidence: The calibrated probability that its last answer is right; None where there is none.
+        timing_ms: Wall time by stage, in milliseconds, summed over its passes.
+        read: Tokens of its prompts.
+        written: Tokens that it generated, those of its thinking included.
+    """
+
+    model: str
+    calibrator: str | None
+    passes: int
+    score: float | None
+    confidence: float | None
+    timing_ms: Mapping[str, float]
+    read: int
+    written: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "timing_ms": {k: round(v, 3) for k, v in self.timing_ms.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """That a second model spoke: the verdict's text, model and calibrator are the second's; its attempts stand behind the
+    first's.
+
+    Attributes:
+        first: The model whose answer a rule did not trust.
+        second: The model that spoke.
+    """
+
+    first: Spent
+    second: Spent
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"first": self.first.to_dict(), "second": self.second.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The end of the flow: what the user is shown, what the model said, and why.
 
@@ -95,6 +140,7 @@ class Verdict:
         asides: Its parts that are not checked, each with the reason.
         claim_calibrator: Name of the calibrator whose confidences the claims have; None where there is none.
         asked_first: What was known before anything was generated, where the policy has `ask_first`; None elsewhere.
+        escalation: Which models answered and what each cost, where a second one spoke; None elsewhere.
     """
 
     text: str
@@ -107,11 +153,14 @@ class Verdict:
     asides: tuple[Aside, ...] = ()
     claim_calibrator: str | None = None
     asked_first: AskedFirst | None = None
+    escalation: Escalation | None = None
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
         if not self.attempts:
             raise ScoringError("a verdict without an attempt has decided nothing; give one for each pass")
+        if self.action == "escalate":
+            raise ScoringError("the last decision is escalate, which shows nothing; ask the second model, or abstain")
         if self.action not in WITHHELD:
             return
         if shown := next((claim.shown for claim in self.claims if claim.shown), None):
@@ -186,4 +235,5 @@ class Verdict:
             "claim_calibrator": self.claim_calibrator,
             "policy": self.policy,
             **({"asked_first": self.asked_first.to_dict()} if self.asked_first else {}),
+            **({"escalation": self.escalation.to_dict()} if self.escalation else {}),
         }

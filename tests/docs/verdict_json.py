@@ -105,6 +105,28 @@ class AskedFirstJson(TypedDict):
 
 
 @_CLOSED
+class SpentJson(TypedDict):
+    """What one of two models did: `score` and `confidence` are those of its last attempt, `read` and `written` are tokens."""
+
+    model: str
+    calibrator: str | None
+    passes: int
+    score: float | None
+    confidence: Probability | None
+    timing_ms: dict[str, float]
+    read: int
+    written: int
+
+
+@_CLOSED
+class EscalationJson(TypedDict):
+    """Only where a second model spoke: its attempts stand behind the first's."""
+
+    first: SpentJson
+    second: SpentJson
+
+
+@_CLOSED
 class VerdictJson(AttemptJson):
     """`text` is what the user is shown; the keys of the last attempt stand at the top."""
 
@@ -120,3 +142,4 @@ class VerdictJson(AttemptJson):
     claim_calibrator: str | None
     policy: str
     asked_first: NotRequired[AskedFirstJson]
+    escalation: NotRequired[EscalationJson]

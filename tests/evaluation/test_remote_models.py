@@ -40,13 +40,13 @@ def remote(url, local):
     return load_model(f"openai:{url}#{local.name}")
 
 
-@pytest.mark.parametrize("name", ["g-nll", "mean-nll", "max-nll"])
+@pytest.mark.parametrize("name", ["g-nll", "mean-nll", "max-nll", "quantile-nll"])
 def test_the_likelihoods_are_those_of_the_model_itself(remote, local, name):
     there = Guard(model=remote, policy="observe", scorer=scorer(name, remote)).answer_batch(QUESTIONS, max_new_tokens=8)
     here = local.generate_batch(QUESTIONS, max_new_tokens=8)
     exact = [answer_log_probs(local, t)[: len(t.response_ids) - (t.finish_reason == "stop")] for t in here]
     assert [v.text for v in there] == [t.text for t in here]
-    of = {"g-nll": np.sum, "mean-nll": np.mean, "max-nll": np.min}[name]
+    of = {"g-nll": np.sum, "mean-nll": np.mean, "max-nll": np.min, "quantile-nll": lambda p: np.quantile(p, 0.2)}[name]
     np.testing.assert_allclose([v.score.value for v in there], [-of(row) for row in exact], rtol=1e-4)
     assert [v.score.length for v in there] == [len(row) for row in exact]
 

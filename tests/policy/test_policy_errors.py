@@ -75,8 +75,11 @@ def test_file(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain"),
-        ("then: abstan", "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain; did you mean 'abstain'?"),
+        ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain, escalate"),
+        (
+            "then: abstan",
+            "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain, escalate; did you mean 'abstain'?",
+        ),
         ("when: {}", "missing key 'then' in rules[0]"),
         ("then: answer, zzz: 1", "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say"),
         ("then: answer, label: low", "unknown key 'label' in rules[0]; it belongs under 'when'"),

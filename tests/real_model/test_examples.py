@@ -75,6 +75,14 @@ EXPECTED = {
         "The capital of France is Paris.\n  states ",
         "'Paris': high\n'Paris': unstated\n'Paris (with low confidence) (with high confidence)': unstated",
     ],
+    "36_escalate.py": [
+        "Japan? The capital of Japan is Tokyo.\n  answer, by rule 'sure'",
+        "  escalate → retrieve → ",
+        "Ouagadougou",
+        "  first: 0.",
+        "chat: ",
+        "tokens of both: ",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",

@@ -1,6 +1,12 @@
 // One answer: its text claim by claim, how sure, what the policy did, and what another policy would do.
-const DID = { answer: "Answered", hedge: "Hedged", retrieve: "Looked up", abstain: "Abstained", ask_back: "Asked back" };
-const WOULD = { answer: "would answer", hedge: "would hedge", retrieve: "would look it up", abstain: "would abstain", ask_back: "would ask back" };
+const DID = {
+  answer: "Answered", hedge: "Hedged", retrieve: "Looked up", abstain: "Abstained", ask_back: "Asked back",
+  escalate: "Escalated",
+};
+const WOULD = {
+  answer: "would answer", hedge: "would hedge", retrieve: "would look it up", abstain: "would abstain",
+  ask_back: "would ask back", escalate: "would ask a second model",
+};
 const DONE = { keep: "kept", hedge: "hedged", drop: "held back" };
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -232,7 +238,7 @@ export function answerView({ policies, decide }) {
         ["rule", `${verdict.rule} (policy ${verdict.policy})`],
         ["all passes", (verdict.actions ?? []).join(", then ")],
         ["confidence", `${sure(verdict)}, ${basis(verdict)}`],
-        ["model", verdict.model],
+        ["model", verdict.escalation ? `${verdict.model}, after ${verdict.escalation.first.model}` : verdict.model],
         ["calibrator", verdict.calibrator ?? "none"],
         ["ended", verdict.finish_reason],
       ]));
