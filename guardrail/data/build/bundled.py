@@ -112,14 +112,14 @@ def claim_rows() -> list[dict[str, object]]:
 
 def list_rows() -> list[dict[str, object]]:
     """All rows of list_questions.jsonl: questions whose several answers are all needed."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for row in table("lists"):
         items = [list(forms(item)) for item in row["items"].split(";")]
         if len(items) < 2 or reveals(row["question"], [form for item in items for form in item if len(form) > 2]):
             raise ValueError(f"lists.csv: {row['id']} has fewer than two items, or its question contains one")
         name = f"list-{row['id']}"
-        told = {"id": name, "kind": row["kind"], "question": row["question"], "answers": items, "answers_needed": "all"}
-        rows.append({**told, "split": split_of(name)})
+        told = {"id": name, "kind": row["kind"], "question": row["question"]}
+        rows.append({**told, "answers": items, "answers_needed": "all", "split": split_of(name)})
     return rows
 
 
