@@ -18,7 +18,8 @@ def bench(
         str,
         typer.Argument(
             metavar="DATA.jsonl",
-            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled held-out questions.",
+            help="Rows of `question` and `answers` (accepted forms). 'bundled': the bundled held-out questions; "
+            "'bundled-lists': those of several answers.",
         ),
     ],
     scorers: Annotated[

@@ -21,7 +21,7 @@ def calibrate(
             metavar="DATA",
             help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv, .tsv or .parquet, or hub:NAME@SPLIT; for "
             "claims, of `question` and `facts`, or labelled `claims` of an `answer`, .jsonl or .parquet. "
-            "'bundled': the bundled calibration questions.",
+            "'bundled': the bundled calibration questions; 'bundled-lists': those of several answers.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],

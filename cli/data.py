@@ -25,7 +25,8 @@ def split(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="Questions: .jsonl, .csv, .tsv, hub:NAME@SPLIT, - for standard input, or 'bundled'."
+            metavar="DATA",
+            help="Questions: .jsonl, .csv, .tsv, hub:NAME@SPLIT, - for standard input, 'bundled' or 'bundled-lists'.",
         ),
     ],
     output: Annotated[
@@ -63,10 +64,7 @@ def split(
     except OSError as error:
         raise DataError(f"cannot make the folder {str(output)!r}: {error.strerror}") from error
     for name, rows in found.items():
-        lines = [
-            json.dumps({"question": r.question, "answers": list(r.answers), **r.extra}, ensure_ascii=False)
-            for r in rows
-        ]
+        lines = [json.dumps(r.written, ensure_ascii=False) for r in rows]
         write_whole(files[name], "\n".join(lines) + "\n", f"the part {name}", DataError)
     record = {
         "kind": "guardrail split",

@@ -27,7 +27,7 @@ def evaluate(
             metavar="DATA",
             help="Rows of `question` and `answers` (accepted forms), .jsonl, .csv, .tsv or .parquet, or hub:NAME@SPLIT; for "
             "claims, of `question` and `facts`, or labelled `claims` of an `answer`, .jsonl or .parquet. "
-            "'bundled': the bundled held-out questions.",
+            "'bundled': the bundled held-out questions; 'bundled-lists': those of several answers.",
         ),
     ],
     calibrator: options.Calibrator = None,

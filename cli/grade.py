@@ -62,10 +62,11 @@ def grade(
     runtime.quiet_libraries()
     for one in chosen.values():
         one.load()
-    graders = {}
+    graders, lists = {}, {}
     for name, one in chosen.items():
         runtime.say(f"grading {len(loaded.rows)} answers: {name}")
         graders[name] = one.grade(loaded.rows)
+        lists[name] = one.lists
     names = list(chosen)
     truth = [known.of(row.question, row.answer) for row in loaded.rows]
     judged = [i for i, said in enumerate(truth) if said is not None]
@@ -82,6 +83,7 @@ def grade(
         else [],
         differing=differing,
         picked=any(label.picked for label in given),
+        lists=lists,
     )
     written = None
     if output is not None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from guardrail.calibration.metrics import Estimate, bootstrap_interval
 from guardrail.cli.figures import estimate
 from guardrail.cli.render import escape, printable, shorten
 from guardrail.grading import AnswerRow, Grade
 from guardrail.grading.agreement import Agreement, Rates
+from guardrail.grading.lists import ListGrade
 
 _WORDS = {True: "right", False: "wrong", None: "ungraded"}
 PICKED = (
@@ -32,6 +35,7 @@ class Found:
     rates: Sequence[Rates]
     differing: Sequence[int]
     picked: bool
+    lists: Mapping[str, Sequence[ListGrade]]
 
     def to_dict(self, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """JSON-ready. options: of each grader."""
@@ -44,6 +48,7 @@ class Found:
                     "right": list(grades).count(True),
                     "wrong": list(grades).count(False),
                     "ungraded": self.ungraded[name],
+                    **({"lists": list_figures(self.lists[name])} if self.lists[name] else {}),
                 }
                 for name, grades in self.grades.items()
             ],
@@ -61,6 +66,15 @@ class Found:
         }
 
 
+def list_figures(lists: Sequence[ListGrade]) -> dict[str, Any]:
+    """Mean recall and precision of answers that list things, with 95 % bootstrap intervals over answers; JSON-ready."""
+    recall, precision = (
+        bootstrap_interval(lambda rows: float(rows.mean()), np.array(shares))
+        for shares in ([g.recall for g in lists], [g.precision for g in lists])
+    )
+    return {"n": len(lists), "recall": asdict(recall), "precision": asdict(precision)}
+
+
 def show(console: Console, found: Found, most: int) -> None:
     """Agreement of each two graders, their rates where people judged, and at most `most` answers that they disagree on."""
     console.print(f"answers    {len(found.answers)}")
@@ -70,6 +84,10 @@ def show(console: Console, found: Found, most: int) -> None:
         console.print(
             f"{escape(name)}: {list(grades).count(True)} right, {list(grades).count(False)} wrong{escape(out)}"
         )
+        if found.lists[name]:
+            figures = list_figures(found.lists[name])
+            told = [f"{what} {estimate(Estimate(**figures[what]))}" for what in ("recall", "precision")]
+            console.print(f"  of {figures['n']} answers that list what is all needed: {', '.join(told)}")
     for a in found.agreements:
         console.print(
             f"[bold]{escape(a.first)}[/] and [bold]{escape(a.second)}[/] agree on {estimate(a.agree)} of {a.n}; "

@@ -20,8 +20,8 @@ DEFAULT_HEDGE: Mapping[Label | None, str] = {
     "very high": "Very likely right, though not certain ({confidence} chance): {answer}",
     "high": "Probably right, but worth checking ({confidence} chance): {answer}",
     "medium": "I am not sure; this may as well be wrong as right ({confidence} chance of being right): {answer}",
-    "low": "This is closer to a guess and more likely wrong than right ({confidence} chance of being right): {answer}",
-    "very low": "Most probably wrong, so do not rely on it ({confidence} chance of being right): {answer}",
+    "low": "Probably wrong; take it for a guess ({confidence} chance of being right): {answer}",
+    "very low": "Very likely wrong, so do not rely on it ({confidence} chance of being right): {answer}",
     None: "I cannot tell how likely this is to be right, so please check it: {answer}",
 }
 """The wording for each label; None is for an answer without a confidence."""
@@ -31,7 +31,7 @@ DEFAULT_CLAIM_HEDGE: Mapping[Label | None, str] = {
     "high": "{answer} (probably, {confidence} chance of being right)",
     "medium": "{answer} (unsure, {confidence} chance of being right)",
     "low": "{answer} (doubtful, {confidence} chance of being right)",
-    "very low": "{answer} (most probably wrong, {confidence} chance of being right)",
+    "very low": "{answer} (very likely wrong, {confidence} chance of being right)",
     None: "{answer} (how likely this is to be right is unknown)",
 }
 """The wording for each label; None is for a claim without a confidence."""

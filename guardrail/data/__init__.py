@@ -1,9 +1,9 @@
 """The bundled questions and retrieval passages: factual short-answer questions with every accepted answer.
 
-What it does: hands out the questions of questions.jsonl and those of claim_questions.jsonl (several facts of one subject in
-one answer), each split into a calibration and a held-out half, and the paths of these files, of the passages and of a few
-questions with paraphrases. All of it was written for this project, all but the paraphrases from the tables in facts/ by
-guardrail.data.build, and needs no network.
+What it does: hands out the questions of questions.jsonl, those of claim_questions.jsonl (several facts of one subject in one
+answer) and those of list_questions.jsonl (several answers that are all needed), each split into a calibration and a held-out
+half, and the paths of these files, of the passages and of a few questions with paraphrases. All of it was written for this
+project, all but the paraphrases from the tables in facts/ by guardrail.data.build, and needs no network.
 
 What it does not know about: models, scores, how an answer is compared with the accepted ones, and retrieval.
 """
@@ -18,10 +18,13 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "ClaimQuestion",
+    "ListQuestion",
     "Question",
     "Split",
     "claim_questions_path",
+    "list_questions_path",
     "load_claim_questions",
+    "load_list_questions",
     "load_questions",
     "paraphrases_path",
     "passages_path",
@@ -63,6 +66,17 @@ class ClaimQuestion:
     split: Split
 
 
+@dataclass(frozen=True, slots=True)
+class ListQuestion:
+    """One question whose answers are all needed; `answers` holds the accepted forms of each, the usual one first."""
+
+    id: str
+    kind: str
+    question: str
+    answers: tuple[tuple[str, ...], ...]
+    split: Split
+
+
 def questions_path() -> Path:
     """The file with all bundled questions, one JSON object a line."""
     return _HERE / "questions.jsonl"
@@ -71,6 +85,11 @@ def questions_path() -> Path:
 def claim_questions_path() -> Path:
     """The file with all bundled questions for claims, one JSON object a line."""
     return _HERE / "claim_questions.jsonl"
+
+
+def list_questions_path() -> Path:
+    """The file with all bundled questions whose several answers are all needed, one JSON object a line."""
+    return _HERE / "list_questions.jsonl"
 
 
 def passages_path() -> Path:
@@ -98,6 +117,15 @@ def load_claim_questions(split: Split | None = None) -> list[ClaimQuestion]:
     """The bundled questions for claims in file order, of one split or (by default) of both."""
     questions = [ClaimQuestion(**{**row, "facts": tuple(row["facts"])}) for row in _rows(claim_questions_path(), split)]
     return [question for question in questions if split is None or question.split == split]
+
+
+def load_list_questions(split: Split | None = None) -> list[ListQuestion]:
+    """The bundled questions whose answers are all needed in file order, of one split or (by default) of both."""
+    return [
+        ListQuestion(row["id"], row["kind"], row["question"], tuple(map(tuple, row["answers"])), row["split"])
+        for row in _rows(list_questions_path(), split)
+        if split is None or row["split"] == split
+    ]
 
 
 def _rows(path: Path, split: str | None) -> Iterator[dict[str, Any]]:

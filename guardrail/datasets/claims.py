@@ -21,8 +21,9 @@ from typing import Any
 
 from guardrail.data import Split, load_claim_questions
 from guardrail.datasets.drawing import check_limit, drawn
-from guardrail.datasets.questions import checked_text, kind_of, question_digest
+from guardrail.datasets.questions import question_digest
 from guardrail.datasets.rows import read_rows
+from guardrail.datasets.values import checked_text, kind_of
 from guardrail.errors import DataError
 from guardrail.folding import spelt_out
 

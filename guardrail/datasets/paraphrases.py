@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from guardrail.data import paraphrases_path
 from guardrail.datasets.drawing import check_limit, drawn
-from guardrail.datasets.questions import checked_text, kind_of, question_digest
+from guardrail.datasets.questions import question_digest
 from guardrail.datasets.rows import read_rows
+from guardrail.datasets.values import checked_text, kind_of
 from guardrail.errors import DataError
 from guardrail.files import write_whole
 

@@ -10,27 +10,28 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from guardrail.data import Split, load_questions
+from guardrail.data import Split, load_list_questions, load_questions
 from guardrail.datasets.drawing import check_limit, drawn
 from guardrail.datasets.hub import HUB_PREFIX, read_hub
 from guardrail.datasets.tables import TABLES, read_table
+from guardrail.datasets.values import EXAMPLE, Items, accepted_answers, checked_label, checked_text, kind_of
 from guardrail.errors import DataError
 from guardrail.files import open_file, read_lines, standard_input
 from guardrail.folding import normalised, spelt_out
 from guardrail.json_text import parse
 from guardrail.messages import as_messages
-from guardrail.plain_text import normalise, says_something
+from guardrail.plain_text import normalise
 from guardrail.types import Message
 
 _BOM = b"\xef\xbb\xbf"
 _SIGNS = re.compile(r"[^\w\s.,;:!?'\"()\[\]{}…–—‘’“”«»*`&%-]|(?<=\s)[-*](?=\s)|(?<=\d)[-*](?=\d)")
 _DIGEST = 16  # hex digits: 64 bits, no collision in any file that a person could grade
-_EXAMPLE = '{"question": "What is the capital of France?", "answers": ["Paris"]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,27 @@ class QuestionRow:
 
     extra: the row's other keys (id, kind, split, ...), kept for the caller; they take no part in equality or hashes. Two of
     them mean something: `paraphrases`, other wordings of the question, and `labels`, answers that a person judged.
+
+    items: where several answers are all needed, the forms of each; `answers` has the forms of all of them. Empty where any one
+    of `answers` is enough.
     """
 
     question: str
     answers: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    items: Items = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run keeps of the row: `question`, `accepted`, and `items` where there are some."""
+        told = {"question": self.question, "accepted": list(self.answers)}
+        return {**told, "items": [list(item) for item in self.items]} if self.items else told
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The row as a file of questions has it."""
+        items = {"answers": [list(item) for item in self.items], "answers_needed": "all"} if self.items else {}
+        return {"question": self.question, "answers": list(self.answers), **items, **self.extra}
 
 
 def numbered_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, str]]:
@@ -87,7 +104,8 @@ class QuestionData:
 
 def load_data(data: str, split: Split, limit: int | None = None, *, conversations: bool = False) -> QuestionData:
     """Questions from `data`: a .jsonl, .csv, .tsv or .parquet file, `-` for JSON lines on standard input, a data set of the hub
-    (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions.
+    (`hub:NAME@SPLIT`), or `bundled` for `split` of the bundled questions, `bundled-lists` of those whose several
+    answers are all needed.
 
     A question that comes again (`question_digest`) is counted and left out; its labels stay, and so do its answers: what any of
     its rows accepts is accepted. limit: so many questions, drawn at random, in every command the same (`drawn`).
@@ -104,6 +122,14 @@ def load_data(data: str, split: Split, limit: int | None = None, *, conversation
             for q in load_questions(split)
         }
         return QuestionData(tuple(drawn(rows, limit)), {"kind": "bundled", "split": split})
+    if data == "bundled-lists":
+        listed = {
+            question_digest(q.question): QuestionRow(
+                q.question, tuple(chain(*q.answers)), {"id": q.id, "kind": q.kind}, q.answers
+            )
+            for q in load_list_questions(split)
+        }
+        return QuestionData(tuple(drawn(listed, limit)), {"kind": "bundled-lists", "split": split})
     if data.startswith(HUB_PREFIX):
         found, source = read_hub(data)
         return _distinct(found, source, data, limit, conversations)
@@ -131,12 +157,17 @@ def _distinct(
             rows[digest] = parsed
         else:
             repeated += 1
+            if before.items != parsed.items:
+                raise DataError(
+                    f"{where}: the question {parsed.question!r} came before with other answers that are all needed; "
+                    "keep one row"
+                )
             before = replace(before, answers=tuple(dict.fromkeys([*before.answers, *parsed.answers])))
             rows[digest] = before
             if labels := [*before.extra.get("labels", ()), *parsed.extra.get("labels", ())]:
                 rows[digest] = replace(before, extra={**before.extra, "labels": labels})
     if not rows:
-        raise DataError(f"{name}: no rows; write one a line, such as {_EXAMPLE}")
+        raise DataError(f"{name}: no rows; write one a line, such as {EXAMPLE}")
     return QuestionData(tuple(drawn(rows, limit)), source, repeated)
 
 
@@ -158,7 +189,10 @@ def question_digest(question: str) -> str:
 
 def data_hash(rows: Iterable[QuestionRow]) -> str:
     """SHA-256, hex, of questions and accepted answers; other keys and the order of rows and answers do not matter."""
-    lines = sorted(json.dumps([row.question, sorted(row.answers)]) for row in rows)
+    lines = sorted(
+        json.dumps([row.question, sorted(row.answers), *([sorted(map(sorted, row.items))] if row.items else [])])
+        for row in rows
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -228,25 +262,16 @@ def _question_row(row: dict[str, Any], where: str) -> QuestionRow:
         row = {**row, "question": _only_question(row["messages"], where)}
     for key in ("question", "answers"):
         if key not in row:
-            raise DataError(f"{where}: no `{key}`; a row looks like {_EXAMPLE}")
-    question, answers = checked_text(row["question"], "question", where), row["answers"]
-    if not isinstance(answers, list):
-        raise DataError(f'{where}: `answers` must be a list of strings, such as ["Paris"], not {kind_of(answers)}')
-    if not answers:
-        raise DataError(f"{where}: `answers` is empty; list at least one accepted answer, or remove the row")
-    for answer in answers:
-        if not isinstance(answer, str):
-            raise DataError(f"{where}: `answers` holds {kind_of(answer)}; put it in quotes")
-        if not any(c.isalnum() for c in spelt_out(answer)):  # ㋋ is 12月
-            raise DataError(f"{where}: the accepted answer {answer!r} has no letter or digit, so nothing can match it")
+            raise DataError(f"{where}: no `{key}`; a row looks like {EXAMPLE}")
+    question, (answers, items) = checked_text(row["question"], "question", where), accepted_answers(row, where)
     for paraphrase in _list(row, "paraphrases", "strings", where):
         checked_text(paraphrase, "paraphrases", where)
     for label in _list(row, "labels", "labelled answers", where):
         if not isinstance(label, dict) or label.keys() != {"answer", "correct"}:
             raise DataError(f'{where}: a label in `labels` looks like {{"answer": "It is Paris.", "correct": true}}')
         checked_label(label["answer"], label["correct"], where)
-    extra = {key: value for key, value in row.items() if key not in ("question", "answers")}
-    return QuestionRow(question, tuple(answers), extra)
+    extra = {key: value for key, value in row.items() if key not in ("question", "answers", "answers_needed")}
+    return QuestionRow(question, answers, extra, items)
 
 
 def _as_question(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -284,37 +309,3 @@ def _list(row: Mapping[str, Any], key: str, of: str, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise DataError(f"{where}: `{key}` must be a list of {of}, not {kind_of(value)}")
     return value
-
-
-def checked_label(answer: object, correct: object, where: str) -> tuple[str, bool]:
-    """An answer and what a person says of it. Raises `DataError`."""
-    if not isinstance(answer, str):
-        raise DataError(f"{where}: the `answer` of a label must be a string, not {kind_of(answer)}")
-    if correct is None:
-        raise DataError(
-            f"{where}: `correct` is null: nobody has judged this answer yet; write true or false, or remove the row"
-        )
-    if not isinstance(correct, bool):
-        raise DataError(f"{where}: `correct` of a label must be true or false, not {kind_of(correct)}")
-    if correct and not says_something(answer):
-        raise DataError(
-            f"{where}: the answer {answer!r} says nothing, so it cannot be right; write false, or remove the row"
-        )
-    return answer, correct
-
-
-def checked_text(value: object, key: str, where: str) -> str:
-    """A string that is not blank; `key` names it in the message."""
-    if not isinstance(value, str):
-        raise DataError(f"{where}: `{key}` must be a string, not {kind_of(value)}")
-    if not value.strip():
-        raise DataError(f"{where}: `{key}` is empty; write it, or remove the row")
-    return value
-
-
-def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return names[type(value)]

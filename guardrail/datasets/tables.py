@@ -26,6 +26,7 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*_DELIMITERS, PARQUET)
 SEPARATOR = "|"
 _LISTS = ("answers", "paraphrases")
+_NEEDED = "answers_needed"  # text, and no list with a separator of its own
 # lists by another name
 _PRINTED = re.compile(r"[({]\s*['\"]|(?:array|list|set|frozenset|tuple|Index|Series)\(\s*[\[({]")
 _LIST_EXAMPLE = '["Paris", "City of Paris"]'
@@ -90,7 +91,12 @@ def _header(cells: list[str], where: str) -> list[tuple[str, str]]:
     columns: list[tuple[str, str]] = []
     for cell in map(str.strip, cells):
         stem = next(
-            (name for name in _LISTS if cell.startswith(name) and not cell[len(name) :].strip().isalnum()), None
+            (
+                name
+                for name in _LISTS
+                if cell.startswith(name) and not cell[len(name) :].strip().isalnum() and cell != _NEEDED
+            ),
+            None,
         )
         stated = cell[len(stem) :].strip() if stem else ""
         columns.append((stem or cell, stated or SEPARATOR))

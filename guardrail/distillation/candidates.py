@@ -84,7 +84,7 @@ def _records(
     about: Mapping[str, Any],
 ) -> tuple[dict[str, Any], ...]:
     return records_of(
-        [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
+        [{"key": question_digest(q.question), **q.record} for q in questions],
         [q.question for q in questions],
         lambda batch: [work(i) for i in batch],
         run_header(local, asking, data_hash(questions), **about),
@@ -104,7 +104,7 @@ def candidates_of(records: Sequence[Mapping[str, Any]], grader: Grader, *, seed:
             members = np.flatnonzero(labels == cluster)
             text = texts[int(rng.choice(members))]
             if says_something(text):
-                rows.append(AnswerRow(record["question"], text, tuple(record["accepted"])))
+                rows.append(AnswerRow.of(record, text))
                 shares.append(len(members) / len(texts))
     grades = grader.grade(rows)
     return [

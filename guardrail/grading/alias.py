@@ -35,9 +35,19 @@ _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(?=\S)")
 def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
     """The first statement that is neither filler nor a question; nothing for a bulleted list of several candidates."""
     lines = [line for line in answer.splitlines() if line.strip()]
-    bullets = sum(1 for line in lines if _BULLET.match(line))
-    if bullets > 1 and (_BULLET.match(lines[0]) or lines[0].rstrip(" *_").endswith(":")):
+    if len(bullets(answer)) > 1 and (_BULLET.match(lines[0]) or lines[0].rstrip(" *_").endswith(":")):
         return []
+    return tokens(first_sentence(answer, forms))
+
+
+def bullets(answer: str) -> list[str]:
+    """What the lines with a bullet or a number say."""
+    return [line[m.end() :] for line in answer.splitlines() if line.strip() and (m := _BULLET.match(line))]
+
+
+def first_sentence(answer: str, forms: list[list[Token]]) -> str:
+    """As written, the first that is neither filler nor a question; the last one where there is none."""
+    lines = [line for line in answer.splitlines() if line.strip()]
     text = re.sub(r":[*_\s]*\n\s*", ": ", "\n".join(_BULLET.sub("", line) for line in lines))
     statements: list[str] = []
     for line in text.splitlines():
@@ -49,15 +59,15 @@ def first_statement(answer: str, forms: list[list[Token]]) -> list[Token]:
                 statements.append(line[start : gap.start()])
                 start = gap.end()
         statements.append(line[start:])
-    said: list[Token] = []
+    text = ""
     for text in statements:
         said = tokens(text)
         filler = (" ".join(t.text for t in said) in _FILLERS or is_filler(text)) and not any(
             equal(said, form) for form in forms
         )
         if said and not filler and not text.rstrip().endswith("?"):
-            return said
-    return said
+            return text
+    return text
 
 
 def negations_of(said: list[Token]) -> frozenset[str]:

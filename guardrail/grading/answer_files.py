@@ -9,6 +9,7 @@ from typing import Any
 
 from guardrail.datasets.questions import load_data, numbered_lines, parse_object
 from guardrail.datasets.rows import read_rows
+from guardrail.datasets.values import as_items
 from guardrail.errors import DataError
 from guardrail.grading.hand_labels import HandLabels, LabelledAnswer, labels_in, load_hand_labels
 from guardrail.grading.protocol import AnswerRow, Grade
@@ -54,7 +55,7 @@ def load_answers(path: str) -> AnswerFile:
             f"{path}: the label of {bare.answer[:60]!r} has no `accepted` forms to grade by; add them, or give the run of "
             "these answers and this file with --labels"
         )
-    return AnswerFile(tuple(AnswerRow(x.question, x.answer, x.accepted) for x in labels), tuple(labels))
+    return AnswerFile(tuple(AnswerRow(x.question, x.answer, x.accepted, x.items) for x in labels), tuple(labels))
 
 
 def _run_rows(path: str, header: Mapping[str, Any]) -> list[AnswerRow]:
@@ -72,7 +73,7 @@ def _run_rows(path: str, header: Mapping[str, Any]) -> list[AnswerRow]:
             )
         if not isinstance(answer, str) or not all(isinstance(form, str) for form in accepted):
             raise DataError(f"{where}: `answer` and `accepted` must be text; the run was edited")
-        rows.append(AnswerRow(question, answer, tuple(accepted)))
+        rows.append(AnswerRow(question, answer, tuple(accepted), as_items(record.get("items", []), where)))
     if not rows:
         raise DataError(f"{path}: the run holds no answers yet")
     return rows
@@ -101,6 +102,7 @@ def to_label(
                 {
                     "question": row.question,
                     "accepted": list(row.accepted),
+                    **({"items": [list(item) for item in row.items]} if row.items else {}),
                     "answer": row.answer,
                     "correct": None,
                     "graders": said,

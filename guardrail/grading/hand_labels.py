@@ -13,25 +13,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.datasets.questions import (
-    QuestionRow,
-    checked_label,
-    checked_text,
-    kind_of,
-    question_digest,
-)
+from guardrail.datasets.questions import QuestionRow, question_digest
 from guardrail.datasets.rows import read_rows
+from guardrail.datasets.values import Items, as_items, checked_label, checked_text, kind_of
 from guardrail.errors import DataError
 from guardrail.folding import is_point
 from guardrail.plain_text import tokens
 
 _EXAMPLE = '{"question": "What is the capital of France?", "answer": "It is Paris.", "correct": true}'
-_KEYS = ("question", "answer", "correct", "accepted", "graders", "note")
+_KEYS = ("question", "answer", "correct", "accepted", "graders", "note", "items")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswer:
-    """An answer that a person judged. accepted: forms of the question, where the file gives them.
+    """An answer that a person judged. accepted: forms of the question, where the file gives them; items: as in `QuestionRow`.
 
     picked: whether the row was chosen because graders disagreed on it, so that it stands for no other answers.
     """
@@ -41,6 +36,7 @@ class LabelledAnswer:
     correct: bool
     accepted: tuple[str, ...] = ()
     picked: bool = False
+    items: Items = ()
 
 
 class HandLabels:
@@ -87,7 +83,7 @@ class HandLabels:
 def labels_in(rows: Iterable[QuestionRow]) -> list[LabelledAnswer]:
     """The `labels` that rows of data carry."""
     return [
-        LabelledAnswer(row.question, label["answer"], label["correct"], row.answers)
+        LabelledAnswer(row.question, label["answer"], label["correct"], row.answers, items=row.items)
         for row in rows
         for label in row.extra.get("labels", ())
     ]
@@ -119,5 +115,8 @@ def _labelled(row: dict[str, Any], where: str) -> LabelledAnswer:
     accepted = row.get("accepted", [])
     if not isinstance(accepted, list) or not all(isinstance(form, str) for form in accepted):
         raise DataError(f"{where}: `accepted` must be a list of strings, not {kind_of(accepted)}")
+    items = as_items(row.get("items", []), where)
     question, answer = checked_text(row["question"], "question", where), row["answer"]
-    return LabelledAnswer(question, *checked_label(answer, row["correct"], where), tuple(accepted), "graders" in row)
+    return LabelledAnswer(
+        question, *checked_label(answer, row["correct"], where), tuple(accepted), "graders" in row, items
+    )

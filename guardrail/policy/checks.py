@@ -2,7 +2,8 @@
 
 A rule that can never fire is an error, not a warning: the file then does not do what it reads like, most often because
 a wide rule stands above a narrow one ("at least 0.6: answer" above "at least 0.8: ..."), and a warning scrolls away.
-What merely has no effect at present (a retrieve rule with `max_passes: 0`, wording that no rule shows) is a warning.
+What merely has no effect at present (a retrieve rule with `max_passes: 0`, wording that no rule shows) is a warning, and so is
+wording that readers take for another probability.
 Rules for answers and rules for claims stand in each other's way never: each is asked about its own unit.
 """
 
@@ -10,7 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guardrail.calibration.labels import label_bounds
+from guardrail.policy.meanings import misread
 from guardrail.policy.tuned import first_unproven, first_unproven_claims
+from guardrail.types import LABELS
 
 if TYPE_CHECKING:
     from guardrail.policy.conditions import AnyWhen
@@ -69,7 +73,7 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
             f"{what} is not what the proof is about, where {wanted} stands; make the file again with guardrail tune, or "
             f"remove `{key}`",
         )
-    return tuple(_without_effect(policy, source))
+    return (*_without_effect(policy, source), *_misread(policy, source))
 
 
 def asks_ambiguity(when: AnyWhen) -> bool:
@@ -139,4 +143,20 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
         asks = any(getattr(part, "support", None) is not None for part in rule.when.parts())
         if asks and "retrieve" not in claim_actions:
             warn("rules", index, "when", what=f"rule {rule.name!r} asks for support, but no rule for claims retrieves")
+    return out
+
+
+def _misread(policy: PolicyFile, source: Source) -> list[str]:
+    """Wordings whose words mean another probability to readers than the label or the rule that they are for."""
+    out = [
+        str(source.error((*place, "hedge", label), f"the wording for {label}: {how}"))
+        for place, wording in ((("wording",), policy.wording), (("wording", "claim"), policy.wording.claim))
+        for label in LABELS
+        if (text := wording.hedge.template(label)) and (how := misread(text, *label_bounds(label)))
+    ]
+    for index, rule in enumerate(policy.rules):
+        if rule.say and rule.then == "hedge" and (bounds := rule.when.confidence) is not None:
+            (low, _), (high, _) = bounds.interval()
+            if how := misread(rule.say, low, high):
+                out.append(str(source.error(("rules", index, "say"), f"rule {rule.name!r}: {how}")))
     return out

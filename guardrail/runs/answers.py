@@ -76,7 +76,7 @@ def graded(
     """
     answered = [r for r in records if "left_out" not in r]
     lost, records = len(records) - len(answered), answered
-    rows = [AnswerRow(r["question"], r["answer"], tuple(r["accepted"])) for r in records]
+    rows = [AnswerRow.of(r, r["answer"]) for r in records]
     grading = grade_answers(rows, grader, labels)
     kept = list(range(len(rows)) if ungraded_is_wrong else grading.graded)
     told = tuple(records[i] for i in kept)

@@ -46,7 +46,7 @@ def collect(
     scorers = scorers or ScorerPass()
     offsets = offsets_of(local)
     records = records_of(
-        [{"key": question_digest(q.question), "question": q.question, "accepted": list(q.answers)} for q in questions],
+        [{"key": question_digest(q.question), **q.record} for q in questions],
         [q.question for q in questions],
         lambda batch: ask(
             local, [(q, asking.messages(q)) for q in (questions[i].question for i in batch)], asking, offsets, scorers

@@ -91,8 +91,7 @@ def collect_with_evidence(
         [
             {
                 "key": one.key,
-                "question": one.row.question,
-                "accepted": list(one.row.answers),
+                **one.row.record,
                 "whose": one.whose,
                 "passages": [passage.text for passage in one.evidence],
             }

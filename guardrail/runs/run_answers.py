@@ -133,7 +133,9 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
         answers = graded(records, grader, header.offsets, header.layers)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"{path}: the numbers of a record cannot be read ({error!r}); make the run again") from error
-    rows = tuple(QuestionRow(r["question"], tuple(r["accepted"])) for r in records)
+    rows = tuple(
+        QuestionRow(r["question"], tuple(r["accepted"]), items=tuple(map(tuple, r.get("items", ())))) for r in records
+    )
     return RunAnswers(path, header, answers, rows, data_hash(rows), grader.name)
 
 

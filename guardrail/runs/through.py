@@ -143,8 +143,7 @@ def collect_through(
         [
             {
                 "key": question_digest(row.question),
-                "question": row.question,
-                "accepted": list(row.answers),
+                **row.record,
                 "person": question_of(row.extra.get("messages", ())) or row.question,
             }
             for row in rows

@@ -146,7 +146,7 @@ EXAMPLES = {
     ),
     "a hedge before the full stop": (
         "‹hedge41 Paris has 2 million people.› ‹hedge10 It is **old**›\n‹hedge90 **It is flat.**› ‹hedge70 Is it?›",
-        f"Paris has 2 million people {MEDIUM}. It is **old** (most probably wrong, 10% chance of being right)\n"
+        f"Paris has 2 million people {MEDIUM}. It is **old** (very likely wrong, 10% chance of being right)\n"
         "**It is flat (very likely, 90% chance of being right).** Is it (probably, 70% chance of being right)?",
     ),
     "emphasis around a claim": (

@@ -1,4 +1,4 @@
-"""Builds questions.jsonl, claim_questions.jsonl and passages.jsonl: `python -m guardrail.data.build`.
+"""Builds questions.jsonl, claim_questions.jsonl, list_questions.jsonl and passages.jsonl: `python -m guardrail.data.build`.
 
 What it does: asks every source for its questions and sentences, keeps some of them, assigns the questions to the two
 splits, puts the sentences together in passages, and writes the files.
@@ -13,9 +13,10 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from guardrail.data import claim_questions_path, passages_path, questions_path
+from guardrail.data import claim_questions_path, list_questions_path, passages_path, questions_path
 from guardrail.data.build import claims_from_facts, passages_from_facts, questions_from_facts, questions_from_numbers
 from guardrail.data.build.choices import chosen, stable_hash
+from guardrail.data.build.tables import forms, table
 from guardrail.data.build.wording import normalized, reveals, slug
 
 if TYPE_CHECKING:
@@ -109,6 +110,19 @@ def claim_rows() -> list[dict[str, object]]:
     return rows
 
 
+def list_rows() -> list[dict[str, object]]:
+    """All rows of list_questions.jsonl: questions whose several answers are all needed."""
+    rows: list[dict[str, object]] = []
+    for row in table("lists"):
+        items = [list(forms(item)) for item in row["items"].split(";")]
+        if len(items) < 2 or reveals(row["question"], [form for item in items for form in item if len(form) > 2]):
+            raise ValueError(f"lists.csv: {row['id']} has fewer than two items, or its question contains one")
+        name = f"list-{row['id']}"
+        told = {"id": name, "kind": row["kind"], "question": row["question"]}
+        rows.append({**told, "answers": items, "answers_needed": "all", "split": split_of(name)})
+    return rows
+
+
 def facts_of_one_split(draft: SubjectDraft, splits: dict[str, str]) -> tuple[str, list[FactDraft]]:
     """The split that leaves more of the subject's facts, and these facts; a hash of the subject settles a tie."""
     left = {
@@ -142,4 +156,5 @@ def to_jsonl(rows: Iterable[object]) -> str:
 def main() -> None:
     questions_path().write_text(to_jsonl(question_rows()), encoding="utf-8", newline="\n")
     claim_questions_path().write_text(to_jsonl(claim_rows()), encoding="utf-8", newline="\n")
+    list_questions_path().write_text(to_jsonl(list_rows()), encoding="utf-8", newline="\n")
     passages_path().write_text(to_jsonl(passage_rows()), encoding="utf-8", newline="\n")
