@@ -32,6 +32,7 @@ class AskCommand(TyperCommand):
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +133,7 @@ def ask(
     fitted = load_calibrator(calibrator) if calibrator else None
     fitted_on_questions = load_calibrator(question_calibrator) if question_calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
-    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page
     from guardrail.guard import Guard

@@ -127,7 +127,9 @@ class AnswerPass:
         one whose answers are collected."""
         length = len(trace.response_ids)
         if trace.fault is not None:
-            return Score.none(trace.fault, _FAULTS[trace.fault], length=length, name=self.calibrated.scorer.name)
+            return Score.none(
+                trace.fault, trace.fault_detail or _FAULTS[trace.fault], length=length, name=self.calibrated.scorer.name
+            )
         if self.hooks.is_tool_call(trace):
             return Score.none("tool_call", _TOOL_CALL, length=length)
         return unread(trace) if collecting() is not None else None

@@ -11,14 +11,21 @@ from langchain_core.messages.ai import UsageMetadata
 from guardrail.langchain.reply import Reply
 
 
-def completion(ident: str, model: str, reply: Reply, log_probs: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`chat.completion`. log_probs: of the tokens, as OpenAI has them."""
+def completion(
+    ident: str,
+    model: str,
+    reply: Reply,
+    log_probs: dict[str, Any] | None = None,
+    ids: tuple[list[int], list[int]] | None = None,
+) -> dict[str, Any]:
+    """`chat.completion`. log_probs: of the tokens, as OpenAI has them. ids: of the prompt and the reply, as vLLM has."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None if reply.calls else reply.text}
     message["refusal"] = None
     if reply.calls:
         message["tool_calls"] = _calls(reply)
-    choice = {"index": 0, "message": message, "logprobs": log_probs, **_end(reply)}
-    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage)}
+    of_prompt, of_reply = ({}, {}) if ids is None else ({"prompt_token_ids": ids[0]}, {"token_ids": ids[1]})
+    choice = {"index": 0, "message": message, "logprobs": log_probs, **_end(reply), **of_reply}
+    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage), **of_prompt}
 
 
 def chunk(
