@@ -9,6 +9,7 @@ from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
+    from guardrail.server.bodies import TokenIds
     from guardrail.server.requests import ChatRequest
     from guardrail.types import Trace, Verdict
 
@@ -27,7 +28,7 @@ def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> d
     return {"content": _content(model, trace, request.top_logprobs or 0), "refusal": None}
 
 
-def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> tuple[list[int], list[int]] | None:
+def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> TokenIds | None:
     """Ids of the prompt and of all that was generated, thinking and end of turn included, where a request wants them.
 
     None for a text that the policy has changed, as in `log_probs_of`.

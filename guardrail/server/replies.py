@@ -140,6 +140,9 @@ class ChunkChoice(Reply):
     delta: Delta
     logprobs: None
     finish_reason: FinishReason | None
+    token_ids: list[int] = Field(
+        default=[], description="Of what was generated, where `return_token_ids` asks for them."
+    )
     guardrail: VerdictMetadata | PendingVerdict | None = Field(default=None, description="In the last one alone.")
 
 
@@ -151,6 +154,7 @@ class ChatCompletionChunk(Reply):
     created: int
     model: str
     choices: list[ChunkChoice]
+    prompt_token_ids: list[int] = Field(default=[], description="Where `return_token_ids` asks for them.")
     usage: Usage | None = Field(default=None, description="In the chunk that include_usage asks for.")
 
 

@@ -77,7 +77,7 @@ class RereadModel(LocalModel):
         return super().version, self.remote.version
 
     @property
-    def takes_tools(self) -> bool:  # type: ignore[override]
+    def takes_tools(self) -> bool:
         """As of the endpoint: it is offered none."""
         return False
 
