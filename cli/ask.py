@@ -32,6 +32,7 @@ class AskCommand(TyperCommand):
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +137,7 @@ def ask(
     fitted_on_questions = load_calibrator(question_calibrator) if question_calibrator else None
     second_fitted = load_calibrator(escalate_calibrator) if escalate_calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
-    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+    local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
     second = runtime.load(escalate_to, device, dtype, None) if escalate_to else None
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page

@@ -60,6 +60,7 @@ def bench(
         Path | None, typer.Option(metavar="FILE.png", help="Suite distillation: draw accuracy by bin (extra plots).")
     ] = None,
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     calibrator: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,7 +113,7 @@ def bench(
                 "--suite distillation has its own scorers and calibrators; leave --scorers and --calibrator out"
             )
         bench_distillation.run(
-            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs), data, adapter or [],
+            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with), data, adapter or [],
             table=table, plot=plot, as_json=as_json, fit=fit or "bundled", fit_limit=fit_limit, output=output, grader=grader,
             limit=limit, resume=resume, run=run, samples=samples, max_new_tokens=max_new_tokens, prompt=prompt, system=system,
         )  # fmt: skip
@@ -123,7 +124,7 @@ def bench(
     from guardrail.evaluation.compare import bench as compare
 
     found = compare(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with),
         data,
         scorers,
         output=output,

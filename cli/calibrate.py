@@ -26,6 +26,7 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the calibrator.")],
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     through: options.Through = None,
     unit: options.Unit = "answer",
     scorer: Annotated[
@@ -125,7 +126,7 @@ def calibrate(
     from guardrail.evaluation.calibrate import calibrate as run_calibrate
 
     fit = run_calibrate(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with),
         data,
         output=output,
         unit=unit,

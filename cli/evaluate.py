@@ -33,6 +33,7 @@ def evaluate(
     calibrator: options.Calibrator = None,
     unit: options.Unit = "answer",
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     through: options.Through = None,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", metavar="NAME|FILE", help="Repeatable. Default: all shipped.")
@@ -94,7 +95,7 @@ def evaluate(
         from guardrail.evaluation.evaluate import evaluate as measure
 
         result = measure(
-            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+            lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with),
             data,
             calibrator,
             policy or None,

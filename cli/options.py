@@ -18,6 +18,15 @@ Model = Annotated[
         help="Alias, folder, .gguf file or hub id of a chat model, or openai:URL#NAME behind an endpoint.",
     ),
 ]
+ScoreWith = Annotated[
+    str | None,
+    typer.Option(
+        "--score-with",
+        metavar="SPEC",
+        help="With a model behind an endpoint: a copy of its weights, loaded here, that reads its answers and scores them. "
+        "--device, --dtype and the template are the copy's.",
+    ),
+]
 ChatTemplate = Annotated[
     Path | None,
     typer.Option("--chat-template", metavar="FILE", help="Jinja chat template that replaces the model's own."),

@@ -44,20 +44,32 @@ def quiet_libraries() -> None:
 
 
 def load(
-    spec: str, device: str | None, dtype: str | None, chat_template: Path | None, switches: str | None = None
+    spec: str,
+    device: str | None,
+    dtype: str | None,
+    chat_template: Path | None,
+    switches: str | None = None,
+    score_with: str | None = None,
 ) -> LocalModel:
     """The model, with a line of progress before each slow step."""
     from guardrail.model.spec import resolve
 
     template = read_text(chat_template) if chat_template else None
     given = _switches(switches)
-    resolve(spec)  # a misspelt name fails before torch is imported
+    for name in filter(None, (spec, score_with)):
+        resolve(name)  # a misspelt one fails before torch is imported
     say("starting torch and transformers")
     quiet_libraries()
     from guardrail.model.loading import load_model
 
     return load_model(
-        spec, device=device, dtype=dtype, chat_template=template, chat_template_kwargs=given, progress=say
+        spec,
+        device=device,
+        dtype=dtype,
+        chat_template=template,
+        chat_template_kwargs=given,
+        progress=say,
+        score_with=score_with,
     )
 
 

@@ -23,6 +23,7 @@ def score(
         typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where to write, .parquet as a table; - is stdout."),
     ] = "-",
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     calibrator: options.Calibrator = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Eq. 6 at the template's token, whatever a calibrator says.")
@@ -47,7 +48,7 @@ def score(
     from guardrail.evaluation.score import score as add_scores
 
     done = add_scores(
-        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs),
+        lambda: runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with),
         source,
         output,
         calibrator=calibrator,

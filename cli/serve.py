@@ -15,6 +15,7 @@ EXTRA = "guardrail serve needs the extra server: pip install 'hybridgrad-guardra
 
 def serve(
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     policy: Annotated[
         str, typer.Option("--policy", "-p", metavar="NAME|FILE", help="The policy of requests that name none.")
     ] = "default",
@@ -121,7 +122,7 @@ def serve(
 
     def load() -> Service:
         made: dict[str, Any] = {"calibrator": calibrator}
-        local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+        local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
         if retriever is not None:
             from guardrail.retrieval import load_retriever
 

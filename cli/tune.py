@@ -65,6 +65,7 @@ def tune(
         ),
     ] = None,
     model: options.Model = options.DEFAULT_MODEL,
+    score_with: options.ScoreWith = None,
     through: options.Through = None,
     grader: options.Grader = None,
     labels: options.Labels = None,
@@ -90,7 +91,7 @@ def tune(
     wanted = _target(ctx, unit)
 
     def load() -> LocalModel:
-        return runtime.load(model, device, dtype, chat_template, chat_template_kwargs)
+        return runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
 
     asked: dict[str, Any] = {
         "output": output,

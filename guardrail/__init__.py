@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
+    from guardrail.model.remote.model import RemoteModel
     from guardrail.monitoring.monitor import monitor
     from guardrail.observers.verdict_log import VerdictLog
     from guardrail.pages import report, sps
@@ -81,6 +82,7 @@ _LAZY = {
     "LocalModel": "guardrail.model.local",
     "Policy": "guardrail.policy",
     "Profile": "guardrail.scoring.profile",
+    "RemoteModel": "guardrail.model.remote.model",
     "SentenceClaims": "guardrail.claims",
     "VerdictLog": "guardrail.observers.verdict_log",
     "bench": "guardrail.evaluation.compare",
@@ -126,6 +128,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Profile",
+    "RemoteModel",
     "RetrievalError",
     "Score",
     "ScoringError",

@@ -48,6 +48,9 @@ class LoadedModel:
     has_weights: ClassVar[bool] = True
     """Whether they are here; one behind an endpoint has none."""
 
+    answers_here: ClassVar[bool] = True
+    """Whether this process generates its answers, so that the same weights give the same ones again."""
+
     def __init__(
         self,
         model: nn.Module,

@@ -26,6 +26,7 @@ from guardrail.model.loaded import check_switches
 from guardrail.model.local import LocalModel
 from guardrail.model.remote.address import Address
 from guardrail.model.remote.model import RemoteModel
+from guardrail.model.remote.reread import RereadModel
 from guardrail.model.spec import ALIASES, DEFAULT_MODEL, Source, resolve
 from guardrail.stated import StatedFile
 
@@ -41,6 +42,7 @@ def load_model(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     progress: Callable[[str], None] | None = None,
+    score_with: str | None = None,
 ) -> LocalModel:
     """Load the chat model that `spec` names: an alias, a folder, a `.gguf` file, a hub id or an endpoint.
 
@@ -53,6 +55,8 @@ def load_model(
         chat_template_kwargs: What the template takes beside the messages, such as `{"enable_thinking": False}`.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         progress: Called with one line before each slow step.
+        score_with: With an endpoint: a copy of its weights, loaded here as all other arguments say, that reads and scores its
+            answers. The model is a `RereadModel`.
 
     Returns:
         The model with its tokenizer, ready to answer and to be scored.
@@ -65,6 +69,17 @@ def load_model(
     """
     check_switches(chat_template_kwargs)  # mistakes show before the slow part
     source = resolve(spec)
+    if score_with is not None:
+        return _reread(
+            source,
+            score_with,
+            device=device,
+            dtype=dtype,
+            chat_template=chat_template,
+            chat_template_kwargs=chat_template_kwargs,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
     if source.kind == "endpoint":
         return _remote(source, chat_template_kwargs, device=device, dtype=dtype, chat_template=chat_template)
     place = _device(device)
@@ -125,6 +140,22 @@ def load_model(
                 f"cannot move {source.name} to device {place!r}: {' '.join(str(error).split())}"
             ) from error
     return _finished(model, tokenizer, source, chat_template, chat_template_kwargs)
+
+
+def _reread(source: Source, spec: str, **options: Any) -> LocalModel:
+    """An endpoint whose answers a copy of its weights reads. Raises `ModelError` where one is none, or the other is one."""
+    if source.kind != "endpoint":
+        raise ModelError(
+            f"{source.name} is loaded here, so it scores its own answers; score_with goes with a model behind an endpoint"
+        )
+    if resolve(spec).kind == "endpoint":
+        raise ModelError(
+            f"score_with is {spec}, which has no weights here; name a folder, a .gguf file, a hub id or an alias"
+        )
+    remote = RemoteModel(
+        source.location, Address.of(source.name).name, chat_template_kwargs=options["chat_template_kwargs"]
+    )
+    return RereadModel(remote, load_model(spec, **options))
 
 
 def _remote(source: Source, switches: Mapping[str, Any] | None, **given: object) -> LocalModel:

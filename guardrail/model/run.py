@@ -148,7 +148,7 @@ class Run:
 
     def _so_far(self, tokens: Sequence[list[int]]) -> list[Response]:
         ms = seconds_since(self._start) * 1000 / len(self.rows)
-        ends = [_ended(self.local, row, self._stops, was) for row, was in zip(tokens, self._opened, strict=True)]
+        ends = [ended_reply(self.local, row, self._stops, was) for row, was in zip(tokens, self._opened, strict=True)]
         states = self.recording.states([ids for ids, _, _ in ends]) if self.recording else [None] * len(self.rows)
         return [Response(*end, state, ms) for end, state in zip(ends, states, strict=True)]
 
@@ -207,7 +207,7 @@ def same_draws(device: torch.device) -> AbstractContextManager[None]:
     return forked
 
 
-def _ended(
+def ended_reply(
     local: LoadedModel, row: list[int], stops: Sequence[str], opened: bool
 ) -> tuple[list[int], Split, str | None]:
     """A reply up to its end, where its answer begins, and the answer's text if a stop string ended it. A stop string ends

@@ -120,9 +120,9 @@ class AnswerPass:
     def _known(self, trace: Trace) -> Score | None:
         """The Score that has no number, whatever the scorer: of a turn of tool calls, of a model that could not answer, and of
         one whose answers are collected."""
-        length = len(trace.response_ids)
+        length, name = len(trace.response_ids), self.calibrated.scorer.name
         if trace.fault is not None:
-            return Score.none(trace.fault, _FAULTS[trace.fault], length=length, name=self.calibrated.scorer.name)
+            return Score.none(trace.fault, _FAULTS.get(trace.fault, trace.fault_detail), length=length, name=name)
         if self.hooks.is_tool_call(trace):
             return Score.none("tool_call", _TOOL_CALL, length=length)
         return unread(trace) if collecting() is not None else None

@@ -68,7 +68,7 @@ class RunOptions:
     def on(self, local: LocalModel) -> RunOptions:
         """For this model. What answered behind an endpoint may be another tomorrow, under the same name: no answer of it is
         looked up elsewhere than in the run's own file."""
-        return self if local.has_weights else replace(self, cache=False)
+        return self if local.answers_here else replace(self, cache=False)
 
     def beside(self, name: str) -> RunOptions:
         """For a second run of the same command, whose file stands next to the first one's."""

@@ -26,6 +26,8 @@ def unscorable(
         return Score.none("not_finite", "NaN or infinity in the model's logits", length=T)
     if trace is not None and trace.fault == "out_of_memory":
         return Score.none("out_of_memory", f"{P} prompt tokens do not fit into memory", length=T)
+    if trace is not None and trace.fault == "other_tokens":
+        return Score.none("other_tokens", trace.fault_detail, length=T)
     if trace is not None and trace.finish_reason == "prompt_too_long":
         return Score.none("prompt_too_long", f"{P} prompt tokens, context {context}", length=T)
     if trace is not None and trace.prompt_truncated:

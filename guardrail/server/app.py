@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,7 @@ from guardrail.langchain.streaming import Watch
 from guardrail.server import bodies, replies
 from guardrail.server.errors import ApiError, told
 from guardrail.server.gate import Envelope, Gate, respond
-from guardrail.server.log_probs import log_probs_of
+from guardrail.server.log_probs import log_probs_of, token_ids_of
 from guardrail.server.observing import observing
 from guardrail.server.replies import describe
 from guardrail.server.requests import ChatRequest, CheckRequest, DecideRequest, ScoreRequest
@@ -30,6 +30,9 @@ from guardrail.server.service import Service, by_threshold, decide
 from guardrail.server.state import Server
 from guardrail.server.streams import Whole, held, judging, live, streamed
 from guardrail.types import Verdict
+
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
 
 __all__ = ["Server", "create_app"]
 
@@ -79,9 +82,10 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         verdict, log_probs = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata)
+        ids = token_ids_of(service.model, verdict, body)
         if body.stream:
-            return await streamed(request, held(ident, model, reply, body, log_probs), _gist(reply.metadata))
-        return JSONResponse(bodies.completion(ident, model, reply, log_probs), headers=_gist(reply.metadata))
+            return await streamed(request, held(ident, model, reply, body, log_probs, ids), _gist(reply.metadata))
+        return JSONResponse(bodies.completion(ident, model, reply, log_probs, ids), headers=_gist(reply.metadata))
 
     @app.post(
         "/v1/guard/score", response_model=replies.ScoreReply, responses=replies.WORKING, openapi_extra=replies.TIMED
@@ -223,12 +227,13 @@ def _status_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models", response_model=replies.Models, responses=replies.KEYED | replies.errors(503))
     async def models() -> Response:
-        return JSONResponse({"object": "list", "data": [_model(server.ready().model.name)]})
+        return JSONResponse({"object": "list", "data": [_model(server.ready().model)]})
 
     @app.get("/v1/models/{name:path}", response_model=replies.Model, responses=replies.KEYED | replies.errors(404, 503))
     async def one_model(name: str) -> Response:
-        server.ready().check_model(name)
-        return JSONResponse(_model(name))
+        service = server.ready()
+        service.check_model(name)
+        return JSONResponse(_model(service.model))
 
     @app.get("/v1/guard/policies", response_model=replies.Policies, responses=replies.KEYED | replies.errors(503))
     async def policies() -> Response:
@@ -245,5 +250,6 @@ def _status_routes(app: FastAPI, server: Server) -> None:
         return JSONResponse({"object": "list", "default": service.default, "data": known, "allowed": allowed})
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "guardrail"}
+def _model(model: LocalModel) -> dict[str, Any]:
+    dtype = model.identity.dtype
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": "guardrail", "dtype": dtype}

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages.ai import UsageMetadata
 
 from guardrail.langchain.reply import Reply
 
+TokenIds: TypeAlias = tuple[list[int], list[int]]
+"""Of the prompt, and of all that was generated."""
 
-def completion(ident: str, model: str, reply: Reply, log_probs: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`chat.completion`. log_probs: of the tokens, as OpenAI has them."""
+
+def completion(
+    ident: str,
+    model: str,
+    reply: Reply,
+    log_probs: dict[str, Any] | None = None,
+    ids: TokenIds | None = None,
+) -> dict[str, Any]:
+    """`chat.completion`. log_probs: of the tokens, as OpenAI has them. ids: of the prompt and the reply, as vLLM has."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None if reply.calls else reply.text}
     message["refusal"] = None
     if reply.calls:
         message["tool_calls"] = _calls(reply)
-    choice = {"index": 0, "message": message, "logprobs": log_probs, **_end(reply)}
-    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage)}
+    of_prompt, of_reply = _told(ids)
+    choice = {"index": 0, "message": message, "logprobs": log_probs, **_end(reply), **of_reply}
+    return {**_head(ident, "chat.completion", model), "choices": [choice], "usage": usage(reply.usage), **of_prompt}
 
 
 def chunk(
@@ -27,13 +37,15 @@ def chunk(
     delta: dict[str, Any],
     end: Reply | None = None,
     log_probs: dict[str, Any] | None = None,
+    ids: TokenIds | None = None,
 ) -> dict[str, Any]:
-    """`chat.completion.chunk`. end: the reply that it is the last chunk of. log_probs: of the tokens in `delta`."""
+    """`chat.completion.chunk`. end: the reply that it is the last chunk of. log_probs, ids: of the tokens in `delta`."""
     if end is not None and end.calls:
         delta = {**delta, "tool_calls": [{"index": i, **call} for i, call in enumerate(_calls(end))]}
     ending = {"finish_reason": None} if end is None else _end(end)
-    choice = {"index": 0, "delta": delta, "logprobs": log_probs, **ending}
-    return {**_head(ident, "chat.completion.chunk", model), "choices": [choice]}
+    of_prompt, of_reply = _told(ids)
+    choice = {"index": 0, "delta": delta, "logprobs": log_probs, **ending, **of_reply}
+    return {**_head(ident, "chat.completion.chunk", model), "choices": [choice], **of_prompt}
 
 
 def usage_chunk(ident: str, model: str, reply: Reply) -> dict[str, Any]:
@@ -60,6 +72,11 @@ DONE = b"data: [DONE]\n\n"
 
 def _head(ident: str, kind: str, model: str) -> dict[str, Any]:
     return {"id": ident, "object": kind, "created": int(time.time()), "model": model}
+
+
+def _told(ids: TokenIds | None) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """What stands beside the choices, and in the choice."""
+    return ({}, {}) if ids is None else ({"prompt_token_ids": ids[0]}, {"token_ids": ids[1]})
 
 
 def _end(reply: Reply) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The log-probabilities of an answer's tokens, as OpenAI's `logprobs` has them: under the model itself, at temperature 1."""
+"""An answer's tokens: their log-probabilities under the model itself, at temperature 1, as OpenAI has them, and their ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
+    from guardrail.server.bodies import TokenIds
     from guardrail.server.requests import ChatRequest
     from guardrail.types import Trace, Verdict
 
@@ -25,6 +26,18 @@ def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> d
     if not model.has_weights:
         return None
     return {"content": _content(model, trace, request.top_logprobs or 0), "refusal": None}
+
+
+def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> TokenIds | None:
+    """Ids of the prompt and of all that was generated, thinking and end of turn included, where a request wants them.
+
+    None for a text that the policy has changed, as in `log_probs_of`.
+    """
+    trace = verdict.attempts[-1].trace
+    if not request.return_token_ids or trace is None or verdict.text != verdict.answer or not model.has_weights:
+        return None
+    asked = len(trace.prompt_ids) - trace.thinking_tokens
+    return list(trace.prompt_ids[:asked]), [*trace.prompt_ids[asked:], *trace.response_ids]
 
 
 def _content(model: LocalModel, trace: Trace, top: int) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ class Model(Reply):
     object: Literal["model"]
     created: int
     owned_by: str
+    dtype: str
 
 
 class Models(Reply):
@@ -112,6 +113,9 @@ class Choice(Reply):
     message: ReplyMessage
     logprobs: None
     finish_reason: FinishReason
+    token_ids: list[int] = Field(
+        default=[], description="Of what was generated, where `return_token_ids` asks for them."
+    )
     guardrail: VerdictMetadata | PendingVerdict
 
 
@@ -122,6 +126,7 @@ class ChatCompletion(Reply):
     model: str
     choices: list[Choice]
     usage: Usage
+    prompt_token_ids: list[int] = Field(default=[], description="Where `return_token_ids` asks for them.")
 
 
 class Delta(Reply):
@@ -135,6 +140,9 @@ class ChunkChoice(Reply):
     delta: Delta
     logprobs: None
     finish_reason: FinishReason | None
+    token_ids: list[int] = Field(
+        default=[], description="Of what was generated, where `return_token_ids` asks for them."
+    )
     guardrail: VerdictMetadata | PendingVerdict | None = Field(default=None, description="In the last one alone.")
 
 
@@ -146,6 +154,7 @@ class ChatCompletionChunk(Reply):
     created: int
     model: str
     choices: list[ChunkChoice]
+    prompt_token_ids: list[int] = Field(default=[], description="Where `return_token_ids` asks for them.")
     usage: Usage | None = Field(default=None, description="In the chunk that include_usage asks for.")
 
 

@@ -134,6 +134,7 @@ class ChatRequest(Body):
     metadata: dict[str, str] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    return_token_ids: bool | None = None
     # Only with the value that changes nothing
     n: Literal[1] | None = None
     top_p: float | None = Field(default=None, ge=1, le=1)

@@ -24,12 +24,17 @@ Whole: TypeAlias = Callable[[Emit], Coroutine[Any, Any, tuple[Reply, str]]]
 
 
 async def held(
-    ident: str, model: str, reply: Reply, body: ChatRequest, log_probs: dict[str, Any] | None = None
+    ident: str,
+    model: str,
+    reply: Reply,
+    body: ChatRequest,
+    log_probs: dict[str, Any] | None = None,
+    ids: bodies.TokenIds | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a reply that is there, and the log-probabilities of its tokens where they are wanted."""
+    """The chunks of a reply that is there, and the log-probabilities and ids of its tokens where they are wanted."""
     yield bodies.chunk(ident, model, {"role": "assistant", "content": ""})
     if reply.text:
-        yield bodies.chunk(ident, model, {"content": reply.text}, log_probs=log_probs)
+        yield bodies.chunk(ident, model, {"content": reply.text}, log_probs=log_probs, ids=ids)
     for last in _last(ident, model, reply, body):
         yield last
 

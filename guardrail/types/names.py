@@ -41,6 +41,7 @@ UnscoredReason = Literal[
     "unfinished_thinking",
     "unstated",
     "no_log_probs",
+    "other_tokens",
     "calibrating",
     "error",
 ]
@@ -53,7 +54,8 @@ prompt_truncated: the model did not see the whole prompt. prompt_too_long: promp
 prompt_too_short: the prompt ends before the semantic token. out_of_memory: this answer alone does not fit into memory.
 tool_call: a turn that calls tools, passed on unscored because its caller asked for that. unfinished_thinking: the model
 thought until its limit, and gave no answer. unstated: it was to end its answer with a confidence, and did not. no_log_probs:
-an endpoint gave no log-probabilities, or not those of this answer's text. calibrating: a chain is being calibrated, and
+an endpoint gave no log-probabilities, or not those of this answer's text. other_tokens: the copy that reads an endpoint's
+answers cannot read this one as it was written. calibrating: a chain is being calibrated, and
 whoever does that reads its answers. error: what scores it, or takes it apart, failed; the log
 has the whole error.
 """

@@ -64,8 +64,9 @@ class Trace:
         asked: The conversation without them; empty where there are none.
         stated: Which confidence label the model ended its answer with, from 0; None where it stated none. It is no part of the
             answer.
-        fault: Why the model could not answer: `not_finite` (NaN or infinity in its logits) or `out_of_memory`; None where it
-            could. Such an answer has no score.
+        fault: Why the answer can have no score: `not_finite` (NaN or infinity in its logits), `out_of_memory`, or
+            `other_tokens` (an endpoint wrote it, in tokens that are not known here); None where nothing is against it.
+        fault_detail: More of that, in words; empty where there is no more to say.
     """
 
     messages: tuple[Message, ...]
@@ -81,11 +82,12 @@ class Trace:
     thinking: str = ""
     thinking_tokens: int = 0
     unfinished_thinking: bool = False
-    fault: Literal["not_finite", "out_of_memory"] | None = None
+    fault: Literal["not_finite", "out_of_memory", "other_tokens"] | None = None
     evidence: tuple[Evidence, ...] = ()
     asked: tuple[Message, ...] = ()
     stated: int | None = None
     thinking_entropies: tuple[float, ...] | None = None
+    fault_detail: str = ""
 
     @property
     def thought(self) -> bool:

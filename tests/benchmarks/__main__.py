@@ -15,6 +15,7 @@ from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.ray_rows import ray_rows
+from tests.benchmarks.remote import remote
 from tests.benchmarks.scale import scale
 from tests.benchmarks.serve_soak import serve_soak
 from tests.benchmarks.serving import serving
@@ -35,6 +36,10 @@ def main() -> None:
         return
     if options.part == "scale":
         scale()
+        return
+    if options.part == "remote":
+        print(f"    {command()}\n")
+        remote(options.data, options.limit)
         return
     if options.part == "ray":
         print(f"    {command()}\n")
@@ -68,8 +73,8 @@ def _options() -> argparse.Namespace:
         "part",
         nargs="?",
         default="all",
-        choices=("all", *PARTS, "memory-of", "serve_soak", "ray", "scale"),
-        help="default: all of them but the last four",
+        choices=("all", *PARTS, "memory-of", "serve_soak", "ray", "remote", "scale"),
+        help="default: all of them but the last five",
     )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"
@@ -81,6 +86,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, help="time for one column of a cell; it is measured at least once; of serve_soak 600"
     )
+    parser.add_argument("--data", nargs="*", default=["bundled"], help="of remote: files of questions, or bundled")
+    parser.add_argument("--limit", type=int, help="of remote: questions of each, drawn; 100")
     parser.add_argument("--threads", type=int, help="default: what torch takes")
     options = parser.parse_args()
     options.prompts = options.prompts or ([50, 1000, 8000] if options.full else [50, 1000])

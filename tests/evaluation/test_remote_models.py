@@ -91,7 +91,7 @@ def fitted(url, local, tiny_data, tmp_path_factory):
 
 def test_calibrated_evaluated_scored_and_judged(remote, url, local, fitted, tiny_heldout):
     origin = guardrail.IsotonicCalibrator.load(fitted).provenance
-    assert (origin.scorer, origin.model.engine, origin.model.name) == ("g-nll", "guardrail", local.name)
+    assert (origin.scorer, origin.model.engine, origin.model.name) == ("g-nll", "guardrail float32", local.name)
     assert url not in fitted.read_text(encoding="utf-8")
     verdict = Guard(model=remote, calibrator=fitted, policy="default").answer("What is number 1?")
     assert verdict.confidence.basis == "calibrated"
@@ -130,7 +130,10 @@ def test_another_engine_is_extrapolated_and_another_model_refused(remote, fitted
         other.name = remote.name
         verdict = Guard(model=other, calibrator=fitted, policy="observe").answer("What is number 1?")
         assert verdict.confidence.basis == "extrapolated"
-        assert "answered by 'told other-1', and the calibration's answers by 'guardrail'" in verdict.confidence.reason
+        assert (
+            "answered by 'told other-1', and the calibration's answers by 'guardrail float32'"
+            in verdict.confidence.reason
+        )
         with pytest.raises(guardrail.CalibratorMismatchError):
             Guard(model=RemoteModel(there, "m"), calibrator=fitted, policy="observe")
 
@@ -219,7 +222,7 @@ def test_without_log_probabilities_the_answers_are_compared_instead():
 def test_the_command_line_says_what_an_endpoint_allows_and_asks_it(url, local, command_line):
     spec = f"openai:{url}#{local.name}"
     told = json.loads(command_line("model", "inspect", spec, "--json").stdout)
-    assert (told["engine"], told["log_probs"], told["default_scorer"]) == ("guardrail", True, "g-nll")
+    assert (told["engine"], told["log_probs"], told["default_scorer"]) == ("guardrail float32", True, "g-nll")
     assert "hybridgrad" in told["scorers_that_need_more"]
     asked = command_line(
         "ask", "Who wrote Faust?", "--model", spec, "--policy", "observe", "--json", "--max-new-tokens", "6"

@@ -10,9 +10,12 @@ from typing import Any
 
 from guardrail.errors import EndpointError, ModelNotFoundError
 from guardrail.model.remote.client import Client, StatusError
-from guardrail.model.remote.replies import choice_of, fingerprint_of, log_probs_in
+from guardrail.model.remote.replies import choice_of, fingerprint_of, ids_in, log_probs_in
 
 _TOP = (20, 5, 1)  # alternatives a token that engines allow, most first
+WITH_IDS = {"return_token_ids": True}
+"""What asks for the ids of the prompt and of the answer, as vLLM has it."""
+
 _REFUSED = (400, 404, 422, 501)
 _PLAIN = re.compile(r"[^\w .:+/-]")
 
@@ -24,9 +27,10 @@ class Abilities:
     Attributes:
         log_probs: Whether it gives the log-probabilities of what it generates.
         top_log_probs: Of so many tokens at each place, at most; 0 of the generated one alone.
-        engine: Who says to own the model, and the engine's version, as far as it tells.
+        engine: Who says to own the model, the engine's version, its dtype and the weights' quantisation, as far as it tells.
         fingerprint: What it calls its set-up in its answers; empty where it does not say.
         context: The longest prompt with its answer, in tokens; None where it does not say.
+        token_ids: Whether it takes `return_token_ids`; looked for only where somebody wants the ids.
     """
 
     log_probs: bool
@@ -34,10 +38,11 @@ class Abilities:
     engine: str
     fingerprint: str = ""
     context: int | None = None
+    token_ids: bool = False
 
 
-def abilities_of(client: Client, more: Mapping[str, Any]) -> Abilities:
-    """Ask an endpoint. more: what every request holds beside the conversation.
+def abilities_of(client: Client, more: Mapping[str, Any], *, ids: bool = False) -> Abilities:
+    """Ask an endpoint. more: what every request holds beside the conversation. ids: whether token ids are wanted, too.
 
     Raises `EndpointError` where it cannot be asked, and `ModelNotFoundError` where it lists its models and this is none.
     """
@@ -64,7 +69,19 @@ def abilities_of(client: Client, more: Mapping[str, Any]) -> Abilities:
         _engine(card, _optional(client, f"{client.address.root}/version")),
         fingerprint_of(found),
         _context(card),
+        ids and _gives_ids(client, body),
     )
+
+
+def _gives_ids(client: Client, body: Mapping[str, Any]) -> bool:
+    """Whether it says which ids it writes. Who does not know the option ignores it or refuses it."""
+    try:
+        found = client.post("/chat/completions", {**body, **WITH_IDS})
+    except StatusError as error:
+        if error.status not in _REFUSED:
+            raise
+        return False
+    return bool(ids_in(choice_of(found).get("token_ids")))
 
 
 def _optional(client: Client, url: str) -> Any:
@@ -97,7 +114,10 @@ def _card(listed: list[Mapping[str, Any]] | None, name: str) -> Mapping[str, Any
 def _engine(card: Mapping[str, Any], version: Any) -> str:
     owner = card.get("owned_by")
     said = version.get("version") if isinstance(version, Mapping) else None
-    parts = [value for value in (owner, said) if isinstance(value, str) and value]
+    meta = card.get("meta")  # of llama.cpp
+    kind = meta.get("ftype") if isinstance(meta, Mapping) else None
+    told = (owner, said, card.get("dtype"), kind)
+    parts = [value for value in told if isinstance(value, str) and value]
     return _PLAIN.sub("", " ".join(parts))[:100]
 
 

@@ -18,12 +18,12 @@ from guardrail.model.constraint import Constraint
 from guardrail.model.identity import ModelIdentity, text_hash
 from guardrail.model.loaded import check_switches
 from guardrail.model.recording import Keep
-from guardrail.model.remote.abilities import Abilities, abilities_of
+from guardrail.model.remote.abilities import WITH_IDS, Abilities, abilities_of
 from guardrail.model.remote.address import PREFIX, Address
 from guardrail.model.remote.client import Client, Patience, StatusError
 from guardrail.model.remote.replies import Reply, Token, reply_of
-from guardrail.model.remote.streams import read_stream
-from guardrail.model.remote.traces import trace_of
+from guardrail.model.remote.streams import read_stream, shown_to
+from guardrail.model.remote.traces import Reader, trace_of
 from guardrail.model.remote.weightless import WeightlessModel
 from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
@@ -53,6 +53,9 @@ class RemoteModel(WeightlessModel):
         MissingExtraError: httpx is not installed.
     """
 
+    wants_ids = False
+    """Whether it asks for token ids, too, where the endpoint tells them (`RereadModel`)."""
+
     def __init__(
         self,
         url: str,
@@ -73,7 +76,7 @@ class RemoteModel(WeightlessModel):
 
     @cached_property
     def _found(self) -> Abilities:
-        return abilities_of(self.client, self._more)
+        return abilities_of(self.client, self._more, ids=self.wants_ids)
 
     @property
     def abilities(self) -> Abilities:
@@ -121,11 +124,12 @@ class RemoteModel(WeightlessModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        reader: Reader | None = None,
     ) -> list[Trace]:
         """Ask for an answer to each conversation, several at a time.
 
         Args and result are those of `LocalModel.generate_batch`. truncate, keep: nothing; the endpoint does neither. on_step:
-        for one conversation, which is streamed then.
+        for one conversation, which is streamed then. reader: in whose token ids the Traces are; None spells the tokens.
 
         Raises:
             EndpointError: The endpoint cannot be asked, or what it answers is none.
@@ -145,7 +149,7 @@ class RemoteModel(WeightlessModel):
         if stops := check_stops(stop):
             options["stop"] = list(stops)
         asked = [as_messages(c) for c in conversations]
-        return self.each([lambda m=m: self._answer(m, options, on_step) for m in asked])  # type: ignore[misc]
+        return self.each([lambda m=m: self._answer(m, options, on_step, reader) for m in asked])  # type: ignore[misc]
 
     def draw(
         self, messages: Sequence[Message], n: int, *, seed: int, max_new_tokens: int, temperature: float, top_p: float
@@ -181,36 +185,41 @@ class RemoteModel(WeightlessModel):
     def _body(self, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
         told = [{key: value for key, value in m.items() if value is not None} for m in messages]
         more = {"logprobs": True} if self.abilities.log_probs else {}
+        more |= WITH_IDS if self.abilities.token_ids else {}
         return {"model": self.name, "messages": told, **more, **self._more, **options}
 
     def _answer(
-        self, messages: tuple[Message, ...], options: Mapping[str, Any], on_step: OnStep | None = None
+        self,
+        messages: tuple[Message, ...],
+        options: Mapping[str, Any],
+        on_step: OnStep | None = None,
+        reader: Reader | None = None,
     ) -> Trace:
         start = time.perf_counter()
-        prompt = self.encode_prompt(messages)
         body = self._body(messages, options)
+        prompt = (reader or self).encode_prompt(messages)
+
+        def read(reply: Reply) -> Trace:
+            stops = tuple(options.get("stop", ()))
+            return (
+                reader.read(messages, prompt, reply, stops)
+                if reader
+                else trace_of(messages, prompt, reply, bool(stops))
+            )
+
         try:
             if on_step is None:
                 reply = reply_of(self.client.post("/chat/completions", body))
             else:
-                reply = self._streamed(messages, prompt, body, on_step)
+                with closing(self.client.events("/chat/completions", {**body, "stream": True})) as events:
+                    reply = read_stream(events, shown_to(on_step, read))
         except StatusError as error:
             if error.status not in (400, 413) or not _TOO_LONG.search(error.said):
                 raise
             return Trace(messages, tuple(prompt), (), "", "prompt_too_long")
         self._note(reply)
         ms = seconds_since(start) * 1000
-        return replace(trace_of(messages, prompt, reply, "stop" in options), generate_ms=ms)
-
-    def _streamed(
-        self, messages: tuple[Message, ...], prompt: list[int], body: Mapping[str, Any], on_step: OnStep
-    ) -> Reply:
-        def seen(so_far: Reply) -> bool:
-            trace = trace_of(messages, prompt, so_far, "stop" in body)
-            return bool(on_step([list(trace.response_ids)], lambda: [trace]))
-
-        with closing(self.client.events("/chat/completions", {**body, "stream": True})) as events:
-            return read_stream(events, seen)
+        return replace(read(reply), generate_ms=ms)
 
     def _note(self, reply: Reply) -> None:
         self._fingerprint = reply.fingerprint

@@ -20,11 +20,13 @@ _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 
 
 class Token(NamedTuple):
-    """data: its bytes. log_prob: under the model, nats. top: the likeliest tokens at its place, with theirs."""
+    """data: its bytes. log_prob: under the model, nats. top: the likeliest tokens at its place, with theirs. id: in the model's
+    vocabulary; None where the endpoint does not say."""
 
     data: bytes
     log_prob: float
     top: tuple[tuple[bytes, float], ...] = ()
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Reply:
         stop_string: Whether the endpoint says that a stop string ended it.
         prompt_tokens: How many the endpoint read; None where it does not say.
         prompt_ids: Their ids, where it gives them.
-        token_ids: The ids of all that was generated, where it gives them.
+        token_ids: The ids of all that was generated, where it gives them; the end of the turn may be missing.
+        written: How many tokens were generated, its end counted or not; None where the endpoint does not say.
         fingerprint: What it calls its set-up; empty where it does not say.
     """
 
@@ -57,6 +60,7 @@ class Reply:
     prompt_tokens: int | None = None
     prompt_ids: tuple[int, ...] | None = None
     token_ids: tuple[int, ...] | None = field(default=None, repr=False)
+    written: int | None = None
     fingerprint: str = ""
 
 
@@ -74,16 +78,19 @@ def reply_of(body: Any) -> Reply:
     if content is not None and not isinstance(content, str):
         raise _unusable(f"its content is {type(content).__name__}, not a text")
     usage = body.get("usage")
-    count = usage.get("prompt_tokens") if isinstance(usage, Mapping) else None
+    counts = usage if isinstance(usage, Mapping) else {}
+    count, written = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    told = log_probs_in(choice.get("logprobs"))
     return said(
         content or "",
         choice.get("finish_reason"),
-        log_probs_in(choice.get("logprobs")),
+        told,
         thought=_thought_of(message),
         stop_string=isinstance(choice.get("stop_reason"), str),
         prompt_tokens=count if _is_count(count) else None,
-        prompt_ids=_ids(body.get("prompt_token_ids")),
-        token_ids=_ids(choice.get("token_ids")),
+        prompt_ids=ids_in(body.get("prompt_token_ids")),
+        token_ids=ids_in(choice.get("token_ids")) or ids_of(told),
+        written=written if _is_count(written) else None,
         fingerprint=fingerprint_of(body),
     )
 
@@ -156,6 +163,12 @@ def log_probs_in(value: Any) -> tuple[Token, ...] | str:
     return tuple(found)
 
 
+def ids_of(told: tuple[Token, ...] | str) -> tuple[int, ...] | None:
+    """The ids of tokens with log-probabilities, as llama.cpp gives them; None unless all have one."""
+    found = [] if isinstance(told, str) else [token.id for token in told if token.id is not None]
+    return tuple(found) if found and len(found) == len(told) else None
+
+
 def fingerprint_of(body: Mapping[str, Any]) -> str:
     """What a completion, or a chunk of one, calls the set-up that made it."""
     value = body.get("system_fingerprint")
@@ -184,7 +197,8 @@ def _token(entry: Any) -> Token | None:
         data = bytes(raw)
     else:
         return None
-    return Token(data, min(float(log_prob), 0.0))
+    own = entry.get("id")
+    return Token(data, min(float(log_prob), 0.0), id=own if _is_count(own) else None)
 
 
 def _thought_of(message: Mapping[str, Any]) -> str:
@@ -192,7 +206,8 @@ def _thought_of(message: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _ids(value: Any) -> tuple[int, ...] | None:
+def ids_in(value: Any) -> tuple[int, ...] | None:
+    """A list of token ids; None for anything else."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not all(map(_is_count, value)):
         return None
     return tuple(value)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from guardrail.errors import EndpointError
-from guardrail.model.remote.replies import Reply, Token, choice_of, fingerprint_of, log_probs_in, said
+from guardrail.model.remote.replies import Reply, Token, choice_of, fingerprint_of, ids_in, ids_of, log_probs_in, said
+from guardrail.model.stopping import OnStep
+from guardrail.types import Trace
 
 
 def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
@@ -19,12 +21,15 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
     text, thought, finish, fingerprint, prompt_tokens = "", "", None, "", None
     tokens: list[Token] = []
     why, stop_string = "", False
+    prompt_ids: tuple[int, ...] | None = None
+    ids: list[int] = []
 
     def reply(finish: str) -> Reply:
         found = said(
             text, finish, why or tuple(tokens), thought=thought, stop_string=stop_string, prompt_tokens=prompt_tokens
         )
-        return replace(found, fingerprint=fingerprint)
+        known = tuple(ids) or (None if why else ids_of(tuple(tokens)))
+        return replace(found, fingerprint=fingerprint, prompt_ids=prompt_ids, token_ids=known)
 
     for chunk in chunks:
         if not isinstance(chunk, Mapping):
@@ -35,11 +40,13 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
         usage = chunk.get("usage")
         if isinstance(usage, Mapping) and isinstance(usage.get("prompt_tokens"), int):
             prompt_tokens = usage["prompt_tokens"]
+        prompt_ids = prompt_ids or ids_in(chunk.get("prompt_token_ids"))
         if not chunk.get("choices"):
             continue
         choice = choice_of(chunk)
         delta = choice.get("delta")
         delta = delta if isinstance(delta, Mapping) else {}
+        ids += ids_in(choice.get("token_ids")) or ()
         new = delta.get("content") or ""
         thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
         told = log_probs_in(choice.get("logprobs")) if choice.get("logprobs") else ()
@@ -57,3 +64,13 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
             "the endpoint's stream ended without a finish reason, so a part of the answer may be missing"
         )
     return reply(finish)
+
+
+def shown_to(on_step: OnStep, read: Callable[[Reply], Trace]) -> Callable[[Reply], bool]:
+    """What `read_stream` takes as `seen`, where `on_step` watches the answer. read: makes the Trace of what was said so far."""
+
+    def seen(so_far: Reply) -> bool:
+        trace = read(so_far)
+        return bool(on_step([list(trace.response_ids)], lambda: [trace]))
+
+    return seen

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from guardrail.model.remote.replies import Reply
 from guardrail.model.remote.spelling import END, spelt, words_of
 from guardrail.types import Message, Trace
+
+
+class Reader(Protocol):
+    """Who has tokens of its own, and makes Traces in them."""
+
+    def encode_prompt(self, messages: tuple[Message, ...]) -> list[int]: ...
+
+    def read(self, messages: tuple[Message, ...], prompt: list[int], reply: Reply, stops: Sequence[str]) -> Trace:
+        """The Trace of a reply. prompt: ids of the messages. stops: the stop strings that were asked for."""
 
 
 def trace_of(messages: tuple[Message, ...], prompt: Sequence[int], reply: Reply, stops: bool) -> Trace:

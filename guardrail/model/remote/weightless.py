@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from guardrail.deadlines import Lock, check_deadline
+from guardrail.deadlines import Lock
 from guardrail.errors import ModelError, UnsupportedModelError
 from guardrail.messages import as_messages, check_finish, check_text
 from guardrail.model.local import LocalModel
 from guardrail.model.remote.abilities import Abilities
 from guardrail.model.remote.address import PREFIX
+from guardrail.model.remote.side_by_side import side_by_side
 from guardrail.model.remote.spelling import END, Speller, spelt, words_of
 from guardrail.plain_text import trimmed
 from guardrail.stated import Wording
@@ -41,6 +40,7 @@ class WeightlessModel(LocalModel):
     """
 
     has_weights = False
+    answers_here = False
 
     def __init__(self, name: str, *, wording: Wording | None = None, concurrency: int = 4) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
@@ -132,14 +132,6 @@ class WeightlessModel(LocalModel):
 
     def each(self, works: Sequence[Callable[[], T]]) -> list[T]:
         """What each gives, several at a time, in order. Raises what the first of them raises."""
-        check_deadline()
-        if len(works) < 2:
-            return [work() for work in works]
-        self.abilities  # noqa: B018  (asked once, before all of them)
-        with ThreadPoolExecutor(min(self.concurrency, len(works)), "guardrail-remote") as pool:
-            futures = [pool.submit(copy_context().run, work) for work in works]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        if len(works) > 1:
+            self.abilities  # noqa: B018  (asked once, before all of them)
+        return side_by_side(works, self.concurrency)
