@@ -37,6 +37,7 @@ from guardrail.cli import (
     sps,
     tune,
 )
+from guardrail.cli.options import RayCommand
 from guardrail.cli.render import echo, printable
 from guardrail.errors import GuardrailError
 
@@ -51,10 +52,10 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)
 app.command("ask", cls=ask.AskCommand)(ask.ask)
-app.command("score")(score.score)
-app.command("calibrate")(calibrate.calibrate)
-app.command("evaluate")(evaluate.evaluate)
-app.command("bench")(bench.bench)
+app.command("score", cls=RayCommand)(score.score)
+app.command("calibrate", cls=RayCommand)(calibrate.calibrate)
+app.command("evaluate", cls=RayCommand)(evaluate.evaluate)
+app.command("bench", cls=RayCommand)(bench.bench)
 app.command("tune")(tune.tune)
 app.command("sps")(sps.sps)
 app.command("grade")(grade.grade)
@@ -62,7 +63,7 @@ app.command("monitor")(monitor.monitor)
 app.command("recalibrate")(recalibrate.recalibrate)
 app.command("replay")(replay.replay)
 app.command("report")(report.report)
-app.command("serve")(serve.serve)
+app.command("serve", cls=RayCommand)(serve.serve)
 app.command("serve-key")(serve.serve_key)
 app.command("distill")(distill.distill)
 app.add_typer(data.app, name="data")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from guardrail.model.spec import DEFAULT_MODEL
 
@@ -96,10 +97,24 @@ Ray = Annotated[
     str | None,
     typer.Option(
         "--ray",
-        metavar="ADDRESS",
-        help="Share the rows among workers on Ray: local starts it here, auto or HOST:PORT joins a cluster.",
+        metavar="[ADDRESS]",
+        help="Work on Ray: by itself or with local it is started here, auto or HOST:PORT joins a cluster.",
     ),
 ]
+
+
+class RayCommand(TyperCommand):
+    """Takes `--ray` also without an address, last or before another option: Ray is then started here."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As usual; typer itself knows no option with a value that may be left out."""
+        end = args.index("--") if "--" in args else len(args)
+        bare = [i for i in range(end) if args[i] == "--ray" and (i + 1 == len(args) or args[i + 1].startswith("-"))]
+        for i in reversed(bare):
+            args = [*args[: i + 1], "local", *args[i + 1 :]]
+        return super().parse_args(ctx, args)
+
+
 WorkerCount = Annotated[
     int | None, typer.Option("--workers", min=1, help="With --ray: processes, each with the model. Default: 2.")
 ]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guardrail.cli import options
 from guardrail.errors import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    from guardrail.policy import Policy
+    from guardrail.server.service import Service
+    from guardrail.server.settings import ServerSettings
 
 EXTRA = "guardrail serve needs the extra server: pip install 'hybridgrad-guardrail[server]'"
 
@@ -68,6 +75,13 @@ def serve(
     chat_template_kwargs: options.TemplateSwitches = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on Ray Serve that each hold the model, behind one address. Default: none."),
+    ] = None,
+    ray: options.Ray = None,
+    worker_cpus: options.WorkerCpus = None,
+    worker_gpus: options.WorkerGpus = None,
 ) -> None:
     """Serve a guarded model to clients of OpenAI's interface. SIGHUP reads the policies again, SIGTERM drains."""
     from guardrail.cli import runtime
@@ -84,13 +98,22 @@ def serve(
             f"--host {host} can be reached from elsewhere, and there are no keys; make one with `guardrail serve-key NAME "
             "--api-key-file FILE` and give --api-key-file FILE, or stay on 127.0.0.1"
         )
+    given = {"ray": ray, "worker-cpus": worker_cpus, "worker-gpus": worker_gpus}
+    if replicas is None and (option := next((name for name, value in given.items() if value is not None), None)):
+        raise DataError(f"--{option} is for replicas on Ray Serve; say how many: --replicas N")
+    if replicas is not None and allow_observe:
+        raise DataError(
+            "--allow-observe does not go with --replicas: a late verdict is kept in one process, and who asks for it may "
+            "reach another; serve without --replicas, or without --allow-observe"
+        )
+    cluster = None if replicas is None else runtime.cluster(ray or "local", replicas, worker_cpus, worker_gpus)
     runtime.quiet_libraries()
     try:
         from guardrail.server.keys import Keys
         from guardrail.server.late_verdicts import LateVerdicts
         from guardrail.server.run import listen
         from guardrail.server.run import serve as run
-        from guardrail.server.service import Service, load_policies
+        from guardrail.server.service import load_policies
         from guardrail.server.state import Server
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
@@ -118,26 +141,65 @@ def serve(
     )
     if retriever is not None and not retriever.exists():
         raise DataError(f"there is no file or folder {str(retriever)!r} to retrieve from")
-    taken = listen(host, port)
-
-    def load() -> Service:
-        made: dict[str, Any] = {"calibrator": calibrator}
-        local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
-        if retriever is not None:
-            from guardrail.retrieval import load_retriever
-
-            made["retriever"] = load_retriever(retriever, progress=runtime.passage_counter())
-        second = None
-        if escalate_to is not None:
-            second = {
-                "model": runtime.load(escalate_to, device, dtype, None),
-                "calibrator": escalate_calibrator,
-            }
-        return Service(local, settings, sources, made, second)
-
+    load = partial(
+        _service,
+        model=model,
+        device=device,
+        dtype=dtype,
+        chat_template=chat_template,
+        switches=chat_template_kwargs,
+        score_with=score_with,
+        calibrator=calibrator,
+        retriever=retriever,
+        escalate_to=escalate_to,
+        escalate_calibrator=escalate_calibrator,
+    )
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"http://{shown}:{taken.getsockname()[1]}/")
-    run(Server(settings), taken, load)
+
+    def up(port: int) -> None:
+        typer.echo(f"http://{shown}:{port}/")
+
+    if cluster is not None:
+        from guardrail.model.spec import resolve
+        from guardrail.server.ray_serve import serve_replicas
+
+        resolve(model)
+        serve_replicas(cluster, load, settings, api_key_file, sources, port, say=runtime.say, up=up)
+        return
+    taken = listen(host, port)
+    up(taken.getsockname()[1])
+    run(Server(settings), taken, partial(load, settings, sources))
+
+
+def _service(
+    settings: ServerSettings,
+    sources: Sequence[str | Policy],
+    *,
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    chat_template: Path | None,
+    switches: str | None,
+    score_with: str | None,
+    calibrator: Any,
+    retriever: Path | None,
+    escalate_to: str | None,
+    escalate_calibrator: Any,
+) -> Service:
+    """The model and its guards, in whichever process serves them."""
+    from guardrail.cli import runtime
+    from guardrail.server.service import Service
+
+    made: dict[str, Any] = {"calibrator": calibrator}
+    local = runtime.load(model, device, dtype, chat_template, switches, score_with)
+    second = None
+    if escalate_to is not None:
+        second = {"model": runtime.load(escalate_to, device, dtype, None), "calibrator": escalate_calibrator}
+    if retriever is not None:
+        from guardrail.retrieval import load_retriever
+
+        made["retriever"] = load_retriever(retriever, progress=runtime.passage_counter())
+    return Service(local, settings, sources, made, second)
 
 
 def _webhooks(origins: list[str] | None, secret_file: Path | None) -> Any:

@@ -34,7 +34,7 @@ EXTRAS = {
     "server": "guardrail serve, behind OpenAI's interface",
     "parquet": "rows from and to Parquet files",
     "remote": "models behind an OpenAI-compatible endpoint",
-    "ray": "rows shared among workers, --ray",
+    "ray": "rows shared among workers, --ray; guardrail serve --replicas",
     "structured": "answers kept to a JSON schema, and calls to a tool",
 }
 

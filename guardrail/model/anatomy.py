@@ -100,7 +100,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
         cache="none" if _rotation_depends_on_length(text_config) else cache,
         context=getattr(text_config, "max_position_embeddings", None),
     )
-    for scale in _logit_scales(text_config):
+    for scale in logit_scales(text_config):
         if _logits_match(model, proved := replace(anatomy, scale=scale)):
             return proved
     raise UnsupportedModelError(
@@ -177,7 +177,7 @@ def _layers(decoder: nn.Module, count: int, name: str) -> nn.ModuleList:
     return found[0]
 
 
-def _logit_scales(config: Any) -> list[float]:
+def logit_scales(config: Any) -> list[float]:
     """What logits may be multiplied by; the proof tells. Granite divides by `logits_scaling`, HyperCLOVA X multiplies."""
     factor = getattr(config, "logits_scaling", None)
     if factor is not None:

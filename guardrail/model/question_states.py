@@ -61,10 +61,7 @@ def answer_states(
     chosen: places in `response_ids`. The last token is left out where there are others: generation ends without reading it. NaN
     where nothing is chosen, and for what is longer than the model's context.
     """
-    places = [
-        [len(t.prompt_ids) + i for i in some if i < len(t.response_ids) - 1 or len(some) == 1]
-        for t, some in zip(traces, chosen, strict=True)
-    ]
+    places = answer_places(traces, chosen)
     kept = _of_these_weights(local, traces)
     out = [_kept_mean(trace, layer, where) for trace, where in zip(kept, places, strict=True)]
     context, nothing = local.anatomy.context, np.full(local.anatomy.head.in_features, np.nan, dtype=np.float32)
@@ -73,6 +70,14 @@ def answer_states(
         if out[i] is None and where and (context is None or len(ids) <= context):
             out[i] = _entering(local, [ids], layer, [where])[0]
     return [nothing if state is None else state for state in out]
+
+
+def answer_places(traces: Sequence[Trace], chosen: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Where in prompt and response the chosen tokens of each answer stand; the last one only where it is alone."""
+    return [
+        [len(t.prompt_ids) + i for i in some if i < len(t.response_ids) - 1 or len(some) == 1]
+        for t, some in zip(traces, chosen, strict=True)
+    ]
 
 
 def _of_these_weights(local: LoadedModel, traces: Sequence[Trace]) -> list[Trace]:

@@ -65,7 +65,7 @@ class RayWorkers:
         sent, lost_in_a_row = None, 0
         while not job.finished:
             if sent is None:
-                self._connect()
+                connect(self.cluster, self._say)
                 sent = self._send(work)
             while self._idle and (part := job.next_part()) is not None:
                 actor = self._idle.pop()
@@ -98,32 +98,6 @@ class RayWorkers:
                         "This is no fault of a row: do the workers have memory enough for the model and a batch?"
                     )
                 job.put(part, [Lost(reason)])
-
-    def _connect(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        own: dict[str, Any] = {}
-        if self.cluster.address == LOCAL:
-            own = {
-                "num_cpus": self.cluster.workers * self.cluster.cpus,
-                "object_store_memory": _STORE,
-                "include_dashboard": False,
-            }
-            self._say(f"starting Ray with {self.cluster.workers} workers")
-        else:
-            self._say(f"joining the cluster at {self.cluster.address}")
-        try:
-            with warnings.catch_warnings():  # of what other versions of Ray will do
-                warnings.simplefilter("ignore", FutureWarning)
-                ray.init(self.cluster.address, logging_level=logging.ERROR, log_to_driver=False, **own)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise ClusterError(
-                f"no Ray cluster at {self.cluster.address!r}: {_short(error)}. Give local, auto or HOST:PORT; "
-                "`ray status` tells what runs"
-            ) from error
 
     def _keep_up(self, running: int) -> None:
         """As many workers as were asked for, those that are starting among them."""
@@ -159,15 +133,15 @@ class RayWorkers:
                 raise (
                     cause
                     if isinstance(cause, GuardrailError)
-                    else ClusterError(f"a worker has no model: {_short(cause)}")
+                    else ClusterError(f"a worker has no model: {short(cause)}")
                 ) from error
             self._failed_starts += 1
             if self._failed_starts >= self.cluster.attempts:
                 raise ClusterError(
                     f"{self._failed_starts} workers died before their model was loaded, and none did any work, the last of "
-                    f"this: {_short(error)}. Is there memory enough for a model each?"
+                    f"this: {short(error)}. Is there memory enough for a model each?"
                 ) from error
-            self._say(f"a worker died before its model was loaded ({_short(error)}); another one is started")
+            self._say(f"a worker died before its model was loaded ({short(error)}); another one is started")
             return
         ours = about(self._local)
         if differing := [key for key in ours if ours[key] != theirs.get(key)]:
@@ -192,13 +166,41 @@ class RayWorkers:
                 self._idle.append(actor)
                 raise cause from error
             ray.kill(actor)
-            return [], f"{type(cause).__name__}: {_short(cause)}" if cause is not None else _short(error)
+            return [], f"{type(cause).__name__}: {short(cause)}" if cause is not None else short(error)
 
     def _send(self, work: Callable[[list[Row]], Sequence[Found]]) -> Any:
         import ray
 
         with _not_sent(self._local):
             return ray.put(work)
+
+
+def connect(cluster: Cluster, say: Say) -> None:
+    """Start Ray here, or join the cluster. Raises `ClusterError` where there is none."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {}
+    if cluster.address == LOCAL:
+        own = {
+            "num_cpus": cluster.workers * cluster.cpus,
+            "object_store_memory": _STORE,
+            "include_dashboard": False,
+        }
+        say(f"starting Ray with {cluster.workers} workers")
+    else:
+        say(f"joining the cluster at {cluster.address}")
+    try:
+        with warnings.catch_warnings():  # of what other versions of Ray will do
+            warnings.simplefilter("ignore", FutureWarning)
+            ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False, **own)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise ClusterError(
+            f"no Ray cluster at {cluster.address!r}: {short(error)}. Give local, auto or HOST:PORT; "
+            "`ray status` tells what runs"
+        ) from error
 
 
 class _Job(Generic[Row, Found]):
@@ -286,7 +288,7 @@ def _cause(error: Exception) -> BaseException | None:
     return cast("BaseException | None", found) if isinstance(found, BaseException) else None
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     """One line. Of a death, how the process ended, without identifiers before it and guesses behind it."""
     text = " ".join(str(error).split())
     text = text[text.find("Worker exit type:") if "Worker exit type:" in text else 0 :].split(" Some common causes")[0]

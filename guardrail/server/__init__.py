@@ -12,4 +12,5 @@ log       a line for each thing that happens
 bodies    a reply -> OpenAI's JSON
 app       the routes
 run       the process: a socket, signals, draining
+ray_serve replicas of it on Ray Serve, behind one address
 """

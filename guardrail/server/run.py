@@ -81,7 +81,8 @@ class _Lines(logging.Formatter):
         return log_line(level=record.levelname, logger=record.name, event=str(record.msg)[:200], **told)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
+    """Lines of JSON on stderr, from here and from uvicorn, without texts of requests."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
     for name in (LOG.name, "guardrail", "uvicorn", "asyncio"):
@@ -149,7 +150,7 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
         http="h11",
     )
     process = _Process(config, server)
-    _log_to_stderr()
+    log_to_stderr()
     process.run(sockets=[taken])
     if failed:
         raise failed[0]

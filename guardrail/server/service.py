@@ -32,14 +32,14 @@ class Service:
     Attributes:
         model: The model.
         settings: What the operator allows.
-        sources: Policies by their name on the command line (name or file); the first is the default.
+        sources: Policies by their name on the command line (name or file), or as they are; the first is the default.
         options: Of each Guard: calibrator, retriever and the like, by `ChatGuarded`'s names.
         second: Of the second model, which policies with `escalate` rules may ask: `model`, and options of its Guard.
     """
 
     model: LocalModel
     settings: ServerSettings
-    sources: Sequence[str]
+    sources: Sequence[str | Policy]
     options: dict[str, Any] = field(default_factory=dict)
     second: dict[str, Any] | None = None
     chats: dict[tuple[str, bool], ChatGuarded] = field(init=False)
@@ -50,13 +50,18 @@ class Service:
     def __post_init__(self) -> None:
         self.reload()
 
-    def reload(self) -> None:
-        """Read all policies again, all or nothing. Raises `GuardrailError`; then what was there stays."""
+    def reload(self, sources: Sequence[str | Policy] | None = None) -> None:
+        """Read all policies again, or take others, all or nothing. Raises `GuardrailError`; then what was there stays."""
         with self._reading:
-            policies = load_policies(self.sources)
-            chats = {(name, False): self._chat(policy, claims=False) for name, policy in policies.items()}
+            sources = self.sources if sources is None else sources
+            policies, chats = self.read(sources)
             with self._lock:
-                self.policies, self.chats = policies, chats
+                self.sources, self.policies, self.chats = sources, policies, chats
+
+    def read(self, sources: Sequence[str | Policy]) -> tuple[dict[str, Policy], dict[tuple[str, bool], ChatGuarded]]:
+        """Policies, and the chat model of each; nothing changes. Raises `GuardrailError`."""
+        policies = load_policies(sources)
+        return policies, {(name, False): self._chat(policy, claims=False) for name, policy in policies.items()}
 
     @property
     def default(self) -> str:
@@ -159,15 +164,17 @@ class Service:
         return asked or (usual if most is None else min(usual, most))
 
 
-def load_policies(sources: Sequence[str]) -> dict[str, Policy]:
+def load_policies(sources: Sequence[str | Policy]) -> dict[str, Policy]:
     """Policies by their own names. Raises `PolicyError`, `ApiError`'s base for two of one name."""
     from guardrail.errors import PolicyError
 
     out: dict[str, Policy] = {}
     for source in sources:
-        policy = Policy.load(source)
+        policy = source if isinstance(source, Policy) else Policy.load(source)
         if policy.name in out and out[policy.name] != policy:
-            raise PolicyError(f"{source}: there is another policy called {policy.name!r}; give it a name of its own")
+            raise PolicyError(
+                f"{policy.source}: there is another policy called {policy.name!r}; give it a name of its own"
+            )
         out[policy.name] = policy
     return out
 

@@ -16,7 +16,7 @@ from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.ray_rows import ray_rows
 from tests.benchmarks.remote import remote
-from tests.benchmarks.scale import scale
+from tests.benchmarks.scale import assume, scale
 from tests.benchmarks.serve_soak import serve_soak
 from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
@@ -35,7 +35,7 @@ def main() -> None:
         print_bars(serve_soak(options.seconds if options.timed else 600))
         return
     if options.part == "scale":
-        scale()
+        scale(assume(options.assume or ()))
         return
     if options.part == "remote":
         print(f"    {command()}\n")
@@ -79,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"
     )
+    parser.add_argument("--assume", action="append", metavar="NAME=VALUE", help="scale: another assumption; repeatable")
     parser.add_argument("--full", action="store_true", help="the whole grid, with more time for each cell")
     parser.add_argument("--prompts", type=_numbers, help="prompt lengths, tokens, such as 50,1000,8000")
     parser.add_argument("--responses", type=_numbers, help="response lengths, tokens, such as 8,32,128,512")

@@ -1,26 +1,24 @@
 """What a thousand GPUs would score a day: arithmetic from stated assumptions. Nothing here is measured.
 
-python -m tests.benchmarks scale
+python -m tests.benchmarks scale --assume price=2 --assume reached=0.5
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 DAY = 86_400
 GPUS = 1000
-
-
-STEP = 0.02
-"""Seconds that a pass of a batch takes at least, whatever the model's size: Python launches its kernels one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
     """A GPU and a row. bandwidth: of its memory, bytes/s. flops: dense bfloat16, a second. reached: share of either that plain
     transformers gets. batch: rows together. prompt, answer: tokens. price: US dollars an hour. weights: bytes of memory that
-    are left for them on one GPU."""
+    are left for them on one GPU. step: seconds that a pass of a batch takes at least, whatever the model's size, since Python
+    launches its kernels one by one."""
 
     bandwidth: float = 4.8e12
     flops: float = 0.99e15
@@ -30,6 +28,7 @@ class Assumed:
     answer: int = 32
     price: float = 3.0
     weights: float = 100e9
+    step: float = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,20 @@ SIZES = {
 }
 
 
+def assume(given: Sequence[str]) -> Assumed:
+    """The assumptions, some replaced, each as NAME=VALUE. Raises `ValueError` for another name or a number of 0 or less."""
+    kinds = {field.name: type(field.default) for field in fields(Assumed)}
+    values = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        if name not in kinds:
+            raise ValueError(f"there is no assumption {name!r}; there are: {', '.join(kinds)}")
+        values[name] = kinds[name](text)
+        if not 0 < values[name] < math.inf:
+            raise ValueError(f"{one} is not above 0, or not finite")
+    return Assumed(**values)
+
+
 def seconds_a_row(size: Size, given: Assumed) -> dict[str, float]:
     """GPU seconds of one row.
 
@@ -57,8 +70,8 @@ def seconds_a_row(size: Size, given: Assumed) -> dict[str, float]:
     scoring: half of the layers over the answer and ten tokens of the prompt, forward and twice as much backward.
     """
     a_token = 2 * size.parameters / (given.flops * given.reached)
-    step = max(2 * size.parameters / (given.bandwidth * given.reached), a_token * given.batch, STEP)
-    launched = STEP / given.batch
+    step = max(2 * size.parameters / (given.bandwidth * given.reached), a_token * given.batch, given.step)
+    launched = given.step / given.batch
     return {
         "generation": a_token * given.prompt + given.answer * step / given.batch,
         "reading": max(a_token * (given.prompt + given.answer), launched),
@@ -79,7 +92,7 @@ def record(size: Size, given: Assumed) -> float:
 def scale(given: Assumed | None = None) -> None:
     """Print the table."""
     given = given or Assumed()
-    print(f"{given}, a pass takes at least {STEP} s\n")
+    print(f"{given}\n")
     print(
         "| model | GPUs a copy | generation, ms | scoring, ms | rows a day, millions | $ a million | run files, TB a day | "
         "answers that exist: rows a day, millions | $ a million |"

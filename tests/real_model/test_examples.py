@@ -131,6 +131,7 @@ EXPECTED = {
         "calibrated",
         "extrapolated: decoding not kept to a schema",
     ],
+    "34_ray.py": ["Tokyo. ", "Bokassa. ", "the same here: True"],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 

@@ -199,7 +199,7 @@ def test_the_commands_give_the_same_files(cli, tiny_folder, tiny_data, tmp_path)
     assert again.returncode == 1
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
     made = []
-    for name, more in (("one", ()), ("two", ("--ray", "local"))):
+    for name, more in (("one", ()), ("two", ("--ray",))):  # without an address: here
         out = cli("calibrate", tiny_data, "-o", f"{name}.json", "-m", tiny_folder, "--device", "cpu", "--grader", "exact",
                   "--scorer", "hybridgrad", "--max-new-tokens", "6", "--no-cache", *more)  # fmt: skip
         assert out.returncode == 0, out.stderr
@@ -208,11 +208,37 @@ def test_the_commands_give_the_same_files(cli, tiny_folder, tiny_data, tmp_path)
     assert (tmp_path / "one.json.run.jsonl").read_bytes() == (tmp_path / "two.json.run.jsonl").read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # on an idle machine a minute
+def test_evaluate_and_bench_say_the_same_with_workers(cli, tiny_folder, tiny_data, tiny_heldout, tmp_path):
+    made = cli("calibrate", tiny_data, "-o", "c.json", "-m", tiny_folder, "--device", "cpu", "--grader", "exact",
+               "--scorer", "hybridgrad", "--max-new-tokens", "6", "--no-cache")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    asked = (tiny_heldout, "-c", "c.json", "-m", tiny_folder, "--device", "cpu", "--limit", "16", "--json")
+    evaluated = [cli("evaluate", *asked, "--run", run, *more) for run, more in (("e1", ()), ("e2", ("--ray",)))]
+    assert [out.returncode for out in evaluated] == [0, 0], evaluated[1].stderr
+    assert evaluated[0].stdout == evaluated[1].stdout
+    assert (tmp_path / "e1").read_bytes() == (tmp_path / "e2").read_bytes()
+    benched = [
+        cli("bench", *asked, "--scorers", "g-nll,paragrad", "--run", run, *more)
+        for run, more in (("b1", ()), ("b2", ("--ray", "--worker-cpus", "1")))
+    ]
+    assert [out.returncode for out in benched] == [0, 0], benched[1].stderr
+    aurocs = [[(one["name"], one["auroc"]) for one in json.loads(out.stdout)["scorers"]] for out in benched]
+    assert aurocs[0] == aurocs[1]
+    records = [
+        [json.loads(line)["scores"] for line in (tmp_path / run).read_text().splitlines()[1:]] for run in ("b1", "b2")
+    ]
+    assert records[0] == records[1]
+    assert len(records[0]) == 16
+
+
 def test_workers_without_ray_are_a_mistake(cli):
     out = cli("score", "in.jsonl", "--workers", "3")
     assert out.returncode == 1
     assert "--workers is for workers on Ray; say where: --ray local" in out.stderr
-    assert "does not go with --through" in cli("evaluate", "bundled", "--through", "a.py:b", "--ray", "local").stderr
+    assert "does not go with --through" in cli("evaluate", "bundled", "--through", "a.py:b", "--ray").stderr
+    assert "does not go with --through" in cli("evaluate", "--through", "a.py:b", "--ray", "--", "bundled").stderr
 
 
 def test_nothing_of_it_is_imported_where_it_is_not_used(tiny_folder, tmp_path):

@@ -53,15 +53,15 @@ class HeadGradient(RegisteredScorer, ABC):
                 if readout is None:
                     scores[i] = too_big(rows[i], self.name)
                     continue
-                if fault := readout.fault():
-                    scores[i] = Score.none("not_finite", fault, length=length, name=self.name)
-                    continue
                 number = self.number(readout) * (length if self.reduction == "sum" else 1)
-                scores[i] = Score.of(self.name, number, length=length, **_told(readout))
+                scores[i] = score_of(self.name, number, readout)
         return [score for score in scores if score is not None]
 
 
-def _told(readout: Readout) -> dict[str, float]:
-    """What the same pass tells beside the number; J the mean."""
+def score_of(name: str, number: float, readout: Readout) -> Score:
+    """A scorer's number with what the same pass tells beside it, J the mean; unscored where these are no numbers."""
+    length = len(readout.log_probs)
+    if fault := readout.fault():
+        return Score.none("not_finite", fault, length=length, name=name)
     entropy, nll = readout.entropies.double().mean().item(), -readout.log_probs.double().sum().item()
-    return {"paragrad": readout.paragrad, "entropy": entropy, "nll": nll}
+    return Score.of(name, number, length=length, paragrad=readout.paragrad, entropy=entropy, nll=nll)

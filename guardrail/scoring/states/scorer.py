@@ -97,6 +97,10 @@ def check_layer(model: LocalModel, probe: StateProbe) -> None:
 
 def telling_state(model: LocalModel, trace: Trace, layer: int) -> np.ndarray:
     """What entered `layer` at the answer's words that the question does not have (at all, where none is), the mean, (D,)."""
-    words = words_of(token_pieces(model.tokenizer, trace.response_ids))
-    telling = telling_tokens(words, asked_words(question_of(trace.messages)), len(trace.response_ids))
-    return answer_states(model, [trace], layer, [telling])[0]
+    return answer_states(model, [trace], layer, [telling_in(model.tokenizer, trace)])[0]
+
+
+def telling_in(tokenizer: Any, trace: Trace) -> list[int]:
+    """Which tokens of an answer hold words that its question does not; all of them where none does."""
+    words = words_of(token_pieces(tokenizer, trace.response_ids))
+    return telling_tokens(words, asked_words(question_of(trace.messages)), len(trace.response_ids))
