@@ -96,6 +96,9 @@ def explain(
             "--p-ik", min=0, max=1, help="Probability of a right answer, told before one: does ask_first search?"
         ),
     ] = None,
+    ambiguity: Annotated[
+        float | None, typer.Option(help="The question's score by `ambiguity`'s scorer. Left out: it was not measured.")
+    ] = None,
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
@@ -108,6 +111,8 @@ def explain(
         echo(f"ask first: {loaded.ask_first.decide(value)[1]}")
         if confidence is None:
             return
+    if ambiguity is not None and not loaded.looks_at_ambiguity:
+        raise DataError(f"--ambiguity is for a policy with the condition `ambiguous`, and {policy} has none")
     _refuse_the_other(
         claim,
         of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},
@@ -133,6 +138,7 @@ def explain(
         finish_reason=cast("FinishReason", _one_of(finish_reason or "stop", FINISH_REASONS, "finish reason")),
         retriever=retriever,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
+        ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
     )
     echo(f"{decision.action}: {decision.explanation}")
 
