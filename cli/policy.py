@@ -97,6 +97,9 @@ def explain(
             "--p-ik", min=0, max=1, help="Probability of a right answer, told before one: does ask_first search?"
         ),
     ] = None,
+    ambiguity: Annotated[
+        float | None, typer.Option(help="The question's score by `ambiguity`'s scorer. Left out: it was not measured.")
+    ] = None,
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
@@ -110,6 +113,8 @@ def explain(
         echo(f"ask first: {loaded.ask_first.decide(value)[1]}")
         if confidence is None:
             return
+    if ambiguity is not None and not loaded.looks_at_ambiguity:
+        raise DataError(f"--ambiguity is for a policy with the condition `ambiguous`, and {policy} has none")
     _refuse_the_other(
         claim,
         of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},
@@ -136,6 +141,7 @@ def explain(
         retriever=retriever,
         no_escalation="" if second_model else NO_SECOND,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
+        ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
     )
     echo(f"{decision.action}: {decision.explanation}")
 

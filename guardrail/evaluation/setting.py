@@ -134,13 +134,18 @@ def policy_from(source: Policy | StrPath) -> Policy:
 
 def shipped_policies(unit: Unit) -> list[Policy]:
     """The shipped policies that can be measured: on answers that were not taken apart, or claim by claim."""
-    shipped = map(Policy.load, Policy.shipped())
+    shipped = [p for p in map(Policy.load, Policy.shipped()) if not p.looks_at_ambiguity]  # no run holds that
     return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]
 
 
 def refuse_claims(policies: Sequence[Policy], remedy: str) -> None:
-    """Raise `DataError` for a policy that decides about answers by their claims, where they are not taken apart."""
+    """Raise `DataError` for a policy that decides by what a run does not hold: claims, where answers are not taken apart, or
+    whether the question is ambiguous."""
     for policy in policies:
+        if policy.looks_at_ambiguity:
+            raise DataError(
+                f"policy {policy.name!r} asks whether questions are ambiguous, which no run holds; leave the rule out of a copy"
+            )
         if policy.claims_proof is not None or policy.looks_at_claims:
             raise DataError(f"policy {policy.name!r} judges claims, and these answers are not taken apart; {remedy}")
 

@@ -34,7 +34,7 @@ def test_version(process):
 def test_policy_list_and_show(cli):
     out = cli("policy", "list")
     names = [line.split()[0] for line in out.stdout.splitlines()]
-    assert names == ["default", "observe", "per_claim", "retrieve_first", "strict"]
+    assert names == ["ask_back", "default", "observe", "per_claim", "retrieve_first", "strict"]
     assert cli("policy", "show", "strict").stdout.startswith("#")
 
 

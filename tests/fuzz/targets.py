@@ -65,7 +65,7 @@ def policy(data: bytes) -> str:
         sure = Confidence.none("unscored") if p is None else Confidence(p, p, p, "medium")
         score = Score.none("not_finite", "NaN") if p is None else Score(1.0, 1.0, 1.0, 1.0, 1.0, 3)
         decision = found.decide(sure, score)
-        assert decision.action in ("answer", "hedge", "retrieve", "abstain")
+        assert decision.action in ("answer", "hedge", "retrieve", "abstain", "ask_back")
         assert found.decide_claim(sure, score).action in ("keep", "hedge", "drop", "retrieve")
     return f"rules: {[rule.then for rule in found.rules][:4]}"
 

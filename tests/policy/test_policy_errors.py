@@ -229,7 +229,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_lists_the_shipped_policies() -> None:
-    expected = "shipped policies: default, observe, per_claim, retrieve_first, strict; did you mean 'default'?"
+    expected = (
+        "shipped policies: ask_back, default, observe, per_claim, retrieve_first, strict; did you mean 'default'?"
+    )
     assert load_error("defualt") == f"no policy or file 'defualt'; {expected}"
 
 

@@ -23,11 +23,11 @@ from tests.helpers.policy_answers import (
     unscored,
 )
 
-CAUTION = {"answer": 0, "hedge": 1, "retrieve": 2, "abstain": 3}
+CAUTION = {"answer": 0, "hedge": 1, "retrieve": 2, "abstain": 3, "ask_back": 3}
 
 
 def test_names() -> None:
-    assert Policy.shipped() == ("default", "observe", "per_claim", "retrieve_first", "strict")
+    assert Policy.shipped() == ("ask_back", "default", "observe", "per_claim", "retrieve_first", "strict")
 
 
 @pytest.mark.parametrize("name", Policy.shipped())
@@ -37,7 +37,7 @@ def test_each_loads_without_a_warning_and_is_described(name: str) -> None:
     assert policy.description
     assert policy.warnings == ()
     assert policy.text.startswith("# ")
-    assert policy.needs_confidence is (name in GUARDED)
+    assert policy.needs_confidence is (name in (*GUARDED, "ask_back"))
     assert policy.retrieves is (name in GUARDED)
 
 

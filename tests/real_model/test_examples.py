@@ -83,6 +83,11 @@ EXPECTED = {
         "chat: ",
         "tokens of both: ",
     ],
+    "35_ask_back.py": [
+        "What is the capital of Japan?\n  answer: The capital of Japan is Tokyo.",
+        "Who won the cup?\n  ask_back: Whom or what do you mean?\n  the question is ambiguous (semantic-volume ",
+        "ChatGuarded: ask_back: Whom or what do you mean?",
+    ],
     "18_report.py": ["the policy would have answered ", "ECE 0.", " KiB, loads nothing"],
     "14_claim_streaming.py": [
         "'1. The capital of Japan is Tokyo.'",

@@ -33,7 +33,8 @@ def inv_entropy(inputs: ArrayLike, outputs: ArrayLike) -> float:
 
 def _rows(similarity: ArrayLike) -> Floats:
     w = np.asarray(similarity, dtype=np.float64)
-    return w / w.sum(axis=1, keepdims=True)
+    rows: Floats = w / w.sum(axis=1, keepdims=True)
+    return rows
 
 
 class InvEntropy(Perturbed):
