@@ -64,6 +64,14 @@ def tune(
             help="Hedge too: largest error rate among answered and hedged together. Halves the error budget.",
         ),
     ] = None,
+    escalate_to: options.EscalateTo = None,
+    escalate_calibrator: options.EscalateCalibrator = None,
+    cost_per_call: Annotated[
+        float | None, typer.Option(min=0, help="With --escalate-to: of an answer of the first model. Default: 0.")
+    ] = None,
+    cost_of_second: Annotated[
+        float | None, typer.Option(min=0, help="Of an answer of the second model, in the same unit. Default: 1.")
+    ] = None,
     model: options.Model = options.DEFAULT_MODEL,
     score_with: options.ScoreWith = None,
     through: options.Through = None,
@@ -82,13 +90,22 @@ def tune(
 ) -> None:
     """Find the lowest confidence at which few enough answers are wrong, by exact bounds, and write it as a policy.
 
-    With --unit claim: the lowest from which claims can be kept so that few enough answers keep a wrong one. With --through: of
+    With --escalate-to: of what either of two models answers, the second being asked below the threshold, at least cost. With
+    --unit claim: the lowest from which claims can be kept so that few enough answers keep a wrong one. With --through: of
     what a chain answers, whose calibrator was fitted with --through, too. Exit code 3, and no file, where no threshold reaches
     the target. Stopped at any moment, `--resume` goes on where it was.
     """
     from guardrail.cli import runtime
 
     wanted = _target(ctx, unit)
+    if escalate_to is None and (escalate_calibrator or cost_per_call is not None or cost_of_second is not None):
+        raise DataError(
+            "costs, and a calibrator for a second model, need --escalate-to SPEC; add it, or leave them out"
+        )
+    if escalate_to is not None and hedge_max_error is not None:
+        raise DataError(
+            "--hedge-max-error is for one model: what the first is unsure of is asked of the second, not hedged"
+        )
 
     def load() -> LocalModel:
         return runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
@@ -117,6 +134,20 @@ def tune(
 
         runtime.refuse_beside(ctx, "through", _OF_CHAINS)
         found = tune_chain(through, data, **of_answers)
+    elif escalate_to is not None and unit == "answer":
+        from guardrail.evaluation.tune_escalation import tune_escalation
+
+        del of_answers["hedge_max_error"]
+        found = tune_escalation(
+            load,
+            lambda: runtime.load(escalate_to, device, dtype, None),
+            data,
+            batch_size=batch_size,
+            cost_per_call=0.0 if cost_per_call is None else cost_per_call,
+            cost_of_second=1.0 if cost_of_second is None else cost_of_second,
+            second_calibrator=escalate_calibrator,
+            **of_answers,
+        )
     elif unit == "claim":
         from guardrail.evaluation.tune_claims import tune_claims
 
@@ -135,12 +166,14 @@ def tune(
 
 
 def _say(found: Tuning | ClaimTuning, output: Path, as_json: bool) -> None:
-    from guardrail.cli import claim_figures, figures, runtime
+    from guardrail.cli import claim_figures, figures, route_figures, runtime
     from guardrail.evaluation.tuning import Tuning
 
     if as_json:
         typer.echo(dumps_for(sys.stdout, found.to_dict()))
     elif isinstance(found, Tuning):
+        if found.routing is not None:
+            route_figures.routing(runtime.console(), found.routing)
         figures.tuning(runtime.console(), found, output)
     else:
         claim_figures.tuning(runtime.console(), found, output)
@@ -151,7 +184,7 @@ def _say(found: Tuning | ClaimTuning, output: Path, as_json: bool) -> None:
         raise typer.Exit(UNREACHABLE)
 
 
-_OF_ANSWERS = ("max_error", "hedge_max_error", "grader", "labels")
+_OF_ANSWERS = ("max_error", "hedge_max_error", "grader", "labels", "escalate_to")
 _OF_CLAIMS = ("all_right", "marginal")
 
 

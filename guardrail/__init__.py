@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from guardrail.evaluation.through import calibrate_chain, evaluate_chain
     from guardrail.evaluation.tune import tune, tune_chain
     from guardrail.evaluation.tune_claims import tune_claims
+    from guardrail.evaluation.tune_escalation import tune_escalation
     from guardrail.guard import Guard
     from guardrail.model.loading import load_model
     from guardrail.model.local import LocalModel
@@ -99,6 +100,7 @@ _LAZY = {
     "tune": "guardrail.evaluation.tune",
     "tune_claims": "guardrail.evaluation.tune_claims",
     "tune_chain": "guardrail.evaluation.tune",
+    "tune_escalation": "guardrail.evaluation.tune_escalation",
 }
 
 __all__ = [
@@ -154,6 +156,7 @@ __all__ = [
     "tune",
     "tune_chain",
     "tune_claims",
+    "tune_escalation",
 ]
 
 try:

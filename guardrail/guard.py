@@ -95,7 +95,7 @@ class Guard:
         self.question_calibrator = question_calibrator
         self.questions = question_pipeline(model, self.policy, question_calibrator)
         self.ambiguity = ambiguity_scorer(model, self.policy)
-        self.escalate_to = checked_second(escalate_to, self.policy)
+        self.escalate_to = checked_second(escalate_to, self.policy, self.calibrator, self.calibrator_name)
 
     @property
     def scorer(self) -> Scorer:

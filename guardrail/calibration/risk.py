@@ -200,9 +200,6 @@ def risk_controlled_threshold(
 
     Raises `CalibrationError` for arrays that are not such, no answers, and numbers outside 0 to 1.
     """
-    for name, value in (("max_error", max_error), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise CalibrationError(f"{name} is {value:g}; it must lie between 0 and 1, ends excluded")
     p, c = checked_probabilities(p_correct, correct)
     asked = len(p) if questions is None else questions
     if asked < len(p):
@@ -211,14 +208,30 @@ def risk_controlled_threshold(
     wrong = np.concatenate([[0], np.cumsum(~c[order])])
     # (m,), p >= threshold: ties together
     answered = np.searchsorted(-p[order], -np.array(plan.thresholds), side="right")
+    counts = [(n, int(wrong[n])) for n in answered.tolist()]
+    return risk_of_counts(counts, max_error=max_error, confidence=confidence, plan=plan, questions=asked)
+
+
+def risk_of_counts(
+    counts: Sequence[tuple[int, int]], *, max_error: float, confidence: float, plan: Plan, questions: int
+) -> RiskControl:
+    """As `risk_controlled_threshold`, of whatever a threshold lets be answered, say by one of two models.
+
+    counts: for each threshold of the plan how many of the questions it answers, and how many of those wrongly, (m,). Given how
+    many, the wrong ones are binomial where each question is decided on alone, so the bounds hold for any rule of this kind.
+
+    Raises `CalibrationError` for numbers outside 0 to 1.
+    """
+    for name, value in (("max_error", max_error), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise CalibrationError(f"{name} is {value:g}; it must lie between 0 and 1, ends excluded")
     tests: list[ThresholdTest] = []
     carried = 0.0
-    for threshold, share, n in zip(plan.thresholds, plan.shares, answered.tolist(), strict=True):
+    for threshold, share, (n, errors) in zip(plan.thresholds, plan.shares, counts, strict=True):
         level = carried + share * (1 - confidence)
         if level == 0:
             continue
-        errors = int(wrong[n])
         bound = upper_bound(errors, n, level)
         tests.append(ThresholdTest(threshold, n, errors, level, bound, bound <= max_error))
         carried = level if tests[-1].passed else 0.0
-    return RiskControl(max_error, confidence, asked, tuple(tests))
+    return RiskControl(max_error, confidence, questions, tuple(tests))

@@ -97,11 +97,11 @@ def tune(
         CalibratorMismatchError: For a calibrator of another model.
     """
     say = progress or silent
-    wanted = _Wanted.of(max_error, confidence, hedge_max_error)
-    source, out, file, given = _files(data, output, run, resume, calibrator)
+    wanted = Wanted.of(max_error, confidence, hedge_max_error)
+    source, out, file, given = files_of(data, output, run, resume, calibrator)
     questions = load_data(source, "heldout", limit)
     by_hand, grades = hand_labels(questions.rows, labels), grader_from(grader)
-    _check_new(given, questions)
+    check_new(given, questions)
     local = model_from(model, say)
 
     # torch is needed from here on
@@ -111,7 +111,7 @@ def tune(
     from guardrail.runs.scorer_pass import pass_for
 
     use = fitted(local, "answer", given, "no calibrator is shipped")
-    _check_unseen(use, local, questions)
+    check_unseen(use, local, questions)
     chosen = grades or get_grader(use.origin.grader)
     chosen.load()
     answers = collect(
@@ -179,11 +179,11 @@ def tune_chain(
         CalibratorMismatchError: For a calibrator of another model.
     """
     say = progress or silent
-    wanted = _Wanted.of(max_error, confidence, hedge_max_error)
-    source, out, file, given = _files(data, output, run, resume, calibrator)
+    wanted = Wanted.of(max_error, confidence, hedge_max_error)
+    source, out, file, given = files_of(data, output, run, resume, calibrator)
     questions = load_data(source, "heldout", limit, conversations=True)
     by_hand, grades = hand_labels(questions.rows, labels), grader_from(grader)
-    _check_new(given, questions)
+    check_new(given, questions)
     asked = chain_to_ask(chain, say)
 
     from guardrail.runs.asking import RunOptions
@@ -195,14 +195,14 @@ def tune_chain(
     options = RunOptions(file, resume, cache, 1, counter("questions answered", say))
     found = collect_through(asked, questions.rows, chosen, options, labels=by_hand, ungraded_is_wrong=True)
     use = fitted(found.local, "answer", given, "no calibrator is shipped", through=True)
-    _check_unseen(use, found.local, questions)
+    check_unseen(use, found.local, questions)
     say_data(say, questions, found.answers.grading)
     say_left_out(say, found.left_out)
     return _tuned(found.local, use, found.answers, wanted, chosen, source, questions, out, command)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """The rates that are asked for, between 0 and 1."""
 
     max_error: float
@@ -210,7 +210,7 @@ class _Wanted:
     hedge_max_error: float | None
 
     @classmethod
-    def of(cls, max_error: float, confidence: float, hedge_max_error: float | None) -> _Wanted:
+    def of(cls, max_error: float, confidence: float, hedge_max_error: float | None) -> Wanted:
         """Raises `DataError` for rates that promise nothing."""
         for option, rate in (("--max-error", max_error), ("--confidence", confidence)):
             if not 0 < rate < 1:
@@ -222,7 +222,7 @@ class _Wanted:
         return cls(max_error, confidence, hedge_max_error)
 
 
-def _files(
+def files_of(
     data: StrPath,
     output: StrPath | None,
     run: StrPath | None,
@@ -241,13 +241,13 @@ def _files(
     return source, out, file, calibrator_from(calibrator)
 
 
-def _check_new(given: IsotonicCalibrator | None, questions: QuestionData) -> None:
+def check_new(given: IsotonicCalibrator | None, questions: QuestionData) -> None:
     """Before the slow part. Raises `DataError` for questions of the calibration."""
     if given is not None and given.provenance is not None:
         check_no_leak(given.provenance.questions, texts_of(questions.rows))
 
 
-def _check_unseen(use: Fitted, local: LocalModel, questions: QuestionData) -> None:
+def check_unseen(use: Fitted, local: LocalModel, questions: QuestionData) -> None:
     """Raises `DataError` for questions of the calibration, or that the model was taught with, and `CalibrationError` where
     nobody can say."""
     check_no_leak({*use.origin.questions, *local.taught}, texts_of(questions.rows))
@@ -262,7 +262,7 @@ def _tuned(
     local: LocalModel,
     use: Fitted,
     answers: Answers,
-    wanted: _Wanted,
+    wanted: Wanted,
     grader: Grader,
     source: str,
     questions: QuestionData,

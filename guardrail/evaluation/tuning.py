@@ -24,6 +24,47 @@ from guardrail.runs.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """A question is asked of a second model where the first is below the threshold; each costs what the operator says.
+
+    Attributes:
+        cost_per_call: Of an answer of the first model.
+        cost_of_second: Of an answer of the second one.
+        escalated: Share of the questions that the second is asked, at the chosen threshold; None where there is none.
+        first_alone: The same search, and the same level, for the first model alone.
+        second_alone: And for the second alone.
+    """
+
+    cost_per_call: float
+    cost_of_second: float
+    escalated: Estimate | None
+    first_alone: RiskControl
+    second_alone: RiskControl
+
+    @property
+    def cost(self) -> Estimate | None:
+        """Expected cost of a question, with the interval that the share of escalated ones gives it."""
+        if self.escalated is None:
+            return None
+        low, value, high = (
+            self.cost_per_call + self.cost_of_second * share
+            for share in (self.escalated.low, self.escalated.value, self.escalated.high)
+        )
+        return Estimate(value, low, high, self.escalated.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "cost_per_call": self.cost_per_call,
+            "cost_of_second": self.cost_of_second,
+            "escalated": asdict(self.escalated) if self.escalated else None,
+            "cost": asdict(self.cost) if self.cost else None,
+            "first_alone": _control(self.first_alone),
+            "second_alone": _control(self.second_alone),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """What `guardrail.tune` finds.
 
@@ -38,6 +79,7 @@ class Tuning:
         error_unguarded: Share of all answers that is wrong.
         subject: What the figures are about; None where only thresholds were asked for.
         policy: What `output` holds; None where a target is not reached, and where only thresholds were asked for.
+        routing: Of two models, what asking the second costs; None where there is one.
     """
 
     confidence: float
@@ -50,6 +92,7 @@ class Tuning:
     error_unguarded: Estimate
     subject: Subject | None = None
     policy: Policy | None = None
+    routing: Routing | None = None
 
     @property
     def controls(self) -> tuple[tuple[str, RiskControl], ...]:
@@ -79,6 +122,7 @@ class Tuning:
             "unlike": self.unlike,
             "error_unguarded": asdict(self.error_unguarded),
             **{name: _control(control) for name, control in self.controls},
+            **({"routing": self.routing.to_dict()} if self.routing else {}),
         }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.calibration.contexts import Setting
+from guardrail.errors import PolicyError
 from guardrail.model.stopping import check_stops
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.conversation import Conversation, Prompt, generating
@@ -62,8 +63,20 @@ class Batch:
     def finished(self, one_pass: AnswerPass, open_: Callable[..., Conversation]) -> list[Finished]:
         """What becomes of each, in order. open_: makes the conversation of a prompt.
 
-        Raises `DeadlineError` where that is not done in time.
+        Raises `DeadlineError` where that is not done in time, and `PolicyError` where a proof is about two models, and only
+        the second is asked.
         """
+        policy = one_pass.policy
+        if (
+            one_pass.no_escalation == NO_SECOND
+            and policy.proof
+            and policy.proof.second
+            and one_pass.calibrated.calibrator
+        ):
+            raise PolicyError(
+                f"this guard is the second of policy {policy.name!r}, whose proof is about both models together; ask the "
+                "first, which has it as escalate_to"
+            )
         setting, hooks, model = Setting.of(self.temperature, self.tools), self.hooks, one_pass.room.model
         asked = [
             open_(prompt, self.system, setting=setting, search_context=context, form=form)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.deadlines import check_deadline
-from guardrail.errors import GuardrailError, PartError, PolicyError
+from guardrail.errors import CalibratorMismatchError, GuardrailError, PartError, PolicyError
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.conversation import Stopwatch
 from guardrail.pipeline.failures import MISTAKES, noted
-from guardrail.policy import Policy
+from guardrail.policy import Policy, check_proof
 from guardrail.types import Attempt, Escalation, Spent, Verdict
 
 Judged = tuple[AnswerPass, Sequence[Finished]]
@@ -28,13 +29,38 @@ class _Guard(Protocol):
     policy: Policy
     escalate_to: Any
 
+    @property
+    def calibrator(self) -> IsotonicCalibrator | None: ...
+
 
 SecondGuard = TypeVar("SecondGuard", bound=_Guard | None)
 
 
-def checked_second(second: SecondGuard, policy: Policy) -> SecondGuard:
-    """A second guard, if there is any. Raises `PolicyError` for one that would decide by other rules than `policy`, is never
-    asked, or would ask a third."""
+def checked_second(
+    second: SecondGuard, policy: Policy, calibrator: IsotonicCalibrator | None, name: str | None
+) -> SecondGuard:
+    """A second guard, if there is any.
+
+    calibrator, name: the first guard's. Raises `PolicyError` for a second that would decide by other rules than `policy`, is
+    never asked, would ask a third, or is missing where the policy's proof is about two; `CalibratorMismatchError` for
+    calibrators that are not the proof's.
+    """
+    proven = policy.proof.second if policy.proof else None
+    if policy.proof is not None and proven is not None and calibrator is not None:
+        is_first = calibrator.digest == policy.proof.calibrator_sha256
+        if second is None and is_first:
+            raise PolicyError(
+                f"policy {policy.name!r} has a proof about two models, of which the second is {proven.model.name}; give it as "
+                "escalate_to, or --escalate-to SPEC"
+            )
+        if second is not None:
+            check_proof(policy.proof.model_copy(update={"second": None}), policy.name, calibrator, name)
+            used = second.calibrator
+            if used is None or used.digest != proven.calibrator_sha256:
+                raise CalibratorMismatchError(
+                    f"policy {policy.name!r} was tuned with the calibrator {proven.calibrator} for the second model, and "
+                    f"{used.source or 'another one' if used else 'none'} is in use; give that one, or make the policy again"
+                )
     if second is None:
         return second
     if not policy.escalates:

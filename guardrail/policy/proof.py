@@ -20,6 +20,7 @@ _Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 _MOST = 1_000_000  # questions: a bound is summed term by term, and a file must not cost minutes to read
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1)]
 
 
@@ -113,15 +114,32 @@ class ProofOrigin(Mapping):
         )
 
 
+class SecondProven(Mapping):
+    """The second model of a proof about two: what is below the threshold is asked of it, and answered from there on.
+
+    escalated: of the tuning questions, those that the first model did not answer.
+    cost_per_call, cost_of_second: of an answer of the first and of the second model, in a unit of the operator's.
+    """
+
+    calibrator: _Text
+    calibrator_sha256: _Hash
+    model: ProofModel
+    escalated: _Count
+    cost_per_call: _Cost
+    cost_of_second: _Cost
+
+
 class Proof(ProofOrigin):
     """With probability `confidence` over the draw of the tuning questions, every promise holds for new questions like them.
 
-    answered: the promise about what is answered as it is. shown: about what is answered or hedged, taken together.
+    answered: the promise about what is answered as it is. shown: about what is answered or hedged, taken together. second: the
+    model that is asked below the threshold; `answered` is then about what either of the two answers.
     """
 
     confidence: _Share
     answered: Promise
     shown: Promise | None = None
+    second: SecondProven | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -133,6 +151,10 @@ class Proof(ProofOrigin):
                 raise wrong(
                     f"has a coverage ({promise.coverage}) that is not n {promise.n} of {self.questions}; {_REMEDY}"
                 )
+        if self.second and (
+            self.shown or not self.questions - self.answered.n <= self.second.escalated <= self.questions
+        ):
+            raise wrong(f"escalates {self.second.escalated} of {self.questions} questions, which cannot be; {_REMEDY}")
         if self.shown and not (
             self.shown.threshold < self.answered.threshold
             and self.shown.n >= self.answered.n
@@ -149,7 +171,8 @@ class Proof(ProofOrigin):
             f"bound {p.bound:.4f}, coverage {p.coverage:.1%})"
             for what, p in promises
         ]
-        return f"{'; '.join(parts)}, with confidence {self.confidence:g}; {self.evidence}"
+        then = f"; else {self.second.model.name} is asked" if self.second else ""
+        return f"{'; '.join(parts)}, with confidence {self.confidence:g}; {self.evidence}{then}"
 
     @property
     def again(self) -> str:
@@ -248,7 +271,8 @@ def check_proof(proof: Proof | ClaimsProof | None, policy: str, calibrator: Dige
     if proof is None:
         return
     digest = calibrator.digest if calibrator else None
-    if digest != proof.calibrator_sha256:
+    second = proof.second if isinstance(proof, Proof) else None
+    if digest != proof.calibrator_sha256 and (second is None or digest != second.calibrator_sha256):
         used = f"{name} ({digest[:12]}…) is" if digest else "none is"
         raise CalibratorMismatchError(
             f"policy {policy!r} was tuned with the calibrator {proof.calibrator} ({proof.calibrator_sha256[:12]}…), and {used} "

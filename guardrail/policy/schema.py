@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from guardrail.policy.ambiguity import Ambiguity
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
-from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel
+from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel, SecondProven
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Confidence, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
@@ -264,6 +264,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "shown": Promise,
     "model": ProofModel,
     "ambiguity": Ambiguity,
+    "second": SecondProven,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "answer": {

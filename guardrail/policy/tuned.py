@@ -39,7 +39,7 @@ def _answers_text(proof: Proof) -> str:
         "description": f"At most {_percent(proof.answered.max_error)} of the answered questions wrong"
         + (f", and at most {_percent(shown.max_error)} of those answered or hedged" if shown else "")
         + f", with confidence {proof.confidence:g}.",
-        "rules": rules_of(proof.answered.threshold, shown.threshold if shown else None, familiar=bool(proof.familiar)),
+        "rules": _proven_rules(proof),
         "proof": proof.model_dump(mode="json", exclude_none=True),
     }
     return _HEAD + _dumped(content)
@@ -82,6 +82,26 @@ def rules_of(answered: float, shown: float | None = None, *, familiar: bool = Fa
         rules.append({"name": "unsure", "when": {"confidence": {"at_least": shown}, **counted}, "then": "hedge"})
     rules.append({"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"})
     return rules
+
+
+def escalating_rules_of(threshold: float, *, familiar: bool = False) -> list[dict[str, Any]]:
+    """The rules under which both models' answers are shown from a threshold on, and the second is asked below it.
+
+    What of the first model is unscored, out of range or unlike the calibration is asked of the second, too.
+    """
+    keep = {"confidence": {"at_least": threshold}, **_counted(familiar)}
+    return [
+        {"name": "proven", "when": keep, "then": "answer"},
+        {"name": "ask the second model", "then": "escalate"},
+        {"name": "rest", "then": "abstain", "because": "answers this unsure are wrong too often"},
+    ]
+
+
+def _proven_rules(proof: Proof) -> list[dict[str, Any]]:
+    familiar = bool(proof.familiar)
+    if proof.second is not None:
+        return escalating_rules_of(proof.answered.threshold, familiar=familiar)
+    return rules_of(proof.answered.threshold, proof.shown.threshold if proof.shown else None, familiar=familiar)
 
 
 def claim_rules_of(proof: ClaimsProof) -> list[dict[str, Any]]:
@@ -143,8 +163,7 @@ def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] 
 
     Names, reasons and wording are free. Even a stricter rule is refused: answering fewer may leave the wrong ones.
     """
-    shown = proof.shown.threshold if proof.shown else None
-    proven = rules_of(proof.answered.threshold, shown, familiar=bool(proof.familiar))
+    proven = _proven_rules(proof)
     for index, wanted in enumerate(proven):
         when = When.model_validate(wanted.get("when", {}))
         if index == len(rules) or (rules[index].for_, rules[index].when, rules[index].then) != (

@@ -50,7 +50,11 @@ class LikelihoodScorer(AnswerScorer):
         """log_probs: of the tokens, nats, (T,), none empty."""
 
     def uncertainty(self, trace: Trace) -> float:
-        return self.of(answer_log_probs(self.model, trace))
+        return self.number(answer_log_probs(self.model, trace))
+
+    def number(self, log_probs: ArrayLike) -> float:
+        """`of`, with the options of this very scorer, where it has any."""
+        return self.of(log_probs)
 
     def score_spans(self, traces: Sequence[Trace], spans: Sequence[Sequence[Span]]) -> list[list[Score]]:
         """The scores of parts of answers: for each trace those of its spans, each `response_ids[start:end]`.
@@ -69,7 +73,7 @@ class LikelihoodScorer(AnswerScorer):
         def read(start: int, end: int) -> float:
             if not found:  # once for all parts
                 found.extend(answer_log_probs(self.model, trace))
-            return self.of(found[start:end])
+            return self.number(found[start:end])
 
         refused = self._refused(trace)
         return [

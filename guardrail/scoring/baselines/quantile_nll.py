@@ -38,6 +38,7 @@ class QuantileNll(LikelihoodScorer):
 
     name = "quantile-nll"
     unit = "nats"
+    of = staticmethod(quantile_nll)
 
     def __init__(self, model: LocalModel, *, level: float = LEVEL) -> None:
         super().__init__(model)
@@ -49,5 +50,5 @@ class QuantileNll(LikelihoodScorer):
     def options(self) -> dict[str, Any]:
         return {"level": self.level}
 
-    def of(self, log_probs: ArrayLike) -> float:
+    def number(self, log_probs: ArrayLike) -> float:
         return quantile_nll(log_probs, self.level)
