@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Stage = Literal["sample", "annotate", "train"]
 
 SAMPLES, TARGETS, RECORD = "samples.run.jsonl", "targets.jsonl", "distillation.json"
+_BATCH = 8  # greedy answers; samples are a batch each
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ def distill(
     if teacher == DEFAULT:
         candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
     elif teacher == "labels":
-        candidates = candidates_of(answered(local, loaded.rows, asking, options), chosen_grader, seed=seed)
+        answers = answered(local, loaded.rows, asking, replace(options, batch_size=_BATCH))
+        candidates = candidates_of(answers, chosen_grader, seed=seed)
     else:
         from guardrail.scoring.baselines.equivalence_spec import equivalence_named
         from guardrail.scoring.baselines.samples import Sampling
