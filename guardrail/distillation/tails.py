@@ -28,7 +28,7 @@ def collated_tails(
 
     Returns:
         heads, head_mask: (B, H), padded on the left, so that tails follow without a gap; H may be 0. input_ids, attention_mask:
-        of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), 1 or 0.
+        of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), in [0, 1].
     """
     heads, tails = _split(batch, invocation, fill, split)
     ids, mask = pad([[*tail, *path] for tail in tails for path in labels.paths], fill)

@@ -106,7 +106,7 @@ def train_labels(
     say: Say,
     resume: bool,
 ) -> float:
-    """As `train_lessons`, by the Brier score of what is stated against right or wrong, in [0, 1]."""
+    """As `train_lessons`, by the Brier score of what is stated against right or wrong or a probability, in [0, 1]."""
     require_extra()
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
