@@ -8,7 +8,9 @@ from guardrail.distillation.lessons import invocation_for, lessons_of
 from guardrail.distillation.targets import Target
 from guardrail.errors import ModelError
 from guardrail.runs.asking import Asking
+from guardrail.scoring.baselines.verbalized import VerbalizedScorer
 from guardrail.stated import Wording
+from guardrail.testing import CHATML
 from tests.helpers.thinkers import thinker
 
 

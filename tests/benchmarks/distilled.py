@@ -1,7 +1,7 @@
 """What adapters state of held-out answers, and what a teacher of samples would teach; both as Markdown.
 
-    python -m tests.benchmarks.stated adapters QUESTIONS LIMIT RUN.jsonl NAME=DIR ...
-    python -m tests.benchmarks.stated teacher SAMPLES.run.jsonl [EQUIVALENCE]
+    python -m tests.benchmarks.distilled adapters QUESTIONS LIMIT RUN.jsonl NAME=DIR ...
+    python -m tests.benchmarks.distilled teacher SAMPLES.run.jsonl [EQUIVALENCE]
 
 `adapters` is the cheap part of `guardrail bench --suite distillation`: the base's greedy answers, and what each adapter states
 of them beside what the base states when it is merely asked, with the adapters' questions and with its own. RUN.jsonl keeps what
