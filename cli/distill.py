@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from guardrail.cli import options
-from guardrail.distillation.settings import Teacher
+from guardrail.distillation.settings import Objective, Teacher
 
 
 def distill(
@@ -61,6 +61,14 @@ def distill(
     wrong_per_question: Annotated[
         int, typer.Option(min=0, metavar="K", help="Learn at most K wrong answers a question.")
     ] = 1,
+    objective: Annotated[
+        Objective | None,
+        typer.Option(
+            help="What is learnt. likelihood: to reply with the label of the teacher's bin. brier: to state, in the mean, the "
+            "teacher's probability, or right or wrong; only the scorer reads it. Default: likelihood; for --teacher labels: "
+            "brier."
+        ),
+    ] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="How often each answer is learnt. Default: 2.")] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="At the start; it falls to 0.")] = 3e-4,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA adapter.")] = 8,
@@ -117,6 +125,7 @@ def distill(
         equivalence=equivalence,
         chosen=shares,
         wrong_per_question=wrong_per_question,
+        objective=objective,
         grader=grader,
         limit=limit,
         prompt=DIRECT if prompt is None else prompt,

@@ -52,7 +52,10 @@ def brier_loss(logits: Tensor, ends: Tensor, right: Tensor, labels: Labels) -> T
     Least where that mean, which the scorer `verbalized` reads, is P(right). sum_k p_k (y - m_k)^2, as ConfTuner has it for a
     hundred labels, is linear in p: with five it drives all of p to the label nearest to the share of right answers.
 
-    logits, ends: as in `Labels.log_probs`. right: (B P,), 1 or 0.
+    y may be a teacher's probability, too: then what is stated comes near it without a bin in between (soft targets, as FIRST
+    has them of a teacher's top tokens: Shum et al. 2024).
+
+    logits, ends: as in `Labels.log_probs`. right: (B P,), in [0, 1].
     """
     p = labels.log_probs(logits, ends).softmax(-1)
     stated = p @ torch.tensor(labels.middles, dtype=p.dtype, device=p.device)

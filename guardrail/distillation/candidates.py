@@ -12,7 +12,7 @@ from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
 from guardrail.errors import DataError
 from guardrail.grading.protocol import AnswerRow, Grader
 from guardrail.plain_text import says_something
-from guardrail.runs.asking import Asking, RunOptions, records_of, run_header
+from guardrail.runs.asking import Asking, RunOptions, Work, records_of, run_header
 from guardrail.scoring.baselines.clusters import clusters
 from guardrail.scoring.baselines.equivalence import Equivalence, compare_all
 from guardrail.scoring.baselines.samples import SampleSource, Sampling
@@ -60,17 +60,20 @@ def sampled(
         return {"samples": texts, "clusters": clusters(same).tolist()}
 
     about = {"sampling": sampling.to_dict(), "seed": seed, "equivalence": dict(equivalence.options)}
-    return _records(local, questions, asking, lambda i: draw(questions[i].question), options, about)
+    return _records(
+        local, questions, asking, lambda batch: [draw(questions[i].question) for i in batch], options, about
+    )
 
 
 def answered(
     local: LocalModel, questions: Sequence[QuestionRow], asking: Asking, options: RunOptions
 ) -> tuple[dict[str, Any], ...]:
-    """Each question's greedy answer, as the only sample of a record. Resumable."""
+    """Each question's greedy answer, as the only sample of a record. Resumable; in batches of `options`, as `collect` asks."""
 
-    def answer(i: int) -> dict[str, Any]:
-        text = local.generate(asking.messages(questions[i].question), max_new_tokens=asking.max_new_tokens).text
-        return {"samples": [text], "clusters": [0]}
+    def answer(batch: list[int]) -> list[dict[str, Any]]:
+        asked = [asking.messages(questions[i].question) for i in batch]
+        traces = local.generate_batch(asked, max_new_tokens=asking.max_new_tokens)
+        return [{"samples": [trace.text], "clusters": [0]} for trace in traces]
 
     return _records(local, questions, asking, answer, options, {"sampling": "greedy"})
 
@@ -79,14 +82,14 @@ def _records(
     local: LocalModel,
     questions: Sequence[QuestionRow],
     asking: Asking,
-    work: Any,
+    work: Work,
     options: RunOptions,
     about: Mapping[str, Any],
 ) -> tuple[dict[str, Any], ...]:
     return records_of(
         [{"key": question_digest(q.question), **q.record} for q in questions],
         [q.question for q in questions],
-        lambda batch: [work(i) for i in batch],
+        work,
         run_header(local, asking, data_hash(questions), **about),
         options,
     )

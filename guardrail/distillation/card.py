@@ -30,8 +30,8 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     taught = ", ".join(f"{label}: {n}" for label, n in zip(wording.labels, teaching["bins"], strict=True))
     bins = (
         taught
-        if any(teaching["bins"])
-        else "none: what is stated follows from right and wrong, and only the scorer reads it"
+        if any(teaching["bins"]) and record["objective"] == "likelihood"
+        else "none: the mean of what is stated is taught, and only the scorer reads it"
     )
     return f"""---
 library_name: peft
@@ -52,6 +52,7 @@ The stated confidence is a signal, and becomes a probability by that calibration
 | teacher | {how} |
 | answers | {teaching["answers"]} to {teaching["questions"]} questions, {teaching["right"]} right |
 | graded by | {record["grader"]} |
+| objective | {record["objective"]} |
 | labels taught | {bins} |
 | calibration of the shares | {teaching["map"]} |
 | training | {training["epochs"]:g} epochs, batches of {training["batch_size"]}, learning rate {training["learning_rate"]:g}, \

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,9 +15,9 @@ from guardrail.calibration.metrics import Floats
 from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, load_data
 from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, sampled
 from guardrail.distillation.card import model_card
-from guardrail.distillation.lessons import invocation_for, lessons_of, questions_of
-from guardrail.distillation.settings import Teacher, Training, only_for_samples
-from guardrail.distillation.targets import Map, Target, Teaching, only_graded, targets_of
+from guardrail.distillation.lessons import Scored, invocation_for, lessons_of, questions_of
+from guardrail.distillation.settings import Objective, Teacher, Training, checked_objective, only_for_samples
+from guardrail.distillation.targets import Map, Target, Teaching, in_words, only_graded, targets_of
 from guardrail.errors import DataError, GuardrailError
 from guardrail.evaluation.setting import ModelSource, StrPath, asks_question, grader_from, model_from, silent
 from guardrail.files import write_whole
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Stage = Literal["sample", "annotate", "train"]
 
 SAMPLES, TARGETS, RECORD = "samples.run.jsonl", "targets.jsonl", "distillation.json"
+_BATCH = 8  # greedy answers; samples are a batch each
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def distill(
     equivalence: str | None = None,
     chosen: Map | None = None,
     wrong_per_question: int | None = 1,
+    objective: Objective | None = None,
     wording: Wording | None = None,
     grader: Grader | str | None = None,
     limit: int | None = None,
@@ -99,6 +101,7 @@ def distill(
             "embedding", or "nli:MODEL".
         chosen: How shares become probabilities; None calibrates them where their ECE shows that it is needed.
         wrong_per_question: Learn at most so many wrong answers a question; None for all.
+        objective: What the training makes small; None for `likelihood`, and `brier` for the teacher `labels`.
         wording: What is said, and how it is asked for; None for five labels.
         grader: As in `calibrate`.
         limit: Use at most so many questions, drawn at random.
@@ -127,8 +130,7 @@ def distill(
     if wording is not None and turn not in (None, wording.turn):
         raise DataError(f"turn is {turn!r}, and the wording's {wording.turn!r}; give one of them")
     said = wording or Wording(turn=turn or "after")
-    if teacher == "labels" and said.turn == "same":
-        raise DataError("--teacher labels scores the labels of a turn of their own; leave --turn same out")
+    aim = checked_objective(objective, teacher, said.turn)
     only_for_samples(
         teacher, samples=samples, temperature=temperature, equivalence=equivalence, chosen=chosen,
         wrong_per_question=wrong_per_question,
@@ -162,7 +164,8 @@ def distill(
     if teacher == DEFAULT:
         candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
     elif teacher == "labels":
-        candidates = candidates_of(answered(local, loaded.rows, asking, options), chosen_grader, seed=seed)
+        answers = answered(local, loaded.rows, asking, replace(options, batch_size=_BATCH))
+        candidates = candidates_of(answers, chosen_grader, seed=seed)
     else:
         from guardrail.scoring.baselines.equivalence_spec import equivalence_named
         from guardrail.scoring.baselines.samples import Sampling
@@ -181,14 +184,17 @@ def distill(
         applied: Map | None = "none" if teacher == DEFAULT else chosen
         targets, teaching = targets_of(candidates, said, chosen=applied, wrong_per_question=wrong_per_question)
         _write_rows(folder / TARGETS, targets, said)
-    say(_in_words(teaching, said))
+    say(in_words(teaching, said))
     if until == "annotate":
         return Distilled(folder, "annotate", teaching)
 
     from guardrail.distillation.training import finish
 
     how = training or Training(seed=seed)
-    loss = _train(local, candidates, targets, asking, said, how, folder, say, resume)
+    scored = [Scored(t.question, t.answer, t.probability) for t in targets] or [
+        Scored(c.question, c.answer, float(c.right)) for c in candidates
+    ]
+    loss = _train(local, targets if aim == "likelihood" else scored, asking, said, how, folder, say, resume)
     record = {
         "command": command,
         "data": data_hash(loaded.rows),
@@ -199,6 +205,7 @@ def distill(
         "teacher": {"kind": teacher, "samples": samples, "temperature": temperature, "equivalence": equivalence}
         if teacher == "sampling"
         else {"kind": teacher},
+        "objective": aim,
         "wrong_per_question": None if teacher == "labels" else wrong_per_question,
         "teaching": teaching.to_dict(),
         "training": how.to_dict(),
@@ -215,8 +222,7 @@ def distill(
 
 def _train(
     local: LocalModel,
-    candidates: Sequence[Candidate],
-    targets: Sequence[Target],
+    taught: Sequence[Target] | Sequence[Scored],
     asking: Asking,
     wording: Wording,
     training: Training,
@@ -230,14 +236,16 @@ def _train(
     invocation = invocation_for(local, asking, wording)
     say("training the adapter")
     try:
+        targets = [one for one in taught if isinstance(one, Target)]
         if targets or invocation is None:
             lessons = lessons_of(local, targets, asking, wording)
             return train_lessons(local, lessons, folder, training, invocation, _known_to_peft(local), say, resume)
+        scored = [one for one in taught if isinstance(one, Scored)]
         labels = Labels.of(
             [local.encode_response(label, ended=False) for label in wording.labels],
             [wording.middle(k) for k in range(len(wording.labels))],
         )
-        questions = questions_of(local, candidates, asking, wording)
+        questions = questions_of(local, scored, asking, wording)
         return train_labels(local, questions, labels, folder, training, invocation, _known_to_peft(local), say, resume)
     except GuardrailError:
         raise
@@ -305,16 +313,3 @@ def _write_rows(path: Path, targets: Sequence[Target], wording: Wording) -> None
         {"question": t.question, "answer": t.answer, "label": wording.labels[t.bin], "right": t.right} for t in targets
     ]
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "the targets", DataError)
-
-
-def _in_words(teaching: Teaching, wording: Wording) -> str:
-    head = f"{teaching.answers} answers to {teaching.questions} questions, {teaching.right} right"
-    if teaching.ece is None:
-        return head
-    told = ", ".join(f"{label} {n}" for label, n in zip(wording.labels, teaching.bins, strict=True))
-    how = {
-        "none": f"taken as they are (ECE {teaching.ece:.3f})",
-        "isotonic": f"calibrated by isotonic regression (ECE before {teaching.ece:.3f})",
-        "temperature": f"calibrated by temperature (ECE before {teaching.ece:.3f})",
-    }
-    return f"{head}; their confidences {how[teaching.map]}; labels: {told}"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guardrail.distillation.candidates import Candidate
 from guardrail.distillation.targets import Target
 from guardrail.errors import ModelError
 from guardrail.runs.asking import Asking
@@ -26,11 +25,20 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """An answer, and what the mean of what is stated is held against: 1 for right, 0 for wrong, or a teacher's probability."""
+
+    question: str
+    answer: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """A conversation that asks for a confidence, and whether the answer in it is right."""
+    """A conversation that asks for a confidence, and what it should come to, in [0, 1]."""
 
     prompt: tuple[int, ...]
-    right: bool
+    right: float
 
 
 def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording) -> list[Lesson]:
@@ -59,13 +67,11 @@ def _prompt(local: LocalModel, messages: Sequence[Message]) -> tuple[int, ...]:
     return (*ids, *local.unthinking(ids))
 
 
-def questions_of(
-    local: LocalModel, candidates: Sequence[Candidate], asking: Asking, wording: Wording
-) -> list[Question]:
-    """For a teacher that only says right or wrong, in turn `after`."""
+def questions_of(local: LocalModel, scored: Sequence[Scored], asking: Asking, wording: Wording) -> list[Question]:
+    """For the objective `brier`, in turn `after`."""
     return [
-        Question(_prompt(local, wording.asking_after(asking.messages(c.question), c.answer)), c.right)
-        for c in candidates
+        Question(_prompt(local, wording.asking_after(asking.messages(one.question), one.answer)), one.probability)
+        for one in scored
     ]
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from guardrail.errors import DataError
+
+if TYPE_CHECKING:
+    from guardrail.stated import Turn
 
 Teacher = Literal["sampling", "hybridgrad", "labels"]
 """Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
 greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
+
+Objective = Literal["likelihood", "brier"]
+"""What the training makes small. likelihood: - log p of the label of the teacher's bin. brier: the squared distance of the mean
+of what is stated from the teacher's probability, or from right or wrong where nobody teaches."""
 
 _ABOUT_SAMPLES = ("samples", "temperature", "equivalence", "chosen")
 
@@ -25,6 +32,19 @@ def only_for_samples(teacher: Teacher, **given: Any) -> None:
     if ignored:
         names = ", ".join("--" + {"chosen": "shares"}.get(name, name).replace("_", "-") for name in ignored)
         raise DataError(f"--teacher {teacher} makes nothing of {names}; leave that out, or take --teacher sampling")
+
+
+def checked_objective(given: Objective | None, teacher: Teacher, turn: Turn) -> Objective:
+    """The objective of a training. Raises `DataError` for one that does not exist, or that teacher or turn make nothing of."""
+    if given not in (None, *get_args(Objective)):
+        raise DataError(f"there is no objective {given!r}; the objectives are {', '.join(get_args(Objective))}")
+    if teacher == "labels" and given == "likelihood":
+        raise DataError("--teacher labels has no label to learn by likelihood; leave --objective out")
+    objective = given or ("brier" if teacher == "labels" else "likelihood")
+    if objective == "brier" and turn == "same":
+        why = "--teacher labels" if teacher == "labels" else "--objective brier"
+        raise DataError(f"{why} scores the labels of a turn of their own; leave --turn same out")
+    return objective
 
 
 @dataclass(frozen=True, slots=True)

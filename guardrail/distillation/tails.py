@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from guardrail.distillation.brier import Labels
+from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.model.confidence_adapter import last_start
 from guardrail.model.decoder import cache_keyword, run_decoder
 from guardrail.model.prompts import pad
@@ -27,7 +28,7 @@ def collated_tails(
 
     Returns:
         heads, head_mask: (B, H), padded on the left, so that tails follow without a gap; H may be 0. input_ids, attention_mask:
-        of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), 1 or 0.
+        of the tails, (B P, S). ends: where in its tail a prompt ends, (B P,). right: (B P,), in [0, 1].
     """
     heads, tails = _split(batch, invocation, fill, split)
     ids, mask = pad([[*tail, *path] for tail in tails for path in labels.paths], fill)
@@ -56,6 +57,19 @@ def reply_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
 
 
+def taught_labels_loss(local: LocalModel, model: Any, batch: Mapping[str, Tensor], labels: Labels) -> Tensor:
+    """`brier_loss` of a batch of `collated_tails`."""
+    first = int(batch["ends"].min())
+    return brier_loss(tail_logits(local, model, batch, first), batch["ends"] - first, batch["right"], labels)
+
+
+def taught_replies_loss(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """`reply_loss` of a batch of `collated_replies`."""
+    labels = batch["labels"]
+    first = int((labels != -100).any(0).nonzero()[0]) - 1  # the token before a reply predicts its first
+    return reply_loss(tail_logits(local, model, batch, first), labels[:, first:])
+
+
 def _split(
     batch: Sequence[Mapping[str, Any]], invocation: Sequence[int], fill: int, split: bool
 ) -> tuple[dict[str, Tensor], list[Sequence[int]]]:
@@ -64,15 +78,18 @@ def _split(
     return {"heads": heads, "head_mask": mask}, [row["prompt"][n:] for row, n in zip(batch, starts, strict=True)]
 
 
-def tail_logits(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """The logits of the tails, (B P, S, V), with gradients for the adapter.
+def tail_logits(local: LocalModel, model: Any, batch: Mapping[str, Tensor], first: int = 0) -> Tensor:
+    """The logits of the tails from place `first` on, (B P, S - first, V), with gradients for the adapter.
 
     model: `local`'s module in peft's wrapper. batch: as `collated_tails` has it. Heads run once a prompt, by the base model and
-    without dropout, as in use.
+    without dropout, as in use. What stands before `first` predicts nothing that is learnt; where the model can, it is not made
+    logits of.
     """
     heads, mask, ids = batch["heads"], batch["attention_mask"], batch["input_ids"]
+    kept = ids.shape[1] - first
+    only = {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(local.model.forward).parameters else {}
     if not heads.shape[1]:
-        return cast(Tensor, model(input_ids=ids, attention_mask=mask).logits)
+        return cast(Tensor, model(input_ids=ids, attention_mask=mask, **only).logits[:, -kept:])
     decoder = local.anatomy.decoder
     decoder.eval()
     paths = len(ids) // len(heads)
@@ -92,5 +109,6 @@ def tail_logits(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> T
             position_ids=lengths + torch.arange(ids.shape[1], device=ids.device),
             use_cache=True,
             **{cache_keyword(local.model.forward): cache},
-        ).logits,
+            **only,
+        ).logits[:, -kept:],
     )

@@ -26,12 +26,13 @@ _DRAWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An answer and the bin that the model is to state of it, from 0."""
+    """An answer, and what the model is to state of it: the bin, from 0, of the probability that the teacher gives it."""
 
     question: str
     answer: str
     bin: int
     right: bool
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def targets_of(
     p = probabilities(shares, right, applied)
     told = [replace(c, share=float(value)) for c, value in zip(candidates, p, strict=True)]
     kept = [c for _, own in groupby(told, key=lambda c: c.question) for c in _filtered(list(own), wrong_per_question)]
-    targets = [Target(c.question, c.answer, wording.bin_of(c.share or 0.0), c.right) for c in kept]
+    targets = [Target(c.question, c.answer, wording.bin_of(c.share or 0.0), c.right, c.share or 0.0) for c in kept]
     counts = np.bincount([t.bin for t in targets], minlength=len(wording.labels))
     told_apart = auroc(-shares, right) if 0 < right.sum() < len(right) else None
     return targets, Teaching(
@@ -148,3 +149,17 @@ def _filtered(own: list[Candidate], wrong: int | None) -> list[Candidate]:
         return own
     surest = sorted((c for c in own if not c.right), key=lambda c: c.share or 0.0, reverse=True)[:wrong]
     return [c for c in own if c.right or c in surest]
+
+
+def in_words(teaching: Teaching, wording: Wording) -> str:
+    """What is taught, in a line."""
+    head = f"{teaching.answers} answers to {teaching.questions} questions, {teaching.right} right"
+    if teaching.ece is None:
+        return head
+    told = ", ".join(f"{label} {n}" for label, n in zip(wording.labels, teaching.bins, strict=True))
+    how = {
+        "none": f"taken as they are (ECE {teaching.ece:.3f})",
+        "isotonic": f"calibrated by isotonic regression (ECE before {teaching.ece:.3f})",
+        "temperature": f"calibrated by temperature (ECE before {teaching.ece:.3f})",
+    }
+    return f"{head}; their confidences {how[teaching.map]}; labels: {told}"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from guardrail.distillation.adapting import adapted
-from guardrail.distillation.brier import Labels, brier_loss
+from guardrail.distillation.brier import Labels
 from guardrail.distillation.lessons import Lesson, Question
 from guardrail.distillation.settings import Training
-from guardrail.distillation.tails import collated_replies, collated_tails, reply_loss, tail_logits
+from guardrail.distillation.tails import collated_replies, collated_tails, taught_labels_loss, taught_replies_loss
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.waiting import seconds_since
 
@@ -66,7 +66,7 @@ def train_lessons(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            return reply_loss(tail_logits(local, model, inputs), inputs["labels"])
+            return taught_replies_loss(local, model, inputs)
 
     rows = [
         {"input_ids": [*one.prompt, *one.reply], "labels": [-100] * len(one.prompt) + list(one.reply)}
@@ -106,7 +106,7 @@ def train_labels(
     say: Say,
     resume: bool,
 ) -> float:
-    """As `train_lessons`, by the Brier score of what is stated against right or wrong, in [0, 1]."""
+    """As `train_lessons`, by the Brier score of what is stated against right or wrong or a probability, in [0, 1]."""
     require_extra()
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
@@ -115,7 +115,7 @@ def train_labels(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            return brier_loss(tail_logits(local, model, inputs), inputs["ends"], inputs["right"], labels)
+            return taught_labels_loss(local, model, inputs, labels)
 
     rows = [{"prompt": list(one.prompt), "right": one.right} for one in questions]
 

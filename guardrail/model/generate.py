@@ -47,10 +47,12 @@ def generate(
     context = local.anatomy.context
     fits = [i for i, p in enumerate(prompts) if p and (context is None or len(p) < context)]
     traces: dict[int, Trace] = {}
-    groups: dict[int, list[int]] = {}  # by room: a long prompt must not cut the answers to the others
+    # by room: a long prompt must not cut the answers to the others; by length, too, where a recurrent state would read padding
+    groups: dict[tuple[int, int], list[int]] = {}
     for i in fits:
-        limit = decoding.max_new_tokens
-        groups.setdefault(limit if context is None else min(limit, context - len(prompts[i])), []).append(i)
+        limit, length = decoding.max_new_tokens, len(prompts[i])
+        room = limit if context is None else min(limit, context - length)
+        groups.setdefault((room, 0 if local.anatomy.cached else length), []).append(i)
 
     compiled = {c: Grammars(local, c) for c in decoding.constraints if c is not None}
     grammars = [None if c is None else compiled[c] for c in decoding.constraints] or [None] * len(prompts)
@@ -61,7 +63,7 @@ def generate(
         return Response([], Split(0, False, ""), None, None, 0.0, (), fault="out_of_memory")
 
     with nullcontext() if drive else _seeded(decoding.seed, local.device):
-        for room, group in groups.items():
+        for (room, _), group in groups.items():
 
             def work(rows: Sequence[_Row], room: int = room) -> list[Response]:
                 return answer(local, [row for row, _ in rows], decoding, room, keep, [grammar for _, grammar in rows])

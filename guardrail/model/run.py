@@ -174,9 +174,12 @@ def trace_of(local: LoadedModel, prompt: list[int], response: Response) -> Trace
     if text is None:
         text = local.tokenizer.decode(answer, skip_special_tokens=True)
     text, stated = local.without_confidence(text.strip())
-    if stated is not None:  # what generation kept belongs to the longer reply
-        answer, at_stop, state = prefix_spelling(local.tokenizer, answer, text), True, None
-        log_probs = None if log_probs is None else log_probs[: split.start + len(answer)]
+    if stated is not None:  # what generation kept belongs to the longer reply; its end token ends the shown answer, too
+        end = [] if at_stop or not ended else answer[-1:]
+        begun, state = prefix_spelling(local.tokenizer, answer, text), None
+        if log_probs is not None:
+            log_probs = (*log_probs[: split.start + len(begun)], *(log_probs[-1:] if end else ()))
+        answer = [*begun, *end]
     if state is not None and state.head_outputs is not None:
         state = replace(state, head_outputs=state.head_outputs[split.start :])
     log_probs = None if log_probs is None else log_probs[split.start :]

@@ -13,16 +13,12 @@ import guardrail
 from guardrail import LocalModel, load_model
 from guardrail.distillation import training
 from guardrail.distillation.distill import distill
-from guardrail.distillation.lessons import invocation_for, lessons_of
 from guardrail.distillation.settings import Training
-from guardrail.distillation.targets import Target
 from guardrail.errors import CalibratorMismatchError, DataError, MissingExtraError, ModelError, ModelNotFoundError
 from guardrail.model.stated import reply_log_probs
-from guardrail.runs.asking import Asking
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer
 from guardrail.stated import StatedFile, Wording
-from guardrail.testing import CHATML, tiny_local_model, tiny_model, tiny_tokenizer
-from tests.helpers.thinkers import thinker
+from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
 
 QUICK = Training(epochs=1, batch_size=8, learning_rate=1e-3, rank=2)
 ANSWERED = {"prompt": "{question}", "max_new_tokens": 6, "cache": False, "training": QUICK}
@@ -138,8 +134,11 @@ def test_calibrate_leaves_out_what_it_was_taught_and_evaluate_refuses_it(base, t
         guardrail.Guard(model=plain, calibrator=fit.calibrator, policy="observe")
 
 
-@pytest.mark.parametrize(("teacher", "turn"), [("hybridgrad", "after"), ("labels", "after"), ("sampling", "same")])
-def test_every_teacher_and_turn(base, tmp_path, teacher, turn):
+@pytest.mark.parametrize(
+    ("teacher", "turn", "objective"),
+    [("hybridgrad", "after", "brier"), ("labels", "after", None), ("sampling", "same", None)],
+)
+def test_every_teacher_and_turn(base, tmp_path, teacher, turn, objective):
     out = tmp_path / "adapter"
     done = distill(
         str(base / "model"),
@@ -147,9 +146,14 @@ def test_every_teacher_and_turn(base, tmp_path, teacher, turn):
         out,
         teacher=teacher,
         turn=turn,
+        objective=objective,
         **(ASKED if teacher == "sampling" else ANSWERED),
     )
-    assert done.loss > 0
+    assert 0 < done.loss < (1 if objective or teacher == "labels" else 99)
+    assert (
+        f"| objective | {objective or ('brier' if teacher == 'labels' else 'likelihood')} |"
+        in (out / "README.md").read_text()
+    )
     local = load_model(str(out), device="cpu")
     assert local.wording.turn == turn
     assert (local.confidence_adapter is None) is (turn == "same")
@@ -270,17 +274,6 @@ def test_a_model_with_an_adapter_of_its_own_is_not_touched(base, tmp_path):
     with pytest.raises(DataError, match="carries an adapter already; merge it"):
         distill(local, base / "rows.jsonl", tmp_path / "x", **ASKED)
     assert any("lora_A" in name for name in module.state_dict())
-
-
-def test_thinking_models_learn_where_they_are_read():
-    local = thinker("qwen", CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"))
-    assert local.unthinking(local.encode_prompt("Who?"))
-    lessons = lessons_of(local, [Target("Who?", "Goethe", 3, True)], Asking("{question}"), Wording())
-    assert VerbalizedScorer(local).prompt_about(
-        Wording().asking_after(({"role": "user", "content": "Who?"},), "Goethe")
-    ) == list(lessons[0].prompt)
-    with pytest.raises(ModelError, match="thinks before it answers"):
-        invocation_for(local, Asking("{question}"), Wording(turn="same"))
 
 
 def test_what_makes_no_sense_is_said_before_a_model_is_loaded(base, tmp_path, monkeypatch):

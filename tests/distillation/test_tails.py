@@ -9,7 +9,13 @@ from guardrail.distillation.adapting import adapted
 from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.lessons import invocation_of
 from guardrail.distillation.settings import Training
-from guardrail.distillation.tails import collated_replies, collated_tails, reply_loss, tail_logits
+from guardrail.distillation.tails import (
+    collated_replies,
+    collated_tails,
+    tail_logits,
+    taught_labels_loss,
+    taught_replies_loss,
+)
 from guardrail.runs.asking import Asking
 from guardrail.stated import Wording
 from guardrail.testing import tiny_local_model
@@ -40,7 +46,9 @@ def test_split_prompts_have_the_loss_and_the_gradients_of_whole_ones(architectur
         for split in (True, False):
             batch = collated_tails(rows, labels, invocation, local.pad_id, split=split)
             assert (batch["heads"].shape[1] > 0) is split
-            loss = brier_loss(tail_logits(local, model, batch), batch["ends"], batch["right"], labels)
+            loss = taught_labels_loss(local, model, batch, labels)
+            every = brier_loss(tail_logits(local, model, batch), batch["ends"], batch["right"], labels)
+            torch.testing.assert_close(loss, every)  # logits of the label's places alone, and of all
             found.append((loss.detach(), torch.autograd.grad(loss, own)))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)
     assert max(float(g.abs().max()) for g in found[1][1]) > 1e-4
@@ -63,7 +71,7 @@ def test_the_loss_of_a_reply_is_that_of_the_whole_conversation_by_the_model_itse
             if ".lora_B." in name:
                 x.normal_(generator=torch.Generator().manual_seed(0))
         batch = collated_replies(rows, invocation, local.pad_id, split=True)
-        found = reply_loss(tail_logits(local, model, batch), batch["labels"])
+        found = taught_replies_loss(local, model, batch)
         total = torch.zeros(())
         for row in rows:
             n, reply = len(row["prompt"]), torch.tensor(row["reply"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.candidates import Candidate, candidates_of, check_enough
+from guardrail.distillation.settings import checked_objective
 from guardrail.distillation.targets import probabilities, share_ece, targets_of
 from guardrail.errors import DataError
 from guardrail.grading.rules import AliasGrader
@@ -107,6 +108,32 @@ def test_the_brier_score_of_the_labels_by_hand():
     wrong = brier_loss(logits, torch.tensor([1]), torch.tensor([0.0]), labels)
     assert right.item() == pytest.approx((1 - 0.55) ** 2)  # it states 0.4 * 0.25 + 0.6 * 0.75
     assert wrong.item() == pytest.approx(0.55**2)
+    taught = brier_loss(logits, torch.tensor([1]), torch.tensor([0.3]), labels)  # a teacher's probability
+    assert taught.item() == pytest.approx((0.3 - 0.55) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "teacher", "turn", "found"),
+    [
+        (None, "sampling", "same", "likelihood"),
+        (None, "labels", "after", "brier"),
+        ("brier", "hybridgrad", "after", "brier"),
+        ("likelihood", "labels", "after", "no label to learn"),
+        ("brier", "sampling", "same", "--objective brier scores the labels of a turn of their own"),
+        ("reward", "sampling", "after", "there is no objective 'reward'"),
+    ],
+)
+def test_an_objective_goes_with_its_teacher_and_turn(asked, teacher, turn, found):
+    if found in ("likelihood", "brier"):
+        assert checked_objective(asked, teacher, turn) == found
+        return
+    with pytest.raises(DataError, match=found):
+        checked_objective(asked, teacher, turn)
+
+
+def test_a_target_keeps_the_probability_that_its_bin_is_of():
+    found, _ = targets_of([Candidate("q", "a", True, 0.37), Candidate("r", "b", False, 0.12)], Wording(), chosen="none")
+    assert [(one.bin, one.probability) for one in found] == [(1, 0.37), (0, 0.12)]
 
 
 def test_labels_on_several_paths_have_the_probabilities_of_passes_of_their_own():
