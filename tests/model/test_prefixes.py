@@ -16,7 +16,8 @@ BEGINNING = "Answer in one word, as briefly as you can, and say nothing else at 
 def ran(prefixes, prompt, version=1, most=None):
     """As the loop has it, with each token's id as its key: how many tokens came from before, and what the cache holds."""
     cache = DynamicCache()
-    cached = prefixes.fill(cache, prompt, most=len(prompt) - 1 if most is None else most, version=version)
+    cached = prefixes.longest(prompt, most=len(prompt) - 1 if most is None else most, version=version)[0]
+    prefixes.fill(cache, [prompt], [cached], version)
     rest = torch.tensor(prompt[cached:], dtype=torch.float32).reshape(1, 1, -1, 1)
     cache.update(rest, -rest, 0)
     prefixes.seen(prompt, cache, version)

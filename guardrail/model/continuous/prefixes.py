@@ -19,6 +19,7 @@ Ids = tuple[int, ...]
 _LEAST = 8  # tokens: fewer are not worth a copy
 _PROMPTS = 16  # that a new one is compared with
 _KEPT_BYTES = 256 * 2**20
+_NONE: Ids = ()
 
 
 class Prefixes:
@@ -26,7 +27,8 @@ class Prefixes:
 
     most_bytes: what all that is kept may take.
 
-        cached = prefixes.fill(cache, prompt, most=len(prompt) - 1, version=version)  # so many tokens need not run
+        cached, _ = prefixes.longest(prompt, most=len(prompt) - 1, version=version)  # so many tokens need not run
+        prefixes.fill(cache, [prompt], [cached], version)
         ...                                                   # the prompt's pass, over prompt[cached:]
         prefixes.seen(prompt, cache, version)
     """
@@ -42,27 +44,37 @@ class Prefixes:
         """What is kept, in bytes."""
         return sum(x.nbytes for layers in self._kept.values() for kv in layers for x in kv)
 
-    def fill(self, cache: Cache, prompt: Sequence[int], *, most: int, version: int) -> int:
-        """Put the longest beginning that is kept into an empty cache, and say how many tokens it has: 0 to `most`.
+    def longest(self, prompt: Sequence[int], *, most: int, version: int) -> tuple[int, Ids]:
+        """How many tokens a prompt begins with that are kept, 0 to `most`, and the beginning that has them.
 
         version: of the weights; what others computed is forgotten.
         """
         if version != self._version:
             self._kept.clear()
             self._version = version
-        length, found = max(((min(_common(ids, prompt), most), ids) for ids in self._kept), default=(0, ()))
-        if length < _LEAST:
-            return 0
+        length, found = max(((min(common(ids, prompt), most), ids) for ids in self._kept), default=(0, _NONE))
+        return (length, found) if length >= _LEAST else (0, _NONE)
+
+    def fill(self, cache: Cache, prompts: Sequence[Sequence[int]], lengths: Sequence[int], version: int) -> None:
+        """Put what prompts begin with into an empty cache, a row each: so many tokens, which one beginning has for all.
+
+        Rows end at the same column; what stands left of one that has fewer tokens is zero.
+        """
+        width, at = max(lengths), lengths.index(max(lengths))
+        if not width:
+            return
+        _, found = self.longest(prompts[at], most=width, version=version)
         layers = self._kept[found] = self._kept.pop(found)
-        cache.layers = [_filled(keys[:, :, :length], values[:, :, :length]) for keys, values in layers]
-        return length
+        cache.layers = [
+            layer_of(*(_rows_of(x[:, :, :width], lengths) for x in (keys, values))) for keys, values in layers
+        ]
 
     def seen(self, prompt: Sequence[int], cache: Cache, version: int) -> None:
         """A prompt has run and filled its cache; keep what it has in common with one before it."""
         if version != self._version:
             return
         ids = tuple(prompt)
-        shared = ids[: max((_common(other, ids) for other in self._recent), default=0)]
+        shared = ids[: max((common(other, ids) for other in self._recent), default=0)]
         if ids not in self._recent:  # one prompt again and again would push all others out
             self._recent.append(ids)
         if len(shared) < _LEAST or any(kept[: len(shared)] == shared for kept in self._kept):
@@ -80,14 +92,25 @@ class Prefixes:
         self._kept[shared] = [(layer.keys[:, :, at].clone(), layer.values[:, :, at].clone()) for layer in cache.layers]
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens both begin with."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
-def _filled(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
+def layer_of(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
     """Uncopied: a layer appends by concatenation, and never writes into what it has."""
     layer = DynamicLayer()
     layer.keys, layer.values, layer.dtype, layer.device = keys, values, keys.dtype, keys.device
     layer.is_initialized = True
     return layer
+
+
+def _rows_of(x: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """(1, heads, width, head_dim) -> a row for each length, with its last columns; views where all have all."""
+    width = x.shape[2]
+    if all(n == width for n in lengths):
+        return x.expand(len(lengths), -1, -1, -1)
+    rows = x.new_zeros((len(lengths), *x.shape[1:]))
+    for row, n in zip(rows, lengths, strict=True):
+        row[:, width - n :] = x[0, :, :n]
+    return rows
