@@ -36,17 +36,16 @@ class Prefill:
     def group(self, rows: Sequence[Row], version: int) -> list[Row]:
         """The first of the rows, with those behind it that cost less in its pass than in their own. version: of the weights."""
         first, *others = rows
-        least, kept = self._prefixes.longest(first.prompt, most=_most(first), version=version)
+        least = self._prefixes.longest(first.prompt, most=_most(first), version=version)
         group = [first]
         for row in others:
-            length, its = self._prefixes.longest(row.prompt, most=_most(row), version=version)
-            length = min(least, length)
+            length = min(least, self._prefixes.longest(row.prompt, most=_most(row), version=version))
             lengths = [len(r.prompt) for r in (*group, row)]
             together = max(lengths) - length  # tokens that each of them runs
             again = sum(together - (n - length) for n in lengths)
             # what they begin with beyond what is kept is kept after the first two, and then need not run for each
             unkept = common(first.prompt, row.prompt) - length
-            if its is not kept or unkept >= WEIGHTS_READ or min(lengths) < together:
+            if unkept >= WEIGHTS_READ or min(lengths) < together:
                 break
             if again > WEIGHTS_READ * len(group) or together * len(lengths) > _MOST:
                 break
@@ -60,10 +59,10 @@ class Prefill:
         What a failed pass has kept for scoring is taken out again.
         """
         local, longest = self._local, max(len(row.prompt) for row in rows)
-        cached = min(self._prefixes.longest(row.prompt, most=_most(row), version=version)[0] for row in rows)
+        cached = min(self._prefixes.longest(row.prompt, most=_most(row), version=version) for row in rows)
         runs = longest - cached  # tokens of each row
         cache = rows[0].run.recording.cache if len(rows) == 1 and rows[0].run.recording else DynamicCache()
-        self._prefixes.fill(cache, [row.prompt for row in rows], [len(row.prompt) - runs for row in rows], version)
+        self._prefixes.fill(cache, [row.prompt for row in rows], [len(row.prompt) - runs for row in rows])
         ids = torch.cat([row.out[:, -runs:] for row in rows])
         lengths = torch.tensor([len(row.prompt) for row in rows]).unsqueeze(1)
         mask = (torch.arange(longest) >= longest - lengths).long().to(local.device)

@@ -19,7 +19,6 @@ Ids = tuple[int, ...]
 _LEAST = 8  # tokens: fewer are not worth a copy
 _PROMPTS = 16  # that a new one is compared with
 _KEPT_BYTES = 256 * 2**20
-_NONE: Ids = ()
 
 
 class Prefixes:
@@ -27,8 +26,8 @@ class Prefixes:
 
     most_bytes: what all that is kept may take.
 
-        cached, _ = prefixes.longest(prompt, most=len(prompt) - 1, version=version)  # so many tokens need not run
-        prefixes.fill(cache, [prompt], [cached], version)
+        cached = prefixes.longest(prompt, most=len(prompt) - 1, version=version)  # so many tokens need not run
+        prefixes.fill(cache, [prompt], [cached])
         ...                                                   # the prompt's pass, over prompt[cached:]
         prefixes.seen(prompt, cache, version)
     """
@@ -44,29 +43,33 @@ class Prefixes:
         """What is kept, in bytes."""
         return sum(x.nbytes for layers in self._kept.values() for kv in layers for x in kv)
 
-    def longest(self, prompt: Sequence[int], *, most: int, version: int) -> tuple[int, Ids]:
-        """How many tokens a prompt begins with that are kept, 0 to `most`, and the beginning that has them.
+    def longest(self, prompt: Sequence[int], *, most: int, version: int) -> int:
+        """How many tokens a prompt begins with that are kept, 0 to `most`; few count as none.
 
         version: of the weights; what others computed is forgotten.
         """
         if version != self._version:
             self._kept.clear()
             self._version = version
-        length, found = max(((min(common(ids, prompt), most), ids) for ids in self._kept), default=(0, _NONE))
-        return (length, found) if length >= _LEAST else (0, _NONE)
+        length = max((min(common(ids, prompt), most) for ids in self._kept), default=0)
+        return length if length >= _LEAST else 0
 
-    def fill(self, cache: Cache, prompts: Sequence[Sequence[int]], lengths: Sequence[int], version: int) -> None:
-        """Put what prompts begin with into an empty cache, a row each: so many tokens, which one beginning has for all.
+    def fill(self, cache: Cache, prompts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
+        """Put what prompts begin with into an empty cache, a row each: so many tokens, at most as many as `longest` found.
 
         Rows end at the same column; what stands left of one that has fewer tokens is zero.
         """
-        width, at = max(lengths), lengths.index(max(lengths))
+        width = max(lengths)
         if not width:
             return
-        _, found = self.longest(prompts[at], most=width, version=version)
-        layers = self._kept[found] = self._kept.pop(found)
+        found = []
+        for prompt, length in zip(prompts, lengths, strict=True):
+            _, ids = max((min(common(ids, prompt), length), ids) for ids in self._kept)
+            self._kept[ids] = self._kept.pop(ids)
+            found.append(self._kept[ids])
         cache.layers = [
-            layer_of(*(_rows_of(x[:, :, :width], lengths) for x in (keys, values))) for keys, values in layers
+            layer_of(*(_rows_of([layer[i] for layer in layers], lengths, width) for i in (0, 1)))
+            for layers in zip(*found, strict=True)
         ]
 
     def seen(self, prompt: Sequence[int], cache: Cache, version: int) -> None:
@@ -105,12 +108,11 @@ def layer_of(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
     return layer
 
 
-def _rows_of(x: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """(1, heads, width, head_dim) -> a row for each length, with its last columns; views where all have all."""
-    width = x.shape[2]
-    if all(n == width for n in lengths):
-        return x.expand(len(lengths), -1, -1, -1)
-    rows = x.new_zeros((len(lengths), *x.shape[1:]))
-    for row, n in zip(rows, lengths, strict=True):
+def _rows_of(kept: Sequence[torch.Tensor], lengths: Sequence[int], width: int) -> torch.Tensor:
+    """(1, heads, tokens, head_dim) of each row -> one tensor, so many first ones in its last columns; a view of one."""
+    if len(kept) == 1:
+        return kept[0][:, :, :width]
+    rows = kept[0].new_zeros((len(kept), kept[0].shape[1], width, kept[0].shape[3]))
+    for row, x, n in zip(rows, kept, lengths, strict=True):
         row[:, width - n :] = x[0, :, :n]
     return rows
