@@ -11,5 +11,6 @@ late_verdicts, webhooks, destinations    where that verdict is kept, who is told
 log       a line for each thing that happens
 bodies    a reply -> OpenAI's JSON
 app       the routes
+heaps     what memory its threads allocate from
 run       the process: a socket, signals, draining
 """
