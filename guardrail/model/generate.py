@@ -17,17 +17,15 @@ from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.prompts import shared_prefix
 from guardrail.model.recording import Keep, Recording
-from guardrail.model.run import Decoding, Response, Run, config_of, counts_plainly, same_draws, trace_of
+from guardrail.model.run import Decoding, PromptBatch, Response, Run, config_of, counts_plainly, same_draws, trace_of
 from guardrail.model.thinking import Split
 from guardrail.types import Message, Trace
 
 _Row = tuple[list[int], Grammars | None]
 """A prompt, and what its answer must be."""
 
-Drive = Callable[
-    [LoadedModel, Sequence[list[int]], Decoding, int, Keep | None, Sequence[Grammars | None]], list[Response]
-]
-"""What answers a batch of prompts within so many tokens: one Response a prompt, in order. It draws by the decoding's seed."""
+Drive = Callable[[PromptBatch], list[Response]]
+"""What answers a batch of prompts: one Response a prompt, in order. It draws by the decoding's seed."""
 
 
 def generate(
@@ -66,7 +64,8 @@ def generate(
         for (room, _), group in groups.items():
 
             def work(rows: Sequence[_Row], room: int = room) -> list[Response]:
-                return answer(local, [row for row, _ in rows], decoding, room, keep, [grammar for _, grammar in rows])
+                own = [row for row, _ in rows], decoding, room, keep, [grammar for _, grammar in rows]
+                return answer(PromptBatch(local, *own))
 
             rows = [(prompts[i], grammars[i]) for i in group]
             responses = (_once if decoding.on_step else halve_on_out_of_memory)(work, rows, too_big)
@@ -108,20 +107,14 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 
 @torch.inference_mode(False)  # even inside the caller's: scoring builds a graph on what is kept
 @torch.no_grad()
-def _run(
-    local: LoadedModel,
-    rows: Sequence[list[int]],
-    decoding: Decoding,
-    room: int,
-    keep: Keep | None,
-    grammars: Sequence[Grammars | None],
-) -> list[Response]:
+def _run(batch: PromptBatch) -> list[Response]:
     """A batch of its own, by transformers' loop."""
+    local, rows, decoding = batch.local, batch.prompts, batch.decoding
     device = local.device
     with untouched(local.model, watched=decoding.on_step is not None) as stack:
-        run = Run(local, rows, decoding, room, keep, grammars)
+        run = Run(batch)
         run.listen(stack)
-        config = config_of(local, decoding, room)  # its end tokens are the model's, which the next lines hide
+        config = config_of(batch)  # its end tokens are the model's, which the next lines hide
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
         local.model.generation_config = GenerationConfig()

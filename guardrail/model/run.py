@@ -54,6 +54,27 @@ class Decoding:
     constraints: tuple[Constraint | None, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptBatch:
+    """Prompts to answer together, and how.
+
+    Attributes:
+        local: The model that answers.
+        prompts: Their ids, one list a row.
+        decoding: How to generate.
+        room: The longest response, in tokens.
+        keep: The states that scoring can use again; None for none.
+        grammars: What each answer must be; None for one that is free.
+    """
+
+    local: LoadedModel
+    prompts: Sequence[list[int]]
+    decoding: Decoding
+    room: int
+    keep: Keep | None
+    grammars: Sequence[Grammars | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """What one row of a batch gave.
@@ -89,23 +110,18 @@ class Run:
         steps: What may end a row beside its end token; None where nothing else does.
     """
 
-    def __init__(
-        self,
-        local: LoadedModel,
-        rows: Sequence[list[int]],
-        decoding: Decoding,
-        room: int,
-        keep: Keep | None,
-        grammars: Sequence[Grammars | None],
-    ) -> None:
-        self.local, self.rows, self.decoding, self.room = local, rows, decoding, room
-        self.ids, self.mask = pad(rows, local.pad_id, left=True)
+    def __init__(self, batch: PromptBatch) -> None:
+        local, decoding, keep = batch.local, batch.decoding, batch.keep
+        self.local, self.rows = local, batch.prompts
+        self.ids, self.mask = pad(self.rows, local.pad_id, left=True)
         self.width = self.ids.shape[1]
-        self._opened = [local.thinking.opened_by(row) for row in rows]
+        self._opened = [local.thinking.opened_by(row) for row in self.rows]
         ends_anyway = special_ids(local.tokenizer, decoding.stop) & set(local.eos_ids)
         self._stops = tuple(s for s in decoding.stop if ends_anyway.isdisjoint(special_ids(local.tokenizer, [s])))
         self._start = time.perf_counter()
-        self.recording = Recording(local, rows, room, keep) if keep is not None and local.anatomy.cached else None
+        self.recording = (
+            Recording(local, self.rows, batch.room, keep) if keep is not None and local.anatomy.cached else None
+        )
         self.steps = None
         if self._stops or decoding.on_step:
             self.steps = Steps(
@@ -123,8 +139,8 @@ class Run:
         self._entropies = StepEntropies() if keep is not None and local.thinking.opens else None  # scorers read them
         measuring = (self._finite, self._entropies, self._drawn)
         self.processors = [processor for processor in measuring if processor is not None]
-        if any(grammars):  # last: what is measured is the model's own
-            self.processors.append(Constrained(grammars, self.width, self._opened, self._finite.broken))
+        if any(batch.grammars):  # last: what is measured is the model's own
+            self.processors.append(Constrained(batch.grammars, self.width, self._opened, self._finite.broken))
 
     def listen(self, stack: ExitStack) -> None:
         """While `stack` is open, keep what scoring can use again."""
@@ -228,8 +244,13 @@ def counts_plainly(model: nn.Module) -> bool:
     return getattr(type(model), own, None) is getattr(GenerationMixin, own, None)
 
 
-def config_of(local: LoadedModel, decoding: Decoding, room: int) -> GenerationConfig:
-    options: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": local.eos_ids, "pad_token_id": local.pad_id}
+def config_of(batch: PromptBatch) -> GenerationConfig:
+    local, decoding = batch.local, batch.decoding
+    options: dict[str, Any] = {
+        "max_new_tokens": batch.room,
+        "eos_token_id": local.eos_ids,
+        "pad_token_id": local.pad_id,
+    }
     if decoding.temperature > 0:
         return GenerationConfig(
             do_sample=True, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, **options

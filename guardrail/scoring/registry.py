@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from guardrail.errors import ScoringError
+from guardrail.scoring.catalogue import OWN, READERS, Entry
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -50,83 +50,20 @@ class InvalidOptionsError(ScoringError):
     """A scorer's recorded options are not its own: the file was edited, or made by something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A scorer of the registry.
-
-    Attributes:
-        path: Where its class is, "module:name".
-        reader: Where its `Reader` is, for a scorer whose number follows from what every record of a run holds of the one pass;
-            None where the number has to stand in the record.
-        fitting: What calibration fits beside the curve: a HybridGrad "profile", the stacked "weights", a "probe" on hidden
-            states, or "nothing".
-        rival: The options with which it competes with the stacked score, where its number follows from the same pass.
-        partial: Whether it may leave most answers unscored, as one that reads what a model replies. A comparison is about the
-            answers that all have scored, so `bench` takes it only by its name.
-    """
-
-    path: str
-    reader: str | None = None
-    fitting: Literal["profile", "weights", "probe", "nothing"] = "nothing"
-    rival: Mapping[str, Any] | None = None
-    partial: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether a model alone makes it; else it needs what a calibrator holds."""
-        return self.fitting in ("profile", "nothing")
-
-
-_READERS = "guardrail.scoring.readers"
-_BASELINES = "guardrail.scoring.baselines"
-_OWN = {
-    "ln-pe": Entry(f"{_BASELINES}.ln_pe:LnPe"),
-    "p-true": Entry(f"{_BASELINES}.p_true:PTrue"),
-    "self-consistency": Entry(f"{_BASELINES}.self_consistency:SelfConsistency"),
-    "deg": Entry(f"{_BASELINES}.deg:Deg"),
-    "inside": Entry(f"{_BASELINES}.inside:Inside"),
-    "semantic-entropy": Entry(f"{_BASELINES}.semantic_entropy:SemanticEntropy"),
-    "semantic-density": Entry(f"{_BASELINES}.semantic_density:SemanticDensity"),
-    "mutual-information": Entry(f"{_BASELINES}.mutual_information:MutualInformation"),
-    "g-nll": Entry(f"{_BASELINES}.g_nll:GNll", f"{_READERS}:GNllReader", rival={}),
-    "mean-nll": Entry(f"{_BASELINES}.g_nll:MeanNll", f"{_READERS}:MeanNllReader"),
-    "max-nll": Entry(f"{_BASELINES}.g_nll:MaxNll", f"{_READERS}:MaxNllReader"),
-    "quantile-nll": Entry(f"{_BASELINES}.quantile_nll:QuantileNll", f"{_READERS}:QuantileNllReader"),
-    "sar": Entry(f"{_BASELINES}.sar:Sar"),
-    "exgrad": Entry(f"{_BASELINES}.exgrad:ExGrad"),
-    "paragrad": Entry(f"{_BASELINES}.paragrad:ParaGrad", f"{_READERS}:ParaGradReader", rival={"reduction": "mean"}),
-    "semgrad": Entry(f"{_BASELINES}.semgrad:SemGrad"),
-    "hybridgrad": Entry("guardrail.scoring.hybridgrad:HybridGradScorer", f"{_READERS}:HybridGradReader", "profile"),
-    "ccp": Entry(f"{_BASELINES}.ccp:Ccp"),
-    "rauq": Entry(f"{_BASELINES}.rauq:Rauq"),
-    "verbalized": Entry(f"{_BASELINES}.verbalized:VerbalizedScorer"),
-    "verbal-percent": Entry(f"{_BASELINES}.elicited:VerbalPercent", partial=True),
-    "verbal-top-k": Entry(f"{_BASELINES}.elicited:VerbalTopK", partial=True),
-    "self-probing": Entry(f"{_BASELINES}.elicited:SelfProbing"),
-    "hedging": Entry(f"{_BASELINES}.hedging:Hedging"),
-    "semantic-volume": Entry(f"{_BASELINES}.semantic_volume:SemanticVolume"),
-    "inv-entropy": Entry(f"{_BASELINES}.inv_entropy:InvEntropy"),
-    "attention-chain": Entry(f"{_BASELINES}.attention_chain:AttentionChain"),
-    "cheat": Entry(f"{_BASELINES}.cheat:Cheat"),
-    "pik": Entry("guardrail.scoring.states.scorer:PikScorer", f"{_READERS}:PikReader", "probe"),
-    "probe": Entry("guardrail.scoring.states.scorer:ProbeScorer", f"{_READERS}:PikReader", "probe"),
-    "stacked": Entry("guardrail.scoring.stacked.scorer:StackedScorer", f"{_READERS}:StackedReader", "weights"),
-}
-
-SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in _OWN.items() if e.ready})
+SCORERS: Mapping[str, str] = MappingProxyType({n: e.path for n, e in OWN.items() if e.ready})
 """guardrail's own scorers that a model alone makes, by name, those of the paper's table 1 first: none that is fitted."""
 
 
 def registered() -> dict[str, Entry]:
     """Every scorer by name, guardrail's own first. Raises `ScoringError` where another package takes a name of ours."""
-    return {**_OWN, **_added()}
+    return {**OWN, **_added()}
 
 
 @cache
 def _added() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for point in entry_points(group=GROUP):
-        if point.name in _OWN or point.name in found:
+        if point.name in OWN or point.name in found:
             package = point.dist.name if point.dist else point.value
             raise ScoringError(f"{package} adds a scorer {point.name!r}, and there is one already; rename or remove it")
         found[point.name] = Entry(point.value)
@@ -178,13 +115,13 @@ def scorer_class(name: str) -> type[RegisteredScorer]:
 def reader_of(name: str, options: Mapping[str, Any]) -> Reader:
     """What finds a scorer's number in the records of a run. Raises `ScoringError` for a name that does not exist, and
     `ValueError` for options that are not this scorer's."""
-    path = entry_of(name).reader or f"{_READERS}:RecordedReader"
+    path = entry_of(name).reader or f"{READERS}:RecordedReader"
     return cast("Reader", _load(path)(name, options))
 
 
 def follows_from_pass(scorer: Scorer) -> bool:
     """Whether a scorer's number follows from its options and one pass, as guardrail's own class makes it."""
-    entry = _OWN.get(scorer.name)
+    entry = OWN.get(scorer.name)
     return entry is not None and entry.reader is not None and type(scorer) is _load(entry.path)
 
 

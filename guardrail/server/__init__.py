@@ -11,6 +11,7 @@ late_verdicts, webhooks, destinations    where that verdict is kept, who is told
 log       a line for each thing that happens
 bodies    a reply -> OpenAI's JSON
 app       the routes
+heaps     what memory its threads allocate from
 run       the process: a socket, signals, draining
 ray_serve replicas of it on Ray Serve, behind one address
 """

@@ -17,6 +17,7 @@ import uvicorn
 
 from guardrail.errors import DataError, GuardrailError
 from guardrail.server.app import create_app
+from guardrail.server.heaps import share_heaps
 from guardrail.server.log import LOG, log_line
 from guardrail.server.service import Service
 from guardrail.server.state import Server
@@ -102,6 +103,7 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
 
     The requests in the slots share the model's passes. Raises what `load` raised.
     """
+    share_heaps()
     failed: list[BaseException] = []
     open_until_the_end = ExitStack()
 

@@ -17,6 +17,7 @@ from tests.benchmarks.overhead import overhead
 from tests.benchmarks.ray_rows import ray_rows
 from tests.benchmarks.remote import remote
 from tests.benchmarks.scale import assume, scale
+from tests.benchmarks.serve_overhead import serve_overhead
 from tests.benchmarks.serve_soak import serve_soak
 from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
@@ -33,6 +34,9 @@ def main() -> None:
         return
     if options.part == "serve_soak":
         print_bars(serve_soak(options.seconds if options.timed else 600))
+        return
+    if options.part == "serve_overhead":
+        print_bars(serve_overhead())
         return
     if options.part == "scale":
         scale(assume(options.assume or ()))
@@ -61,7 +65,7 @@ def main() -> None:
         elif part == "guard":
             bars = overhead(budget)
         elif part == "serving":
-            bars = serving()
+            bars = serving(options.repeats, full=options.full)
         else:
             bars = memory(options.model)
         print_bars(bars)
@@ -73,8 +77,8 @@ def _options() -> argparse.Namespace:
         "part",
         nargs="?",
         default="all",
-        choices=("all", *PARTS, "memory-of", "serve_soak", "ray", "remote", "scale"),
-        help="default: all of them but the last five",
+        choices=("all", *PARTS, "memory-of", "serve_soak", "serve_overhead", "ray", "remote", "scale"),
+        help="default: all of them but the last six",
     )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"
@@ -93,6 +97,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.prompts = options.prompts or ([50, 1000, 8000] if options.full else [50, 1000])
     options.responses = options.responses or ([8, 32, 128, 512] if options.full else [8, 32, 128])
+    options.repeats = options.repetitions or 3  # of serving
     options.timed = options.seconds is not None
     options.repetitions = options.repetitions or (7 if options.full else 5)
     options.seconds = options.seconds or (60.0 if options.full else 15.0)

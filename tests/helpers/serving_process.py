@@ -42,8 +42,8 @@ class ServingProcess:
 
     def ready(self) -> ServingProcess:
         """Once it can be asked."""
-        end = time.monotonic() + 120
-        while httpx.get(f"{self.url}/readyz").status_code != 200:
+        end = time.monotonic() + 300
+        while httpx.get(f"{self.url}/readyz", timeout=60).status_code != 200:
             assert self.process.poll() is None, self.log.read_text(encoding="utf-8")[-2000:]
             assert time.monotonic() < end
             time.sleep(0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from guardrail.deadlines import Deadline, Lock, before
 from guardrail.errors import DeadlineError
-from guardrail.model.continuous.micro_batches import MicroBatches
+from guardrail.model.continuous.micro_batches import CROWD, ENOUGH, MicroBatches
 from tests.helpers.taken import taken
 
 
@@ -64,3 +64,33 @@ def test_who_waits_too_long_leaves_and_the_next_takes_its_place():
         assert second.result() == [2]
     assert not batches._calls
     assert not batches._led
+
+
+@pytest.mark.parametrize("ends", ["enough rows", "patience", "few at work"])
+def test_among_many_at_work_the_first_waits_for_others_and_not_for_long(ends):
+    batches, seen = MicroBatches(Lock(), 8), []
+
+    def work(rows):
+        seen.append(list(rows))
+        return rows
+
+    def joined(count):
+        while sum(len(call.rows) for call in batches._calls) < count:
+            threading.Event().wait(0.001)
+
+    batches.stepped(CROWD)
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(batches.run, 0, work, [row]) for row in (1, 2)]
+        joined(2)
+        assert not first[0].done()
+        if ends == "enough rows":
+            first += [pool.submit(batches.run, 0, work, [row]) for row in (3, 4)]
+        elif ends == "patience":
+            for _ in range(4):
+                assert not seen
+                batches.stepped(CROWD)
+        else:
+            batches.stepped(CROWD - 1)
+        assert [each.result(30) for each in first] == [[row + 1] for row in range(len(first))]
+    assert [sorted(rows) for rows in seen] == [list(range(1, len(first) + 1))]
+    assert len(first) == (ENOUGH if ends == "enough rows" else 2)

@@ -1,8 +1,8 @@
 """Continuous batching: answers that several threads ask for share the model's passes.
 
-One thread owns the loop. Between two steps new prompts run, each alone but for what it begins with in common with others, and
-join; answers that end leave at once. Nothing here says what a step does for an answer: that is `Run`'s. Models whose caches
-cannot be merged take turns, as without it.
+One thread owns the loop. Between two steps new prompts run, together where they begin alike, and join; answers that end leave
+at once. Nothing here says what a step does for an answer: that is `Run`'s. Models whose caches cannot be merged take turns, as
+without it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -22,16 +23,14 @@ from transformers import DynamicCache
 from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import ModelError
 from guardrail.kernels.frozen import untouched, weights_version
-from guardrail.model.constraint import Grammars
 from guardrail.model.continuous.cache import SharedCache
-from guardrail.model.continuous.micro_batches import MicroBatches
+from guardrail.model.continuous.micro_batches import CROWD, ENOUGH, MicroBatches
 from guardrail.model.continuous.parts import Parts, SharedPassError, failed
-from guardrail.model.continuous.prefixes import Prefixes
+from guardrail.model.continuous.prefill import Prefill
 from guardrail.model.continuous.row import Row
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
-from guardrail.model.recording import Keep
-from guardrail.model.run import Decoding, Response, counts_plainly
+from guardrail.model.run import PromptBatch, Response, counts_plainly
 from guardrail.waiting import seconds_since
 
 OnTiming = Callable[[Literal["wait", "generate"], float], None]
@@ -40,6 +39,7 @@ OnTiming = Callable[[Literal["wait", "generate"], float], None]
 _log = logging.getLogger(__name__)
 
 _inside: ContextVar[bool] = ContextVar("guardrail_continuous_inside", default=False)
+_PATIENCE = 2  # steps
 _NEAR = 1e-3  # of the largest logit: float32 noise is a hundredth of it, a wrong position a hundred times as much
 
 
@@ -61,7 +61,7 @@ class ContinuousBatching:
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._cache = SharedCache()
-        self._prefixes = Prefixes()
+        self._prefill = Prefill(local, _logits)
         self._version = 0  # of the weights that `_rows` run on
         self._parts = Parts(local, max_rows)
         self._news = threading.Condition()
@@ -100,19 +100,11 @@ class ContinuousBatching:
             self._news.notify_all()
         self._thread.join()
 
-    def drive(
-        self,
-        local: LoadedModel,
-        rows: Sequence[list[int]],
-        decoding: Decoding,
-        room: int,
-        keep: Keep | None,
-        grammars: Sequence[Grammars | None],
-    ) -> list[Response]:
+    def drive(self, batch: PromptBatch) -> list[Response]:
         """Answer one prompt in the loop; a `generate.Drive`. Raises what its own steps raise, and `SharedPassError`."""
         own = copy_context()
         own.run(_inside.set, True)
-        row = Row(rows[0], decoding, room, keep, grammars[0], own)
+        row = Row(batch, own)
         with self._news:
             if self._closed or not self.alive:
                 raise ModelError("the shared generation of this model has ended; open it again with `model.shared()`")
@@ -137,14 +129,15 @@ class ContinuousBatching:
                     self._leave()
                     if self._rows:
                         self._step()
-                while self._queue and len(self._rows) < self.max_rows:
+                while self._queue and len(self._rows) < self.max_rows and not self._company():
                     with self._local.lock, torch.inference_mode(False), torch.no_grad():
-                        self._admit(self._queue[0])
-                        self._queue.popleft()
+                        self._admit()
+                self.scoring.stepped(len(self._rows))
         except BaseException as caught:
             error = caught
             raise
         finally:  # nobody waits for a loop that is gone
+            self.scoring.stepped(0)
             with self._news:
                 self._closed = True
                 for row in (*self._rows, *self._queue):
@@ -155,6 +148,14 @@ class ContinuousBatching:
         with self._news:
             self._news.wait_for(lambda: self._rows or self._queue or self._closed)
             return bool(self._rows or self._queue)
+
+    def _company(self) -> bool:
+        """Whether a prompt waits a step more for others to share its pass: among many answers, each step without it costs
+        less than a pass of its own."""
+        first = self._queue[0]
+        first.steps += 1
+        crowd = len(self._rows) >= CROWD
+        return crowd and len(self._queue) < ENOUGH and first.steps <= _PATIENCE
 
     def _leave(self) -> None:
         """Free the places of callers that are gone, and of rows whose time is over."""
@@ -167,43 +168,57 @@ class ContinuousBatching:
             if row.left.is_set():
                 self._remove(row, ModelError("its caller waits no more"))
 
-    def _admit(self, row: Row) -> None:
-        """Run its prompt, alone and by its own deadline."""
-        try:
-            if not row.left.is_set():
-                row.context.run(self._begin, row)
-        except BaseException as error:  # whatever its caller's code raises, the others go on
-            row.fail(error)
-
-    def _begin(self, row: Row) -> None:
-        check_deadline()
-        local, version = self._local, weights_version(self._local.model)
-        if self._rows and version != self._version:
+    def _admit(self) -> None:
+        """Run the prompt that waits first, with those behind it that run in the same pass."""
+        version = weights_version(self._local.model)
+        room = self.max_rows - len(self._rows)
+        group = self._prefill.group(list(islice(self._queue, room)), version)
+        opened = []
+        for row in group:
+            try:
+                if not row.left.is_set():
+                    row.context.run(check_deadline)
+                    row.open()
+                    self._time("wait", row.begun - row.asked)
+                    opened.append(row)
+            except BaseException as error:  # whatever its caller's code raises, the others go on
+                row.fail(error)
+        if opened and self._rows and version != self._version:
             self._fail_all(_changed())
-        run, cache = row.open(local), DynamicCache()
-        self._time("wait", row.begun - row.asked)
-        if run.recording is not None:
-            cache = run.recording.cache
-        with untouched(local.model, watched=row.decoding.on_step is not None) as stack:
-            run.listen(stack)
-            # what scoring reads of a prompt has to run, and at least its last token
-            most = len(row.prompt) + (-1 if row.keep is None else row.keep.offset)
-            cached = self._prefixes.fill(cache, row.prompt, most=max(most, 0), version=version)
-            logits = _logits(local, row.out[:, cached:], run.mask.to(local.device), cache)
-        self._prefixes.seen(row.prompt, cache, version)
+        self._begin(opened, version)
+        for _ in group:
+            self._queue.popleft()
+
+    def _begin(self, rows: Sequence[Row], version: int) -> None:
+        """Run prompts together; where that fails, each alone and by its own deadline."""
+        found: list[tuple[Tensor, DynamicCache] | None] = [None] * len(rows)
+        if len(rows) > 1:
+            try:
+                found = [*self._prefill.run(rows, version)]
+            except Exception:
+                _log.debug("a pass of %d prompts has failed; each is run alone", len(rows), exc_info=True)
+        for row, filled in zip(rows, found, strict=True):
+            try:
+                row.context.run(self._join, row, filled, version)
+            except BaseException as error:
+                row.fail(error)
+
+    def _join(self, row: Row, filled: tuple[Tensor, DynamicCache] | None, version: int) -> None:
+        """Take a prompt's first token, and let it go on with the others. filled: what its pass gave, if it has run."""
+        logits, cache = filled or self._prefill.run([row], version)[0]
         if self._take(row, logits):
             self._time("generate", seconds_since(row.begun))
             row.done.set()
-        else:
-            try:
-                self._cache.add(cache, len(row.prompt))
-            except Exception as error:
-                if not isinstance(error, ValueError):  # that one came before anything was changed
-                    self._fail_all(failed(error))
-                raise failed(error) from error
-            self._rows.append(row)
-            self._version = version
-            self._see_caches()
+            return
+        try:
+            self._cache.add(cache, len(row.prompt))
+        except Exception as error:
+            if not isinstance(error, ValueError):  # that one came before anything was changed
+                self._fail_all(failed(error))
+            raise failed(error) from error
+        self._rows.append(row)
+        self._version = version
+        self._see_caches()
 
     def _step(self) -> None:
         """One token for every row."""

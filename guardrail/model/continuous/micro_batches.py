@@ -1,6 +1,7 @@
 """Micro-batches: work that several threads ask for at once is done in one call.
 
-The first who asks takes the model's lock; whoever comes until it has it is served with it. Knows nothing about the work.
+The first who asks takes the model's lock; whoever comes until it has it is served with it. Where many others are about to ask,
+it first waits a little for them. Knows nothing about the work.
 """
 
 from __future__ import annotations
@@ -23,14 +24,27 @@ class _Call:
         self.results: list[Any] | None = None
 
 
+# of 16 answers at work, one ends at almost every step; four together are scored in half the time of four alone (measured)
+ENOUGH, CROWD = 4, 8
+_PATIENCE = 4
+
+
 class MicroBatches:
     """Joins calls of one kind. max_rows: in one call, at most; a caller with more gets a call of its own."""
 
     def __init__(self, lock: Lock, max_rows: int) -> None:
         self._lock, self._max_rows = lock, max_rows
-        self._own = threading.Lock()
+        self._own = threading.Condition()
         self._calls: list[_Call] = []  # that nobody has begun
         self._led = False
+        self._steps = self._running = 0
+
+    def stepped(self, running: int) -> None:
+        """Say, after each step of those who may ask next, how many they are: the first who asks waits for `ENOUGH` rows, as
+        long as at least `CROWD` are at work, and for `_PATIENCE` steps at most."""
+        with self._own:
+            self._steps, self._running = self._steps + 1, running
+            self._own.notify_all()
 
     def run(self, key: Hashable, work: Callable[[Sequence[Any]], list[Any]], rows: Sequence[Any]) -> list[Any]:
         """`work(rows)`, perhaps with the rows of other callers of the same key, for whom the same work is done.
@@ -43,12 +57,14 @@ class MicroBatches:
         call = _Call(key, rows)
         with self._own:
             self._calls.append(call)
+            self._own.notify_all()
             if not self._led:
                 self._led = call.leads = True
         try:
             if not call.leads and not call.turn.wait(sooner(None)):
                 check_deadline()
             if call.leads:
+                self._gather(call)
                 with self._lock:
                     together = self._joining(call)
                     if len(together) == 1:
@@ -61,6 +77,17 @@ class MicroBatches:
             with self._lock:
                 return work(rows)
         return call.results
+
+    def _gather(self, first: _Call) -> None:
+        with self._own:
+            end, enough = self._steps + _PATIENCE, min(ENOUGH, self._max_rows)
+
+            def ready() -> bool:
+                rows = sum(len(call.rows) for call in self._calls if call.key == first.key)
+                return rows >= enough or self._steps >= end or self._running < CROWD
+
+            self._own.wait_for(ready, timeout=sooner(None))
+        check_deadline()
 
     def _joining(self, first: _Call) -> list[_Call]:
         """The calls that are done with the first one."""

@@ -10,42 +10,35 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from guardrail.model.constraint import Grammars
-from guardrail.model.loaded import LoadedModel
-from guardrail.model.recording import Keep
-from guardrail.model.run import Decoding, Response, Run
+from guardrail.model.run import PromptBatch, Response, Run
 
 
 class Row:
-    """A prompt on its way through the loop.
+    """A batch of one prompt on its way through the loop.
 
     Attributes:
         context: The caller's context variables: its deadline, its spans.
         done: Set once there is a response or an error.
         left: Set where the caller waits no more.
+        steps: After how many of others' steps it could have begun.
         asked: When it was handed in, in seconds of `perf_counter`; begun: when its prompt ran.
     """
 
-    def __init__(
-        self,
-        prompt: list[int],
-        decoding: Decoding,
-        room: int,
-        keep: Keep | None,
-        grammars: Grammars | None,
-        own: Context,
-    ) -> None:
-        self.prompt, self.decoding, self.room, self.keep, self.grammars = prompt, decoding, room, keep, grammars
+    def __init__(self, batch: PromptBatch, own: Context) -> None:
+        self._batch, self.decoding, self.keep, self.room = batch, batch.decoding, batch.keep, batch.room
+        (self.prompt,) = batch.prompts
         self.context = own
         self.done, self.left = Event(), Event()
+        self.steps = 0
         self.asked, self.begun = time.perf_counter(), 0.0
         self.response: Response | None = None
         self.error: BaseException | None = None
 
-    def open(self, local: LoadedModel) -> Run:
+    def open(self) -> None:
         """Before its first pass."""
+        local = self._batch.local
         self.begun = time.perf_counter()
-        self.run = Run(local, [self.prompt], self.decoding, self.room, self.keep, [self.grammars])
+        self.run = Run(self._batch)
         self.out, d = self.run.ids.to(local.device), self.decoding
         self._ends = frozenset(local.eos_ids)
         self._choose = LogitsProcessorList(self.run.processors)
@@ -58,7 +51,6 @@ class Row:
             self._choose += [TemperatureLogitsWarper(float(d.temperature))] if d.temperature != 1 else []
             self._choose += [TopKLogitsWarper(d.top_k)] if d.top_k else []
             self._choose += [TopPLogitsWarper(d.top_p)] if d.top_p < 1 else []
-        return self.run
 
     def take(self, logits: Tensor) -> bool:
         """Choose the next token by the model's logits, (1, V), and say whether it is the last."""
