@@ -49,7 +49,7 @@ SIZES = {
 
 
 def assume(given: Sequence[str]) -> Assumed:
-    """The assumptions, some replaced, each as NAME=VALUE. Raises `ValueError` for another name or a number that is not above 0."""
+    """The assumptions, some replaced, each as NAME=VALUE. Raises `ValueError` for another name, or no number above 0."""
     kinds = {field.name: type(field.default) for field in fields(Assumed)}
     values = {}
     for one in given:
