@@ -133,15 +133,15 @@ class RayWorkers:
                 raise (
                     cause
                     if isinstance(cause, GuardrailError)
-                    else ClusterError(f"a worker has no model: {short(cause)}")
+                    else ClusterError(f"a worker has no model: {_short(cause)}")
                 ) from error
             self._failed_starts += 1
             if self._failed_starts >= self.cluster.attempts:
                 raise ClusterError(
                     f"{self._failed_starts} workers died before their model was loaded, and none did any work, the last of "
-                    f"this: {short(error)}. Is there memory enough for a model each?"
+                    f"this: {_short(error)}. Is there memory enough for a model each?"
                 ) from error
-            self._say(f"a worker died before its model was loaded ({short(error)}); another one is started")
+            self._say(f"a worker died before its model was loaded ({_short(error)}); another one is started")
             return
         ours = about(self._local)
         if differing := [key for key in ours if ours[key] != theirs.get(key)]:
@@ -166,7 +166,7 @@ class RayWorkers:
                 self._idle.append(actor)
                 raise cause from error
             ray.kill(actor)
-            return [], f"{type(cause).__name__}: {short(cause)}" if cause is not None else short(error)
+            return [], f"{type(cause).__name__}: {_short(cause)}" if cause is not None else _short(error)
 
     def _send(self, work: Callable[[list[Row]], Sequence[Found]]) -> Any:
         import ray
@@ -198,7 +198,7 @@ def connect(cluster: Cluster, say: Say) -> None:
             ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise ClusterError(
-            f"no Ray cluster at {cluster.address!r}: {short(error)}. Give local, auto or HOST:PORT; "
+            f"no Ray cluster at {cluster.address!r}: {_short(error)}. Give local, auto or HOST:PORT; "
             "`ray status` tells what runs"
         ) from error
 
@@ -288,7 +288,7 @@ def _cause(error: Exception) -> BaseException | None:
     return cast("BaseException | None", found) if isinstance(found, BaseException) else None
 
 
-def short(error: BaseException) -> str:
+def _short(error: BaseException) -> str:
     """One line. Of a death, how the process ended, without identifiers before it and guesses behind it."""
     text = " ".join(str(error).split())
     text = text[text.find("Worker exit type:") if "Worker exit type:" in text else 0 :].split(" Some common causes")[0]

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.errors import ClusterError, GuardrailError, MissingExtraError
 from guardrail.policy import Policy
 from guardrail.runs.cluster import Cluster
-from guardrail.runs.ray_workers import connect, short
+from guardrail.runs.ray_workers import connect
 from guardrail.server.app import create_app
 from guardrail.server.keys import Keys
 from guardrail.server.log import LOG, log_line
@@ -168,7 +169,7 @@ def serve_replicas(
     try:
         serve.start(http_options={"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE})
         say(f"loading the model in {cluster.workers} replicas")
-        make = lambda policies: application(cluster, load, settings, api_key_file, policies)  # noqa: E731
+        make = partial(application, cluster, load, settings, api_key_file)
         handle = _run(make(list(load_policies(sources).values())))
         for number in (signal.SIGTERM, signal.SIGINT):  # until here they end it at once
             signal.signal(number, lambda number, _: signals.put(number))
@@ -181,10 +182,15 @@ def serve_replicas(
 
 
 def _run(app: Any) -> Any:
+    serve = _ray_serve()
     try:
-        return _ray_serve().run(app, name=APPLICATION, route_prefix="/")
-    except RuntimeError as error:  # Serve says no more than where to look
-        raise ClusterError(f"the replicas did not come up: {short(error)}") from error
+        return serve.run(app, name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        known = serve.status().applications.get(APPLICATION)
+        told = [] if known is None else [deployment.message for deployment in known.deployments.values()]
+        # a traceback, whose last line is what the replica raised
+        lines = [line.strip() for line in (*str(error).splitlines(), *"\n".join(told).splitlines()) if line.strip()]
+        raise ClusterError(f"the replicas did not come up: {lines[-1][:400]}") from error
 
 
 def _reread(handle: Any, make: Callable[[Sequence[Policy]], Any], sources: Sequence[str]) -> None:
