@@ -49,11 +49,7 @@ SIZES = {
 
 
 def assume(given: Sequence[str]) -> Assumed:
-<<<<<<< HEAD
     """The assumptions, some replaced, each as NAME=VALUE. Raises `ValueError` for another name or a number of 0 or less."""
-=======
-    """The assumptions, some replaced, each as NAME=VALUE. Raises `ValueError` for another name, or no number above 0."""
->>>>>>> c20b
     kinds = {field.name: type(field.default) for field in fields(Assumed)}
     values = {}
     for one in given:
