@@ -122,7 +122,7 @@ def adapters(data: str, limit: int, run: str, *named: str) -> None:
     table(["stated", "AUROC", "AUROC of bins", "minus asked", "5 to 95 % of what is stated", "answers in bins"], rows)
     columns = [[c.question for c in found], [c.answer for c in found]]
     vectors = text_vectors(chain.from_iterable(columns))
-    best = max(views, key=lambda n: plain.metrics[n]["auroc"].value)
+    best = max(views or scorers, key=lambda n: plain.metrics[n]["auroc"].value)
     texts = measure_controls([vectors.of(c) for c in columns], u[best], right, embedding=vectors.embedding)
     for what, one in (("question and answer", texts.text), ("the question alone", texts.question)):
         print(f"\nA reader of {what}: {told(one.auroc)}; {best} minus it: {told(one.difference)}.")
