@@ -19,6 +19,7 @@ from tests.helpers.serving_process import ServingProcess
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium: set CHROME_BIN"),
     pytest.mark.real_model,
+    pytest.mark.timeout(900),
 ]
 THREE = "1. What is the chemical symbol of helium?\n2. What is the atomic number of helium?\n3. Is helium a gas?"
 LARGEST = 200_000  # bytes of a picture

@@ -171,8 +171,9 @@ class ContinuousBatching:
     def _admit(self) -> None:
         """Run the prompt that waits first, with those behind it that run in the same pass."""
         version = weights_version(self._local.model)
-        room = self.max_rows - len(self._rows)
-        group = self._prefill.group(list(islice(self._queue, room)), version)
+        with self._news:  # others come meanwhile
+            first = list(islice(self._queue, self.max_rows - len(self._rows)))
+        group = self._prefill.group(first, version)
         opened = []
         for row in group:
             try:
