@@ -13,7 +13,7 @@ from guardrail.errors import ModelError
 from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
 from guardrail.runs.asking import RunOptions
-from guardrail.scoring.registry import able_for, default_of, ready
+from guardrail.scoring.registry import able_for, default_of, ready, scorer
 from guardrail.types import Trace
 from tests.helpers.endpoints import completion, own_endpoint, say, told_endpoint
 
@@ -30,7 +30,7 @@ def local(tiny_folder):
 
 @pytest.fixture(scope="module")
 def url(local):
-    with own_endpoint(local) as address:
+    with own_endpoint(local, scorer=scorer("g-nll", local)) as address:  # its own gradients are nobody's business here
         yield address
 
 
@@ -95,9 +95,9 @@ WRONG = {
     "the endpoint read 3 prompt tokens": lambda answer: answer["usage"].update(prompt_tokens=3),
     "has other tokens than the copy's": lambda answer: answer.update(prompt_token_ids=[5, 6, 7]),
     "spell another text than its answer": _choice(token_ids=[100, 101, END]),
-    "has another vocabulary": _choice(token_ids=[10**6, END]),
-    "the endpoint wrote the answer in 40 tokens": lambda answer: answer["usage"].update(completion_tokens=40),
-    "the endpoint wrote the answer in 2 tokens": _choice(
+    "another vocabulary": _choice(token_ids=[10**6, END]),
+    "the endpoint wrote 40 tokens": lambda answer: answer["usage"].update(completion_tokens=40),
+    "the endpoint wrote 2 tokens": _choice(
         logprobs={"content": [{"token": "It is", "logprob": -1.0}, {"token": " Tokyo.", "logprob": -1.0}]}
     ),
     "thinks before it answers": _choice(message={"content": TEXT, "reasoning_content": "Tokyo or Kyoto?"}),
@@ -125,15 +125,15 @@ def test_streams_are_read_in_the_copys_tokens(model, local):
 
 def test_calibrated_on_the_engine_and_extrapolated_from_another(model, local, url, tiny_data, tiny_heldout, tmp_path):
     path = tmp_path / "reread.json"
-    fitted = guardrail.calibrate(model, tiny_data, path, scorer="hybridgrad", max_new_tokens=6)
+    fitted = guardrail.calibrate(model, tiny_data, path, scorer="hybridgrad", max_new_tokens=6, limit=40)
     origin = fitted.calibrator.provenance
     assert origin.model.engine == f"guardrail float32: {local.name}"
     assert (origin.model.weights, origin.model.dtype) == (local.identity.weights, "float32")
     verdicts = [Guard(model=m, calibrator=path, policy="observe").answer("What is number 1?") for m in (model, local)]
     assert [v.confidence.basis for v in verdicts] == ["calibrated", "extrapolated"]
     assert all(v.confidence.familiarity is not None for v in verdicts)  # the copy reads the question's states
-    found = guardrail.evaluate(model, tiny_heldout, path, ["observe"])
-    assert found.metrics["auroc"].n == 60
+    found = guardrail.evaluate(model, tiny_heldout, path, ["observe"], limit=20)
+    assert found.metrics["auroc"].n == 20
     rows = [{"prompt": "What is number 1?", "response": "One."}]
     (given,), (alone,) = (guardrail.score(m, rows, calibrator=path).rows for m in (model, local))
     assert given["score"]["hybridgrad"] == pytest.approx(alone["score"]["hybridgrad"])

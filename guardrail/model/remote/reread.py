@@ -154,10 +154,7 @@ class RereadModel(LocalModel):
         """The Trace of the ids that the endpoint has written, and why it is none."""
         ids = list(told)
         if any(i >= self._rows for i in ids):
-            return (
-                _NONE,
-                f"the endpoint's token {max(ids)} is none of the copy's {self._rows}: it has another vocabulary",
-            )
+            return _NONE, f"the endpoint's token {max(ids)} is none of the copy's {self._rows}: another vocabulary"
         cut_off = reply.finish == "length" or bool(stops) or reply.stop_string
         if not cut_off and ids[-1] not in self.eos_ids:
             end = chat.end_of_turn(self.tokenizer, self.eos_ids)
@@ -181,17 +178,15 @@ class RereadModel(LocalModel):
         given = self.trace(
             messages, reply.text, finish_reason="length" if at_stop or reply.finish == "length" else "given"
         )
-        ended = bool(given.response_ids) and given.response_ids[-1] in self.eos_ids
-        body = given.response_ids[: len(given.response_ids) - ended]
-        if given.stated is None and self.tokenizer.decode(body, skip_special_tokens=True).strip() != reply.text:
+        body = self.encode_response(reply.text, ended=False)
+        if self.tokenizer.decode(body, skip_special_tokens=True).strip() != reply.text:
             return _NONE, "the answer's text is another one once it is in the copy's tokens"
         counts = [len(reply.tokens) - reply.ended] if reply.tokens is not None else []
-        counts += [n for n in [reply.written] if not at_stop and n is not None and n not in (len(body), len(body) + 1)]
-        if given.stated is None and (other := next((n for n in counts if n != len(body)), None)) is not None:
-            return (
-                _NONE,
-                f"the endpoint wrote the answer in {other} tokens, and the copy's tokenizer makes {len(body)} of it",
-            )
+        counts += [
+            n for n in [reply.written] if not at_stop and n is not None and n != len(body) + 1
+        ]  # its end counted
+        if (other := next((n for n in counts if n != len(body)), None)) is not None:
+            return _NONE, f"the endpoint wrote {other} tokens, and the copy's tokenizer makes {len(body)} of its answer"
         return replace(given, stop_string=at_stop), ""
 
 
