@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ClusterError, GuardrailError, MissingExtraError
 from guardrail.policy import Policy
-from guardrail.runs.cluster import Cluster
+from guardrail.runs.cluster import LOCAL, Cluster
 from guardrail.runs.ray_workers import connect
 from guardrail.server.app import create_app
 from guardrail.server.keys import Keys
@@ -164,12 +164,15 @@ def serve_replicas(
     taken.close()
     signals: SimpleQueue[int] = SimpleQueue()
     signal.signal(signal.SIGHUP, lambda number, _: signals.put(number))
+
+    def make(policies: Sequence[Policy]) -> Any:
+        return application(cluster, load, settings, api_key_file, policies)
+
     connect(cluster, say)
     log_to_stderr()
     try:
         serve.start(http_options={"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE})
         say(f"loading the model in {cluster.workers} replicas")
-        make = partial(application, cluster, load, settings, api_key_file)
         handle = _run(make(list(load_policies(sources).values())))
         for number in (signal.SIGTERM, signal.SIGINT):  # until here they end it at once
             signal.signal(number, lambda number, _: signals.put(number))
@@ -178,7 +181,10 @@ def serve_replicas(
             _reread(handle, make, sources)
         LOG.info(log_line(status="draining"))
     finally:
-        serve.shutdown()
+        if cluster.address == LOCAL:
+            serve.shutdown()
+        else:  # others may serve there, too
+            serve.delete(APPLICATION)
 
 
 def _run(app: Any) -> Any:

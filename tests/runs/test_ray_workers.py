@@ -219,8 +219,9 @@ def test_evaluate_and_bench_say_the_same_with_workers(cli, tiny_folder, tiny_dat
     assert [out.returncode for out in evaluated] == [0, 0], evaluated[1].stderr
     assert evaluated[0].stdout == evaluated[1].stdout
     assert (tmp_path / "e1").read_bytes() == (tmp_path / "e2").read_bytes()
+    more_asked = (*asked[:-3], "--limit", "36", "--json")  # it compares no fewer than 5 right ones
     benched = [
-        cli("bench", *asked, "--scorers", "g-nll,paragrad", "--run", run, *more)
+        cli("bench", *more_asked, "--scorers", "g-nll,paragrad", "--run", run, *more)
         for run, more in (("b1", ()), ("b2", ("--ray", "--worker-cpus", "1")))
     ]
     assert [out.returncode for out in benched] == [0, 0], benched[1].stderr
@@ -230,7 +231,7 @@ def test_evaluate_and_bench_say_the_same_with_workers(cli, tiny_folder, tiny_dat
         [json.loads(line)["scores"] for line in (tmp_path / run).read_text().splitlines()[1:]] for run in ("b1", "b2")
     ]
     assert records[0] == records[1]
-    assert len(records[0]) == 16
+    assert len(records[0]) == 36
 
 
 def test_workers_without_ray_are_a_mistake(cli):
