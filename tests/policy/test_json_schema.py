@@ -37,7 +37,7 @@ def valid(value: Any, schema: dict[str, Any]) -> bool:
             and all(key in value for key in schema.get("required", ()))
             and all(valid(item, known[key]) for key, item in value.items())
         )
-    return not isinstance(value, float) or schema.get("minimum", 0) <= value <= schema.get("maximum", value)
+    return not isinstance(value, float) or schema.get("minimum", value) <= value <= schema.get("maximum", value)
 
 
 @pytest.mark.parametrize("name", Policy.shipped())
