@@ -9,7 +9,7 @@ POLICY = Policy.from_text(
     """
 version: 1
 name: mine
-ambiguity: {above: -2.5, samples: 5}
+ambiguity: {above: -1.4, samples: 5}
 rules:
   - {name: unclear, when: {ambiguous: true}, then: ask_back, say: "Whom or what do you mean?"}
   - {name: clear, then: answer}

@@ -55,14 +55,14 @@ def test_unknown_key_names_its_line_and_the_nearest_key() -> None:
         (
             HEAD + "5: 3\nrules: []\n",
             ":3: unknown key '5' at the top level; valid keys: version, name, description, retrieval, "
-            "limits, ask_first, on_error, wording, rules, proof, claims_proof",
+            "limits, ask_first, on_error, wording, rules, proof, claims_proof, ambiguity",
         ),
         ("version: 1\nname: no\nrules: []\n", ":2: name wants text, not false; put it in quotes"),
         (HEAD + "rules: [answer]\n", ":3: rules[0] wants keys (name, for, when, then, because, say), not 'answer'"),
         (
             "- a\n",
             ":1: a policy is a mapping with the keys version, name, description, retrieval, limits, "
-            "ask_first, on_error, wording, rules, proof, claims_proof",
+            "ask_first, on_error, wording, rules, proof, claims_proof, ambiguity",
         ),
         ("# only this\n", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
         ("", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
@@ -75,16 +75,19 @@ def test_file(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain, escalate"),
+        ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain, ask_back, escalate"),
         (
             "then: abstan",
-            "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain, escalate; did you mean 'abstain'?",
+            "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; did you mean 'abstain'?",
         ),
         ("when: {}", "missing key 'then' in rules[0]"),
         ("then: answer, zzz: 1", "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say"),
         ("then: answer, label: low", "unknown key 'label' in rules[0]; it belongs under 'when'"),
         ("then: answer, when:", "rules[0].when has no value"),
-        ("then: answer, say: x", "rules[0] has 'say', but then: answer shows no wording; only hedge and abstain do"),
+        (
+            "then: answer, say: x",
+            "rules[0] has 'say', but then: answer shows no wording; only hedge, abstain and ask_back do",
+        ),
         (
             "then: hedge, say: x",
             "rules[0] hedges, but its 'say' does not contain {answer}; to withhold the answer, use abstain",
