@@ -181,6 +181,14 @@ class _Reader:
         return text if value is None else value
 
 
+def is_numeric(text: str) -> bool:
+    """Whether plain text would be read as a number, or refused as one."""
+    try:
+        return _number(text) is not None or re.fullmatch("[-+]?0[0-9]+", text) is not None
+    except ValueError:
+        return True
+
+
 def _number(text: str) -> int | float | None:
     """The number that plain text is in YAML 1.2; None for other text. Raises `ValueError` for one out of reach."""
     if whole := _WHOLE.fullmatch(text):

@@ -9,6 +9,7 @@ import yaml
 from guardrail.policy.conditions import ClaimWhen, When
 from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.schema import AnyRule
+from guardrail.policy.source import is_numeric
 
 _HEAD = """\
 # Written by guardrail tune. The rules show exactly the answers that the proof below has counted. Wording is yours (`because`,
@@ -59,7 +60,18 @@ def _claims_text(proof: ClaimsProof) -> str:
 
 def _dumped(content: dict[str, Any]) -> str:
     # allow_unicode stays off: YAML reads some characters of a command, U+0085 among them, as line breaks unless escaped
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text into quotes that a policy would be read as having numbers of YAML 1.2 in, which PyYAML knows nothing of."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if is_numeric(text) else None)
+
+
+_Dumper.add_representer(str, _quoted)
 
 
 def rules_of(answered: float, shown: float | None = None, *, familiar: bool = False) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def proof(**changes) -> Proof:
 
 
 def claims_proof(**changes) -> ClaimsProof:
-    values = proof().model_dump(exclude={"confidence", "answered", "shown"})
+    values = proof().model_dump(exclude={"confidence", "answered", "shown", "second"})
     values |= {"all_right": 0.9, "confidence": 0.95, "threshold": 0.7, "n": 200, "errors": 10,
                "bound": upper_bound(10, 200, 1 - 0.95), "claims": 600, "kept": 300, "right": 350, "right_kept": 285,
                "retention_low": 0.4, "retention_high": 0.6}  # fmt: skip

@@ -292,7 +292,7 @@ def test_a_promise_about_claims_is_checked(tmp_path, all_right, status):
 
 
 def claims_promise(calibrator, all_right):
-    values = promise(calibrator, 0.2).proof.model_dump(exclude={"confidence", "answered", "shown"})
+    values = promise(calibrator, 0.2).proof.model_dump(exclude={"confidence", "answered", "shown", "second"})
     proof = ClaimsProof(**values, all_right=all_right, confidence=0.95, threshold=0.5, n=400, errors=0,
                         bound=upper_bound(0, 400, 1 - 0.95), claims=800, kept=400, right=500, right_kept=390,
                         retention_low=0.4, retention_high=0.6)  # fmt: skip

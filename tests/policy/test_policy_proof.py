@@ -229,3 +229,8 @@ def test_rules_for_answers_are_free_beside_a_promise_about_claims() -> None:
     """An answer that is held back keeps no wrong claim."""
     stricter = {"name": "cut off", "when": {"finish_reason": "length"}, "then": "abstain"}
     assert Policy.from_text(edited_claims(lambda c: c["rules"].insert(3, stricter)), "p.yaml").claims_proof is not None
+
+
+@pytest.mark.parametrize("command", ["0e0", "1e5", "0o17", "007", "0x1F", "1e999", "-.5", "guardrail tune"])
+def test_text_that_looks_like_a_number_stays_text(command):
+    assert Policy.from_text(policy_text(proof(command=command)), "tuned.yaml").proof.command == command
