@@ -25,10 +25,11 @@ from guardrail.datasets.questions import numbered_lines
 from guardrail.errors import DataError, GuardrailError
 from guardrail.guard import Guard
 from guardrail.json_text import parse
-from guardrail.pipeline.answer_pass import NO_NULL, NOTHING_LEFT, UNREAD, AnswerPass
+from guardrail.pipeline.answer_pass import AnswerPass
 from guardrail.pipeline.conversation import opened
 from guardrail.pipeline.failures import ON_ERROR
 from guardrail.pipeline.hooks import NO_HOOKS
+from guardrail.pipeline.left import NO_NULL, NOTHING_LEFT, UNREAD
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.types import Confidence, Evidence, Score
@@ -171,6 +172,7 @@ class _Replay:
                     retriever=searched,
                     fired=fired,
                     claims=claims,
+                    spread=(logged.get("orders") or {}).get("spread"),
                 )
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):

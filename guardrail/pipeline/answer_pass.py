@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from guardrail.actions import render
-from guardrail.actions.rewriting.fields import what_is_left
 from guardrail.calibration.record import ContextName
 from guardrail.claims.complete import completed
 from guardrail.deadlines import sooner
@@ -14,27 +14,21 @@ from guardrail.errors import GuardrailError
 from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
-from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification, without_text
+from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification
 from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
+from guardrail.pipeline.left import rewritten
+from guardrail.pipeline.names import counted_names
+from guardrail.pipeline.orders import in_orders
 from guardrail.pipeline.questions import QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
 from guardrail.policy import Policy
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
-
-NOTHING_LEFT = "nothing left"
-"""The rule of a decision that no rule made: every claim was dropped."""
-
-NO_NULL = "held back whole"
-"""The rule of a decision that no rule made: a field was held back, and null must not stand in its place."""
-
-UNREAD = "text that nobody judged"
-"""The rule of a decision that no rule made: a part of the answer lies in no claim and in no aside."""
+from guardrail.types import Aside, Confidence, Decision, Evidence, InOrders, JudgedClaim, Score, Trace, Verdict
 
 NO_ROOM = "there is no room for passages beside the question"
 
@@ -198,6 +192,8 @@ class AnswerPass:
             )
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
+        names = counted_names(self.policy, self.retriever, conversation.query)
+        orders = self._in_orders(conversation, trace, confidence, (reasons, known, context))
         claims, asides = self._claims(conversation, trace)
         taken_apart = self.claim_pipeline is not None or bool(claims)
         while True:
@@ -210,13 +206,17 @@ class AnswerPass:
                     retriever=self.looks_up is not None and bool(conversation.query.strip()),
                     fired=conversation.retrieved_by,
                     claims=confidences_after_verification(claims) if taken_apart else None,
+                    spread=orders.spread if orders else None,
+                    names=names,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
             if decision.action != "retrieve" or self.looks_up is None:
-                text, claims, decision = self._rewritten(conversation, trace, claims, asides, decision)
-                return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
-            conversation = conversation.tried(trace, score, confidence, decision)
+                text, claims, decision = rewritten(
+                    conversation, trace, claims, asides, decision, self.policy.wording.abstain
+                )
+                return Finished(conversation.tried(trace, score, confidence, decision, orders), text, claims, asides)
+            conversation = conversation.tried(trace, score, confidence, decision, orders)
             found: tuple[Evidence, ...] = ()
             try:
                 found = self.found(self.looks_up, conversation)
@@ -230,6 +230,23 @@ class AnswerPass:
                     return self._given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found, passages_left_out="")
+
+    def _in_orders(
+        self, conversation: Conversation, trace: Trace, confidence: Confidence, how: tuple[Any, ...]
+    ) -> InOrders | None:
+        """With the passages in other orders, where the policy asks. how: reasons, familiarity and context of the confidence."""
+        most, scorer = self.policy.retrieval.orders, self._scorer(how[2])
+        if most < 2 or confidence.p_correct is None:
+            return None
+        with timed("orders", conversation):
+            return in_orders(
+                self.room.model,
+                conversation,
+                trace,
+                confidence,
+                most,
+                lambda traces: [self.calibrated.confidence(score, *how) for score in self._scored(traces, scorer)],
+            )
 
     def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
         """The passages for a conversation's question, within the policy's limits."""
@@ -284,37 +301,3 @@ class AnswerPass:
             known=self.hooks.judged_claims,
             beginning=self.hooks.beginning,
         )
-
-    def _rewritten(
-        self,
-        conversation: Conversation,
-        trace: Trace,
-        claims: tuple[JudgedClaim, ...],
-        asides: tuple[Aside, ...],
-        decision: Decision,
-    ) -> tuple[str, tuple[JudgedClaim, ...], Decision]:
-        """The answer as its claims leave it, with the claims as shown.
-
-        An abstention where no claim is left, or where a part of the answer was not judged.
-        """
-        if decision.action == "abstain":
-            return trace.text, without_text(claims), decision
-        if unread := [aside for aside in asides if aside.reason == "unread"]:
-            # where it stands, and not what it says: people see the explanation
-            where = f"the first at characters {unread[0].start} to {unread[0].end}"
-            parts = "1 part" if len(unread) == 1 else f"{len(unread)} parts"
-            why = f"{parts} of the answer lie in no claim, {where}"
-            return trace.text, without_text(claims), Decision("abstain", UNREAD, why, self.policy.wording.abstain)
-        if not claims:
-            return trace.text, claims, decision
-        form = conversation.form
-        with timed("render", conversation):
-            rewritten = what_is_left(trace.text, claims, asides, form.may_be_null if form else lambda _: False)
-        if rewritten is None:
-            worst = next(claim for claim in claims if claim.action != "keep")
-            why = f"null must not stand for {worst.claim.path or 'a part of the answer'} ({worst.decision.explanation})"
-            return trace.text, without_text(claims), Decision("abstain", NO_NULL, why, self.policy.wording.abstain)
-        if rewritten.empty:
-            why = f"none of {len(claims)} claims is left ({claims[0].decision.explanation})"
-            decision = Decision("abstain", NOTHING_LEFT, why, self.policy.wording.abstain)
-        return rewritten.text, rewritten.claims, decision

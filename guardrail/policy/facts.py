@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from guardrail.policy.bounds import Bounds, ShareBounds
     from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
-    from guardrail.types import ClaimKind, Confidence, Score, Verification
+    from guardrail.types import ClaimKind, Confidence, NameCounts, Score, Verification
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFacts(Facts):
-    """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart."""
+    """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart. spread: of
+    the confidence over orders of the passages; None: not measured.
+    """
 
     unit: ClassVar[str] = "answer"
     confidence: Confidence
@@ -26,6 +28,8 @@ class AnswerFacts(Facts):
     passages: int
     finish_reason: str
     claims: tuple[Confidence, ...] | None = None
+    spread: float | None = None
+    names: NameCounts | None = None
 
     def describe(self) -> str:
         evidence = count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
@@ -43,6 +47,12 @@ class AnswerFacts(Facts):
             yield Finding(self.finish_reason in when.finish_reason, f"the finish reason is {self.finish_reason}")
         if when.claims is not None:
             yield from _evaluate_claims(when.claims, self.claims)
+        if when.spread is not None:
+            yield _evaluate_spread(when.spread, self.spread)
+        if when.rare is not None:
+            yield _evaluate_rare(when.rare, self.names)
+        if when.never_together is not None:
+            yield _evaluate_together(when.never_together, self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,29 @@ class ClaimFacts(Facts):
             yield _evaluate_support(when.support, self.verification)
         if when.kind is not None:
             yield Finding(self.kind in when.kind, f"the claim is of kind {self.kind}")
+
+
+def _evaluate_spread(bounds: Bounds, spread: float | None) -> Finding:
+    if spread is None or not 0.0 <= spread <= 1.0:
+        return Finding(None, "the answer was not judged in several orders of its passages")
+    shown = number(spread, (b for _, b in given(bounds)))
+    return compare(f"the order of the passages moves the confidence by {shown}, which", spread, bounds)
+
+
+def _evaluate_rare(bounds: Bounds, names: NameCounts | None) -> Finding:
+    if names is None or names.rarest is None:
+        return Finding(None, "no name of the question was counted in a corpus")
+    name, n = names.rarest
+    return compare(f"the number of passages of the corpus with {name!r}, {n},", n, bounds)
+
+
+def _evaluate_together(wanted: bool, names: NameCounts | None) -> Finding:
+    if names is None or names.never_together is None:
+        return Finding(None, "no two names of the question were counted in a corpus")
+    if not names.apart:
+        return Finding(not wanted, "all names of the question stand together in passages of the corpus")
+    first, second = names.apart[0]
+    return Finding(wanted, f"no passage of the corpus has both {first!r} and {second!r}")
 
 
 def _evaluate_support(wanted: tuple[str, ...], verification: Verification | None) -> Finding:

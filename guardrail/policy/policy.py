@@ -42,6 +42,7 @@ from guardrail.types import (
     Evidence,
     FinishReason,
     Label,
+    NameCounts,
     OnError,
     Score,
     Verification,
@@ -120,14 +121,11 @@ class Policy:
 
     @classmethod
     def from_text(cls, text: str, source: str) -> Self:
-        """Read a policy from YAML text.
+        """Read a policy from YAML text. Raises `PolicyError` as `load` does.
 
         Args:
             text: The content of a policy file.
             source: What it is called; opens every error message.
-
-        Raises:
-            PolicyError: As for `load`.
         """
         parsed = parse(text, source)
         if not isinstance(parsed.values, dict):
@@ -209,6 +207,8 @@ class Policy:
         retriever: bool = True,
         fired: Collection[str] = (),
         claims: Sequence[Confidence] | None = None,
+        spread: float | None = None,
+        names: NameCounts | None = None,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -222,10 +222,12 @@ class Policy:
             retriever: Whether a retriever could be asked now.
             fired: The retrieve rules that have fired for this question, one for each pass. After `retrieve` the caller
                 adds `decision.rule`; a rule in it is passed over, so the passes end.
-            claims: The confidence of each claim of the answer; None when it was not taken apart, and a condition on
-                claims is then unknown.
+            claims: The confidence of each claim; None when it was not taken apart, and a condition on them is then unknown.
+            spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
+            names: Of the question, counted in a corpus; None where there is none.
         """
-        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, None if claims is None else tuple(claims))
+        apart = None if claims is None else tuple(claims)
+        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, spread, names)
         rule, explanation = _first(self.answer_rules, facts, lambda rule: self._obstacle(rule, retriever, fired))
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
