@@ -91,6 +91,9 @@ def explain(
     ] = None,
     kind: Annotated[str | None, typer.Option(help=f"The claim's kind: {', '.join(_KINDS)}; default: sentence.")] = None,
     searched: Annotated[int | None, typer.Option(min=0, help="Claims of the answer looked up before.")] = None,
+    spread: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How far the order of the passages moves the confidence.")
+    ] = None,
     p_ik: Annotated[
         float | None,
         typer.Option(
@@ -117,7 +120,12 @@ def explain(
         raise DataError(f"--ambiguity is for a policy with the condition `ambiguous`, and {policy} has none")
     _refuse_the_other(
         claim,
-        of_answers={"evidence": evidence, "finish-reason": finish_reason is not None, "claims": claims is not None},
+        of_answers={
+            "evidence": evidence,
+            "finish-reason": finish_reason is not None,
+            "claims": claims is not None,
+            "spread": spread is not None,
+        },
         of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
     )
     value, score = _judged(confidence, label, in_range, familiar, length)
@@ -142,6 +150,7 @@ def explain(
         no_escalation="" if second_model else NO_SECOND,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
         ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
+        spread=spread,
     )
     echo(f"{decision.action}: {decision.explanation}")
 

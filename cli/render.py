@@ -69,6 +69,11 @@ def reasons(console: Console, value: Verdict, *, answer: bool = True) -> None:
         console.print(_named("first said", value.original or "(empty)"))
     for passage in value.evidence:
         console.print(_named("evidence", f"{passage.source}: {shorten(passage.text, 100)}"))
+    if (orders := value.attempts[-1].orders) is not None and orders.mean is not None:
+        told = (
+            f"{orders.mean:.2f} in the mean of {len(orders.known)}, {min(orders.known):.2f} to {max(orders.known):.2f}"
+        )
+        console.print(_named("by order", told))
     timing = ", ".join(f"{stage} {ms:.0f}" for stage, ms in value.timing_ms.items() if ms >= 0.5)
     console.print(f"  [dim]{escape(value.model)} · {escape(str(value.calibrator))} · ms: {timing}[/]")
 

@@ -179,6 +179,7 @@ class _Replay:
                     fired=fired,
                     claims=claims,
                     no_escalation=_AFTER if second or begun == len(attempts) else "",
+                    spread=(logged.get("orders") or {}).get("spread"),
                 )
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):

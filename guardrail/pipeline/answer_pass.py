@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from guardrail.actions import render
 from guardrail.calibration.record import ContextName
@@ -19,6 +20,8 @@ from guardrail.pipeline.conversation import Conversation, timed, why_extrapolate
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.leftover import leftover
+from guardrail.pipeline.names import counted_names
+from guardrail.pipeline.orders import in_orders
 from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
@@ -26,7 +29,7 @@ from guardrail.policy import Policy
 from guardrail.policy.obstacles import NO_SECOND
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Aside, Confidence, Decision, Evidence, JudgedClaim, Score, Trace, Verdict
+from guardrail.types import Aside, Confidence, Decision, Evidence, InOrders, JudgedClaim, Score, Trace, Verdict
 
 NO_ROOM = "there is no room for passages beside the question"
 
@@ -193,6 +196,8 @@ class AnswerPass:
             )
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
+        names = counted_names(self.policy, self.retriever, conversation.query)
+        orders = self._in_orders(conversation, trace, confidence, (reasons, known, context))
         claims, asides = self._claims(conversation, trace)
         taken_apart = self.claim_pipeline is not None or bool(claims)
         while True:
@@ -207,14 +212,16 @@ class AnswerPass:
                     claims=confidences_after_verification(claims) if taken_apart else None,
                     ambiguity=conversation.ambiguity,
                     no_escalation=self.no_escalation,
+                    spread=orders.spread if orders else None,
+                    names=names,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
             if decision.action != "retrieve" or self.looks_up is None:
                 wording = self.policy.wording.abstain
                 text, claims, decision = leftover(conversation, trace.text, claims, asides, decision, wording)
-                return Finished(conversation.tried(trace, score, confidence, decision), text, claims, asides)
-            conversation = conversation.tried(trace, score, confidence, decision)
+                return Finished(conversation.tried(trace, score, confidence, decision, orders), text, claims, asides)
+            conversation = conversation.tried(trace, score, confidence, decision, orders)
             found: tuple[Evidence, ...] = ()
             try:
                 found = self.found(self.looks_up, conversation)
@@ -228,6 +235,23 @@ class AnswerPass:
                     return self.given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found, passages_left_out="")
+
+    def _in_orders(
+        self, conversation: Conversation, trace: Trace, confidence: Confidence, how: tuple[Any, ...]
+    ) -> InOrders | None:
+        """With the passages in other orders, where the policy asks. how: reasons, familiarity and context of the confidence."""
+        most, scorer = self.policy.retrieval.orders, self._scorer(how[2])
+        if most < 2 or confidence.p_correct is None:
+            return None
+        with timed("orders", conversation):
+            return in_orders(
+                self.room.model,
+                conversation,
+                trace,
+                confidence,
+                most,
+                lambda traces: [self.calibrated.confidence(score, *how) for score in self._scored(traces, scorer)],
+            )
 
     def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
         """The passages for a conversation's question, within the policy's limits."""

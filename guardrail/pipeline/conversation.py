@@ -20,7 +20,7 @@ from guardrail.pipeline.collecting import Seen, collecting
 from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
-from guardrail.types import AskedFirst, Attempt, Confidence, Decision, Evidence, Message, Score, Trace
+from guardrail.types import AskedFirst, Attempt, Confidence, Decision, Evidence, InOrders, Message, Score, Trace
 from guardrail.waiting import seconds_since
 
 Prompt = str | Sequence[Message]
@@ -116,10 +116,12 @@ class Conversation:
         """Whether its passages were found before anything was generated, so that there is no answer without them yet."""
         return bool(self.evidence) and self.asked_first is not None and not self.attempts
 
-    def tried(self, trace: Trace, score: Score, confidence: Confidence, decision: Decision) -> Conversation:
+    def tried(
+        self, trace: Trace, score: Score, confidence: Confidence, decision: Decision, orders: InOrders | None = None
+    ) -> Conversation:
         """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""
         kept = replace(trace, state=None)
-        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept)
+        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept, orders)
         return replace(self, attempts=(*self.attempts, attempt))
 
 

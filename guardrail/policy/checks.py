@@ -89,11 +89,16 @@ def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
             earlier.confidence is None
             or (later.confidence is not None and earlier.confidence.covers(later.confidence)),
             earlier.length is None or (later.length is not None and earlier.length.covers(later.length)),
+            (rare := getattr(earlier, "rare", None)) is None
+            or ((other := getattr(later, "rare", None)) is not None and rare.covers(other)),
             earlier.unscored is None or _covers_unscored(earlier.unscored, later.unscored, scored),
             *(_covers_names(earlier, later, name) for name in ("label", "finish_reason", "support", "kind")),
             *(
                 getattr(earlier, name, None) in (None, getattr(later, name, None))
-                for name in ("evidence", "in_range", "familiar", "claims", "any_of", "not_", "ambiguous")
+                for name in (
+                    *("evidence", "in_range", "familiar", "claims", "any_of", "not_", "ambiguous"),
+                    *("spread", "never_together"),
+                )
             ),
         )
     )
@@ -140,6 +145,12 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
     if policy.wording.claim.hedge.model_fields_set and "hedge" not in claim_actions:
         warn("wording", "claim", "hedge", what="wording for hedged claims, but no rule for claims hedges")
     for index, rule in enumerate(policy.rules):
+        by_order = any(getattr(part, "spread", None) is not None for part in rule.when.parts())
+        if by_order and (policy.retrieval.orders < 2 or policy.retrieval.passages < 2):
+            text = (
+                f"rule {rule.name!r} asks for spread, which needs 2 or more of retrieval.orders and retrieval.passages"
+            )
+            warn("rules", index, "when", what=text)
         asks = any(getattr(part, "support", None) is not None for part in rule.when.parts())
         if asks and "retrieve" not in claim_actions:
             warn("rules", index, "when", what=f"rule {rule.name!r} asks for support, but no rule for claims retrieves")

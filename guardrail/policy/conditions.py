@@ -85,6 +85,8 @@ class When(Conditions):
     """Conditions on a whole answer. `any` needs one of its members; `not` needs its member to be known and false.
 
     ambiguous: whether the question is, by the policy's `ambiguity`; one that could not be measured counts as ambiguous.
+    spread: of the confidence over the orders of the passages, the highest less the lowest. rare: on the passages of the corpus
+    that have the question's rarest name. never_together: whether no passage has some two of its names.
     """
 
     evidence: Literal["present", "absent"] | None = None
@@ -93,6 +95,19 @@ class When(Conditions):
     ambiguous: bool | None = None
     any_of: Annotated[tuple[When, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
     not_: When | None = Field(default=None, alias="not")
+    spread: ConfidenceBounds | None = None
+    rare: CountBounds | None = None
+    never_together: bool | None = None
+
+    @property
+    def needs_confidence(self) -> bool:
+        """As for every condition; the spread is one of confidences."""
+        return self.spread is not None or super().needs_confidence
+
+    @property
+    def needs_corpus(self) -> bool:
+        """Whether it looks at counts in a corpus; conditions nested in it are not looked into."""
+        return self.rare is not None or self.never_together is not None
 
     def parts(self) -> tuple[When, ...]:
         """Itself and every condition nested in it."""

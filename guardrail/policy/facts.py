@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     from guardrail.policy.bounds import Bounds, ShareBounds
     from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
-    from guardrail.types import ClaimKind, Confidence, Score, Verification
+    from guardrail.types import ClaimKind, Confidence, NameCounts, Score, Verification
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFacts(Facts):
     """A whole answer. passages: how many it was given with. claims: the confidence of each; None: not taken apart.
 
-    ambiguous: whether its question is, and why; None where the policy says nothing about that.
+    ambiguous: whether its question is, and why; None where the policy says nothing about that. spread: of the confidence over
+    orders of the passages; None: not measured. names: of the question, counted in a corpus; None where there is none.
     """
 
     unit: ClassVar[str] = "answer"
@@ -30,6 +31,8 @@ class AnswerFacts(Facts):
     finish_reason: str
     claims: tuple[Confidence, ...] | None = None
     ambiguous: tuple[bool, str] | None = None
+    spread: float | None = None
+    names: NameCounts | None = None
 
     def describe(self) -> str:
         evidence = count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
@@ -51,6 +54,12 @@ class AnswerFacts(Facts):
         if when.ambiguous is not None:
             found, phrase = self.ambiguous or (True, "whether the question is ambiguous is not known (no `ambiguity`)")
             yield Finding(found == when.ambiguous, phrase)
+        if when.spread is not None:
+            yield _evaluate_spread(when.spread, self.spread)
+        if when.rare is not None:
+            yield _evaluate_rare(when.rare, self.names)
+        if when.never_together is not None:
+            yield _evaluate_together(when.never_together, self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,29 @@ class ClaimFacts(Facts):
             yield _evaluate_support(when.support, self.verification)
         if when.kind is not None:
             yield Finding(self.kind in when.kind, f"the claim is of kind {self.kind}")
+
+
+def _evaluate_spread(bounds: Bounds, spread: float | None) -> Finding:
+    if spread is None or not 0.0 <= spread <= 1.0:
+        return Finding(None, "the answer was not judged in several orders of its passages")
+    shown = number(spread, (b for _, b in given(bounds)))
+    return compare(f"the order of the passages moves the confidence by {shown}, which", spread, bounds)
+
+
+def _evaluate_rare(bounds: Bounds, names: NameCounts | None) -> Finding:
+    if names is None or names.rarest is None:
+        return Finding(None, "no name of the question was counted in a corpus")
+    name, n = names.rarest
+    return compare(f"the number of passages of the corpus with {name!r}, {n},", n, bounds)
+
+
+def _evaluate_together(wanted: bool, names: NameCounts | None) -> Finding:
+    if names is None or names.never_together is None:
+        return Finding(None, "no two names of the question were counted in a corpus")
+    if not names.apart:
+        return Finding(not wanted, "all names of the question stand together in passages of the corpus")
+    first, second = names.apart[0]
+    return Finding(wanted, f"no passage of the corpus has both {first!r} and {second!r}")
 
 
 def _evaluate_support(wanted: tuple[str, ...], verification: Verification | None) -> Finding:

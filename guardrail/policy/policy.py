@@ -45,6 +45,7 @@ from guardrail.types import (
     Evidence,
     FinishReason,
     Label,
+    NameCounts,
     OnError,
     Score,
     Verification,
@@ -123,14 +124,11 @@ class Policy:
 
     @classmethod
     def from_text(cls, text: str, source: str) -> Self:
-        """Read a policy from YAML text.
+        """Read a policy from YAML text. Raises `PolicyError` as `load` does.
 
         Args:
             text: The content of a policy file.
             source: What it is called; opens every error message.
-
-        Raises:
-            PolicyError: As for `load`.
         """
         parsed = parse(text, source)
         if not isinstance(parsed.values, dict):
@@ -225,6 +223,8 @@ class Policy:
         claims: Sequence[Confidence] | None = None,
         ambiguity: Score | None = None,
         no_escalation: str = obstacles.NO_SECOND,
+        spread: float | None = None,
+        names: NameCounts | None = None,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -238,15 +238,16 @@ class Policy:
             retriever: Whether a retriever could be asked now.
             fired: The retrieve rules that have fired for this question, one for each pass. After `retrieve` the caller
                 adds `decision.rule`; a rule in it is passed over, so the passes end.
-            claims: The confidence of each claim of the answer; None when it was not taken apart, and a condition on
-                claims is then unknown.
+            claims: The confidence of each claim; None when it was not taken apart, and a condition on them is then unknown.
             ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
                 an ambiguous question where a rule asks.
             no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
+            spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
+            names: Of the question, counted in a corpus; None where there is none.
         """
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
-        taken_apart = None if claims is None else tuple(claims)
-        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, taken_apart, unclear)
+        apart = None if claims is None else tuple(claims)
+        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names)
         may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
         rule, explanation = first_match(
             self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)

@@ -24,6 +24,7 @@ NO_RULE = "no rule matched"
 NO_CLAIM_RULES = "no claim rules"
 MAX_PASSES = 5
 MAX_CLAIMS = 100
+MAX_ORDERS = 8
 MAX_SECONDS = 3600
 
 Unit = Literal["answer", "claim"]
@@ -183,11 +184,14 @@ class Wording(Mapping):
 
 
 class Retrieval(Mapping):
-    """passages: for each search. max_passes: times one question is answered again. claims: searched for in one answer."""
+    """passages: for each search. max_passes: times one question is answered again. claims: searched for in one answer. orders:
+    of several passages, in which an answer is judged, for `spread`.
+    """
 
     passages: Annotated[int, Field(ge=1, le=MAX_PASSAGES)] = 3
     max_passes: Annotated[int, Field(ge=0, le=MAX_PASSES)] = 1
     claims: Annotated[int, Field(ge=0, le=MAX_CLAIMS)] = 8
+    orders: Annotated[int, Field(ge=1, le=MAX_ORDERS)] = 1
 
 
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
@@ -278,6 +282,8 @@ MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
         "mean": ConfidenceBounds,
         "share": ShareBounds,
         "count": CountBounds,
+        "spread": ConfidenceBounds,
+        "rare": CountBounds,
     },
     "claim": {**_ANYWHERE, "rules": ClaimRule, "when": ClaimWhen, "any": ClaimWhen, "not": ClaimWhen},
 }

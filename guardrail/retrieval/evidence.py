@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from guardrail.errors import RetrievalError
+from guardrail.retrieval.corpus import Corpus
 from guardrail.retrieval.embedding_spec import DEFAULT_EMBEDDING
 from guardrail.retrieval.passages import read_passages
 from guardrail.types import Evidence
@@ -54,6 +55,7 @@ def load_retriever(
     embedding: str = DEFAULT_EMBEDDING,
     min_similarity: float = MIN_SIMILARITY,
     device: str = "cpu",
+    corpus: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BaseRetriever:
     """A retriever over a folder of .txt and .md files, one such file, or a .jsonl file of `id`, `title`, `text`.
@@ -64,6 +66,8 @@ def load_retriever(
         embedding: The embedding model: an alias, a folder or a hub id.
         min_similarity: Passages whose cosine to the query is lower are not returned.
         device: Where the embedding model runs, such as "cpu" or "cuda".
+        corpus: Where a policy's `rare` and `never_together` count the names of a question (`Corpus.load`); None is in the
+            passages.
         progress: Called with the passages embedded so far and in all, first with 0 before the embedding model loads (some
             seconds).
 
@@ -75,13 +79,14 @@ def load_retriever(
     """
     report = progress or (lambda done, total: None)
     passages = read_passages(path)
+    counted_in = None if corpus is None else Corpus.load(corpus)
     report(0, len(passages))
 
     from guardrail.retrieval.embedding import SentenceEmbeddings
     from guardrail.retrieval.passage_index import PassageRetriever, build_index
 
     store = build_index(passages, SentenceEmbeddings(embedding, device), report)
-    return PassageRetriever(store=store, k=k, min_similarity=min_similarity)
+    return PassageRetriever(store=store, k=k, min_similarity=min_similarity, counted_in=counted_in)
 
 
 def find_evidence(retriever: Retriever, query: str, k: int, *, seconds: float | None = None) -> tuple[Evidence, ...]:

@@ -6,7 +6,7 @@ Each stage takes the value on its left and returns the one on its right; all are
 from __future__ import annotations
 
 from guardrail.types.claims import Aside, Claim, ClaimDecision, Claims, JudgedClaim, Verification
-from guardrail.types.judgement import UNLIKE, Confidence, Decision, Evidence, Score
+from guardrail.types.judgement import UNLIKE, Confidence, Decision, Evidence, NameCounts, Score
 from guardrail.types.names import (
     ACTIONS,
     CLAIM_ACTIONS,
@@ -29,7 +29,7 @@ from guardrail.types.names import (
     UnscoredReason,
 )
 from guardrail.types.trace import GenerationState, GivenAnswer, Trace
-from guardrail.types.verdict import AskedFirst, Attempt, Escalation, Spent, Verdict
+from guardrail.types.verdict import AskedFirst, Attempt, Escalation, InOrders, Spent, Verdict
 
 __all__ = [
     "ACTIONS",
@@ -58,9 +58,11 @@ __all__ = [
     "FinishReason",
     "GenerationState",
     "GivenAnswer",
+    "InOrders",
     "JudgedClaim",
     "Label",
     "Message",
+    "NameCounts",
     "OnError",
     "Score",
     "Spent",

@@ -249,3 +249,26 @@ class Decision:
     rule: str
     explanation: str
     template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NameCounts:
+    """How often the names of a question occur in a corpus.
+
+    Attributes:
+        counts: Each name with the number of passages that have it.
+        apart: The pairs of names that no passage has together.
+    """
+
+    counts: tuple[tuple[str, int], ...]
+    apart: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rarest(self) -> tuple[str, int] | None:
+        """The name in the fewest passages, with how many; None for a question without names."""
+        return min(self.counts, key=lambda each: each[1], default=None)
+
+    @property
+    def never_together(self) -> bool | None:
+        """Whether some two of the names are in no passage together; None with fewer than two names."""
+        return bool(self.apart) if len(self.counts) > 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import fsum
 from string import Formatter
 from typing import Any
 
@@ -12,6 +13,37 @@ from guardrail.types.claims import Aside, JudgedClaim
 from guardrail.types.judgement import Confidence, Decision, Evidence, Score, check_computed
 from guardrail.types.names import WITHHELD, Action, FinishReason, Label
 from guardrail.types.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class InOrders:
+    """One answer with the same passages in several orders: how far the order moves the confidence.
+
+    Attributes:
+        confidences: The calibrated probability in each order, in [0, 1], first the one that the prompt had; None where there is
+            none.
+    """
+
+    confidences: tuple[float | None, ...]
+
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The confidences where each order has one; nothing as soon as one has none."""
+        found = tuple(p for p in self.confidences if p is not None and 0.0 <= p <= 1.0)
+        return found if len(found) == len(self.confidences) else ()
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over the orders, in [0, 1]; None where an order has no confidence."""
+        return fsum(self.known) / len(self.known) if self.known else None
+
+    @property
+    def spread(self) -> float | None:
+        """The highest less the lowest, in [0, 1]; None where an order has no confidence."""
+        return max(self.known) - min(self.known) if self.known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"confidences": list(self.confidences), "mean": self.mean, "spread": self.spread}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +58,7 @@ class Attempt:
         finish_reason: Why the answer ends where it does.
         evidence: The passages that stood in the prompt.
         trace: What was read and written, without the states that scoring used; no part of `to_dict`.
+        orders: The confidence with the passages in other orders, where the policy's `retrieval.orders` asks; None elsewhere.
     """
 
     answer: str
@@ -35,6 +68,7 @@ class Attempt:
     finish_reason: FinishReason
     evidence: tuple[Evidence, ...] = ()
     trace: Trace | None = field(default=None, repr=False, compare=False)
+    orders: InOrders | None = None
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for a confidence that was not computed, or not of this text."""
@@ -52,6 +86,7 @@ class Attempt:
             "score": self.score.to_dict(),
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],
+            **({"orders": self.orders.to_dict()} if self.orders else {}),
         }
 
 

@@ -56,12 +56,22 @@ class JudgedJson(TypedDict):
 
 
 @_CLOSED
+class OrdersJson(TypedDict):
+    """The confidence with the passages in several orders, the prompt's first; mean and spread are null where one has none."""
+
+    confidences: list[Probability | None]
+    mean: Probability | None
+    spread: Probability | None
+
+
+@_CLOSED
 class AttemptJson(JudgedJson):
     """One pass: what the model said and what the policy decided."""
 
     answer: str
     action: Action
     finish_reason: FinishReason
+    orders: NotRequired[OrdersJson]
 
 
 @_CLOSED

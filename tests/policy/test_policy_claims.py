@@ -194,7 +194,8 @@ CLAIM = "  - {name: a, for: claim, "
         (CLAIM + "then: kepe}", "rules[0].then is 'kepe'; valid: keep, hedge, drop, retrieve; did you mean 'keep'?"),
         (
             "  - {name: a, then: drop}",
-            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; 'drop' is for claims ('for: claim')",
+            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; 'drop' is for claims "
+            "('for: claim')",
         ),
         (
             "  - {name: a, then: answer, when: {support: supported}}",

@@ -137,6 +137,10 @@ EXPECTED = {
         "extrapolated: decoding not kept to a schema",
     ],
     "34_ray.py": ["Tokyo. ", "Bokassa. ", "the same here: True"],
+    "37_rare_entities.py": [
+        "What is the capital of Burkina Faso? (('Burkina Faso', 1),)\n  actions: retrieve → answer",
+        "no passage of the corpus has both 'Japan' and 'France': rule 'never together'",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
