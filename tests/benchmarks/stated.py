@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from guardrail.errors import CalibrationError
 from guardrail.evaluation.bench import Bench
 from guardrail.evaluation.compare import bench
 from guardrail.langchain.stated import StatedModel
@@ -27,8 +28,11 @@ def main(count: int = 60, files: tuple[str, ...] = ("bundled",)) -> None:
     for data in files:
         for turn in TURNS:
             model = StatedModel(chat, turn=turn)
-            found = bench(model, data, ["verbalized"], limit=count, max_new_tokens=LONGEST)
-            print(f"| {Path(data).stem} | `{turn}` | {' | '.join(_cells(found))} |", flush=True)
+            try:
+                cells = _cells(bench(model, data, ["verbalized"], limit=count, max_new_tokens=LONGEST))
+            except CalibrationError as error:  # too few that state one
+                cells = [str(error).partition(";")[0], "", "", ""]
+            print(f"| {Path(data).stem} | `{turn}` | {' | '.join(cells)} |", flush=True)
 
 
 def _cells(found: Bench) -> list[str]:
