@@ -4,7 +4,9 @@
     python -m tests.benchmarks.distilled teacher SAMPLES.run.jsonl [EQUIVALENCE]
 
 `adapters` is the cheap part of `guardrail bench --suite distillation`: the base's greedy answers, and what each adapter states
-of them beside what the base states when it is merely asked, in the usual words. RUN.jsonl keeps what was done. `teacher` draws nothing: it takes the first N of the samples that `guardrail distill --teacher sampling` left.
+of them beside what the base states when it is merely asked, in the usual words.
+RUN.jsonl keeps what was done. `teacher` draws nothing: it takes the first N of the samples that `guardrail distill --teacher
+sampling` left.
 """
 
 from __future__ import annotations
