@@ -4,8 +4,9 @@
     python -m tests.benchmarks.distilled teacher SAMPLES.run.jsonl [EQUIVALENCE]
 
 `adapters` is the cheap part of `guardrail bench --suite distillation`: the base's greedy answers, and what each adapter states
-of them beside what the base states when it is merely asked, with the adapters' questions and with its own. RUN.jsonl keeps what
-was done. `teacher` draws nothing: it takes the first N of the samples that `guardrail distill --teacher sampling` left.
+of them beside what the base states when it is merely asked, in the usual words.
+RUN.jsonl keeps what was done. `teacher` draws nothing: it takes the first N of the samples that `guardrail distill --teacher
+sampling` left.
 """
 
 from __future__ import annotations
@@ -91,8 +92,6 @@ def adapters(data: str, limit: int, run: str, *named: str) -> None:
     scorers = {"asked": VerbalizedScorer(local)}
     for name, view in views.items():
         scorers[name] = VerbalizedScorer(view)
-        if view.wording not in [s.wording for s in scorers.values() if s.model is local]:
-            scorers[f"asked as {name}"] = VerbalizedScorer(local, wording=view.wording)
     options = RunOptions(file, True, True, 8, lambda done, of, _: print(done, "of", of, file=sys.stderr, flush=True))
     answers = answered(local, questions, asking, options)
     found = candidates_of(answers, get_grader("alias"))
