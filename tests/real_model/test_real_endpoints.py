@@ -69,9 +69,7 @@ def _answers_are_read_by_a_copy(model, embedded_model, folder):
 
 
 @pytest.mark.slow
-def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a_copy(
-    tiny_folder, tiny_data, tiny_heldout, tmp_path
-):
+def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a_copy(tiny_folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,20 +96,18 @@ def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a
         (streamed,) = remote.generate_batch([ASKED], max_new_tokens=6, on_step=lambda rows, snapshot: False)
         assert streamed.text == trace.text
         assert GNll(remote).score_traces([trace])[0].unscored == "no_log_probs"
-        _calibrated_by_a_copy(
-            RereadModel(remote, load_model(str(tiny_folder), device="cpu")), tiny_data, tiny_heldout, tmp_path
-        )
+        _read_exactly_or_not_at_all(RereadModel(remote, load_model(str(tiny_folder), device="cpu")))
     finally:
         process.kill()
         process.wait()
 
 
-def _calibrated_by_a_copy(model, data, heldout, folder):
-    path = folder / "served.json"
-    fitted = guardrail.calibrate(model, data, path, scorer="hybridgrad", max_new_tokens=6)
-    assert (
-        fitted.calibrator.provenance.n > 20
-    )  # half a character is another text in the copy's tokens, and stays unscored
-    assert guardrail.evaluate(model, heldout, path, ["observe"]).metrics["auroc"].n > 10
-    (row,) = guardrail.score(model, [{"prompt": ASKED, "response": "Tokyo"}], calibrator=path).rows
-    assert row["score"]["hybridgrad"] > 0
+def _read_exactly_or_not_at_all(model):
+    """A random model writes halves of characters, whose bytes a text does not hold: then its count gives it away."""
+    read = 0
+    for question in (f"What is number {i}?" for i in range(8)):
+        there, here = (m.generate(question, max_new_tokens=6) for m in (model, model.copy))
+        assert there.text == here.text
+        assert there.response_ids == here.response_ids or "the endpoint wrote 6 tokens" in there.fault_detail
+        read += there.fault is None
+    assert 0 < read < 8
