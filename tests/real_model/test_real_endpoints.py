@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 
-import guardrail
 from guardrail import Guard, load_model
 from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
@@ -24,11 +23,11 @@ ASKED = "What is the capital of Japan?"
 
 
 @pytest.mark.real_model
-def test_llama_cpp_tells_of_every_token_and_its_likelihoods_are_those_of_the_weights(embedded_model, tmp_path):
+def test_llama_cpp_tells_of_every_token_and_its_likelihoods_are_those_of_the_weights(embedded_model):
     pytest.importorskip("xllamacpp", reason="llama.cpp's server comes with it")
     with llama_server() as spec:
         _likelihoods_are_those_of_the_weights(load_model(spec), embedded_model)
-        _answers_are_read_by_a_copy(RereadModel(load_model(spec), embedded_model), embedded_model, tmp_path)
+        _answers_are_read_by_a_copy(RereadModel(load_model(spec), embedded_model), embedded_model)
 
 
 def _likelihoods_are_those_of_the_weights(remote, embedded_model):
@@ -53,19 +52,12 @@ def _likelihoods_are_those_of_the_weights(remote, embedded_model):
         assert Guard(model=remote, policy="observe", scorer=scorer(each, remote)).answer(ASKED).score.unscored is None
 
 
-def _answers_are_read_by_a_copy(model, embedded_model, folder):
+def _answers_are_read_by_a_copy(model, embedded_model):
     here, there = (m.generate(ASKED, max_new_tokens=20) for m in (embedded_model, model))
     assert (there.prompt_ids, there.response_ids, there.fault) == (here.prompt_ids, here.response_ids, None)
     assert len(there.log_probs) == len(there.response_ids)  # the end of the turn included
     verdict = Guard(model=model, policy="default").answer(ASKED)
     assert (verdict.score.name, verdict.confidence.basis) == ("stacked", "extrapolated")
-    found = guardrail.evaluate(model, "bundled", policies=["observe"], limit=16)
-    assert found.metrics["auroc"].n == 16
-    rows = [{"prompt": ASKED, "response": "Osaka"}]
-    (row,) = guardrail.score(model, rows).rows
-    assert row["score"] == guardrail.score(embedded_model, rows).rows[0]["score"]
-    fitted = guardrail.calibrate(model.remote, "bundled", folder / "g-nll.json", limit=30, max_new_tokens=8)
-    assert (fitted.calibrator.provenance.scorer, fitted.calibrator.provenance.n) == ("g-nll", 30)
 
 
 @pytest.mark.slow
