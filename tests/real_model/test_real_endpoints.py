@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 
-import guardrail
 from guardrail import Guard, load_model
 from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
@@ -24,11 +23,11 @@ ASKED = "What is the capital of Japan?"
 
 
 @pytest.mark.real_model
-def test_llama_cpp_tells_of_every_token_and_its_likelihoods_are_those_of_the_weights(embedded_model, tmp_path):
+def test_llama_cpp_tells_of_every_token_and_its_likelihoods_are_those_of_the_weights(embedded_model):
     pytest.importorskip("xllamacpp", reason="llama.cpp's server comes with it")
     with llama_server() as spec:
         _likelihoods_are_those_of_the_weights(load_model(spec), embedded_model)
-        _answers_are_read_by_a_copy(RereadModel(load_model(spec), embedded_model), embedded_model, tmp_path)
+        _answers_are_read_by_a_copy(RereadModel(load_model(spec), embedded_model), embedded_model)
 
 
 def _likelihoods_are_those_of_the_weights(remote, embedded_model):
@@ -53,25 +52,16 @@ def _likelihoods_are_those_of_the_weights(remote, embedded_model):
         assert Guard(model=remote, policy="observe", scorer=scorer(each, remote)).answer(ASKED).score.unscored is None
 
 
-def _answers_are_read_by_a_copy(model, embedded_model, folder):
+def _answers_are_read_by_a_copy(model, embedded_model):
     here, there = (m.generate(ASKED, max_new_tokens=20) for m in (embedded_model, model))
     assert (there.prompt_ids, there.response_ids, there.fault) == (here.prompt_ids, here.response_ids, None)
     assert len(there.log_probs) == len(there.response_ids)  # the end of the turn included
     verdict = Guard(model=model, policy="default").answer(ASKED)
     assert (verdict.score.name, verdict.confidence.basis) == ("stacked", "extrapolated")
-    found = guardrail.evaluate(model, "bundled", policies=["observe"], limit=16)
-    assert found.metrics["auroc"].n == 16
-    rows = [{"prompt": ASKED, "response": "Osaka"}]
-    (row,) = guardrail.score(model, rows).rows
-    assert row["score"] == guardrail.score(embedded_model, rows).rows[0]["score"]
-    fitted = guardrail.calibrate(model.remote, "bundled", folder / "g-nll.json", limit=30, max_new_tokens=8)
-    assert (fitted.calibrator.provenance.scorer, fitted.calibrator.provenance.n) == ("g-nll", 30)
 
 
 @pytest.mark.slow
-def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a_copy(
-    tiny_folder, tiny_data, tiny_heldout, tmp_path
-):
+def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a_copy(tiny_folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,20 +88,18 @@ def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a
         (streamed,) = remote.generate_batch([ASKED], max_new_tokens=6, on_step=lambda rows, snapshot: False)
         assert streamed.text == trace.text
         assert GNll(remote).score_traces([trace])[0].unscored == "no_log_probs"
-        _calibrated_by_a_copy(
-            RereadModel(remote, load_model(str(tiny_folder), device="cpu")), tiny_data, tiny_heldout, tmp_path
-        )
+        _read_exactly_or_not_at_all(RereadModel(remote, load_model(str(tiny_folder), device="cpu")))
     finally:
         process.kill()
         process.wait()
 
 
-def _calibrated_by_a_copy(model, data, heldout, folder):
-    path = folder / "served.json"
-    fitted = guardrail.calibrate(model, data, path, scorer="hybridgrad", max_new_tokens=6)
-    assert (
-        fitted.calibrator.provenance.n > 20
-    )  # half a character is another text in the copy's tokens, and stays unscored
-    assert guardrail.evaluate(model, heldout, path, ["observe"]).metrics["auroc"].n > 10
-    (row,) = guardrail.score(model, [{"prompt": ASKED, "response": "Tokyo"}], calibrator=path).rows
-    assert row["score"]["hybridgrad"] > 0
+def _read_exactly_or_not_at_all(model):
+    """A random model writes halves of characters, whose bytes a text does not hold: then its count gives it away."""
+    read = 0
+    for question in (f"What is number {i}?" for i in range(8)):
+        there, here = (m.generate(question, max_new_tokens=6) for m in (model, model.copy))
+        assert there.text == here.text
+        assert there.response_ids == here.response_ids or "the endpoint wrote 6 tokens" in there.fault_detail
+        read += there.fault is None
+    assert 0 < read < 8
