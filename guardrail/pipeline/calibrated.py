@@ -134,8 +134,8 @@ class Calibrated:
     def _other_engine(self) -> str:
         """How what generates the answers differs from the calibration's, in words; empty where it does not."""
         theirs = self.origin.model.engine if self.origin else ""
-        # a model in memory has none, and its identity is looked at in `_check`: that reads weights
-        ours = "" if self.model is None or self.model.has_weights else self.model.identity.engine
+        # one that answers here has none, and its identity is looked at in `_check`: that reads weights
+        ours = "" if self.model is None or self.model.answers_here else self.model.identity.engine
         if theirs == ours or self.model is None:
             return ""
         names = [repr(engine) if engine else "this library" for engine in (ours, theirs)]

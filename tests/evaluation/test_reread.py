@@ -115,6 +115,31 @@ def test_what_cannot_be_read_as_it_was_written_has_no_score_and_says_why(local, 
     assert re.search(why, verdict.score.detail)
 
 
+def test_at_the_token_limit_one_token_more_is_another_text(local):
+    body = local.encode_response(TEXT, ended=False)
+    answer = completion(TEXT, finish="length")
+    for written, fault in ((len(body), None), (len(body) + 1, "other_tokens")):
+        answer["usage"] = {"completion_tokens": written}
+        assert told(local, answer).fault == fault
+
+
+def test_ids_are_asked_for_also_where_the_endpoint_was_asked_before(url, local):
+    remote = RemoteModel(url, local.name)
+    assert not remote.abilities.token_ids
+    RereadModel(remote, local)
+    assert remote.abilities.token_ids
+
+
+def test_what_is_said_about_an_answer_is_the_copys(local):
+    with told_endpoint(lambda handler, body: say(handler, completion("90%"))) as (there, seen):
+        model = RereadModel(RemoteModel(there, "m"), local)
+        assert (
+            model.reply("How sure are you?", max_new_tokens=6).text
+            == local.reply("How sure are you?", max_new_tokens=6).text
+        )
+    assert seen == []
+
+
 def test_streams_are_read_in_the_copys_tokens(model, local):
     shown: list[list[int]] = []
     (streamed,) = model.generate_batch(
@@ -131,6 +156,12 @@ def test_calibrated_on_the_engine_and_extrapolated_from_another(model, local, ur
     assert (origin.model.weights, origin.model.dtype) == (local.identity.weights, "float32")
     verdicts = [Guard(model=m, calibrator=path, policy="observe").answer("What is number 1?") for m in (model, local)]
     assert [v.confidence.basis for v in verdicts] == ["calibrated", "extrapolated"]
+    fitted_here = path.with_name("here.json")  # what a model in memory answered is not what an engine answers
+    guardrail.calibrate(local, tiny_data, fitted_here, scorer="hybridgrad", max_new_tokens=6, limit=40)
+    verdicts = [
+        Guard(model=m, calibrator=fitted_here, policy="observe").answer("What is number 1?") for m in (model, local)
+    ]
+    assert [v.confidence.basis for v in verdicts] == ["extrapolated", "calibrated"]
     assert all(v.confidence.familiarity is not None for v in verdicts)  # the copy reads the question's states
     found = guardrail.evaluate(model, tiny_heldout, path, ["observe"], limit=20)
     assert found.metrics["auroc"].n == 20

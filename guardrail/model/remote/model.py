@@ -53,9 +53,6 @@ class RemoteModel(WeightlessModel):
         MissingExtraError: httpx is not installed.
     """
 
-    wants_ids = False
-    """Whether it asks for token ids, too, where the endpoint tells them (`RereadModel`)."""
-
     def __init__(
         self,
         url: str,
@@ -71,18 +68,26 @@ class RemoteModel(WeightlessModel):
         self.client = Client(self.address, patience=patience)
         self._asking = threading.Lock()
         self._fingerprint: str | None = None
+        self._wants_ids = False
 
     # What it is
 
     @cached_property
     def _found(self) -> Abilities:
-        return abilities_of(self.client, self._more, ids=self.wants_ids)
+        return abilities_of(self.client, self._more, ids=self._wants_ids)
 
     @property
     def abilities(self) -> Abilities:
         """What the endpoint allows, found by asking it once. Raises `EndpointError` where it cannot be asked."""
         with self._asking:
             return self._found
+
+    def want_ids(self) -> None:
+        """From now on ask for token ids, too, where the endpoint tells them (`RereadModel`)."""
+        with self._asking:
+            if not self._wants_ids:
+                self._wants_ids = True
+                self.__dict__.pop("_found", None)  # whether it tells them was not looked for
 
     @property
     def engine(self) -> str:

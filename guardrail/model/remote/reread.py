@@ -64,7 +64,7 @@ class RereadModel(LocalModel):
         )
         self.wording, self.taught = copy.wording, copy.taught
         self.remote, self.copy = remote, copy
-        remote.wants_ids = True
+        remote.want_ids()
 
     @property
     def identity(self) -> ModelIdentity:
@@ -91,6 +91,10 @@ class RereadModel(LocalModel):
         if tools:
             return self.remote.encode_prompt(messages, tools)  # raises
         return super().encode_prompt(messages)
+
+    def reply(self, messages: str | Sequence[Message], *, max_new_tokens: int) -> Trace:
+        """The copy's, as all but the answer is."""
+        return self.copy.reply(messages, max_new_tokens=max_new_tokens)
 
     def generate_batch(
         self,
@@ -182,9 +186,8 @@ class RereadModel(LocalModel):
         if self.tokenizer.decode(body, skip_special_tokens=True).strip() != reply.text:
             return _NONE, "the answer's text is another one once it is in the copy's tokens"
         counts = [len(reply.tokens) - reply.ended] if reply.tokens is not None else []
-        counts += [
-            n for n in [reply.written] if not at_stop and n is not None and n != len(body) + 1
-        ]  # its end counted
+        with_end = len(body) + (reply.finish != "length")  # its end is counted or not
+        counts += [n for n in [reply.written] if not at_stop and n is not None and n != with_end]
         if (other := next((n for n in counts if n != len(body)), None)) is not None:
             return _NONE, f"the endpoint wrote {other} tokens, and the copy's tokenizer makes {len(body)} of its answer"
         return replace(given, stop_string=at_stop), ""
