@@ -75,14 +75,14 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         def work() -> tuple[Verdict, dict[str, Any] | None]:
             try:
                 (verdict,) = answering.verdicts([call], watch)
-                return verdict, log_probs_of(service.model, verdict, body)
+                return verdict, log_probs_of(service.answered_by(verdict), verdict, body)
             finally:
                 server.charge(request, watch.usage)
 
         verdict, log_probs = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata)
-        ids = token_ids_of(service.model, verdict, body)
+        ids = token_ids_of(service.answered_by(verdict), verdict, body)
         if body.stream:
             return await streamed(request, held(ident, model, reply, body, log_probs, ids), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply, log_probs, ids), headers=_gist(reply.metadata))

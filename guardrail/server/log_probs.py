@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> dict[str, Any] | None:
     """`logprobs` of the reply that a verdict allows, from one forward pass, where a request wants them.
 
-    None for a text that the policy has changed: these would be those of another one. The end of the turn is the last token,
-    and spells nothing. Raises `ModelError` where the pass does not fit into memory.
+    model: the one that wrote it. None for a text that the policy has changed, or whose tokens are not known: these would be
+    those of another one. The end of the turn is the last token, and spells nothing. Raises `ModelError` where the pass does
+    not fit into memory.
     """
-    trace = verdict.attempts[-1].trace
-    if not request.logprobs or trace is None or verdict.text != verdict.answer or not trace.response_ids:
-        return None
-    if not model.has_weights:
+    trace = _written(model, verdict) if request.logprobs else None
+    if trace is None or not trace.response_ids:
         return None
     return {"content": _content(model, trace, request.top_logprobs or 0), "refusal": None}
 
@@ -31,13 +30,21 @@ def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> d
 def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> TokenIds | None:
     """Ids of the prompt and of all that was generated, thinking and end of turn included, where a request wants them.
 
-    None for a text that the policy has changed, as in `log_probs_of`.
+    model, None: as in `log_probs_of`.
     """
-    trace = verdict.attempts[-1].trace
-    if not request.return_token_ids or trace is None or verdict.text != verdict.answer or not model.has_weights:
+    trace = _written(model, verdict) if request.return_token_ids else None
+    if trace is None:
         return None
     asked = len(trace.prompt_ids) - trace.thinking_tokens
     return list(trace.prompt_ids[:asked]), [*trace.prompt_ids[asked:], *trace.response_ids]
+
+
+def _written(model: LocalModel, verdict: Verdict) -> Trace | None:
+    """What the model wrote, where it is what is shown and its tokens are known here."""
+    trace = verdict.attempts[-1].trace
+    if trace is None or verdict.text != verdict.answer or not model.has_weights or trace.fault == "other_tokens":
+        return None
+    return trace
 
 
 def _content(model: LocalModel, trace: Trace, top: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from guardrail.policy.obstacles import NO_SECOND
 from guardrail.server.errors import ApiError
 from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
-from guardrail.types import Confidence, Evidence, Message, Score, Trace, Verification
+from guardrail.types import Confidence, Evidence, Message, Score, Trace, Verdict, Verification
 
 
 @dataclass(slots=True)
@@ -115,6 +115,13 @@ class Service:
                 **self.second,
             )
         return ChatGuarded(model=self.model, policy=policy, as_question="single", **given)
+
+    def answered_by(self, verdict: Verdict) -> LocalModel:
+        """The model that wrote the answer of a verdict: the second one, where a rule has escalated to it."""
+        if verdict.escalation is None or self.second is None:
+            return self.model
+        second: LocalModel = self.second["model"]
+        return second
 
     def check_model(self, name: str | None) -> None:
         """Raises `ApiError` for another model than the one here."""

@@ -1,0 +1,63 @@
+"""Log-probabilities and token ids in replies: of the model that wrote the text, or none."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+import torch
+
+from guardrail.model.remote.model import RemoteModel
+from guardrail.model.remote.reread import RereadModel
+from guardrail.server.app import Server, create_app
+from guardrail.server.service import Service
+from guardrail.server.settings import ServerSettings
+from tests.helpers.endpoints import completion, say, told_endpoint
+from tests.pipeline.test_escalation import fitted, policy, speaker
+from tests.pipeline.test_guard import SURE, UNSURE, Fixed
+
+ASK = {"messages": [{"role": "user", "content": "Who?"}], "max_tokens": 12, "logprobs": True, "return_token_ids": True}
+
+
+async def asked(model, source, options, second=None):
+    settings = ServerSettings()
+    server = Server(settings, Service(model, settings, [source], options, second), "ready")
+    transport = httpx.ASGITransport(create_app(server), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        reply = await client.post("/v1/chat/completions", json={"model": model.name, **ASK})
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+
+async def test_after_an_escalation_they_are_the_second_models():
+    small, big = speaker("small", "Bokassa"), speaker("big", "Suva")
+    with torch.no_grad():
+        big.model.get_output_embeddings().weight.mul_(2)  # else both have the same weights
+    options = {"scorer": Fixed(UNSURE), "calibrator": fitted(small, "small.json")}
+    second = {"model": big, "scorer": Fixed(SURE), "calibrator": fitted(big, "big.json")}
+    escalated = await asked(small, policy(), options, second)
+    straight = {"scorer": Fixed(SURE), "calibrator": fitted(big, "big.json")}
+    alone = await asked(big, policy(), straight)
+    told, expected = escalated["choices"][0], alone["choices"][0]
+    assert (told["message"]["content"], told["token_ids"]) == ("Suva", expected["token_ids"])
+    entries, of_big = ([e["logprob"] for e in one["logprobs"]["content"]] for one in (told, expected))
+    assert entries == pytest.approx(of_big, abs=1e-5)
+    assert len(entries) == len(told["token_ids"])
+
+
+async def test_of_an_answer_in_other_tokens_there_are_none(model):
+    def answer(handler, body):
+        if not body.get("stream"):  # what it is asked before
+            return say(handler, completion("Yes."))
+        choice = {"index": 0, "delta": {"content": "It is Tokyo."}, "finish_reason": "stop"}
+        said = json.dumps({"choices": [choice], "prompt_token_ids": [5, 6, 7]})
+        return say(handler, f"data: {said}\n\ndata: [DONE]\n\n".encode(), Content_Type="text/event-stream")
+
+    with told_endpoint(answer) as (there, _):
+        found = await asked(RereadModel(RemoteModel(there, "m"), model), "observe", {})
+    choice = found["choices"][0]
+    assert (choice["message"]["content"], choice["guardrail"]["unscored"]) == ("It is Tokyo.", "other_tokens")
+    assert choice["logprobs"] is None
+    assert "token_ids" not in choice
+    assert "prompt_token_ids" not in found
