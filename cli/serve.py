@@ -163,7 +163,8 @@ def serve(
         from guardrail.model.spec import resolve
         from guardrail.server.ray_serve import serve_replicas
 
-        resolve(model)
+        for spec in filter(None, (model, score_with, escalate_to)):
+            resolve(spec)  # a misspelt one shows before anything starts
         serve_replicas(cluster, load, settings, api_key_file, sources, port, say=runtime.say, up=up)
         return
     taken = listen(host, port)

@@ -21,6 +21,7 @@ from guardrail.policy import Policy
 from guardrail.runs.cluster import LOCAL, Cluster
 from guardrail.runs.ray_workers import connect
 from guardrail.server.app import create_app
+from guardrail.server.heaps import share_heaps
 from guardrail.server.keys import Keys
 from guardrail.server.log import LOG, log_line
 from guardrail.server.run import KEEP_ALIVE, listen, log_to_stderr
@@ -57,11 +58,12 @@ class Replica:
 
     def __init__(self, load: Load, settings: ServerSettings, api_key_file: Path | None) -> None:
         global _app
+        self._open_until_the_end = ExitStack()
+        share_heaps()
         log_to_stderr()
         keys = None if api_key_file is None else Keys.load(api_key_file)
         self._load = load
         self._server = Server(replace(settings, keys=keys))
-        self._open_until_the_end = ExitStack()
         _app = create_app(self._server)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -153,7 +155,7 @@ def serve_replicas(
         up: Told the port once all replicas answer.
 
     Raises:
-        ClusterError: The replicas do not come up.
+        ClusterError: The replicas do not come up, or Serve runs there already.
         DataError: The address is taken.
         MissingExtraError: Ray Serve is not installed.
     """
@@ -168,6 +170,10 @@ def serve_replicas(
         return application(cluster, load, settings, api_key_file, policies)
 
     connect(cluster, say)
+    if serve.status().proxies:  # it would keep its own address, which may be reached from elsewhere
+        raise ClusterError(
+            f"Ray Serve runs at {cluster.address} already, and keeps the address that it has; end it with `serve shutdown`"
+        )
     log_to_stderr()
     try:
         serve.start(http_options={"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE})
@@ -180,10 +186,10 @@ def serve_replicas(
             _reread(handle, make, sources)
         LOG.info(log_line(status="draining"))
     finally:
-        if cluster.address == LOCAL:
-            serve.shutdown()
-        else:  # others may serve there, too
+        if cluster.address != LOCAL:
             serve.delete(APPLICATION)
+        if cluster.address == LOCAL or not serve.status().applications:  # others may serve there by now
+            serve.shutdown()
 
 
 def _run(app: Any) -> Any:

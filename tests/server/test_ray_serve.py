@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import httpx
 import psutil
 import pytest
 
+from guardrail.errors import ClusterError
+from guardrail.runs.cluster import Cluster
+from guardrail.server import ray_serve
+from guardrail.server.settings import ServerSettings
 from tests.benchmarks.serve_soak import save_model
 from tests.helpers.serving_process import ServingProcess
 
@@ -113,6 +118,32 @@ def replicas_left(pids):
     return {pid for pid in pids if psutil.pid_exists(pid)}
 
 
+def test_a_cluster_that_serves_already_is_refused_and_left_as_it_is(monkeypatch):
+    calls: list[str] = []
+
+    class Serve:
+        @staticmethod
+        def status():
+            return SimpleNamespace(proxies={"node": "HEALTHY"}, applications={"theirs": None})
+
+        def __getattr__(self, name):
+            return lambda *_, **__: calls.append(name)
+
+    monkeypatch.setattr(ray_serve, "_ray_serve", Serve)
+    monkeypatch.setattr(ray_serve, "connect", lambda *_: None)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(ClusterError, match="runs at auto already"):
+            ray_serve.serve_replicas(
+                Cluster("auto"), print, ServerSettings(), None, ["observe"], 0, say=calls.append, up=calls.append
+            )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert calls == []
+
+
 def test_what_does_not_go_with_replicas_is_a_mistake(cli):
     assert "say how many: --replicas N" in cli("serve", "--ray", "local").stderr
+    spec = "openai:http://127.0.0.1:9/v1#m"
+    assert "no_such" in cli("serve", "--replicas", "2", "--model", spec, "--score-with", "no_such").stderr
     assert "--allow-observe does not go with --replicas" in cli("serve", "--replicas", "2", "--allow-observe").stderr
