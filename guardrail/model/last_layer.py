@@ -24,16 +24,9 @@ from guardrail.model.families import class_for
 from guardrail.model.identity import require_finite_weights
 
 _NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
-_BELOW = (
-    "embed",
-    "wte",
-    "wpe",
-    "rotary",
-    "drop",
-    "layers",
-    "h",
-    "blocks",
-)  # beginnings: what acts before the last layer's end
+_BELOW = ("embed", "wte", "wpe", "rotary", "drop", "layers", "blocks")
+"""Beginnings of the names of what acts before the last layer's end."""
+
 _INDEX, _ONE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -111,7 +104,7 @@ class LastLayer:
 
 def _norm_of(decoder: nn.Module, name: str) -> nn.Module:
     """The one part of a decoder above its layers. Raises `UnsupportedModelError` for another, or more."""
-    above = [child for path, child in decoder.named_children() if not path.startswith(_BELOW)]
+    above = [child for path, child in decoder.named_children() if path != "h" and not path.startswith(_BELOW)]
     named = [child for path, child in decoder.named_children() if path in _NORMS]
     if len(above) != 1 or above != named:
         raise UnsupportedModelError(

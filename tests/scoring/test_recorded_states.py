@@ -181,6 +181,16 @@ def test_files_that_are_none_of_these_are_refused(file, tmp_path):
         read_states(path, layers)
 
 
+def test_a_lock_that_cannot_be_opened_is_an_error_in_words(file, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path, layers = file
+    monkeypatch.setattr(type(path), "open", refused)
+    with pytest.raises(DataError, match="cannot wait for the engine's lock .*Permission denied"):
+        read_states(path, layers)
+
+
 def test_a_file_is_read_once_the_engine_has_let_go_of_it(file):
     path, layers = file
     with open(f"{path}.lock", "w") as lock:

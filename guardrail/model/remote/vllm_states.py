@@ -93,6 +93,10 @@ def _wait(lock: Path, within: float) -> None:
                 time.sleep(_PAUSE)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise DataError(
+            f"cannot wait for the engine's lock {str(lock)!r}: {error.strerror}; may this process read the engine's files?"
+        ) from error
 
 
 def _is_free(file: IO[bytes]) -> bool:
