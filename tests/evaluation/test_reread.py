@@ -115,6 +115,23 @@ def test_what_cannot_be_read_as_it_was_written_has_no_score_and_says_why(local, 
     assert re.search(why, verdict.score.detail)
 
 
+@pytest.mark.parametrize(("usage", "fault"), [({}, None), ({"prompt_tokens": 3}, "other_tokens")])
+def test_a_streams_last_chunk_says_whether_the_prompt_was_the_copys(local, usage, fault):
+    def answer(handler, body):
+        if not body.get("stream"):
+            return say(handler, completion("Yes."))
+        choice = {"index": 0, "delta": {"content": TEXT}, "finish_reason": "stop"}
+        chunks = [{"choices": [choice]}, {"choices": [], "usage": {"completion_tokens": len(TEXT), **usage}}]
+        lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+        return say(handler, "".join([*lines, "data: [DONE]\n\n"]).encode(), Content_Type="text/event-stream")
+
+    with told_endpoint(answer) as (there, seen):
+        model = RereadModel(RemoteModel(there, "m"), local)
+        (trace,) = model.generate_batch([QUESTIONS[0]], on_step=lambda *_: False)
+    assert seen[-1]["stream_options"] == {"include_usage": True}
+    assert (trace.text, trace.fault) == (TEXT, fault)
+
+
 def test_at_the_token_limit_one_token_more_is_another_text(local):
     body = local.encode_response(TEXT, ended=False)
     answer = completion(TEXT, finish="length")

@@ -29,6 +29,7 @@ from guardrail.model.stopping import OnStep, check_decoding, check_stops
 from guardrail.types import DEFAULT_MAX_NEW_TOKENS, Message, Tool, Trace
 from guardrail.waiting import seconds_since
 
+_COUNTED = {"stream_options": {"include_usage": True}}  # by which a reader sees whether the prompt was its own
 _TOO_LONG = re.compile(r"context (length|size|window)", re.IGNORECASE)
 
 
@@ -216,7 +217,8 @@ class RemoteModel(WeightlessModel):
             if on_step is None:
                 reply = reply_of(self.client.post("/chat/completions", body))
             else:
-                with closing(self.client.events("/chat/completions", {**body, "stream": True})) as events:
+                body |= {"stream": True} | (_COUNTED if reader else {})
+                with closing(self.client.events("/chat/completions", body)) as events:
                     reply = read_stream(events, shown_to(on_step, read))
         except StatusError as error:
             if error.status not in (400, 413) or not _TOO_LONG.search(error.said):

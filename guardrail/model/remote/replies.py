@@ -79,7 +79,6 @@ def reply_of(body: Any) -> Reply:
         raise _unusable(f"its content is {type(content).__name__}, not a text")
     usage = body.get("usage")
     counts = usage if isinstance(usage, Mapping) else {}
-    count, written = counts.get("prompt_tokens"), counts.get("completion_tokens")
     told = log_probs_in(choice.get("logprobs"))
     return said(
         content or "",
@@ -87,10 +86,10 @@ def reply_of(body: Any) -> Reply:
         told,
         thought=_thought_of(message),
         stop_string=isinstance(choice.get("stop_reason"), str),
-        prompt_tokens=count if _is_count(count) else None,
+        prompt_tokens=count_in(counts, "prompt_tokens"),
         prompt_ids=ids_in(body.get("prompt_token_ids")),
         token_ids=ids_in(choice.get("token_ids")) or ids_of(told),
-        written=written if _is_count(written) else None,
+        written=count_in(counts, "completion_tokens"),
         fingerprint=fingerprint_of(body),
     )
 
@@ -211,6 +210,12 @@ def ids_in(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, Sequence) or isinstance(value, str) or not all(map(_is_count, value)):
         return None
     return tuple(value)
+
+
+def count_in(usage: Mapping[str, Any], name: str, otherwise: int | None = None) -> int | None:
+    """How many tokens `usage` counts under a name; `otherwise` where it does not say."""
+    value = usage.get(name)
+    return value if _is_count(value) else otherwise
 
 
 def _is_count(value: Any) -> bool:

@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from guardrail.errors import EndpointError
-from guardrail.model.remote.replies import Reply, Token, choice_of, fingerprint_of, ids_in, ids_of, log_probs_in, said
+from guardrail.model.remote.replies import (
+    Reply,
+    Token,
+    choice_of,
+    count_in,
+    fingerprint_of,
+    ids_in,
+    ids_of,
+    log_probs_in,
+    said,
+)
 from guardrail.model.stopping import OnStep
 from guardrail.types import Trace
 
@@ -18,7 +28,9 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
     Log-probabilities count where every chunk with text has them. Raises `EndpointError` for a stream that ends without saying
     why.
     """
-    text, thought, finish, fingerprint, prompt_tokens = "", "", None, "", None
+    text, thought, finish, fingerprint = "", "", None, ""
+    prompt_tokens: int | None = None
+    written: int | None = None
     tokens: list[Token] = []
     why, stop_string = "", False
     prompt_ids: tuple[int, ...] | None = None
@@ -29,7 +41,7 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
             text, finish, why or tuple(tokens), thought=thought, stop_string=stop_string, prompt_tokens=prompt_tokens
         )
         known = tuple(ids) or (None if why else ids_of(tuple(tokens)))
-        return replace(found, fingerprint=fingerprint, prompt_ids=prompt_ids, token_ids=known)
+        return replace(found, fingerprint=fingerprint, prompt_ids=prompt_ids, token_ids=known, written=written)
 
     for chunk in chunks:
         if not isinstance(chunk, Mapping):
@@ -38,10 +50,12 @@ def read_stream(chunks: Iterable[Any], seen: Callable[[Reply], bool]) -> Reply:
             raise EndpointError("the endpoint's stream broke off with an error of its own; try again")
         fingerprint = fingerprint_of(chunk) or fingerprint
         usage = chunk.get("usage")
-        if isinstance(usage, Mapping) and isinstance(usage.get("prompt_tokens"), int):
-            prompt_tokens = usage["prompt_tokens"]
+        if isinstance(usage, Mapping):
+            prompt_tokens = count_in(usage, "prompt_tokens", prompt_tokens)
         prompt_ids = prompt_ids or ids_in(chunk.get("prompt_token_ids"))
         if not chunk.get("choices"):
+            if isinstance(usage, Mapping):  # the last one; those beside text count what was written up to there
+                written = count_in(usage, "completion_tokens", written)
             continue
         choice = choice_of(chunk)
         delta = choice.get("delta")
