@@ -82,7 +82,8 @@ class InvEntropy(Perturbed):
         }
         if isinstance(self.model, WeightlessModel):  # some take no seed for an answer
             works = [partial(self.model.draw, one, 1, top_p=self.sampling.top_p, **options) for one in conversations]
-            drawn = [one for (one,) in self.model.each(works)]
+            with self.model.lock:  # traces are scored side by side, and `concurrency` is of all requests
+                drawn = [one for (one,) in self.model.each(works)]
         else:
             drawn = self.model.generate_batch(conversations, **options)
         if any(one.fault == "not_finite" for one in drawn):
