@@ -138,7 +138,7 @@ def ask(
     second_fitted = load_calibrator(escalate_calibrator) if escalate_calibrator else None
     fitted_on_claims = load_calibrator(claim_calibrator) if claim_calibrator else None
     local = runtime.load(model, device, dtype, chat_template, chat_template_kwargs, score_with)
-    second = runtime.load(escalate_to, device, dtype, None) if escalate_to else None
+    second = runtime.load_second(escalate_to, device, dtype) if escalate_to else None
     from guardrail.cli import render
     from guardrail.cli.claims import show, write_page
     from guardrail.guard import Guard

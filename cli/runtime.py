@@ -73,6 +73,14 @@ def load(
     )
 
 
+def load_second(spec: str, device: str | None, dtype: str | None) -> LocalModel:
+    """The model of `--escalate-to`. --device and --dtype are for what is loaded here; behind an endpoint they mean nothing."""
+    from guardrail.model.spec import resolve
+
+    here = resolve(spec).kind != "endpoint"
+    return load(spec, device if here else None, dtype if here else None, None)
+
+
 def check_escalation(policy: Policy, spec: str | None, calibrator: Path | None) -> None:
     """Raise `DataError` for a second model that is never asked, and for a calibrator without one."""
     if spec is None and calibrator is not None:

@@ -195,7 +195,7 @@ def _service(
     local = runtime.load(model, device, dtype, chat_template, switches, score_with)
     second = None
     if escalate_to is not None:
-        second = {"model": runtime.load(escalate_to, device, dtype, None), "calibrator": escalate_calibrator}
+        second = {"model": runtime.load_second(escalate_to, device, dtype), "calibrator": escalate_calibrator}
     if retriever is not None:
         from guardrail.retrieval import load_retriever
 

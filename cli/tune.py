@@ -140,7 +140,7 @@ def tune(
         del of_answers["hedge_max_error"]
         found = tune_escalation(
             load,
-            lambda: runtime.load(escalate_to, device, dtype, None),
+            lambda: runtime.load_second(escalate_to, device, dtype),
             data,
             batch_size=batch_size,
             cost_per_call=0.0 if cost_per_call is None else cost_per_call,

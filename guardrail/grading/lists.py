@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guardrail.grading.alias import COPULAS, bullets, equal, first_sentence
+from guardrail.grading.alias import COPULAS, bullets, equal, first_sentence, negations_of
 from guardrail.plain_text import Token, tokens
 
 _SHORT_LINE = 6  # tokens; lines that are all so short are a list without bullets
@@ -58,7 +58,8 @@ def parts_of(question: str, answer: str, items: Sequence[Sequence[str]]) -> list
 
     Of a list with bullets or numbers the heads of its lines; otherwise the first statement, after a colon if it has one, taken
     apart at commas, semicolons and "and". An accepted form is never taken apart ("Trinidad and Tobago"). What stands in
-    brackets, and what repeats the question's words alone, is left out. "Or" joins alternatives, and stays in its part.
+    brackets, and what repeats the question's words alone, is left out. "Or" joins alternatives, and stays in its part; what
+    stands before the list stays with its first thing where it denies ("These are not:").
     """
     forms = [form for item in items for form in item]
     whole = [words for words in map(tokens, forms) if words]
@@ -69,11 +70,19 @@ def parts_of(question: str, answer: str, items: Sequence[Sequence[str]]) -> list
     if len(listed) > 1:
         # a line may hold two: "Red, the warmest" is for the grader to judge, but "red and blue" are two things
         pieces = [p for line in listed for p in _split(_EXPLAINED.sub("", _ASIDE.sub("", line)), forms)]
+        head = lines[0] if lines[0].rstrip(" *_").endswith(":") else ""
     else:
         text = _ASIDE.sub("", first_sentence(answer, whole))
-        pieces = _split(text.rpartition(": ")[2], forms)
+        head, _, text = text.rpartition(": ")
+        pieces = _split(text, forms)
+    if pieces and _denies(tokens(head)):
+        pieces[0] = f"{head.strip(': *_')} {pieces[0]}"
     asked = {t.text for t in tokens(question)} | COPULAS
     return [piece for piece in pieces if _says_more(tokens(piece), asked, whole)]
+
+
+def _denies(said: list[Token]) -> bool:
+    return any(t.text in negations_of(said) for t in said)
 
 
 def _says_more(said: list[Token], asked: set[str], forms: list[list[Token]]) -> bool:

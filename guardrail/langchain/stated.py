@@ -14,6 +14,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, convert_to_messages
+from langchain_core.tracers.context import tracing_v2_callback_var
+from langsmith import tracing_context  # langchain-core brings it
 
 from guardrail.deadlines import check_deadline, sooner
 from guardrail.errors import EndpointError, ModelError
@@ -52,8 +54,9 @@ class StatedModel(WeightlessModel):
     It goes wherever a `LocalModel` goes: into `Guard` and `ChatGuarded`, and into `guardrail.calibrate`, `evaluate` and `tune`.
     Unless told otherwise they take the scorer `verbalized`. A reply without a confidence that can be read has no score.
 
-    Its calls are in no trace and stream to nobody: what they say is not judged yet. What the chat model raises is raised as it
-    is, but for calls of a scorer, which the policy's `on_error` decides on. Tools and schemas are not offered to it.
+    Its calls are in no trace and stream to nobody, but to callbacks fixed to `chat` itself: what they say is not judged yet.
+    What the chat model raises is raised as it is, but for calls of a scorer, which the policy's `on_error` decides on. Tools
+    and schemas are not offered to it.
 
     Calibrators are bound to the model's name, as LangChain tells it, to the wording, and to the settings that no call sets;
     another class of chat model under that name makes confidences `extrapolated`. The weights behind a name may change, and
@@ -220,9 +223,17 @@ class StatedModel(WeightlessModel):
     def _invoke(
         self, chat: BaseChatModel, messages: Sequence[Message], options: Mapping[str, Any], stops: Sequence[str]
     ) -> AIMessage:
-        """No callbacks: those of the caller's run would be told a text that nobody has judged."""
+        """No callbacks, nor a tracer that the environment switches on: they would be told a text that nobody has judged."""
         given = convert_to_messages([dict(m) for m in messages])
-        call = partial(chat.invoke, given, {"callbacks": []}, stop=list(stops) or None, **options)
+
+        def call() -> AIMessage:
+            tracer = tracing_v2_callback_var.set(None)
+            try:
+                with tracing_context(enabled=False):
+                    return chat.invoke(given, {"callbacks": []}, stop=list(stops) or None, **options)
+            finally:
+                tracing_v2_callback_var.reset(tracer)
+
         try:
             return within(sooner(None), call)
         except OverdueError:

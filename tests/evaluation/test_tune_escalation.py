@@ -16,7 +16,7 @@ from guardrail.calibration.risk import Plan, upper_bound
 from guardrail.cli import runtime
 from guardrail.cli.main import app
 from guardrail.datasets.questions import load_question_rows
-from guardrail.errors import CalibrationError, CalibratorMismatchError, DataError, PolicyError
+from guardrail.errors import CalibrationError, CalibratorMismatchError, DataError, ModelError, PolicyError
 from guardrail.evaluation.routing import Told, escalated, searched
 from guardrail.grading import get_grader
 from guardrail.grading.protocol import AnswerRow
@@ -161,6 +161,12 @@ def test_what_cannot_be_used_is_refused(made, tiny_heldout, tiny_data):
         guardrail.tune_escalation(
             local, local, tiny_data, max_error=0.5, calibrator=folder / "c.json", second_calibrator=folder / "d.json"
         )
+
+
+def test_the_device_of_the_first_model_is_nothing_to_a_second_behind_an_endpoint():
+    assert runtime.load_second("openai:http://127.0.0.1:9/v1#BIG", "cpu", "float32").name == "BIG"
+    with pytest.raises(ModelError, match="there is no dtype 'float8'"):
+        runtime.load_second("smollm2-135m", "cpu", "float8")
 
 
 def test_the_command(made, tiny_heldout, monkeypatch):

@@ -53,6 +53,8 @@ def test_all_and_nothing_else_is_right(text):
         ("Red, blue, yellow and green", (True, True, True), ("green",), 1, 3 / 4),
         ("Red, yellow or blue", (True, False, False), ("yellow or blue",), 1 / 3, 1 / 2),
         ("They are not red, blue and yellow", (False, True, True), ("They are not red",), 2 / 3, 2 / 3),
+        ("They are not: red, blue and yellow", (False, True, True), ("They are not red",), 2 / 3, 2 / 3),
+        ("**These are not:**\n- Red\n- Blue\n- Yellow", (False, True, True), ("These are not Red",), 2 / 3, 2 / 3),
         ("The primary colours", (False, False, False), (), 0, 0),
         ("", (False, False, False), (), 0, 0),
     ],

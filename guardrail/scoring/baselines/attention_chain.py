@@ -72,7 +72,7 @@ class AttentionChain(AnswerScorer):
 
     After the paper's released code: own and first tokens get no attention, heads with the least entropy, the chain, its ten
     tokens most like the answer (cosine of the last states at the places that predict them), then the thought with one of them
-    exchanged for a likely other one, each read again: up to 11 passes. Chosen here: what may be in the chain is a token of the
+    exchanged for a likely other one, each read again: up to 13 passes. Chosen here: what may be in the chain is a token of the
     thought with a letter or digit, in every language, where the code has a list of English stop words; the code's factors
     against recent tokens are left out. The question's tokens, at which the chain ends, are not varied.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from guardrail.kernels.memory import TooLargeError
 from guardrail.messages import question_of
 from guardrail.model.local import LocalModel
+from guardrail.model.remote.weightless import WeightlessModel
 from guardrail.model.token_log_probs import NotFiniteError
 from guardrail.scoring.baselines.equivalence import Equivalence, Floats, compare_all
 from guardrail.scoring.baselines.perturbed import Perturbed, asked_as
@@ -71,12 +75,17 @@ class InvEntropy(Perturbed):
     def _answers(self, trace: Trace, wordings: tuple[str, ...]) -> list[str]:
         """One drawn for each wording. Raises for those that cannot be."""
         conversations = [asked_as(trace.asked or trace.messages, wording or " ") for wording in wordings]
-        drawn = self.model.generate_batch(
-            conversations,
-            max_new_tokens=self.source.max_new_tokens,
-            temperature=self.sampling.temperature,
-            seed=self.source.seed,
-        )
+        options: dict[str, Any] = {
+            "max_new_tokens": self.source.max_new_tokens,
+            "temperature": self.sampling.temperature,
+            "seed": self.source.seed,
+        }
+        if isinstance(self.model, WeightlessModel):  # some take no seed for an answer
+            works = [partial(self.model.draw, one, 1, top_p=self.sampling.top_p, **options) for one in conversations]
+            with self.model.lock:  # traces are scored side by side, and `concurrency` is of all requests
+                drawn = [one for (one,) in self.model.each(works)]
+        else:
+            drawn = self.model.generate_batch(conversations, **options)
         if any(one.fault == "not_finite" for one in drawn):
             raise NotFiniteError("NaN or infinity in the model's logits: no answer can be drawn")
         if any(one.fault == "out_of_memory" for one in drawn):

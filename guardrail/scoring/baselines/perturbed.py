@@ -23,7 +23,7 @@ class Perturbed(Compared):
 
         Copies stay, since a question that is always read alike is clear.
 
-            Raises `TooLongError` where the request exceeds the context.
+        Raises `TooLongError` where the request exceeds the context.
         """
         messages = trace.asked or trace.messages
         asking = tuple(asked_as(messages, REWORD.replace("{question}", question_of(messages))))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from guardrail.errors import ScoringError, UnsupportedModelError
+from guardrail.langchain import StatedModel
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.scoring.baselines.attention_chain import AttentionChain, attention_chain, marginal_nll
 from guardrail.scoring.baselines.cheat import Cheat, borrowed
@@ -21,6 +22,7 @@ from guardrail.scoring.baselines.samples import SampleSource
 from guardrail.scoring.baselines.semantic_volume import SemanticVolume, semantic_volume
 from guardrail.scoring.registry import scorer
 from guardrail.testing import tiny_local_model
+from tests.helpers.stating_chat import Stating
 from tests.helpers.thinkers import thinker
 
 ASKED = ({"role": "user", "content": "What is {it}?"},)
@@ -87,6 +89,18 @@ def test_both_read_the_wordings_that_the_model_draws(local):
     assert asked_as((*ASKED, {"role": "assistant", "content": "ok"}), "Who?")[0]["content"] == "Who?"
     with pytest.raises(ScoringError, match="epsilon is 0; it must be greater than 0"):
         SemanticVolume(local, equivalence=TokenF1(), epsilon=0)
+
+
+def test_a_chat_model_that_takes_no_seed_is_drawn_from():
+    chat = Stating(says=lambda messages: "Which lake?" if "Rewrite" in messages[-1].content else "a river")
+    made = InvEntropy(StatedModel(chat), equivalence=TokenF1(), samples=2)
+    score = made.score_traces([made.model.trace(ASKED, "a lake")])[0]
+    x = np.ones((3, 3))
+    x[0, 1:] = x[1:, 0] = TokenF1().compare("", ["What is {it}?"], ["Which lake?"]).similarity[0]
+    y = np.ones((3, 3))
+    y[0, 1:] = y[1:, 0] = TokenF1().compare("", ["a lake"], ["a river"]).similarity[0]
+    assert score.value == pytest.approx(inv_entropy(x, y))
+    assert [options["temperature"] for _, options in chat.asked] == [0.7] * 4
 
 
 def test_cheat_is_what_two_slow_passes_differ_by(local):
