@@ -283,6 +283,7 @@ def _metrics(console: Console, value: Assessment | ClaimAssessment, what: str) -
         ("ece", "ECE"),
     ):
         console.print(f"{title:10} {estimate(value.metrics[name])}")
+    console.print(f"skill      {estimate(value.metrics['brier_skill'])} of Brier's score, over the base rate's")
     top = value.top_labels
     right = f"{estimate(top.accuracy)} of them right" if top.accuracy else "none"
     console.print(f"high and very high: {estimate(top.share)} of the {what}, {right}")

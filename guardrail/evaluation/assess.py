@@ -27,6 +27,7 @@ from guardrail.calibration.metrics import (
     top_labels_share_and_accuracy,
     wilson_interval,
 )
+from guardrail.calibration.skill import brier_skill
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.controls import TextReader, grader_errors
 from guardrail.evaluation.said import said_of
@@ -66,7 +67,7 @@ class Assessment:
         ece_calibrated: ECE of the n whose basis is "calibrated"; None where there is none.
         ece_by_chance: The mean ECE, and the range of 95 %, that so many answers would show if the probabilities of those were
             true; None where there is none.
-        metrics: accuracy, auroc, aurc, brier and ece with 95 % intervals, over the scored answers.
+        metrics: accuracy, auroc, aurc, brier, ece and brier_skill with 95 % intervals, over the scored answers.
         top_labels: How many are labelled high or very high, and how many of those are right.
         reliability: What was said against what was right, by confidence.
         error_unguarded: Share of all answers that is wrong.
@@ -149,7 +150,8 @@ def assess(
         out_of_range=sum(not c.in_range for c in known),
         unlike=unlike_share(known),
         ece_calibrated=ece_calibrated(known, correct, seed=seed),
-        metrics=calibration_metrics(1 - p, p, correct, seed=seed),
+        metrics=calibration_metrics(1 - p, p, correct, seed=seed)
+        | {"brier_skill": bootstrap_interval(brier_skill, p, correct, seed=seed)},
         top_labels=top_labels_share_and_accuracy(p, correct),
         reliability=reliability_table(p, correct),
         error_unguarded=_share(~answers.correct),

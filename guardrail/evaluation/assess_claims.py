@@ -26,6 +26,7 @@ from guardrail.calibration.metrics import (
     top_labels_share_and_accuracy,
 )
 from guardrail.calibration.metrics import aurc as aurc_of
+from guardrail.calibration.skill import brier_skill
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import calibration_dict, ece_calibrated, unlike_share
 from guardrail.evaluation.controls import TextReader
@@ -66,7 +67,7 @@ class ClaimAssessment:
         out_of_range: Claims whose score lies outside the calibrated range.
         unlike: Share of them about questions unlike those of the calibration; None where the calibrator does not know them.
         ece_calibrated: ECE of the n whose basis is "calibrated"; None where there is none.
-        metrics: accuracy, auroc, aurc, brier and ece.
+        metrics: accuracy, auroc, aurc, brier, ece and brier_skill.
         whole_auroc: AUROC of the baseline, which gives every claim its whole answer's score (`claim_scores_of`). Only
             rankings are compared: the baseline has no calibrator for claims.
         whole_aurc: AURC of the baseline.
@@ -141,7 +142,8 @@ def assess_claims(
         out_of_range=sum(not c.in_range for c in confidences),
         unlike=unlike_share(confidences),
         ece_calibrated=ece_calibrated(confidences, correct, seed=seed, groups=groups),
-        metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups),
+        metrics=calibration_metrics(1 - p, p, correct, seed=seed, groups=groups)
+        | {"brier_skill": bootstrap_interval(brier_skill, p, correct, seed=seed, groups=groups)},
         whole_auroc=bootstrap_interval(auroc, whole, correct, seed=seed, groups=groups),
         whole_aurc=bootstrap_interval(aurc_of, whole, correct, seed=seed, groups=groups),
         difference=bootstrap_difference(auroc, (1 - p, correct), (whole, correct), seed=seed, groups=groups),

@@ -28,7 +28,7 @@ from guardrail.types import CLAIM_ACTIONS
 from tests.helpers import sample_runs
 
 SOME = Estimate(0.5, 0.4, 0.6, 9)
-METRICS = dict.fromkeys(("accuracy", "auroc", "aurc", "brier", "ece"), SOME)
+METRICS = dict.fromkeys(("accuracy", "auroc", "aurc", "brier", "ece", "brier_skill"), SOME)
 RISKS = (BoundRisk(0.5, SOME, SOME),)
 WITH_EVIDENCE = WithEvidence(9, *[Passaged(SOME, 0.5, SOME)] * 3, METRICS, SOME, SOME, SOME)
 
