@@ -244,6 +244,8 @@ def _undecidable(policy: Policy, logged: Mapping[str, Any], claims: Sequence[Con
         return f"no rule decided: {logged['rule']}"
     if policy.looks_at_ambiguity:
         return "whether its question was ambiguous is not in the log"
+    if policy.looks_at_names:
+        return "how rare the names of its question are is not in the log"
     return "its claims are not in the log" if policy.looks_at_claims and not claims else ""
 
 
