@@ -20,7 +20,7 @@ from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded, read
-from guardrail.pipeline.batch import Batch
+from guardrail.pipeline.batch import Batch, of_given_text
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
 from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened
@@ -310,8 +310,8 @@ class Guard:
         """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
         parts = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
-        form = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, form, self.questions, self.ambiguity)
+        asked = (self._fields if fields else None), self.questions, self.ambiguity, of_given_text(self.escalate_to)
+        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, *asked)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass, ask: Ask | None = None) -> list[Verdict]:
         """Act, let the second model answer what is to be escalated, and tell the observers."""
