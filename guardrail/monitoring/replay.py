@@ -153,7 +153,7 @@ class _Replay:
         self.counts["verdicts"] += 1
         for i, logged in enumerate(attempts):
             second = i >= begun
-            fired = [] if i == begun else fired
+            fired = [] if i == begun and "escalation" in line else fired
             if second:
                 self.not_scored["it follows an escalation"] += 1
             score, confidence = (_score(logged["score"]), _confidence(logged)) if second else self._judged(line, logged)
