@@ -20,9 +20,7 @@ from guardrail.errors import RetrievalError
 from guardrail.plain_text import words
 from guardrail.retrieval.passages import Passage, read_passages
 from guardrail.types import NameCounts
-
-MOST_COUNTED = 1000
-"""Passages after which counting ends: what is as frequent is not rare, and the postings of a common word are long."""
+from guardrail.types.names import MOST_COUNTED
 
 _KIND = "guardrail corpus 1"
 _SUFFIXES = (".db", ".sqlite")

@@ -106,6 +106,9 @@ Tool = Mapping[str, Any]
 DEFAULT_MAX_NEW_TOKENS = 150
 """The longest answer, in tokens, where nobody says another length."""
 
+MOST_COUNTED = 1000
+"""Passages of a corpus after which counting a name ends: what is as frequent is not rare."""
+
 MAX_PASSAGES = 20
 """The most passages that one search for evidence hands on."""
 
