@@ -54,13 +54,13 @@ class Guard:
         retriever: Any LangChain retriever; without one, retrieve rules are passed over.
         observers: Called with an `Observation` of each verdict. OpenTelemetry is one of them where it is installed
             (`guardrail.observers.telemetry`).
-        claims: What takes an answer apart, or its name ("sentences", "atomic"). None is "sentences" where the policy speaks
-            of claims, and nothing elsewhere.
+        claims: What takes an answer apart, or its name ("sentences", "atomic"). None: "sentences" if the policy has claims.
         claim_calibrator: As `calibrator`, for claims.
         question_calibrator: A calibrator on the scorer `pik`, with which a policy's `ask_first` decides before an answer.
         escalate_to: The guard of a second model, with its calibrator and the same policy, which names none, for `escalate`.
         verifier: Decides whether evidence supports a claim. None asks the model itself.
-        calibrator_name, claim_calibrator_name: Deprecated, a calibrator knows its own; what verdicts call it.
+        calibrator_name: Deprecated, a calibrator knows its own; what verdicts call it.
+        claim_calibrator_name: Deprecated, as `calibrator_name`.
 
     Raises:
         CalibrationError: A calibrator cannot be read, or the policy needs one and there is none.
