@@ -260,7 +260,7 @@ class Guard:
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(retrieve=False, fields=form is not None)
         with before(Deadline.after(timeout)):
-            return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
+            return self._told(finish(ask_first([conversation], one_pass), lambda _: [trace], one_pass), one_pass)[0]
 
     def judge(
         self, messages: Prompt, *, system: str | None = None, schema: Schema | None = None
