@@ -125,6 +125,8 @@ def explain(
             "finish-reason": finish_reason is not None,
             "claims": claims is not None,
             "spread": spread is not None,
+            "ambiguity": ambiguity is not None,
+            "no-second-model": not second_model,
         },
         of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
     )

@@ -20,7 +20,7 @@ from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
 from guardrail.pipeline.answer_pass import AnswerPass, Finished
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded, read
-from guardrail.pipeline.batch import Batch
+from guardrail.pipeline.batch import Batch, of_given_text
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
 from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened
@@ -54,13 +54,13 @@ class Guard:
         retriever: Any LangChain retriever; without one, retrieve rules are passed over.
         observers: Called with an `Observation` of each verdict. OpenTelemetry is one of them where it is installed
             (`guardrail.observers.telemetry`).
-        claims: What takes an answer apart, or its name ("sentences", "atomic"). None is "sentences" where the policy speaks
-            of claims, and nothing elsewhere.
+        claims: What takes an answer apart, or its name ("sentences", "atomic"). None: "sentences" if the policy has claims.
         claim_calibrator: As `calibrator`, for claims.
         question_calibrator: A calibrator on the scorer `pik`, with which a policy's `ask_first` decides before an answer.
         escalate_to: The guard of a second model, with its calibrator and the same policy, which names none, for `escalate`.
         verifier: Decides whether evidence supports a claim. None asks the model itself.
-        calibrator_name, claim_calibrator_name: Deprecated, a calibrator knows its own; what verdicts call it.
+        calibrator_name: Deprecated, a calibrator knows its own; what verdicts call it.
+        claim_calibrator_name: Deprecated, as `calibrator_name`.
 
     Raises:
         CalibrationError: A calibrator cannot be read, or the policy needs one and there is none.
@@ -260,7 +260,7 @@ class Guard:
         trace = self.model.trace(conversation.prompt, answer_text, finish_reason=finish_reason)
         one_pass = self._one_pass(retrieve=False, fields=form is not None)
         with before(Deadline.after(timeout)):
-            return self._told(finish([conversation], lambda _: [trace], one_pass), one_pass)[0]
+            return self._told(finish(ask_first([conversation], one_pass), lambda _: [trace], one_pass), one_pass)[0]
 
     def judge(
         self, messages: Prompt, *, system: str | None = None, schema: Schema | None = None
@@ -310,8 +310,8 @@ class Guard:
         """A pass with the retriever that the guard has now, for whole answers and for claims; fields: where any has a form."""
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
         parts = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
-        form = self._fields if fields else None
-        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, form, self.questions, self.ambiguity)
+        asked = (self._fields if fields else None), self.questions, self.ambiguity, of_given_text(self.escalate_to)
+        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, *asked)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass, ask: Ask | None = None) -> list[Verdict]:
         """Act, let the second model answer what is to be escalated, and tell the observers."""

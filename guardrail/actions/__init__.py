@@ -12,7 +12,6 @@ from typing import Any
 from guardrail.actions.rewriting import Rewritten, rewrite
 from guardrail.actions.wording import (
     DEFAULT_ABSTAIN,
-    DEFAULT_ASK_BACK,
     DEFAULT_CLAIM_HEDGE,
     DEFAULT_HEDGE,
     abstain,
@@ -20,6 +19,7 @@ from guardrail.actions.wording import (
     hedge,
     render,
 )
+from guardrail.types.names import DEFAULT_ASK_BACK
 
 __all__ = [
     "DEFAULT_ABSTAIN",

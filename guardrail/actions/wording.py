@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.claims.shown import shown_label
 from guardrail.policy.template import fill
+from guardrail.types.names import DEFAULT_ASK_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +36,6 @@ DEFAULT_CLAIM_HEDGE: Mapping[Label | None, str] = {
     None: "{answer} (how likely this is to be right is unknown)",
 }
 """The wording for each label; None is for a claim without a confidence."""
-
-DEFAULT_ASK_BACK = (
-    "Your question can be understood in more than one way. "
-    "Please say more exactly what is meant: who, what, when or where?"
-)
 
 DEFAULT_ABSTAIN = "I do not know this well enough to answer. Reason: {explanation}."
 

@@ -115,7 +115,7 @@ def evaluate(
     wanted = grader_from(grader)
     tried = shipped_policies(unit) if policies is None else [policy_from(policy) for policy in policies]
     if unit == "answer":
-        refuse_claims(tried, "use --unit claim")
+        refuse_claims(tried, "use --unit claim", passages=retriever is not None)
     questions = load_data(source, "heldout", limit) if unit == "answer" else None
     by_hand = hand_labels(questions.rows if questions else (), labels)
     rows = load_claim_rows_from(source, "heldout", limit) if unit == "claim" else []

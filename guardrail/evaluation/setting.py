@@ -138,13 +138,23 @@ def shipped_policies(unit: Unit) -> list[Policy]:
     return [p for p in shipped if (p.judges_claims if unit == "claim" else not p.looks_at_claims)]
 
 
-def refuse_claims(policies: Sequence[Policy], remedy: str) -> None:
-    """Raise `DataError` for a policy that decides by what a run does not hold: claims, where answers are not taken apart, or
-    whether the question is ambiguous."""
+def refuse_claims(policies: Sequence[Policy], remedy: str, *, passages: bool = False) -> None:
+    """Raise `DataError` for a policy that decides by what a run does not hold: claims, where answers are not taken apart,
+    whether the question is ambiguous, how rare its names are, or, of answers with passages, how
+    far the passages' order moves the confidence."""
     for policy in policies:
         if policy.looks_at_ambiguity:
             raise DataError(
                 f"policy {policy.name!r} asks whether questions are ambiguous, which no run holds; leave the rule out of a copy"
+            )
+        if policy.looks_at_names:
+            raise DataError(
+                f"policy {policy.name!r} asks how rare names are, which no run holds; leave the rule out of a copy"
+            )
+        if passages and any(part.spread is not None for rule in policy.answer_rules for part in rule.when.parts()):
+            raise DataError(
+                f"policy {policy.name!r} asks for the spread over orders of the passages, which no run holds; leave the rule "
+                "out of a copy"
             )
         if policy.claims_proof is not None or policy.looks_at_claims:
             raise DataError(f"policy {policy.name!r} judges claims, and these answers are not taken apart; {remedy}")

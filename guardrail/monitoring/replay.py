@@ -153,7 +153,7 @@ class _Replay:
         self.counts["verdicts"] += 1
         for i, logged in enumerate(attempts):
             second = i >= begun
-            fired = [] if i == begun else fired
+            fired = [] if i == begun and "escalation" in line else fired
             if second:
                 self.not_scored["it follows an escalation"] += 1
             score, confidence = (_score(logged["score"]), _confidence(logged)) if second else self._judged(line, logged)
@@ -244,6 +244,8 @@ def _undecidable(policy: Policy, logged: Mapping[str, Any], claims: Sequence[Con
         return f"no rule decided: {logged['rule']}"
     if policy.looks_at_ambiguity:
         return "whether its question was ambiguous is not in the log"
+    if policy.looks_at_names:
+        return "how rare the names of its question are is not in the log"
     return "its claims are not in the log" if policy.looks_at_claims and not claims else ""
 
 

@@ -10,7 +10,7 @@ from guardrail.actions import render
 from guardrail.calibration.record import ContextName
 from guardrail.claims.complete import completed
 from guardrail.deadlines import sooner
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, PartError
 from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
@@ -184,6 +184,14 @@ class AnswerPass:
                 raise error from caught
             return [Score.none("error", noted(error), length=len(traces[0].response_ids), name=scorer.name)]
 
+    def _all_scored(self, traces: Sequence[Trace], scorer: Scorer) -> list[Score]:
+        """Raises `PartError` for what fails alone, unless the policy goes on then."""
+        scores = self._scored(traces, scorer)
+        failures = [score.detail for score in scores if score.unscored == "error"]
+        if failures and self.policy.on_error != "continue":
+            raise PartError(failures[0])
+        return scores
+
     def _judged(self, conversation: Conversation, trace: Trace, score: Score, trouble: str = "") -> Outcome:
         if score.unscored == "tool_call":
             confidence = Confidence.none("unscored: tool_call")
@@ -196,7 +204,8 @@ class AnswerPass:
             )
             known = None if score.unscored else self.calibrated.familiarity(conversation.query, trace)
             confidence = self.calibrated.confidence(score, reasons, known, context)
-        names = counted_names(self.policy, self.retriever, conversation.query)
+        names = conversation.names or counted_names(self.policy, self.retriever, conversation.query)
+        conversation = replace(conversation, names=names)  # the same when it is decided again, without the retriever
         orders = self._in_orders(conversation, trace, confidence, (reasons, known, context))
         claims, asides = self._claims(conversation, trace)
         taken_apart = self.claim_pipeline is not None or bool(claims)
@@ -245,12 +254,12 @@ class AnswerPass:
             return None
         with timed("orders", conversation):
             return in_orders(
-                self.room.model,
+                self.room,
                 conversation,
                 trace,
                 confidence,
                 most,
-                lambda traces: [self.calibrated.confidence(score, *how) for score in self._scored(traces, scorer)],
+                lambda traces: [self.calibrated.confidence(score, *how) for score in self._all_scored(traces, scorer)],
             )
 
     def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:

@@ -21,6 +21,11 @@ SECOND = "the second model has answered"
 NO_TOOLS = "the turn's tools are for the first model"
 
 
+def of_given_text(second: object | None) -> str:
+    """Why no second model is asked about a text from elsewhere. second: None where there is none."""
+    return NO_SECOND if second is None else OUT_ALREADY
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """prompts: what is asked. forms: of each answer. retrieve: whether an answer may be replaced by another one. escalated:

@@ -20,7 +20,18 @@ from guardrail.pipeline.collecting import Seen, collecting
 from guardrail.pipeline.form import AnswerForm
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
-from guardrail.types import AskedFirst, Attempt, Confidence, Decision, Evidence, InOrders, Message, Score, Trace
+from guardrail.types import (
+    AskedFirst,
+    Attempt,
+    Confidence,
+    Decision,
+    Evidence,
+    InOrders,
+    Message,
+    NameCounts,
+    Score,
+    Trace,
+)
 from guardrail.waiting import seconds_since
 
 Prompt = str | Sequence[Message]
@@ -64,7 +75,7 @@ class Conversation:
     where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
     the answer is to be; None is any text. asked_first: what was known before anything was generated, where the policy asks;
     search_failure: why asking, or the search that it led to, failed; passages_left_out: why its passages are not in the prompt.
-    ambiguity: the score of the question, where the policy asks whether it is ambiguous.
+    ambiguity: the score of the question, where the policy asks whether it is ambiguous; names: the question's, counted.
     """
 
     messages: tuple[Message, ...]
@@ -81,6 +92,7 @@ class Conversation:
     search_failure: str = ""
     passages_left_out: str = ""
     ambiguity: Score | None = None
+    names: NameCounts | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property

@@ -14,7 +14,7 @@ def counted_names(policy: Policy, retriever: Retriever | None, question: str) ->
 
     Raises `RetrievalError` for a retriever that has no corpus: a rule that can never match would look like one that does not.
     """
-    if retriever is None or not any(part.needs_corpus for rule in policy.answer_rules for part in rule.when.parts()):
+    if retriever is None or not policy.looks_at_names:
         return None
     corpus = getattr(retriever, "corpus", None)
     if not isinstance(corpus, Corpus):

@@ -14,8 +14,8 @@ from itertools import islice, permutations
 from math import factorial
 from random import Random
 
-from guardrail.model.local import LocalModel
 from guardrail.pipeline.conversation import Conversation
+from guardrail.pipeline.room import Room
 from guardrail.types import Confidence, InOrders, Trace
 
 _LISTED = 6  # so many passages have few enough orders (720) to be listed
@@ -40,7 +40,7 @@ def orders_of(n: int, most: int, seed: str) -> list[tuple[int, ...]]:
 
 
 def in_orders(
-    model: LocalModel,
+    room: Room,
     conversation: Conversation,
     trace: Trace,
     confidence: Confidence,
@@ -60,5 +60,5 @@ def in_orders(
         replace(conversation, evidence=tuple(conversation.evidence[i] for i in order))
         for order in islice(orders, 1, None)
     ]
-    traces = [each.marked(model.trace(each.prompt, trace.text, finish_reason=trace.finish_reason)) for each in others]
+    traces = [each.marked(room.trace(each.prompt, trace.text, trace.finish_reason)) for each in others]
     return InOrders((confidence.p_correct, *(found.p_correct for found in judge(traces))))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guardrail.model.local import LocalModel
 from guardrail.retrieval import with_evidence
 from guardrail.retrieval.budget import fitted
-from guardrail.types import Evidence, Message, Tool
+from guardrail.types import Evidence, FinishReason, Message, Tool, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,14 @@ class Room:
         if free <= 0:
             return ()
         return fitted(evidence, lambda some: self._length(with_evidence(messages, some)) <= context - room + free)
+
+    def trace(self, messages: Sequence[Message], answer: str, finish_reason: FinishReason) -> Trace:
+        """An answer that exists already, after a prompt that the tools stand in."""
+        trace = self.model.trace(messages, answer, finish_reason=finish_reason)
+        if not self.tools:
+            return trace
+        prompt = self.model.encode_prompt(messages, self.tools)
+        return replace(trace, prompt_ids=(*prompt, *self.model.unthinking(prompt)))
 
     def _length(self, messages: Sequence[Message]) -> int:
         return len(self.model.encode_prompt(messages, self.tools))

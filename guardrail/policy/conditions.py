@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.types import UNSCORED_REASONS, ClaimKind, FinishReason, Label, Support, UnscoredReason
+from guardrail.types.names import MOST_COUNTED
 
 
 def _several(value: object) -> object:
@@ -29,6 +30,16 @@ def _unscored(value: object) -> bool | tuple[UnscoredReason, ...]:
     if isinstance(reasons, tuple) and reasons and all(reason in UNSCORED_REASONS for reason in reasons):
         return reasons
     raise wrong(f"wants true, false or some of: {', '.join(UNSCORED_REASONS)}")
+
+
+def _countable(bounds: CountBounds) -> CountBounds:
+    for bound, most in (
+        *((bound, MOST_COUNTED) for bound in (bounds.at_least, bounds.below)),
+        *((bound, MOST_COUNTED - 1) for bound in (bounds.above, bounds.at_most)),
+    ):
+        if bound is not None and bound > most:
+            raise wrong(f"has a bound of {bound}, and counting ends at {MOST_COUNTED}")
+    return bounds
 
 
 class ClaimsCondition(Mapping):
@@ -96,7 +107,7 @@ class When(Conditions):
     any_of: Annotated[tuple[When, ...], Field(min_length=1)] | None = Field(default=None, alias="any")
     not_: When | None = Field(default=None, alias="not")
     spread: ConfidenceBounds | None = None
-    rare: CountBounds | None = None
+    rare: Annotated[CountBounds, AfterValidator(_countable)] | None = None
     never_together: bool | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 A wording that says "probably" of an answer with one chance in four misleads, whatever number stands beside it. Models use such
 words without regard to what they mean (Navigating the Grey Area, arXiv 2302.13439), and people give them values that can be
-measured (Can Large Language Models Express Uncertainty Like Human?, arXiv 2509.24202, whose ratings were not at hand). Knows
+measured (Can Large Language Models Express Uncertainty Like Human?, arXiv 2509.24202). Knows
 nothing about rules.
 """
 
@@ -68,17 +68,19 @@ MEANINGS: Mapping[str, Meaning] = {
     "probably": _surveyed("probably"),
     "very likely right": _surveyed("highly likely"),
     "very likely": _surveyed("highly likely"),
+    "uncertain": Meaning(0.3, 0.5, "uncertain"),
+    **{like: _surveyed(like) for like in SURVEYED},
 }
-"""Phrases of the shipped wordings, and what readers take them to mean."""
+"""Phrases of the shipped wordings and those that readers were asked about, and what they take them to mean."""
 
 
 def meaning_of(text: str) -> Meaning | None:
-    """The meaning of the longest phrase of `MEANINGS` in a text; None where there is none.
+    """The meaning of the longest phrase of `MEANINGS` in a text; None where there is none, and for "not" before a phrase.
 
     meaning_of("Probably wrong: {answer}")  # low 0.15, high 0.3
     """
     plain = f" {normalise(text)} "
-    found = [phrase for phrase in MEANINGS if f" {normalise(phrase)} " in plain]
+    found = [p for p in MEANINGS if (said := f" {normalise(p)} ") in plain and f" not{said}" not in plain]
     return MEANINGS[max(found, key=len)] if found else None
 
 

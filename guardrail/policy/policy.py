@@ -197,6 +197,11 @@ class Policy:
         return self.ambiguity is not None and any(asks_ambiguity(rule.when) for rule in self.answer_rules)
 
     @property
+    def looks_at_names(self) -> bool:
+        """Whether a rule asks how often the names of the question occur in a corpus."""
+        return any(part.needs_corpus for rule in self.answer_rules for part in rule.when.parts())
+
+    @property
     def retrieves(self) -> bool:
         """Whether a rule for answers can ask for evidence; without a retriever such a rule is passed over."""
         return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)

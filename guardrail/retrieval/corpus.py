@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import unicodedata
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
@@ -19,20 +20,19 @@ from guardrail.errors import RetrievalError
 from guardrail.plain_text import words
 from guardrail.retrieval.passages import Passage, read_passages
 from guardrail.types import NameCounts
-
-MOST_COUNTED = 1000
-"""Passages after which counting ends: what is as frequent is not rare, and the postings of a common word are long."""
+from guardrail.types.names import MOST_COUNTED
 
 _KIND = "guardrail corpus 1"
 _SUFFIXES = (".db", ".sqlite")
 _STARTERS = frozenset(
     words(
         "a an the what which who whom whose when where why how is are was were do does did has have had can could will would "
-        "should in on at of from for to by with after before during name give tell list say find if and or please"
+        "should in on at of from for to by with after before during name give tell list say find if and or please "
+        "it this that these those there he she they we you my your his her its our their explain describe compare"
     )
 )
 _WORD = re.compile(r"[^\W_](?:[\w'’.-]*\w)?")
-_JOINERS = frozenset(words("of the de la le du des von van der den and y e da di al bin"))
+_JOINERS = frozenset(words("of the de la le du des von van der den y e da di al bin"))
 _QUOTED = re.compile(r"[\"“«]([^\"”»]{2,80})[\"”»]")
 
 
@@ -122,7 +122,7 @@ class Corpus:
 
 def _phrase(name: str) -> str:
     """Words in a row, as FTS5 spells it; nothing that a name holds is read as an operator."""
-    words = re.findall(r"\w+", name)
+    words = re.findall(r"\w+", unicodedata.normalize("NFC", name))
     return '"' + " ".join(words) + '"' if words else ""
 
 
@@ -132,9 +132,10 @@ def names_in(question: str) -> tuple[str, ...]:
 
         names_in("In which year did Apollo 11 land on the Moon?")  # ("Apollo 11", "Moon")
 
-    The first word of a question counts as a name only where it is no question word. A question without capital letters, and one
-    in a script that has none, has no names.
+    The first word of a sentence counts as a name only where it is none that many begin with ("What's"), and "I" only behind a
+    name. A question without capital letters, and one in a script that has none, has no names.
     """
+    question = unicodedata.normalize("NFC", question)
     quoted = [m[1].strip() for m in _QUOTED.finditer(question)]
     rest = _QUOTED.sub(" . ", question)
     found: list[str] = []
@@ -143,9 +144,11 @@ def names_in(question: str) -> tuple[str, ...]:
     for m in [*_WORD.finditer(rest), None]:
         gap = rest[end : m.start()] if m else ""
         word = m[0] if m else ""
-        begins = m is not None and not re.search(r"\w", rest[: m.start()])
-        is_name = word[:1].isupper() and not (begins and word.casefold() in _STARTERS)
-        goes_on = bool(run) and gap.isspace() and (is_name or word.isdigit() or word in _JOINERS)
+        begins = end == 0 or any(mark in gap for mark in ".?!:")
+        behind = bool(run) and gap.isspace()
+        common = (begins and _starts_many(word)) or (re.fullmatch(r"I(['’]\w+)?", word) is not None and not behind)
+        is_name = word[:1].isupper() and not common
+        goes_on = behind and (is_name or word.isdigit() or word in _JOINERS)
         if not goes_on:
             found.append(_trimmed(run))
             run = []
@@ -153,6 +156,12 @@ def names_in(question: str) -> tuple[str, ...]:
             run.append(word)
         end = m.end() if m else end
     return tuple(dict.fromkeys(name for name in [*quoted, *found] if name))
+
+
+def _starts_many(word: str) -> bool:
+    """Whether many sentences begin with it: "What", "What's", "Isn't"."""
+    plain = word.casefold()
+    return any(re.sub(ending, "", plain) in _STARTERS for ending in ("$", r"['’]\w+$", r"n['’]t$"))
 
 
 def _trimmed(run: list[str]) -> str:

@@ -21,6 +21,12 @@ the same policy decides on.
 WITHHELD: tuple[Action, ...] = ("abstain", "ask_back")
 """The actions that show a message in place of the answer, and nothing of it."""
 
+DEFAULT_ASK_BACK = (
+    "Your question can be understood in more than one way. "
+    "Please say more exactly what is meant: who, what, when or where?"
+)
+"""What ask_back shows where the policy has no wording for it."""
+
 FinishReason = Literal["stop", "length", "given", "prompt_too_long"]
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 """Why a response ends where it does.
@@ -99,6 +105,9 @@ Tool = Mapping[str, Any]
 
 DEFAULT_MAX_NEW_TOKENS = 150
 """The longest answer, in tokens, where nobody says another length."""
+
+MOST_COUNTED = 1000
+"""Passages of a corpus after which counting a name ends: what is as frequent is not rare."""
 
 MAX_PASSAGES = 20
 """The most passages that one search for evidence hands on."""

@@ -11,7 +11,7 @@ from typing import Any
 from guardrail.errors import ScoringError
 from guardrail.types.claims import Aside, JudgedClaim
 from guardrail.types.judgement import Confidence, Decision, Evidence, Score, check_computed
-from guardrail.types.names import WITHHELD, Action, FinishReason, Label
+from guardrail.types.names import DEFAULT_ASK_BACK, WITHHELD, Action, FinishReason, Label
 from guardrail.types.trace import Trace
 
 
@@ -91,9 +91,9 @@ class Attempt:
 
 
 def _worded(text: str, decision: Decision) -> bool:
-    """Whether the text may be an abstention's wording; a model may have said the same words."""
+    """Whether the text may be the wording that stands in place of an answer; a model may have said the same words."""
     if decision.template is None:
-        return decision.explanation in text
+        return (decision.explanation if decision.action == "abstain" else DEFAULT_ASK_BACK) in text
     return all(literal.strip() in text for literal, *_ in Formatter().parse(decision.template))
 
 

@@ -86,6 +86,7 @@ def test_policy_check_and_explain_claims(cli):
     for arguments, message in (
         (["--support", "supported"], "--support is for a claim; add --claim"),
         (["--claim", "--evidence"], "--evidence is for whole answers, not for --claim"),
+        (["--claim", "--no-second-model"], "--no-second-model is for whole answers, not for --claim"),
         (["--claim", "--support", "yes"], "there is no support 'yes'; the supports are: supported, contradicted"),
         (["--claims", "0.5,x"], "--claims wants numbers from 0 to 1, or ?, with commas between them; not 'x'"),
     ):

@@ -40,6 +40,11 @@ def test_above_its_bound_a_question_is_asked_back_and_below_answered(local):
     assert [v.action for v in several] == ["answer", "answer"]
 
 
+def test_the_question_of_a_text_from_elsewhere_is_measured_too(local):
+    assert guard(local, 1e9).check(QUESTION, "A river.").action == "answer"
+    assert guard(local, -1e9).check(QUESTION, "A river.").text == DEFAULT_ASK_BACK
+
+
 def test_nothing_is_measured_where_no_rule_asks(local):
     text = "version: 1\nname: mine\nrules:\n  - {name: rest, then: answer}\n"
     plain = Guard(model=local, policy=Policy.from_text(text, "mine.yaml"))

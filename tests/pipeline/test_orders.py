@@ -101,7 +101,7 @@ def test_a_confidence_that_is_missing_makes_the_spread_unknown():
     score = Score(1, 1, 1, 1.0, 2.0, 1)
     rules = Policy.from_text(RULES.format(orders=2), "p.yaml").answer_rules[1:3]
     for spread in (None, float("nan")):
-        facts = AnswerFacts(Confidence(0.5, 0.4, 0.6, "medium"), score, 2, "stop", None, spread)
+        facts = AnswerFacts(Confidence(0.5, 0.4, 0.6, "medium"), score, 2, "stop", spread=spread)
         assert [next(iter(facts.evaluate_own(rule.when))).truth for rule in rules] == [None, None]
 
 

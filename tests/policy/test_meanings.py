@@ -35,6 +35,8 @@ def test_the_longest_phrase_is_meant():
     assert meaning_of("**Probably** wrong.").like == "probably not"
     assert meaning_of("It is, probably, {answer}").like == "probably"
     assert meaning_of("improbably {answer}") is None
+    assert meaning_of("Probably not right: {answer}").like == "probably not"
+    assert meaning_of("Not very likely right: {answer}") is None
     assert all(0 <= low <= median <= high <= 1 for low, median, high in SURVEYED.values())
     assert all(meaning_of(phrase) == meaning for phrase, meaning in MEANINGS.items())
 

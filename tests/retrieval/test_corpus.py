@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from guardrail import Guard, Policy
 from guardrail.data import passages_path
-from guardrail.errors import RetrievalError
+from guardrail.errors import PolicyError, RetrievalError
 from guardrail.retrieval import load_retriever
-from guardrail.retrieval.corpus import MOST_COUNTED, Corpus, names_in
+from guardrail.retrieval.corpus import Corpus, names_in
 from guardrail.retrieval.passages import Passage, read_passages
 from guardrail.testing import tiny_local_model
 from guardrail.types import NameCounts
+from guardrail.types.names import MOST_COUNTED
 from tests.pipeline.test_guard import SURE, Fixed, Passages, calibrator
 
 TEXTS = (
@@ -44,6 +45,7 @@ def test_by_hand(corpus):
         2, 3, 2, 2, 1, 0,
     ]  # fmt: skip
     assert corpus.together("Burkina Faso", "Ouagadougou") == 1
+    assert corpus.count("Co\u0302te d'Ivoire") == 1
     assert corpus.together("Côte d'Ivoire", "Ouagadougou") == 0
     assert corpus.counts("Is Ouagadougou in Burkina Faso or in Mali?") == NameCounts(
         (("Ouagadougou", 2), ("Burkina Faso", 2), ("Mali", 0)), (("Ouagadougou", "Mali"), ("Burkina Faso", "Mali"))
@@ -76,6 +78,12 @@ def test_against_a_slow_count(texts):
         ('Who sang "here comes the sun" first?', ("here comes the sun",)),
         ("Is Paris's river the Seine of France?", ("Paris", "Seine of France")),
         ("Mozart was born where?", ("Mozart",)),
+        ("What's the capital of France?", ("France",)),
+        ("Isn’t Rome older? How old is Elizabeth I?", ("Rome", "Elizabeth I")),
+        ("Can I visit Paris? I'm in Rome. It is near.", ("Paris", "Rome")),
+        ("Did Goethe and Schiller meet?", ("Goethe", "Schiller")),
+        ("Who's Ada Lovelace?", ("Ada Lovelace",)),
+        ("Is Zu\u0308rich big?", ("Zürich",)),
         ("what is the capital of peru", ()),
         ("法国的首都是哪里？", ()),
         ("", ()),
@@ -105,6 +113,18 @@ def test_a_file_holds_it_and_threads_may_ask(tmp_path, corpus):
 
 def test_counting_ends_where_a_name_is_no_longer_rare():
     assert Corpus.build(Passage("Paris", "") for _ in range(MOST_COUNTED + 5)).count("Paris") == MOST_COUNTED
+
+
+@pytest.mark.parametrize(("below", "refused"), [(MOST_COUNTED, False), (MOST_COUNTED + 1, True)])
+def test_a_bound_that_no_count_reaches_is_refused(below, refused):
+    text = POLICY.replace("below: 2", f"below: {below}")
+    if not refused:
+        assert Policy.from_text(text, "p.yaml").looks_at_names
+        return
+    with pytest.raises(
+        PolicyError, match=r"p.yaml:5: rules\[0\].when.rare has a bound of 1001, and counting ends at 1000"
+    ):
+        Policy.from_text(text, "p.yaml")
 
 
 def test_the_bundled_passages():
