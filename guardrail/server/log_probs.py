@@ -28,15 +28,15 @@ def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> d
 
 
 def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> TokenIds | None:
-    """Ids of the prompt and of all that was generated, thinking and end of turn included, where a request wants them.
+    """Ids of the prompt and of all that was generated, the end of the turn included, where a request wants them.
 
-    model, None: as in `log_probs_of`.
+    model, None: as in `log_probs_of`. None, too, of an answer that was thought about first or given with passages: ids are
+    text to whoever has the tokenizer, and nobody is shown a thought, or more of a passage than the verdict shows.
     """
     trace = _written(model, verdict) if request.return_token_ids else None
-    if trace is None:
+    if trace is None or trace.thinking_tokens or verdict.evidence:
         return None
-    asked = len(trace.prompt_ids) - trace.thinking_tokens
-    return list(trace.prompt_ids[:asked]), [*trace.prompt_ids[asked:], *trace.response_ids]
+    return list(trace.prompt_ids), list(trace.response_ids)
 
 
 def _written(model: LocalModel, verdict: Verdict) -> Trace | None:

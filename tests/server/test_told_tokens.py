@@ -7,6 +7,7 @@ import json
 import httpx
 import pytest
 import torch
+from langchain_core.documents import Document
 
 from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
@@ -14,8 +15,9 @@ from guardrail.server.app import Server, create_app
 from guardrail.server.service import Service
 from guardrail.server.settings import ServerSettings
 from tests.helpers.endpoints import completion, say, told_endpoint
+from tests.helpers.thinkers import saying, thinker
 from tests.pipeline.test_escalation import fitted, policy, speaker
-from tests.pipeline.test_guard import SURE, UNSURE, Fixed
+from tests.pipeline.test_guard import SURE, UNSURE, Fixed, Passages
 
 ASK = {"messages": [{"role": "user", "content": "Who?"}], "max_tokens": 12, "logprobs": True, "return_token_ids": True}
 
@@ -60,4 +62,22 @@ async def test_of_an_answer_in_other_tokens_there_are_none(model):
     assert (choice["message"]["content"], choice["guardrail"]["unscored"]) == ("It is Tokyo.", "other_tokens")
     assert choice["logprobs"] is None
     assert "token_ids" not in choice
+    assert "prompt_token_ids" not in found
+
+
+async def test_a_thought_is_not_told_by_its_ids(monkeypatch):
+    for text, told in (("<think>hm</think>Yes.", False), ("Yes.", True)):
+        local = saying(thinker("qwen"), text, monkeypatch)
+        found = await asked(local, "observe", {"scorer": Fixed(SURE), "calibrator": fitted(local, "thinks.json")})
+        assert found["choices"][0]["message"]["content"] == "Yes."
+        assert ("token_ids" in found["choices"][0], "prompt_token_ids" in found) == (told, told)
+
+
+async def test_passages_are_not_told_by_their_ids():
+    local = speaker("small", "Bokassa")
+    passages = Passages(found=[Document(page_content="Bokassa was an emperor.")], queries=[])
+    options = {"scorer": Fixed(UNSURE, SURE), "calibrator": fitted(local, "small.json"), "retriever": passages}
+    found = await asked(local, "default", options)
+    assert found["choices"][0]["guardrail"]["evidence"]
+    assert "token_ids" not in found["choices"][0]
     assert "prompt_token_ids" not in found
