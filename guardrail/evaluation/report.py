@@ -28,6 +28,7 @@ from guardrail.calibration.metrics import (
 )
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.risk import exact_interval
+from guardrail.calibration.skill import brier_skill
 from guardrail.errors import CalibrationError
 from guardrail.evaluation.assess import PolicyOutcome, outcome, predictions
 from guardrail.evaluation.controls import TextReader, grader_errors
@@ -270,7 +271,7 @@ def promise_verdict(most: float, error: Estimate | None) -> Verdict:
 
 
 def _metrics(p: Floats, correct: Bools, draws: int, seed: int) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """As `calibration_metrics`, but each by itself: without wrong answers there is still an ECE."""
+    """As those of `assess`, but each by itself: without wrong answers there is still an ECE."""
     found = {"accuracy": wilson_interval(round(accuracy(correct) * len(correct)), len(correct))}
     undefined: dict[str, str] = {}
     measures: dict[str, tuple[Callable[..., float], Floats]] = {
@@ -278,6 +279,7 @@ def _metrics(p: Floats, correct: Bools, draws: int, seed: int) -> tuple[dict[str
         "aurc": (aurc, 1 - p),
         "brier": (brier, p),
         "ece": (ece, p),
+        "brier_skill": (brier_skill, p),
     }
     for name, (metric, values) in measures.items():
         try:

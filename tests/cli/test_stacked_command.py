@@ -96,8 +96,8 @@ def test_a_profile_that_is_none_is_refused(tiny_folder, tmp_path):
         (("--scorer", "stacked", "--samples", "3"), "stacked draws none"),
         (
             ("--scorer", "ln-pe", "--unit", "claim"),
-            "claims are scored by g-nll or mean-nll or max-nll or quantile-nll or hybridgrad or ccp or self-probing or hedging "
-            "or stacked",
+            "claims are scored by g-nll or mean-nll or max-nll or quantile-nll or hybridgrad or ccp or verbalized or "
+            "self-probing or hedging or stacked",
         ),
     ],
 )

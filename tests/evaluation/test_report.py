@@ -88,7 +88,7 @@ def test_own_probability_is_the_mean_tokens(path):
 
 def test_one_class_only_has_no_auroc_but_an_ece(path):
     found, _ = s.measured(path, [s.record(i, True, 0.1 + i / 100) for i in range(40)])
-    assert set(found.undefined) == {"auroc"}
+    assert set(found.undefined) == {"auroc", "brier_skill"}
     assert "these 40 are all right" in found.undefined["auroc"]
     assert {"accuracy", "aurc", "brier", "ece"} <= set(found.metrics)
 

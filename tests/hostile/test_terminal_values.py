@@ -16,6 +16,7 @@ from guardrail.cli import bench_table, claims, doctor, figures, graded, monitori
 from guardrail.cli import report as report_command
 from guardrail.evaluation.doctor import CachedModel, Checkup, Device, Extra, Package, Problem, Shipped
 from guardrail.grading import AnswerRow
+from guardrail.grading.lists import ListGrade
 from guardrail.json_text import dumps_for
 from guardrail.monitoring.findings import Monitoring
 from guardrail.pages import RunReport
@@ -100,7 +101,9 @@ def values(folder: Path, payload: str):
     yield "doctor", checkup()
     yield "sps", profile()
     row = AnswerRow("Who?", "Goethe", ("Goethe",))
-    yield "grade", graded.Found((row,), {"a": [True], "b": [False]}, {"a": {"why": 1}, "b": {}}, (), (), (0,), False)
+    given = {"a": [ListGrade((True,), (payload,), 2)], "b": []}
+    why = {"a": {"why": 1}, "b": {}}
+    yield "grade", graded.Found((row,), {"a": [True], "b": [False]}, why, (), (), (0,), False, given)
     yield "monitor", drift(payload)
     yield from sample_figures.all_of_them(folder, payload)
 

@@ -66,7 +66,7 @@ EXPECTED = {
         " (pending)\nthe policy would have said: abstain, very low\nexit code 0",
     ],
     "32_remote.py": [
-        "engine: guardrail; log-probabilities: True",
+        "engine: guardrail float32; log-probabilities: True",
         "g-nll: ",
         "  The capital of Japan is Tokyo.",
         "refused: scorer 'hybridgrad' needs weights",

@@ -126,7 +126,7 @@ async def test_a_second_signal_stops_what_is_at_work(model, tmp_path):
 
 
 def test_a_model_that_does_not_load_ends_it(monkeypatch):
-    monkeypatch.setattr(run, "_log_to_stderr", lambda: None)  # the loggers of this process stay
+    monkeypatch.setattr(run, "log_to_stderr", lambda: None)  # the loggers of this process stay
 
     def load():
         raise ModelNotFoundError("there is none")
