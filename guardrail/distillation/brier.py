@@ -53,7 +53,7 @@ def brier_loss(logits: Tensor, ends: Tensor, right: Tensor, labels: Labels) -> T
     hundred labels, is linear in p: with five it drives all of p to the label nearest to the share of right answers.
 
     y may be a teacher's probability, too: then what is stated comes near it without a bin in between (soft targets, as FIRST
-    has them of a teacher's top tokens: Shum et al. 2024).
+    has them of a teacher's top tokens: Shum et al. 2024, arXiv 2408.12168).
 
     logits, ends: as in `Labels.log_probs`. right: (B P,), in [0, 1].
     """
