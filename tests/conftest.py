@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "real_model" in item.keywords:
             item.add_marker(pytest.mark.xdist_group("real_model"))
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were():
+    """A server in this process sets them up for its own; what it leaves would print texts of later tests."""
+    loggers = [logging.getLogger(name) for name in ("guardrail", "guardrail.server", "uvicorn", "asyncio")]
+    before, hook = [(list(each.handlers), each.propagate, each.level) for each in loggers], threading.excepthook
+    yield
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    threading.excepthook = hook
 
 
 @pytest.fixture(scope="session")

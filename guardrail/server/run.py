@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
+from typing import TextIO
 
 import uvicorn
 
@@ -82,9 +83,16 @@ class _Lines(logging.Formatter):
         return log_line(level=record.levelname, logger=record.name, event=str(record.msg)[:200], **told)
 
 
+class _Quiet(logging.StreamHandler[TextIO]):
+    """What it can't write is lost. Python's own would print the record, with the texts in it, on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
+        pass
+
+
 def log_to_stderr() -> None:
     """Lines of JSON on stderr, from here and from uvicorn, without texts of requests."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Quiet(sys.stderr)
     handler.setFormatter(_Lines())
     for name in (LOG.name, "guardrail", "uvicorn", "asyncio"):
         logger = logging.getLogger(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 
 import pytest
 from langchain_core.documents import Document
@@ -10,6 +12,7 @@ from langchain_core.documents import Document
 from guardrail import Guard
 from guardrail.errors import ChatTemplateError, DataError, ModelError, PartError, RetrievalError
 from guardrail.model.local import LocalModel
+from guardrail.server.run import log_to_stderr
 from guardrail.testing import tiny_local_model
 from tests.helpers.speaking_model import say, tokens, tool_model
 from tests.server.test_server_app import ASK, ask, served
@@ -139,3 +142,13 @@ async def test_mistakes_of_a_request_are_told_in_their_own_words():
     response = await client.post("/v1/guard/check", json=blank)
     assert response.status_code == 400
     assert "blank" in response.json()["error"]["message"]
+
+
+def test_a_log_that_cannot_be_written_prints_no_texts(monkeypatch, capfd):
+    gone = io.StringIO()
+    monkeypatch.setattr("sys.stderr", gone)
+    log_to_stderr()
+    monkeypatch.undo()
+    gone.close()
+    logging.getLogger("guardrail").warning("failed on %s", SAID, exc_info=ValueError(WRONG))
+    assert capfd.readouterr() == ("", "")
