@@ -64,8 +64,9 @@ class Answered:
         self.layers = read * length[:, None, None]
         self.attends = None
         if attention:
-            traces = [local.trace(ASKING.messages(r["question"]), r["answer"]) for r in records]
-            self.attends = np.array([score.value for score in scorer("rauq", local).score_traces(traces)])
+            rauq = scorer("rauq", local)  # one trace at a time: each holds the states of its whole prompt
+            traces = (local.trace(ASKING.messages(r["question"]), r["answer"]) for r in records)
+            self.attends = np.array([rauq.score_traces([trace])[0].value for trace in traces])
         with RecordCache() as cache:
             vectors = text_vectors([t for r in records for t in (r["question"], r["answer"])], cache=cache)
         self.texts = np.hstack([vectors.of([r[key] for r in records]) for key in ("question", "answer")])
