@@ -122,7 +122,8 @@ class TextScorer(AnswerScorer):
         T = len(trace.response_ids)
         if not 0 <= start < end <= T:
             raise ScoringError(f"the span [{start}, {end}) is empty or not within the response's {T} tokens")
-        return self.model.tokenizer.decode(list(trace.response_ids[start:end]), skip_special_tokens=True).strip()
+        ids = list(trace.response_ids[start:end])
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 class Sampled(AnswerScorer):
