@@ -106,7 +106,9 @@ def explain(
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=COUNT", help="A name of the question, and the corpus's passages with it; repeatable."),
+        typer.Option(
+            metavar="NAME=COUNT", help="A name of the question, and the corpus's passages with it; repeatable."
+        ),
     ] = None,
     never_together: Annotated[
         bool, typer.Option("--never-together", help="No passage has the first two of the names together.")
