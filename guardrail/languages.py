@@ -109,7 +109,8 @@ def negations_in(words: Iterable[str]) -> frozenset[str]:
     """The negations that count in a text of these `folded` words; English ones are not among them.
 
     Those of languages whose script tells them always. A language in Latin letters counts where at least two of its words of
-    grammar are among the words, and more than English ones: `pas` is a name in Nord-Pas-de-Calais.
+    grammar are among the words, and more than English ones, or where there is nothing else: `nicht` and `no es` alone are
+    German and Spanish, and `pas` is a name in Nord-Pas-de-Calais.
     """
     said = set(words)
     return frozenset().union(*(_folded(one.negations) for one in languages() if _is_spoken(one, said)))
@@ -172,7 +173,9 @@ def _is_spoken(language: Language, words: Collection[str]) -> bool:
     if language.language == "en":
         return False
     telling, said = _folded(language.telling), set(words)
-    return not telling or len(said & telling) >= max(_FEWEST, len(said & _english()) + 1)
+    if not telling or (said and said <= telling | _folded(language.negations)):
+        return True
+    return len(said & telling) >= max(_FEWEST, len(said & _english()) + 1)
 
 
 @cache

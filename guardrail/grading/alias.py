@@ -6,7 +6,7 @@ Where a rule errs, it would rather call a right answer wrong.
 import re
 from collections import Counter
 
-from guardrail.languages import is_filler, negations_in
+from guardrail.languages import denies, is_filler, negations_in
 from guardrail.plain_text import Token, is_number, tokens, words
 
 _SHORT_STATEMENT = (
@@ -112,6 +112,7 @@ def says(said: list[Token], start: int, form: list[Token], forms: list[list[Toke
     negations = negations_of(said)
     is_no = all(t.text in negations for t in form)  # the form may itself be "no"
     negated = any(t.text in negations and t.clause in clauses for t in others)
+    negated = negated or _is_denied_from_afar(said, start, stop, negations)
     if (negated and not is_no) or any(t.text in _CONTRASTS and t.clause == run[0].clause for t in said[:start]):
         return False
     if len(form) == 1 and is_number(form[0]):
@@ -120,6 +121,40 @@ def says(said: list[Token], start: int, form: list[Token], forms: list[list[Toke
     elif _is_list(others, clauses) or (len(tail) == 1 and tail[0].text not in _AFTER and tail[0].text not in asked):
         return False  # "carbon dioxide" is no carbon; in English the last noun names the thing
     return _stands_as_answer(said, start, form, before, after, asked)
+
+
+def _is_denied_from_afar(said: list[Token], start: int, stop: int, negations: frozenset[str]) -> bool:
+    """Whether a clause beside the form's denies it.
+
+    What stands before a colon announces what follows it: "It is not: Paris", "It is not true to say: Paris". Before another
+    mark a clause reaches on where it breaks off at its negation, and the form has no verb of its own: "It is not, I think,
+    Paris" and "not (Paris)", but "No, Paris" and "It is not; it is Paris". A clause behind the form denies it where it ends
+    so: "Paris, not".
+    """
+    own, last = said[start].clause, said[stop - 1].clause
+    first = next(i for i, t in enumerate(said) if t.clause == own)
+    before = _clause(said, said[first - 1].clause) if first else []
+    opened_by = said[first].before
+    if before and (
+        (opened_by == ":" and _denies(before, negations)) or (opened_by in ("(", "[") and before[-1].text in negations)
+    ):
+        return True
+    has_verb = any(t.text in COPULAS or t.text == "its" for t in said[first:start])
+    broken_off = (_clause(said, n) for n in range(own))
+    if not has_verb and any(len(c) > 1 and c[-1].text in negations - {"no"} for c in broken_off):
+        return True
+    behind = _clause(said, next((t.clause for t in said[stop:] if t.clause != last), -1))
+    return bool(behind) and behind[-1].text in negations
+
+
+def _denies(clause: list[Token], negations: frozenset[str]) -> bool:
+    text = " ".join(t.raw for t in clause)
+    is_filler_alone = " ".join(t.text for t in clause) in _FILLERS or is_filler(text)
+    return not is_filler_alone and (any(t.text in negations for t in clause) or denies(text))
+
+
+def _clause(said: list[Token], number: int) -> list[Token]:
+    return [t for t in said if t.clause == number]
 
 
 def _has_rivals(said: list[Token], start: int, stop: int, forms: list[list[Token]]) -> bool:
