@@ -20,6 +20,7 @@ from guardrail.types import (
     Evidence,
     FinishReason,
     Label,
+    NameCounts,
     Score,
     Support,
     Verification,
@@ -104,6 +105,15 @@ def explain(
     ambiguity: Annotated[
         float | None, typer.Option(help="The question's score by `ambiguity`'s scorer. Left out: it was not measured.")
     ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COUNT", help="A name of the question, and the corpus's passages with it; repeatable."
+        ),
+    ] = None,
+    never_together: Annotated[
+        bool, typer.Option("--never-together", help="No passage has the first two of the names together.")
+    ] = False,
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
@@ -127,6 +137,8 @@ def explain(
             "claims": claims is not None,
             "spread": spread is not None,
             "ambiguity": ambiguity is not None,
+            "name": bool(name),
+            "never-together": never_together,
             "no-second-model": not second_model,
             "no-retry": not retry,
         },
@@ -156,6 +168,7 @@ def explain(
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
         ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
         spread=spread,
+        names=_names(name or [], never_together),
     )
     echo(f"{decision.action}: {decision.explanation}")
     if decision.prefix:
@@ -191,6 +204,19 @@ def _probability(text: str) -> Confidence:
     if not 0.0 <= p <= 1.0:
         raise DataError(f"--claims wants numbers from 0 to 1, or ?, with commas between them; not {text.strip()!r}")
     return Confidence(p, p, p, label_for(p))
+
+
+def _names(given: Sequence[str], never_together: bool) -> NameCounts | None:
+    counts = {}
+    for each in given:
+        name, _, number = each.rpartition("=")
+        if not name.strip() or not number.strip().isdecimal():
+            raise DataError(f"--name wants NAME=COUNT, such as 'Burkina Faso=2'; not {each!r}")
+        counts[name.strip()] = int(number)
+    first, second = [*counts, "", ""][:2]
+    if never_together and not second:
+        raise DataError("--never-together is about two names of the question; give both with --name")
+    return NameCounts(tuple(counts.items()), ((first, second),) if never_together else ()) if counts else None
 
 
 def _one_of(name: str, names: Sequence[str], what: str) -> str:

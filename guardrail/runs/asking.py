@@ -109,7 +109,9 @@ def records_of(
     keys = [row["key"] for row in own]
     with (
         RecordCache() if options.cache else nullcontext() as cache,
-        RunFile(options.file, header, resume=options.resume) if options.file else nullcontext() as file,
+        RunFile(options.file, header, resume=options.resume, asked=dict(zip(keys, own, strict=True)))
+        if options.file
+        else nullcontext() as file,
     ):
         rows = {key: row for key, row in (file.rows if file else {}).items() if "error" not in row}
         todo = [i for i, key in enumerate(keys) if key not in rows]

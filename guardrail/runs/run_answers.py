@@ -124,9 +124,9 @@ def load_run(path: Path, grader: Grader) -> RunAnswers:
     """
     first, lines = read_run(path)
     header = checked_header(first, path, "answer")
-    for number, record in enumerate(lines, start=2):
+    for number, record in lines.items():
         checked(_Answer, record, f"{path}:{number}")
-    records = [row for row in {record["key"]: record for record in lines}.values() if "left_out" not in row]
+    records = [row for row in {record["key"]: record for record in lines.values()}.values() if "left_out" not in row]
     if not records:
         raise DataError(f"{path}: the run has no answers yet; go on with it: --resume")
     try:

@@ -59,9 +59,9 @@ def load_claim_run(path: Path, rows: Sequence[ClaimRow]) -> RunClaims:
     """
     first, lines = read_run(path)
     header = checked_header(first, path, "claim")
-    for number, record in enumerate(lines, start=2):
+    for number, record in lines.items():
         checked(_Answer, record, f"{path}:{number}")
-    records = list({record["key"]: record for record in lines}.values())
+    records = list({record["key"]: record for record in lines.values()}.values())
     if not records:
         raise DataError(f"{path}: the run has no answers yet; go on with it: --resume")
     known = {row_digest(row): row for row in rows}

@@ -1,7 +1,7 @@
 """An append-only file of finished work: killed at any moment, it goes on with nothing lost and nothing done twice.
 
-The first line is a header that says what the run is about; every other line is one finished row. A line counts once its
-newline is on the disk; a torn last line is dropped.
+The first line is a header that says what the run is about; every other line is one finished row, or the header again of a run
+that went on with more questions. A line counts once its newline is on the disk; a torn last line is dropped.
 """
 
 from __future__ import annotations
@@ -26,12 +26,20 @@ Json = Mapping[str, Any]
 class RunFile:
     """A run being written; use as a context manager. Only one process at a time may hold it.
 
-    Opening without `resume` refuses a file that exists; with it, the header must equal the file's.
-    Raises `DataError` when the file is another run's, is not a run, or is in use.
+    Opening without `resume` refuses a file that exists; with it, the header must equal the file's, but for its `data` where
+    every row of the file is one of `asked`: the run goes on with more questions. asked: what a row holds before any work, by
+    its key. Raises `DataError` when the file is another run's, is not a run, or is in use.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: Json, *, resume: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        header: Json,
+        *,
+        resume: bool = False,
+        asked: Mapping[str, Json] | None = None,
+    ) -> None:
+        self.path, self._asked = Path(path), asked or {}
         self.header = json.loads(json.dumps(header))
         self.rows: dict[str, dict[str, Any]] = {}
         if self.path.exists() and not resume:
@@ -77,20 +85,34 @@ class RunFile:
             self._file.truncate(0)
             self._append(_encoded(self.header))
             return
-        parsed = [_parse(self.path, line, number) for number, line in enumerate(lines, start=1)]
-        if differing := _differing(parsed[0], self.header):
+        theirs, rows = _parsed(self.path, lines)
+        differing = _differing(theirs, self.header)
+        grown = differing.startswith("data ") and self._has_more(theirs, rows.values())
+        if differing and not grown:
             others = ""
             if differing.startswith("data "):
                 others = (
-                    "its questions or their accepted answers are others: another file, or another --limit; what the cache of "
-                    "answers holds is not made again, so "
+                    "some of its questions are not among these, or their accepted answers are others: another file, or a "
+                    "smaller --limit; what the cache of answers holds is not made again, so "
                 )
             raise DataError(
                 f"{self.path} is another run ({differing}); {others}give another file, or delete it to start again"
             )
         if whole < len(content):
             self._file.truncate(whole)
-        self.rows = {row["key"]: row for row in parsed[1:]}
+        if grown:
+            self._append(_encoded(self.header))
+        self.rows = {row["key"]: row for row in rows.values()}
+
+    def _has_more(self, theirs: Json, rows: Iterable[Json]) -> bool:
+        """Whether everything that the file has is asked for here too, in the same way, beside other things."""
+        if _differing({**theirs, "data": None}, {**self.header, "data": None}):
+            return False
+        return all(
+            (own := self._asked.get(row["key"])) is not None
+            and all(row.get(name) == own.get(name) for name in {*own, "items"})
+            for row in rows
+        )
 
     def _append(self, lines: bytes) -> None:
         """All of it or, where the disk is full, nothing."""
@@ -108,8 +130,9 @@ class RunFile:
         return DataError(f"cannot write the run file {str(self.path)!r}: {error.strerror}")
 
 
-def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header and the rows of a run file, which may still be growing. Raises `DataError` for another file."""
+def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """The last header and, by the numbers of their lines, the rows of a run file, which may still be growing. Raises
+    `DataError` for another file."""
     path = Path(path)
     try:
         content = read_bytes(path, most=None)
@@ -118,14 +141,30 @@ def read_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[st
     lines = content[: content.rfind(b"\n") + 1].splitlines()
     if not lines:
         raise DataError(f"{path} is empty; it is not a run file")
-    header, *rows = [_parse(path, line, number) for number, line in enumerate(lines, start=1)]
+    return _parsed(path, lines)
+
+
+def _parsed(path: Path, lines: Iterable[bytes]) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """The last header, and the rows by the numbers of their lines."""
+    header: dict[str, Any] = {}
+    rows: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        row = _parse(path, line, number, header.get("kind"))
+        if number == 1 or "key" not in row:
+            header = row
+        else:
+            rows[number] = row
     return header, rows
 
 
-def _parse(path: Path, line: bytes, number: int) -> dict[str, Any]:
+def _parse(path: Path, line: bytes, number: int, kind: object) -> dict[str, Any]:
+    """One line. kind: of the header before it."""
     try:
         row = parse(line.decode())
-        if not isinstance(row, dict) or (number > 1 and not isinstance(row.get("key"), str)):
+        if not isinstance(row, dict):
+            raise ValueError("not a row of a run")
+        again = kind is not None and "key" not in row and row.get("kind") == kind
+        if number > 1 and not again and not isinstance(row.get("key"), str):
             raise ValueError("not a row of a run")
     except ValueError as error:
         raise DataError(f"{path}:{number}: {error}; this is not a run file, or it was edited") from error

@@ -70,7 +70,7 @@ def test_calibrate_while_it_asks(tiny_folder, tiny_data, tmp_path, monkeypatch, 
     assert done.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in done.stderr
     assert not out.exists()
-    rows = read_run(run)[1]
+    rows = list(read_run(run)[1].values())
     assert rows
     assert [json.loads(line) for line in run.read_text().splitlines()][1:] == rows
     done = command_line(*calibrate)

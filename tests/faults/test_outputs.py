@@ -111,7 +111,7 @@ def test_a_run_goes_on_once_there_is_room(tmp_path):
         assert path.read_bytes() == before
         assert list(run.rows) == ["a"]
         run.add([{"key": "d"}])
-    assert [row["key"] for row in read_run(path)[1]] == ["a", "d"]
+    assert [row["key"] for row in read_run(path)[1].values()] == ["a", "d"]
 
 
 def test_a_log_keeps_whole_lines(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.datasets.questions import QuestionRow, data_hash, question_digest
 from guardrail.errors import DataError
-from guardrail.runs.run_file import RunFile
+from guardrail.runs.asking import RunOptions, records_of
+from guardrail.runs.run_file import RunFile, read_run
 
 HEADER = {"kind": "test", "data": "abc"}
 
@@ -68,6 +70,51 @@ def test_another_run_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
+def asked(**accepted):
+    return {key: {"key": key, "accepted": forms} for key, forms in accepted.items()}
+
+
+def grown_from(path, known, wanted, **header):
+    """The keys with which a run of `known` goes on that is asked for `wanted`."""
+    with RunFile(path, {**HEADER, "data": "of two"}) as run:
+        run.add([{**row, "answer": "x"} for row in known.values()])
+    with RunFile(path, {**HEADER, "data": "of more", **header}, resume=True, asked=wanted) as run:
+        return list(run.rows)
+
+
+def test_a_run_goes_on_with_more_questions(tmp_path):
+    path = tmp_path / "run.jsonl"
+    wanted = asked(a=["1"], b=["2"], c=["3"])
+    assert grown_from(path, asked(a=["1"], b=["2"]), wanted) == ["a", "b"]
+    with RunFile(path, {**HEADER, "data": "of more"}, resume=True) as run:  # the very same run from now on
+        run.add(rows("c"))
+    header, lines = read_run(path)
+    assert header == {"kind": "test", "data": "of more"}
+    assert {number: row["key"] for number, row in lines.items()} == {2: "a", 3: "b", 5: "c"}
+    cut = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(cut[:3]) + cut[3][:-5])  # killed while it wrote the header again
+    assert read_run(path)[0]["data"] == "of two"
+    with RunFile(path, {**HEADER, "data": "of more"}, resume=True, asked=wanted) as run:
+        assert list(run.rows) == ["a", "b"]
+    assert read_run(path)[0]["data"] == "of more"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "header"),
+    [
+        (asked(a=["1"], c=["3"]), {}),  # a question less
+        (asked(a=["1"], b=["another"], c=["3"]), {}),
+        ({**asked(a=["1"], c=["3"]), "b": {"key": "b", "accepted": ["2"], "items": [["2"]]}}, {}),
+        (asked(a=["1"], b=["2"], c=["3"]), {"asking": "otherwise"}),
+    ],
+    ids=["fewer", "other answers", "all needed", "asked otherwise"],
+)
+def test_what_was_asked_otherwise_is_another_run(tmp_path, wanted, header):
+    with pytest.raises(DataError, match="is another run"):
+        grown_from(tmp_path / "run.jsonl", asked(a=["1"], b=["2"]), wanted, **header)
+    assert read_run(tmp_path / "run.jsonl")[0]["data"] == "of two"
+
+
 def test_not_a_run(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text('{"kind": "test", "data": "abc"}\nhello\n')
@@ -95,3 +142,24 @@ def test_two_writers(tmp_path):
 def test_no_folder(tmp_path):
     with pytest.raises(DataError, match="cannot write the run file"):
         RunFile(tmp_path / "no" / "run.jsonl", HEADER)
+
+
+def test_a_larger_limit_asks_only_what_is_new(tmp_path):
+    questions = [QuestionRow(f"Which is number {n}?", (str(n),)) for n in range(6)]
+    own = [{"key": question_digest(q.question), **q.record} for q in questions]
+    done: list[int] = []
+
+    def records(n):
+        def work(batch):
+            done.extend(batch)
+            return [{"answer": str(i)} for i in batch]
+
+        header = {"kind": "test", "data": data_hash(questions[:n])}
+        options = RunOptions(tmp_path / "run", resume=True, batch_size=2)
+        return records_of(own[:n], [q.question for q in questions[:n]], work, header, options)
+
+    first = records(4)
+    assert records(6)[:4] == first
+    assert done == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(DataError, match=r"another run .* a smaller --limit"):
+        records(4)

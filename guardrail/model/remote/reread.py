@@ -49,6 +49,7 @@ class RereadModel(LocalModel):
     """
 
     answers_here = False
+    stays = (*LocalModel.stays, "copy", "remote", "remote.lock")
 
     def __init__(self, remote: RemoteModel, copy: LocalModel) -> None:
         if not (copy.has_weights and copy.answers_here):
