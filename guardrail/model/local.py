@@ -13,6 +13,7 @@ from guardrail.model.continuous.batching import ContinuousBatching
 from guardrail.model.continuous.parts import SharedPassError
 from guardrail.model.continuous.sharing import Driver, OnTiming, Sharing
 from guardrail.model.generate import generate
+from guardrail.model.given_beginning import begin, with_beginnings
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
 from guardrail.model.run import Decoding
@@ -82,6 +83,7 @@ class LocalModel(LoadedModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
     ) -> list[Trace]:
         """Answer conversations in one left-padded batch.
 
@@ -99,6 +101,8 @@ class LocalModel(LoadedModel):
                 attribute `shows` is False may see an answer's steps again from the first.
             constraints: What each answer must be, None for one that is free; needs the extra `structured`. Empty leaves all
                 free.
+            prefixes: How each reply has to begin, empty for one that is free: text of the assistant's turn, never control
+                tokens, which the model goes on from. A thought that the prompt has opened is ended before it.
 
         Returns:
             One Trace for each conversation, in order.
@@ -118,6 +122,8 @@ class LocalModel(LoadedModel):
             )
         messages = [as_messages(c) for c in conversations]
         prompts = [self.encode_prompt(m, tools) for m in messages]
+        begun = begin(self, prompts, prefixes)
+        prompts = [[*prompt, *beginning] for prompt, beginning in zip(prompts, begun, strict=True)]
         stops = check_stops(stop)
         truncated = [False] * len(prompts)
         context = self.anatomy.context
@@ -129,13 +135,14 @@ class LocalModel(LoadedModel):
         sharing = self.sharing
         if sharing is not None and sharing.takes(prompts, decoding, keep):
             try:
-                return generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                found = generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                return with_beginnings(self, found, begun)
             except SharedPassError:
                 if getattr(on_step, "shows", on_step is not None):  # its steps were shown
                     raise
         # after a pass that failed in the loop, by itself: what is its own fault is raised in its caller
         with self.lock:
-            return generate(self, messages, prompts, decoding, keep, truncated)
+            return with_beginnings(self, generate(self, messages, prompts, decoding, keep, truncated), begun)
 
     @contextmanager
     def shared(
