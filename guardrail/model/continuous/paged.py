@@ -119,15 +119,16 @@ class PagedBatching:
         """
         (prompt,), local = batch.prompts, self._local
         run = Run(replace(batch, keep=None))  # nothing is kept here
+        steps = run.steps()
         ids: list[int] = []
         begun = ended = 0.0
-        with closing(self._outputs(*self._ask(prompt, batch.room, streaming=run.steps is not None))) as outputs:
+        with closing(self._outputs(*self._ask(prompt, batch.room, streaming=steps is not None))) as outputs:
             for output in outputs:
                 ids, begun = output.generated_tokens, output.lifespan[0]
                 if not ended:
                     self._time("wait", begun - output.created_time)
                 ended = time.perf_counter()
-                if run.steps is not None and bool(run.steps(torch.tensor([[*prompt, *ids]]), None)[0]):
+                if steps is not None and bool(steps(torch.tensor([[*prompt, *ids]]), None)[0]):
                     break
         self._time("generate", ended - begun)
         with local.lock:
