@@ -1,6 +1,6 @@
 """What the model is unsure of it answers once more, with the beginning of its reply given.
 
-The second answer's confidence is extrapolated, since this calibrator has seen no reply that was begun; so the rule that shows it
+The second answer's confidence is extrapolated, for this calibrator has seen no reply that was begun; so the rule that shows it
 hedges. `guardrail calibrate --retry-prefix` fits a curve for such replies.
 """
 
