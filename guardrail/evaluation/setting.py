@@ -140,7 +140,7 @@ def shipped_policies(unit: Unit) -> list[Policy]:
 
 def refuse_claims(policies: Sequence[Policy], remedy: str, *, passages: bool = False) -> None:
     """Raise `DataError` for a policy that decides by what a run does not hold: claims, where answers are not taken apart,
-    whether the question is ambiguous, how rare its names are, or, of answers with passages, how
+    whether the question is ambiguous, how rare its names are, how many samples agree, or, of answers with passages, how
     far the passages' order moves the confidence."""
     for policy in policies:
         if policy.looks_at_ambiguity:
@@ -150,6 +150,10 @@ def refuse_claims(policies: Sequence[Policy], remedy: str, *, passages: bool = F
         if policy.looks_at_names:
             raise DataError(
                 f"policy {policy.name!r} asks how rare names are, which no run holds; leave the rule out of a copy"
+            )
+        if policy.looks_at_consistency:
+            raise DataError(
+                f"policy {policy.name!r} asks how many samples agree, which no run holds; leave the rule out of a copy"
             )
         if passages and any(part.spread is not None for rule in policy.answer_rules for part in rule.when.parts()):
             raise DataError(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from guardrail.calibration.contexts import Setting
 from guardrail.errors import PolicyError
 from guardrail.model.stopping import check_stops
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.answer_pass import AnswerPass
 from guardrail.pipeline.conversation import Conversation, Prompt, generating
+from guardrail.pipeline.finished import Finished
 from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.passes import ask_first, finish

@@ -24,6 +24,7 @@ from guardrail.types import (
     AskedFirst,
     Attempt,
     Confidence,
+    Consistency,
     Decision,
     Evidence,
     InOrders,
@@ -124,16 +125,29 @@ class Conversation:
         return tuple(a.decision.rule for a in self.attempts if a.decision.action == "retrieve")
 
     @property
+    def found_by(self) -> str | None:
+        """The rule whose search has found the passages that are in its prompt; None where no rule's has."""
+        before = [a for a in self.attempts if a.evidence != self.evidence and a.decision.action == "retrieve"]
+        return before[-1].decision.rule if before and self.evidence else None
+
+    @property
     def searched_first(self) -> bool:
         """Whether its passages were found before anything was generated, so that there is no answer without them yet."""
         return bool(self.evidence) and self.asked_first is not None and not self.attempts
 
     def tried(
-        self, trace: Trace, score: Score, confidence: Confidence, decision: Decision, orders: InOrders | None = None
+        self,
+        trace: Trace,
+        score: Score,
+        confidence: Confidence,
+        decision: Decision,
+        orders: InOrders | None = None,
+        agreed: Consistency | None = None,
     ) -> Conversation:
         """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""
         kept = replace(trace, state=None)
-        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept, orders)
+        passages = self.evidence
+        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, passages, kept, orders, agreed)
         return replace(self, attempts=(*self.attempts, attempt))
 
 

@@ -7,7 +7,8 @@ Knows nothing about models, scorers or retrievers.
 
 from guardrail.policy.policy import Policy
 from guardrail.policy.proof import ClaimsProof, Proof, check_proof
-from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AskFirst, ClaimRule, Retrieval, Rule
+from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AskFirst, ClaimRule, Rule
+from guardrail.policy.search import Retrieval
 from guardrail.types.names import MAX_PASSAGES
 
 __all__ = [

@@ -15,16 +15,14 @@ from guardrail.policy.ambiguity import Ambiguity
 from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel, SecondProven
+from guardrail.policy.sampling import Sampling
+from guardrail.policy.search import Retrieval, Search
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Confidence, Label, OnError
-from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
 NO_RULE = "no rule matched"
 NO_CLAIM_RULES = "no claim rules"
-MAX_PASSES = 5
-MAX_CLAIMS = 100
-MAX_ORDERS = 8
 MAX_SECONDS = 3600
 
 Unit = Literal["answer", "claim"]
@@ -88,7 +86,8 @@ AskBackTemplate = Annotated[str, _withholding("asks back")]
 
 
 class Rule(Mapping):
-    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule."""
+    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule, `retrieve` its
+    `retrieval` for the search of this rule."""
 
     name: Name
     for_: Unit = Field(default="answer", alias="for")
@@ -96,10 +95,15 @@ class Rule(Mapping):
     then: Action
     because: Line = ""
     say: Template | None = None
+    retrieve: Search | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _refuse_taken_name(self.name)
+        if self.retrieve is not None and self.then != "retrieve":
+            raise wrong(
+                f"has 'retrieve', but then: {self.then} searches for nothing; write then: retrieve, or remove it"
+            )
         if self.say is not None and self.then not in ("hedge", *WITHHELD):
             raise wrong(f"has 'say', but then: {self.then} shows no wording; only hedge, abstain and ask_back do")
         if self.say is not None and self.then == "hedge" and "answer" not in placeholders(self.say):
@@ -183,17 +187,6 @@ class Wording(Mapping):
     ask_back: AskBackTemplate | None = None
 
 
-class Retrieval(Mapping):
-    """passages: for each search. max_passes: times one question is answered again. claims: searched for in one answer. orders:
-    of several passages, in which an answer is judged, for `spread`.
-    """
-
-    passages: Annotated[int, Field(ge=1, le=MAX_PASSAGES)] = 3
-    max_passes: Annotated[int, Field(ge=0, le=MAX_PASSES)] = 1
-    claims: Annotated[int, Field(ge=0, le=MAX_CLAIMS)] = 8
-    orders: Annotated[int, Field(ge=1, le=MAX_ORDERS)] = 1
-
-
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -229,7 +222,8 @@ class AskFirst(Mapping):
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
     written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
-    ask_first: whether to search before anything is generated. ambiguity: when a question counts as ambiguous.
+    ask_first: whether to search before anything is generated. ambiguity: when a question counts as ambiguous. sampling: how
+    samples are drawn for `consistency`.
     """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
@@ -250,6 +244,7 @@ class PolicyFile(Mapping):
     proof: Proof | None = None
     claims_proof: ClaimsProof | None = None
     ambiguity: Ambiguity | None = None
+    sampling: Sampling = Sampling()
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
@@ -269,6 +264,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "model": ProofModel,
     "ambiguity": Ambiguity,
     "second": SecondProven,
+    "sampling": Sampling,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "answer": {
@@ -284,6 +280,8 @@ MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
         "count": CountBounds,
         "spread": ConfidenceBounds,
         "rare": CountBounds,
+        "retrieve": Search,
+        "consistency": ConfidenceBounds,
     },
     "claim": {**_ANYWHERE, "rules": ClaimRule, "when": ClaimWhen, "any": ClaimWhen, "not": ClaimWhen},
 }
