@@ -165,7 +165,7 @@ class GatedRetriever(BaseRetriever):
         """Of the samples that agree, where the decision hangs on it; None where that cannot be measured, as if none did."""
         samples = self.guard.samples
         if attempt.consistency is not None or samples is None or not samples.sampling.undecided(decide):
-            return attempt.consistency and attempt.consistency.share
+            return attempt.consistency.share if attempt.consistency else None
         found = samples.agreeing(attempt.trace, self.guard.usual_length, self._scores)
         return found.share  # type: ignore[no-any-return]
 

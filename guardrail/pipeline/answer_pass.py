@@ -28,9 +28,9 @@ from guardrail.pipeline.orders import in_orders
 from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
-from guardrail.pipeline.unscored import TOOL_CALL, unscored
+from guardrail.pipeline.unmeasured import TOOL_CALL, unmeasured
 from guardrail.policy import Policy
-from guardrail.policy.obstacles import NO_SECOND
+from guardrail.policy.obstacles import NO_SECOND, NOT_ASKED
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import (
@@ -47,6 +47,7 @@ from guardrail.types import (
 )
 
 NO_ROOM = "there is no room for passages beside the question"
+DECIDED = "the decision is on this answer"
 
 _TOO_LARGE = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
 
@@ -55,8 +56,8 @@ _TOO_LARGE = ("prompt_too_long", "out_of_memory")  # the passages are why, where
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
     model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions, ambiguity: what is
-    known before an answer. no_escalation: why no second model is asked; empty where one may be. samples: what draws others of
-    an answer's prompt, where a rule asks."""
+    known before an answer. no_escalation, no_retry: why no second model is asked, nor this one once more; empty where it may
+    be. samples: what draws others of an answer's prompt, where a rule asks."""
 
     room: Room
     calibrated: Calibrated
@@ -68,6 +69,7 @@ class AnswerPass:
     questions: QuestionPipeline | None = None
     ambiguity: AmbiguityScorer | None = None
     no_escalation: str = NO_SECOND
+    no_retry: str = NOT_ASKED
     samples: Samples | None = None
 
     @property
@@ -90,7 +92,7 @@ class AnswerPass:
         Where the batch fails, each is scored alone, and what fails alone is unscored (`error`), or raised where the policy
         says so.
         """
-        known = [unscored(trace, self.calibrated.scorer.name, self.hooks) for trace in traces]
+        known = [unmeasured(trace, self.calibrated.scorer.name, self.hooks.is_tool_call) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
             todo = [i for i, score in enumerate(known) if score is None]
             kinds = {i: self.context_of(conversations[i], traces[i]) for i in todo}
@@ -143,8 +145,10 @@ class AnswerPass:
         """The policy's decision on the last attempt's answer, without looking anything up again."""
         before = conversation.attempts[-1]
         trace = before.trace or self.room.model.trace(conversation.messages, before.answer)
-        conversation = replace(conversation, evidence=before.evidence)
-        return replace(self, retriever=None)._judged(conversation, trace, before.score, why)
+        conversation = replace(conversation, evidence=before.evidence, prefix=before.prefix)
+        return replace(self, retriever=None, no_retry=self.no_retry or DECIDED)._judged(
+            conversation, trace, before.score, why
+        )
 
     def given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
         """An abstention for what failed, without a confidence."""
@@ -204,6 +208,7 @@ class AnswerPass:
                 claims=confidences_after_verification(claims) if taken_apart else None,
                 ambiguity=conversation.ambiguity,
                 no_escalation=self.no_escalation,
+                no_retry=self.no_retry or conversation.no_retry,
                 spread=orders.spread if orders else None,
                 names=names,
             )
@@ -212,6 +217,9 @@ class AnswerPass:
                 decision = decide(consistency=agreed.share if agreed else None)
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
+            if decision.action == "retry":
+                tried = conversation.tried(trace, score, confidence, decision, orders, agreed)
+                return replace(tried, prefix=decision.prefix)
             if decision.action != "retrieve" or self.looks_up is None:
                 wording = self.policy.wording.abstain
                 text, claims, decision = leftover(conversation, trace.text, claims, asides, decision, wording)
@@ -230,7 +238,7 @@ class AnswerPass:
                 if self.policy.on_error == "abstain":
                     return self.given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
-                return replace(conversation, evidence=found, passages_left_out="")
+                return replace(conversation, evidence=found, passages_left_out="", prefix="")
 
     def _agreed(self, conversation: Conversation, trace: Trace, decide: Callable[..., Decision]) -> Consistency | None:
         """How many samples agree with the answer, where the decision hangs on that; drawn for no other."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
 from guardrail.policy import obstacles
 from guardrail.policy.ambiguity import Ambiguity
+from guardrail.policy.ask_first import AskFirst
 from guardrail.policy.checks import asks_ambiguity, check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.first_match import first_match
@@ -29,7 +30,6 @@ from guardrail.policy.sampling import Sampling
 from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
-    AskFirst,
     Limits,
     PolicyFile,
     Rule,
@@ -170,6 +170,7 @@ class Policy(RuleSet):
         claims: Sequence[Confidence] | None = None,
         ambiguity: Score | None = None,
         no_escalation: str = obstacles.NO_SECOND,
+        no_retry: str = obstacles.NOT_ASKED,
         spread: float | None = None,
         names: NameCounts | None = None,
         consistency: float | None = None,
@@ -190,6 +191,7 @@ class Policy(RuleSet):
             ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
                 an ambiguous question where a rule asks.
             no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
+            no_retry: Why the model may not answer once more now; as no_escalation, for retry rules.
             spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
             names: Of the question, counted in a corpus; None where there is none.
             consistency: The share of samples that say what the answer says, in [0, 1]. None: not measured, which counts as 0.
@@ -197,13 +199,13 @@ class Policy(RuleSet):
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
         apart = None if claims is None else tuple(claims)
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names, consistency)
-        may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
+        may = retriever, fired, no_escalation, no_retry
         rule, explanation = first_match(
-            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)
+            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, *may)
         )
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
-        return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
+        return Decision(rule.then, rule.name, explanation, self._template(rule, facts), rule.prefix)
 
     def decide_claim(
         self,
