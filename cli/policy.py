@@ -20,6 +20,7 @@ from guardrail.types import (
     Evidence,
     FinishReason,
     Label,
+    NameCounts,
     Score,
     Support,
     Verification,
@@ -81,6 +82,7 @@ def explain(
     finish_reason: Annotated[str | None, typer.Option(help=f"{', '.join(FINISH_REASONS)}; default: stop.")] = None,
     retriever: Annotated[bool, typer.Option(help="A retriever can be asked.")] = True,
     second_model: Annotated[bool, typer.Option(help="A second model can be asked.")] = True,
+    retry: Annotated[bool, typer.Option(help="The model can answer once more.")] = True,
     claims: Annotated[
         str | None,
         typer.Option(metavar="P,P,...", help="The confidences of the answer's claims, '?' for none; '' for no claims."),
@@ -103,10 +105,19 @@ def explain(
     ambiguity: Annotated[
         float | None, typer.Option(help="The question's score by `ambiguity`'s scorer. Left out: it was not measured.")
     ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COUNT", help="A name of the question, and the corpus's passages with it; repeatable."
+        ),
+    ] = None,
+    never_together: Annotated[
+        bool, typer.Option("--never-together", help="No passage has the first two of the names together.")
+    ] = False,
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
-    from guardrail.policy.obstacles import NO_SECOND
+    from guardrail.policy.obstacles import ASKED_AGAIN, NO_SECOND
 
     loaded = Policy.load(policy)
     if p_ik is not None:
@@ -126,7 +137,10 @@ def explain(
             "claims": claims is not None,
             "spread": spread is not None,
             "ambiguity": ambiguity is not None,
+            "name": bool(name),
+            "never-together": never_together,
             "no-second-model": not second_model,
+            "no-retry": not retry,
         },
         of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
     )
@@ -150,11 +164,15 @@ def explain(
         finish_reason=cast("FinishReason", _one_of(finish_reason or "stop", FINISH_REASONS, "finish reason")),
         retriever=retriever,
         no_escalation="" if second_model else NO_SECOND,
+        no_retry="" if retry else ASKED_AGAIN,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
         ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
         spread=spread,
+        names=_names(name or [], never_together),
     )
     echo(f"{decision.action}: {decision.explanation}")
+    if decision.prefix:
+        echo(f"the next reply begins: {decision.prefix}")
 
 
 def _judged(
@@ -186,6 +204,19 @@ def _probability(text: str) -> Confidence:
     if not 0.0 <= p <= 1.0:
         raise DataError(f"--claims wants numbers from 0 to 1, or ?, with commas between them; not {text.strip()!r}")
     return Confidence(p, p, p, label_for(p))
+
+
+def _names(given: Sequence[str], never_together: bool) -> NameCounts | None:
+    counts = {}
+    for each in given:
+        name, _, number = each.rpartition("=")
+        if not name.strip() or not number.strip().isdecimal():
+            raise DataError(f"--name wants NAME=COUNT, such as 'Burkina Faso=2'; not {each!r}")
+        counts[name.strip()] = int(number)
+    first, second = [*counts, "", ""][:2]
+    if never_together and not second:
+        raise DataError("--never-together is about two names of the question; give both with --name")
+    return NameCounts(tuple(counts.items()), ((first, second),) if never_together else ()) if counts else None
 
 
 def _one_of(name: str, names: Sequence[str], what: str) -> str:

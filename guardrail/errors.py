@@ -32,7 +32,18 @@ if TYPE_CHECKING:
 
 
 class GuardrailError(Exception):
-    """Base of every error that guardrail raises on purpose; catch this to catch them all."""
+    """Base of every error that guardrail raises on purpose; catch this to catch them all.
+
+    Another process raises it as it is, whatever its class is made from.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _raised, (type(self), self.args), self.__dict__
+
+
+def _raised(kind: type[GuardrailError], args: tuple[Any, ...]) -> GuardrailError:
+    """An error as it was raised: its class may take other arguments than those that it keeps."""
+    return kind.__new__(kind, *args)
 
 
 class ModelError(GuardrailError):

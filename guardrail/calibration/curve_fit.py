@@ -13,7 +13,14 @@ from guardrail.calibration.metrics import Bools, Estimate, Floats
 from guardrail.calibration.points import points_of
 from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.profiles import FOLDS
-from guardrail.calibration.record import CONTEXT_PSEUDO_ANSWERS, PSEUDO_ANSWERS, MetricRecord, shrunk
+from guardrail.calibration.record import (
+    CONTEXT_PSEUDO_ANSWERS,
+    MIN_OF_EACH,
+    MIN_POINTS,
+    PSEUDO_ANSWERS,
+    MetricRecord,
+    shrunk,
+)
 from guardrail.types import Score
 
 _FARTHEST = 50.0  # on the logit scale, beyond every two probabilities of a curve
@@ -30,15 +37,28 @@ def curve_fields(s: Floats, c: Bools, metrics: Mapping[str, Estimate]) -> dict[s
     }
 
 
+def curve_of_others(scores: Floats, correct: Bools, at: np.ndarray) -> Curve | None:
+    """What the curve of a context is drawn to: the curve of the answers that were not given in it.
+
+    scores, correct: of all answers, (n,), on one scorer. at: which of them were given in the context; a curve that had seen
+    these would draw the context's to its own accidents. None where fewer than 30 are left, or 5 right or 5 wrong ones.
+    """
+    others = np.setdiff1d(np.arange(len(correct)), at)
+    right = int(correct[others].sum())
+    if len(others) < MIN_POINTS or min(right, len(others) - right) < MIN_OF_EACH:
+        return None
+    return Curve.through(fit_blocks(scores[others], correct[others]))
+
+
 def context_fields(s: Floats, c: Bools, metrics: Mapping[str, Estimate], common: Curve) -> dict[str, Any]:
-    """The fields of a `ContextRecord` that is drawn to the common curve: most where a context has few answers.
+    """The fields of a `ContextRecord` that is drawn to a common curve: most where a context has few answers.
 
     1. Each answer gets the probability of the common curve, moved on the logit scale by one number for all, so that their mean
        is the context's share of right answers with ten more answers at the mean of the common curve: (k + 10 m) / (n + 10).
     2. A block of k right among n becomes (k + 10 t) / (n + 10), t the mean of these in it.
 
     The first step takes up most of what tells contexts apart, their level, from few answers; the second leaves the slope to the
-    data. common: the curve of all contexts together, on the same scorer. In a simulation (contexts that differ from the common
+    data. common: of `curve_of_others`. In a simulation (contexts that differ from the common
     curve by normal steps of 0.3, 0.7 and 1.5 in level on the logit scale, n = 30 to 400) ten pseudo-answers had less excess log
     loss than a curve of the context alone but for the largest steps with 150 answers and more, and less than the common curve.
     """
@@ -71,17 +91,18 @@ def context_probabilities(s: Floats, c: Bools, common: Curve, at: Floats) -> Flo
 
 
 def context_out_of_fold(uncertain: Floats, correct: Bools, at: np.ndarray, seed: int) -> Floats:
-    """p_correct of the answers `at`, each from curves of a context that have not seen it, (len(at),).
+    """p_correct of the answers `at`, each from a curve of their context that has not seen it, (len(at),).
 
-    uncertain: of all answers, (n,); all that the common curve is fitted on. at: which of them were given in the context.
+    uncertain, correct, at: as of `curve_of_others`.
     """
+    common, s, c = curve_of_others(uncertain, correct, at), uncertain[at], correct[at]
 
     def predicted(train: np.ndarray, test: np.ndarray) -> Floats:
-        others = np.setdiff1d(np.arange(len(correct)), at[test])
-        common = Curve.through(fit_blocks(uncertain[others], correct[others]))
-        return context_probabilities(uncertain[at[train]], correct[at[train]], common, uncertain[at[test]])
+        if common is None:
+            return fitted_probabilities(s[train], c[train], s[test])
+        return context_probabilities(s[train], c[train], common, s[test])
 
-    return out_of_fold(correct[at], predicted, folds=FOLDS, seed=seed)
+    return out_of_fold(c, predicted, folds=FOLDS, seed=seed)
 
 
 def cross_validated_predictions(

@@ -140,7 +140,7 @@ class IsotonicCalibrator:
         options: Mapping[str, Any],
         metrics: Mapping[str, Estimate],
         source: Mapping[str, Any] | None = None,
-        drawn: bool = False,
+        towards: Curve | None = None,
     ) -> Self:
         """This calibrator with a curve for conversations of one kind, fitted on answers that were given in such ones.
 
@@ -152,14 +152,14 @@ class IsotonicCalibrator:
             options: Its options, JSON-ready.
             metrics: Measured by whoever chose the scorer, out of fold.
             source: What the conversations were made with, JSON-ready.
-            drawn: Draw the curve to this calibrator's own, on whose scorer it is; see `curve_fit.context_fields`.
+            towards: A curve on the same scorer that this one is drawn to; see `curve_fit.curve_of_others`.
 
         Raises:
             CalibrationError: As `fit`.
         """
-        record, common = _fitted(self._record, "with_context"), _fitted(self._curve, "with_context")
+        record = _fitted(self._record, "with_context")
         s, c = checked_points(scores, correct, f"answers in the context {name!r}")
-        fields = context_fields(s, c, metrics, common) if drawn else curve_fields(s, c, metrics)
+        fields = curve_fields(s, c, metrics) if towards is None else context_fields(s, c, metrics, towards)
         made = ContextRecord(**fields, scorer=scorer, profile=dict(options), source=dict(source or {}))
         return type(self)()._take(record.sealed(contexts={**(record.contexts or {}), name: made}))
 

@@ -38,7 +38,7 @@ ContextName = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
 """A kind of conversation that can have a curve of its own; see `contexts.context_of`."""
 
 CONTEXT_PSEUDO_ANSWERS = 10.0
-"""By how many answers a block of a context is drawn towards the common curve; see `curve_fit.context_fields`."""
+"""By how many answers a block of a context is drawn towards the curve of the others; see `curve_fit.context_fields`."""
 
 _Probability = Annotated[float, Field(gt=0, lt=1)]
 
@@ -119,7 +119,7 @@ class ContextRecord(CurveRecord):
     """A curve for conversations of one kind, with the scorer that it was fitted on.
 
     profile: the scorer's options. source: what the conversations were made with, in words and numbers. towards: what each block
-    is drawn to, where that is the common curve and not this one's base rate; see `curve_fit.context_fields`.
+    is drawn to, where that is the curve of the others and not this one's base rate; see `curve_fit.context_fields`.
     """
 
     scorer: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guardrail.calibration.contexts import in_words, source_of
-from guardrail.calibration.curve_fit import context_out_of_fold
+from guardrail.calibration.curve_fit import context_out_of_fold, curve_of_others
 from guardrail.calibration.metrics import bound_risks, calibration_metrics, reliability_table
 from guardrail.calibration.origin import origin_of
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, seed: int = 0) -> Fit:
     """The fit with a curve for each context that has at least 30 scored answers, 5 of them right and 5 wrong.
 
-    fitted: of all the answers together; its curve is what the others are drawn to. answers: of `collect_through`. readings: of
-    the scored ones. The figures of a context are out of fold: a curve is drawn from the out-of-fold probabilities of `fitted`,
-    and each fold from answers that are not in it.
+    fitted: of all the answers together. answers: of `collect_through`. readings: of the scored ones. A context's curve is drawn
+    to that of the others, where there are any. Its figures are out of fold: the out-of-fold probabilities of `fitted` are what
+    its curve is fitted on, each fold's without the answers in it; where the context is the only one, they are its own.
 
     Raises `CalibrationError` where no context has enough, and `DataError` for one whose answers had several temperatures.
     """
@@ -44,7 +44,8 @@ def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, 
         if len(at) < MIN_POINTS or min(right, len(at) - right) < MIN_OF_EACH or len(np.unique(values[at])) == 1:
             few[name] = len(at)
             continue
-        p[at] = context_out_of_fold(1 - fitted.p_correct, correct, at, seed)
+        if len(at) < len(correct):
+            p[at] = context_out_of_fold(1 - fitted.p_correct, correct, at, seed)
         calibrator = calibrator.with_context(
             name,
             values[at],
@@ -57,7 +58,7 @@ def fit_contexts(fitted: Fit, answers: Answers, readings: Sequence[Reading], *, 
                 [int(records[i]["limit"]) for i in at.tolist()],
                 max(len(records[i]["passages"]) for i in at.tolist()),
             ),
-            drawn=True,
+            towards=curve_of_others(values, correct, at),
         )
     if not calibrator.contexts:
         found = ", ".join(f"{in_words(name)} {n}" for name, n in few.items())

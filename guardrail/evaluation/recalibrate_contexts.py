@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from guardrail.calibration.contexts import in_words
-from guardrail.calibration.curve_fit import context_out_of_fold, cross_validated_predictions
+from guardrail.calibration.curve_fit import context_out_of_fold, cross_validated_predictions, curve_of_others
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.metrics import Bools, Estimate, Floats, calibration_metrics
+from guardrail.calibration.origin import origin_of, through_of
 from guardrail.calibration.record import MIN_OF_EACH, MIN_POINTS
 
 
@@ -65,20 +66,21 @@ def fit_contexts_again(
 ) -> tuple[IsotonicCalibrator, tuple[ContextAgain, ...], Floats]:
     """The curve of each context of `old`, from its own labelled answers: where there are at least 30, 5 right and 5 wrong.
 
-    A curve that was drawn to the common one is drawn to the new common one. The others are kept as they were: what is known of
-    plain answers says little of answers with passages, whose curve has another scorer.
+    The curve of a context of a chain is drawn to that of the labelled answers in its other contexts, where they are enough. The
+    others are kept as they were: what is known of plain answers says little of answers with passages, whose curve has another
+    scorer.
 
     Args:
         fitted: `old` with its common curve fitted again.
         old: The calibrator that said `rows.p_correct`.
-        rows: Where the curves of `old` are drawn to the common one, all answers that it was fitted on.
+        rows: Of a chain, all answers that the common curve was fitted on.
         seed: Of the folds and the bootstrap.
 
     Returns:
         The calibrator, what became of each context, and the out-of-fold p_correct of the rows, (n,): the old one's where a
         curve is kept.
     """
-    p, told = rows.p_correct.copy(), []
+    p, told, drawn = rows.p_correct.copy(), [], through_of(origin_of(old)) is not None
     for name, own in old.contexts.items():
         at = np.flatnonzero([context == name for context in rows.context])
         score, correct = rows.score[at], rows.correct[at]
@@ -86,7 +88,6 @@ def fit_contexts_again(
         if len(at) < MIN_POINTS or min(right, len(at) - right) < MIN_OF_EACH or len(np.unique(score)) == 1:
             told.append(ContextAgain(name, len(at), False))
             continue
-        drawn = own.towards is not None
         p[at] = (
             context_out_of_fold(rows.score, rows.correct, at, seed)
             if drawn
@@ -103,7 +104,7 @@ def fit_contexts_again(
             options=own.profile,
             metrics=after,
             source=own.source,
-            drawn=drawn,
+            towards=curve_of_others(rows.score, rows.correct, at) if drawn else None,
         )
         told.append(ContextAgain(name, len(at), True, before, after))
     return fitted, tuple(told), p

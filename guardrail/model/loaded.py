@@ -51,6 +51,9 @@ class LoadedModel:
     answers_here: ClassVar[bool] = True
     """Whether this process generates its answers, so that the same weights give the same ones again."""
 
+    stays: ClassVar[tuple[str, ...]] = ("", "model", "anatomy", "lock")
+    """What of it is never sent to another process, by attribute ("" is itself): that has its own."""
+
     def __init__(
         self,
         model: nn.Module,

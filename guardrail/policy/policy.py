@@ -11,28 +11,26 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
 from guardrail.policy import obstacles
 from guardrail.policy.ambiguity import Ambiguity
+from guardrail.policy.ask_first import AskFirst
 from guardrail.policy.checks import asks_ambiguity, check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.first_match import first_match
 from guardrail.policy.matching import Facts
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import ClaimsProof, Proof
+from guardrail.policy.rule_set import RuleSet
 from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
-    AnyRule,
-    AskFirst,
-    ClaimRule,
     Limits,
     PolicyFile,
-    Retrieval,
     Rule,
     Wording,
 )
@@ -56,7 +54,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(RuleSet):
     """A loaded policy; immutable.
 
         Policy.load("default")                 # shipped
@@ -80,10 +78,6 @@ class Policy:
         claims_proof: Of a promise about wrong claims in answers, where `guardrail tune --unit claim` made the file.
     """
 
-    name: str
-    description: str
-    rules: tuple[AnyRule, ...]
-    retrieval: Retrieval
     wording: Wording
     source: str
     text: str = field(repr=False)
@@ -156,65 +150,9 @@ class Policy:
         )
 
     @property
-    def answer_rules(self) -> tuple[Rule, ...]:
-        """The rules for whole answers, in the file's order."""
-        return tuple(rule for rule in self.rules if isinstance(rule, Rule))
-
-    @property
-    def claim_rules(self) -> tuple[ClaimRule, ...]:
-        """The rules for claims, in the file's order."""
-        return tuple(rule for rule in self.rules if isinstance(rule, ClaimRule))
-
-    @property
-    def needs_confidence(self) -> bool:
-        """Whether a rule for answers looks at the answer's confidence, label or calibrated range.
-
-        Without a calibrator of answers such a rule never matches. Claims do not count: `needs_claim_confidence`.
-        """
-        return any(part.needs_confidence for rule in self.answer_rules for part in rule.when.parts())
-
-    @property
-    def needs_claim_confidence(self) -> bool:
-        """Whether any rule looks at the confidence of claims; without a calibrator of claims it never matches."""
-        together = (part.claims for rule in self.answer_rules for part in rule.when.parts())
-        return any(part.needs_confidence for rule in self.claim_rules for part in rule.when.parts()) or any(
-            claims is not None and claims.needs_confidence for claims in together
-        )
-
-    @property
-    def judges_claims(self) -> bool:
-        """Whether there is any rule for claims; without one every claim is kept."""
-        return bool(self.claim_rules)
-
-    @property
-    def looks_at_claims(self) -> bool:
-        """Whether a rule for answers has a condition on the answer's claims."""
-        return any(part.claims is not None for rule in self.answer_rules for part in rule.when.parts())
-
-    @property
     def looks_at_ambiguity(self) -> bool:
         """Whether a rule asks if the question is ambiguous; only then is that measured."""
         return self.ambiguity is not None and any(asks_ambiguity(rule.when) for rule in self.answer_rules)
-
-    @property
-    def looks_at_names(self) -> bool:
-        """Whether a rule asks how often the names of the question occur in a corpus."""
-        return any(part.needs_corpus for rule in self.answer_rules for part in rule.when.parts())
-
-    @property
-    def retrieves(self) -> bool:
-        """Whether a rule for answers can ask for evidence; without a retriever such a rule is passed over."""
-        return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
-
-    @property
-    def escalates(self) -> bool:
-        """Whether a rule can let a second model answer; without one such a rule is passed over."""
-        return any(rule.then == "escalate" for rule in self.answer_rules)
-
-    @property
-    def verifies_claims(self) -> bool:
-        """Whether a rule for claims can ask for evidence."""
-        return self.retrieval.claims > 0 and any(rule.then == "retrieve" for rule in self.claim_rules)
 
     def decide(
         self,
@@ -228,6 +166,7 @@ class Policy:
         claims: Sequence[Confidence] | None = None,
         ambiguity: Score | None = None,
         no_escalation: str = obstacles.NO_SECOND,
+        no_retry: str = obstacles.NOT_ASKED,
         spread: float | None = None,
         names: NameCounts | None = None,
     ) -> Decision:
@@ -247,19 +186,20 @@ class Policy:
             ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
                 an ambiguous question where a rule asks.
             no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
+            no_retry: Why the model may not answer once more now; as no_escalation, for retry rules.
             spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
             names: Of the question, counted in a corpus; None where there is none.
         """
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
         apart = None if claims is None else tuple(claims)
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names)
-        may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
+        may = retriever, fired, no_escalation, no_retry
         rule, explanation = first_match(
-            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)
+            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, *may)
         )
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
-        return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
+        return Decision(rule.then, rule.name, explanation, self._template(rule, facts), rule.prefix)
 
     def decide_claim(
         self,

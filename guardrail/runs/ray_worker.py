@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,15 +11,17 @@ if TYPE_CHECKING:
 
 _local: LocalModel | None = None  # the worker's own; one a process
 
-PARTS = ("", "model", "anatomy", "lock")
-"""What of a model is never sent, by attribute ("" is the model itself): where it stood, the worker's own stands."""
+
+def parts_of(local: LocalModel) -> dict[str, Any]:
+    """What of a model is never sent (`LoadedModel.stays`), by name: where it stood, the worker's own stands."""
+    return {name: attrgetter(name)(local) if name else local for name in local.stays}
 
 
 def own_part(name: str) -> Any:
     """What stands in place of a part that was not sent."""
     if _local is None:
         raise RuntimeError("work was unpacked before the model was loaded")
-    return getattr(_local, name) if name else _local
+    return parts_of(_local)[name]
 
 
 class Worker:

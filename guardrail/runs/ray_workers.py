@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from guardrail.errors import ClusterError, GuardrailError
 from guardrail.runs.cluster import LOCAL, Cluster, Found, Lost, Row
-from guardrail.runs.ray_worker import PARTS, Worker, about, own_part
+from guardrail.runs.ray_worker import Worker, about, own_part, parts_of
 
 if TYPE_CHECKING:
     from guardrail.model.local import LocalModel
@@ -184,6 +184,8 @@ def connect(cluster: Cluster, say: Say) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {}
     if cluster.address == LOCAL:
+        if hasattr(os, "nice"):
+            os.environ.setdefault("RAY_worker_niceness", str(os.nice(0)))  # as this process; 15 is Ray's own
         own = {
             "num_cpus": cluster.workers * cluster.cpus,
             "object_store_memory": _STORE,
@@ -265,8 +267,8 @@ def _not_sent(local: LocalModel) -> Iterator[None]:
     """Inside, what is sent holds none of the model's parts: the worker's own stand in their place."""
     import ray
 
-    parts = {id(getattr(local, name) if name else local): name for name in PARTS}
-    kinds = {type(getattr(local, name) if name else local) for name in PARTS}
+    parts = {id(part): name for name, part in parts_of(local).items()}
+    kinds = {type(part) for part in parts_of(local).values()}
 
     def name_of(part: Any) -> str:
         if id(part) not in parts:

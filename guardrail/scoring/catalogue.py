@@ -57,6 +57,7 @@ OWN = {
     "ccp": Entry(f"{_BASELINES}.ccp:Ccp"),
     "rauq": Entry(f"{_BASELINES}.rauq:Rauq"),
     "verbalized": Entry(f"{_BASELINES}.verbalized:VerbalizedScorer"),
+    "verbalized-list": Entry(f"{_BASELINES}.verbalized_list:VerbalizedListScorer", partial=True),
     "verbal-percent": Entry(f"{_BASELINES}.elicited:VerbalPercent", partial=True),
     "verbal-top-k": Entry(f"{_BASELINES}.elicited:VerbalTopK", partial=True),
     "self-probing": Entry(f"{_BASELINES}.elicited:SelfProbing"),

@@ -82,7 +82,7 @@ def create_app(server: Server, *, lifespan: Any = None) -> FastAPI:
         verdict, log_probs = await server.work(request, call.deadline, work, watch.abandon)
         reply = answering.reply(call, verdict)
         server.note(request, reply.metadata)
-        ids = token_ids_of(service.answered_by(verdict), verdict, body)
+        ids = token_ids_of(service.answered_by(verdict), verdict, body, call)
         if body.stream:
             return await streamed(request, held(ident, model, reply, body, log_probs, ids), _gist(reply.metadata))
         return JSONResponse(bodies.completion(ident, model, reply, log_probs, ids), headers=_gist(reply.metadata))

@@ -10,8 +10,8 @@ from langchain_core.messages.ai import UsageMetadata
 
 from guardrail.langchain.reply import Reply
 
-TokenIds: TypeAlias = tuple[list[int], list[int]]
-"""Of the prompt, and of all that was generated."""
+TokenIds: TypeAlias = tuple[list[int] | None, list[int]]
+"""Of the prompt, None where they are not told, and of all that was generated."""
 
 
 def completion(
@@ -76,7 +76,9 @@ def _head(ident: str, kind: str, model: str) -> dict[str, Any]:
 
 def _told(ids: TokenIds | None) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """What stands beside the choices, and in the choice."""
-    return ({}, {}) if ids is None else ({"prompt_token_ids": ids[0]}, {"token_ids": ids[1]})
+    if ids is None:
+        return {}, {}
+    return {} if ids[0] is None else {"prompt_token_ids": ids[0]}, {"token_ids": ids[1]}
 
 
 def _end(reply: Reply) -> dict[str, Any]:

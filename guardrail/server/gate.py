@@ -117,7 +117,8 @@ class Gate:
         if settings.keys is not None and scope["path"].startswith(("/v1/", "/metrics")):
             client = settings.keys.client(headers.get("authorization"))
             state["client"], state["charge"] = client.name, client.charge
-            client.admit()
+            if scope["path"].startswith("/v1/"):  # who watches the server spends nothing of what a client may ask
+                client.admit()
 
     async def _body(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
         """The body, read whole and checked, for whoever reads it next. Raises `ApiError`."""

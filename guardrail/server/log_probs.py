@@ -8,6 +8,7 @@ from guardrail.model.token_log_probs import likeliest_tokens
 from guardrail.scoring.stacked.words import token_pieces
 
 if TYPE_CHECKING:
+    from guardrail.langchain.call import Call
     from guardrail.model.local import LocalModel
     from guardrail.server.bodies import TokenIds
     from guardrail.server.requests import ChatRequest
@@ -27,22 +28,30 @@ def log_probs_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> d
     return {"content": _content(model, trace, request.top_logprobs or 0), "refusal": None}
 
 
-def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest) -> TokenIds | None:
+def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest, call: Call) -> TokenIds | None:
     """Ids of the prompt and of all that was generated, the end of the turn included, where a request wants them.
 
     model, None: as in `log_probs_of`. None, too, of an answer that was thought about first or given with passages: ids are
-    text to whoever has the tokenizer, and nobody is shown a thought, or more of a passage than the verdict shows.
+    text to whoever has the tokenizer, and nobody is shown a thought, or more of a passage than the verdict shows. Those of
+    a prompt are told only where it is the request's own, `call`: the operator's calibrator may put words around a question.
     """
     trace = _written(model, verdict) if request.return_token_ids else None
     if trace is None or trace.thinking_tokens or verdict.evidence:
         return None
-    return list(trace.prompt_ids), list(trace.response_ids)
+    own = model.encode_prompt(call.conversation, call.options.tools)
+    return own if tuple(own) == trace.prompt_ids else None, list(trace.response_ids)
 
 
 def _written(model: LocalModel, verdict: Verdict) -> Trace | None:
-    """What the model wrote, where it is what is shown and its tokens are known here."""
+    """What the model wrote, where it is what is shown, all of it, and its tokens are known here."""
     trace = verdict.attempts[-1].trace
-    if trace is None or verdict.text != verdict.answer or not model.has_weights or trace.fault == "other_tokens":
+    if (
+        trace is None
+        or trace.prefix
+        or verdict.text != verdict.answer
+        or not model.has_weights
+        or trace.fault == "other_tokens"
+    ):
         return None
     return trace
 

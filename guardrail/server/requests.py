@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardrail.types import ClaimKind, FinishReason, Support, UnscoredReason
 
-MOST_MESSAGES, MOST_TOOLS, MOST_CLAIMS = 512, 64, 512
+MOST_MESSAGES, MOST_TOOLS, MOST_CLAIMS, MOST_NAMES = 512, 64, 512, 64
 
 
 class Body(BaseModel):
@@ -185,7 +185,25 @@ class DecidedClaim(Body):
     support: Support | None = None
 
 
+class CountedNames(Body):
+    """The names of a question, counted in a corpus. apart: the pairs of them that no passage has together."""
+
+    counts: dict[str, Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=MOST_NAMES)
+    apart: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(default=[], max_length=MOST_NAMES)
+
+    @model_validator(mode="after")
+    def _agree(self) -> CountedNames:
+        if unknown := [name for pair in self.apart for name in pair if name not in self.counts]:
+            raise ValueError(f"apart names {unknown[0]!r:.80}, which is not in counts; give its count, or leave it out")
+        if any(first == second for first, second in self.apart):
+            raise ValueError("apart has a name that stands apart from itself; give two names")
+        return self
+
+
 class DecideRequest(Body):
+    """What is known of an answer. ambiguity: the question's score by the scorer of the policy's `ambiguity`; spread: of the
+    confidence over orders of the passages."""
+
     policy: str | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     confidence: float | None = Field(ge=0, le=1)
@@ -197,7 +215,11 @@ class DecideRequest(Body):
     evidence: int = Field(default=0, ge=0, le=1000)
     retriever: bool = False
     second_model: bool = False
+    retry: bool = False
     claims: list[DecidedClaim] | None = Field(default=None, max_length=MOST_CLAIMS)
+    ambiguity: float | None = None
+    spread: float | None = Field(default=None, ge=0, le=1)
+    names: CountedNames | None = None
 
     @model_validator(mode="after")
     def _one(self) -> DecideRequest:

@@ -18,11 +18,11 @@ from guardrail.langchain.settings import StreamPolicy
 from guardrail.model.constraint import can_keep
 from guardrail.model.local import LocalModel
 from guardrail.policy import Policy
-from guardrail.policy.obstacles import NO_SECOND
+from guardrail.policy.obstacles import NO_SECOND, NOT_ASKED
 from guardrail.server.errors import ApiError
-from guardrail.server.requests import ChatMessage, ChatRequest, DecidedClaim, DecideRequest, ScoreRequest
+from guardrail.server.requests import ChatMessage, ChatRequest, CountedNames, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
-from guardrail.types import Confidence, Evidence, Message, Score, Trace, Verdict, Verification
+from guardrail.types import Confidence, Evidence, Message, NameCounts, Score, Trace, Verdict, Verification
 
 
 @dataclass(slots=True)
@@ -208,6 +208,10 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         retriever=request.retriever,
         claims=claims,
         no_escalation="" if request.second_model else NO_SECOND,
+        no_retry="" if request.retry else NOT_ASKED,
+        ambiguity=None if request.ambiguity is None else Score.of("given", request.ambiguity, length=0),
+        spread=request.spread,
+        names=None if request.names is None else _names(request.names),
     )
     return {
         "object": "guardrail.decision",
@@ -217,6 +221,7 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         "label": confidence.label,
         "explanation": decision.explanation,
         "template": decision.template,
+        **({"prefix": decision.prefix} if decision.prefix else {}),
         "claims": [_decided(policy, claim, request.retriever) for claim in request.claims or ()],
     }
 
@@ -245,6 +250,10 @@ def _confidence(given: DecideRequest | DecidedClaim) -> Confidence:
         return Confidence.none("no confidence was given")
     p = given.confidence
     return Confidence(p, p, p, label_for(p), given.in_range, familiarity=given.familiarity)
+
+
+def _names(given: CountedNames) -> NameCounts:
+    return NameCounts(tuple(given.counts.items()), tuple((first, second) for first, second in given.apart))
 
 
 def _score(confidence: float | None, length: int, unscored: Any) -> Score:

@@ -1,4 +1,4 @@
-"""The name of a conversation's kind, what stands around a question, and a curve that is drawn to the common one."""
+"""The name of a conversation's kind, what stands around a question, and a curve that is drawn to that of the others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,17 @@ from guardrail.calibration.contexts import (
     plain_question,
     source_of,
 )
-from guardrail.calibration.curve_fit import context_probabilities, drawn
+from guardrail.calibration.curve_fit import (
+    context_out_of_fold,
+    context_probabilities,
+    cross_validated_predictions,
+    curve_of_others,
+    drawn,
+)
+from guardrail.calibration.folds import stratified_folds
 from guardrail.calibration.metrics import calibration_metrics
 from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
+from guardrail.calibration.profiles import FOLDS
 from guardrail.errors import CalibrationError, DataError
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -123,7 +131,7 @@ def test_how_conversations_differ_from_those_of_a_curve():
         source_of([([USER], "Who?", Setting()), ([USER], "Who?", Setting(0.7))], [8, 8])
 
 
-def test_a_curve_is_drawn_to_the_common_one_by_hand():
+def test_a_curve_is_drawn_to_another_by_hand():
     """Common: one block at 1/2. Of 30 answers with scores 0, 10 of 20 with score 1: 20 right of 50 in all."""
     common = Curve.through(fit_blocks(np.array([0.0] * 20 + [1.0] * 20), np.array([True, False] * 20)))
     scores = np.array([0.0] * 30 + [1.0] * 20)
@@ -167,14 +175,47 @@ def test_drawing_is_worth_it(n):
     assert mean["drawn"] < min(mean["alone"], mean["common"])
 
 
+def test_a_context_is_drawn_to_the_answers_of_the_others():
+    """What a context's own answers are leaves what they are drawn to as it was, and its own curve is not drawn to itself."""
+    rng = np.random.default_rng(2)
+    scores, at = rng.normal(size=100), np.arange(40)
+    correct = rng.random(100) < sigmoid(-scores)
+    others = Curve.through(fit_blocks(scores[40:], correct[40:]))
+    flipped = np.concatenate([~correct[:40], correct[40:]])
+    for right in (correct, flipped):
+        assert curve_of_others(scores, right, at).points == others.points
+    assert curve_of_others(scores, correct, np.arange(100)) is None  # a chain of one context
+    assert curve_of_others(scores, correct, np.arange(71)) is None  # 29 are left
+    rare = np.concatenate([correct[:40], [True] * 4, [False] * 56])
+    assert curve_of_others(scores, rare, at) is None  # 4 right ones are left
+
+
+def test_the_figures_of_a_context_come_from_folds_of_its_own():
+    """Against a slow reference; the figures of a chain of one context are those of its one curve."""
+    rng = np.random.default_rng(3)
+    scores, at = rng.normal(size=120), np.arange(0, 120, 2)
+    correct = rng.random(120) < sigmoid(-scores)
+    found = context_out_of_fold(scores, correct, at, seed=0)
+    s, c = scores[at], correct[at]
+    common = Curve.through(fit_blocks(scores[1::2], correct[1::2]))
+    expected = np.empty(60)
+    for test in stratified_folds(c, FOLDS, seed=0):
+        train = np.setdiff1d(np.arange(60), test)
+        expected[test] = context_probabilities(s[train], c[train], common, s[test])
+    np.testing.assert_array_equal(found, expected)
+    alone = context_out_of_fold(scores, correct, np.arange(120), seed=0)
+    np.testing.assert_array_equal(alone, cross_validated_predictions(scores, correct, folds=FOLDS, seed=0))
+
+
 def fitted(drawn=True):
     rng = np.random.default_rng(1)
     scores = rng.normal(size=200)
     correct = rng.random(200) < sigmoid(-2 * scores)
+    towards = Curve.through(fit_blocks(scores, correct)) if drawn else None
     few = scores[:40], rng.random(40) < 0.4
     metrics = calibration_metrics(few[0], np.full(40, 0.5), few[1])
     return IsotonicCalibrator().fit(scores, correct).with_context(
-        "system", *few, scorer="hybridgrad", options={}, metrics=metrics, drawn=drawn
+        "system", *few, scorer="hybridgrad", options={}, metrics=metrics, towards=towards
     )  # fmt: skip
 
 

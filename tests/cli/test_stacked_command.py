@@ -97,7 +97,7 @@ def test_a_profile_that_is_none_is_refused(tiny_folder, tmp_path):
         (
             ("--scorer", "ln-pe", "--unit", "claim"),
             "claims are scored by g-nll or mean-nll or max-nll or quantile-nll or hybridgrad or ccp or verbalized or "
-            "self-probing or hedging or stacked",
+            "verbalized-list or self-probing or hedging or stacked",
         ),
     ],
 )

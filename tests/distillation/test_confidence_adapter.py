@@ -20,6 +20,7 @@ from guardrail.model.stated import longest_beginnings, reply_log_probs
 from guardrail.model.token_log_probs import token_log_probs
 from guardrail.runs.asking import Asking
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer, stated_doubt
+from guardrail.scoring.baselines.verbalized_list import VerbalizedListScorer
 from guardrail.scoring.registry import scorer_from
 from guardrail.stated import FILE, StatedFile, Wording
 from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
@@ -78,6 +79,18 @@ def test_labels_have_the_probabilities_that_peft_gives_them(folders, cached, mon
     assert claim.value == pytest.approx(stated_doubt(expected, [0.1, 0.3, 0.5, 0.7, 0.9]), abs=1e-5)
     plain = VerbalizedScorer(load_model(str(base), device="cpu")).score_traces([trace])[0].value
     assert abs(plain - scorer.score_traces([trace])[0].value) > 1e-4
+
+
+def test_a_list_of_claims_is_asked_about_as_the_model_was_taught(folders):
+    _, adapter, adapted = folders
+    local = load_model(str(adapter), device="cpu")
+    trace = local.trace("Who wrote Faust?", "Goethe. In Rome.")
+    (scores,) = VerbalizedListScorer(local).score_spans([trace], [[(0, 7), (7, 16)]])
+    prompt = local.encode_prompt(Wording().asking_after(trace.messages, "1. Goethe.\n2. In Rome."))
+    for k, score in enumerate(scores, 1):
+        lines = [local.encode_response(f"{k}: {label}", ended=False) for label in Wording().labels]
+        expected = [said(adapted, local, prompt, line) for line in lines]
+        assert score.value == pytest.approx(stated_doubt(expected, [0.1, 0.3, 0.5, 0.7, 0.9]), abs=1e-5)
 
 
 def test_the_answers_are_the_bases_to_the_bit_and_so_is_the_model(folders):

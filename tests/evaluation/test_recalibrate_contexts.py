@@ -10,7 +10,7 @@ import pytest
 import guardrail
 from guardrail import Attempt, Decision, Evidence, IsotonicCalibrator, Score, Verdict, VerdictLog
 from guardrail.calibration.curve_fit import context_probabilities
-from guardrail.calibration.pooling import Curve, fitted_probabilities
+from guardrail.calibration.pooling import Curve, fit_blocks, fitted_probabilities
 from guardrail.calibration.provenance import ModelIdentity, Provenance
 from guardrail.errors import DataError
 from guardrail.observers.protocol import Observation
@@ -27,7 +27,7 @@ def answers(n, seed, drift=0.0):
 
 
 def fitted(*contexts, through=None):
-    """A calibrator with these contexts, drawn to the common curve where a chain asked."""
+    """A calibrator with these contexts, drawn to another curve where a chain asked."""
     source = {"through": through} if through else {}
     provenance = Provenance(
         model=MODEL, scorer="hybridgrad", profile=PROFILE, prompt="{question}", system=None, data="ab" * 32,
@@ -36,7 +36,8 @@ def fitted(*contexts, through=None):
     )  # fmt: skip
     out = IsotonicCalibrator().fit(*answers(500, 0), metrics={}, provenance=provenance)
     for i, name in enumerate(contexts):
-        kept = {"scorer": "hybridgrad", "options": PROFILE, "metrics": {}, "drawn": through is not None}
+        towards = Curve.through(out.blocks) if through else None
+        kept = {"scorer": "hybridgrad", "options": PROFILE, "metrics": {}, "towards": towards}
         out = out.with_context(name, *answers(200, i + 1), source={"temperature": 0.0}, **kept)
     return out
 
@@ -97,7 +98,7 @@ def test_a_curve_with_too_few_labels_is_kept_and_said(tmp_path):
     assert found.to_dict()["contexts"] == [{"context": "evidence", "n": 20, "fitted": False, "before": {}, "after": {}}]
 
 
-def test_the_curves_of_a_chain_are_drawn_to_the_new_common_one(tmp_path):
+def test_the_curves_of_a_chain_are_drawn_to_the_labels_of_the_others(tmp_path):
     old = fitted("plain", "system", "turns", through="chain")
     rows = rows_of("plain", 60, 7) + rows_of("system", 45, 8) + rows_of("turns", 10, 9)
     given = log_of(tmp_path, old, rows)
@@ -109,10 +110,10 @@ def test_the_curves_of_a_chain_are_drawn_to_the_new_common_one(tmp_path):
         "plain": (60, True), "system": (45, True), "turns": (10, False)
     }  # fmt: skip
     score, right = (np.array([row[i] for row in rows if row[0] == "system"]) for i in (1, 2))
-    common = Curve.through(found.calibrator.blocks)
+    others = Curve.through(fit_blocks(*(np.array([row[i] for row in rows if row[0] != "system"]) for i in (1, 2))))
     np.testing.assert_allclose(
         Curve.through(found.calibrator.contexts["system"].blocks).at(score)[0],
-        context_probabilities(score, right, common, score),
+        context_probabilities(score, right, others, score),
         rtol=1e-9,
     )
     assert found.calibrator.contexts["turns"] == old.contexts["turns"]

@@ -279,6 +279,11 @@ def test_rows_of_messages(local, tmp_path):
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = guardrail.calibrate_chain(model, data, scorer="hybridgrad")
     assert list(found.calibrator.contexts) == ["turns"]
+    own = found.calibrator.contexts["turns"]
+    assert (own.blocks, own.towards) == (found.calibrator.blocks, None)  # there is no other to be drawn to
+    assert {name: (m.value, m.low, m.high) for name, m in own.metrics.items()} == {
+        name: (e.value, e.low, e.high) for name, e in found.metrics.items()
+    }
     assert found.calibrator.contexts["turns"].source["user"] == ["", ""]
     guard = Guard(model=local, calibrator=found.calibrator, policy="observe")
     assert guard.answer(row(99, "x")["messages"], max_new_tokens=LENGTH).confidence.basis == "calibrated"

@@ -1,11 +1,35 @@
-"""The processes of a cluster's workers on this machine, to be killed."""
+"""A small cluster on this machine, and the processes of its workers, to be killed."""
 
 from __future__ import annotations
 
+import os
 import threading
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
+import pytest
+import torch
+
+
+@contextmanager
+def small_cluster(cpus: int = 4) -> Iterator[None]:
+    """Ray on this machine, and one thread in this process, as the workers have."""
+    import ray
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", str(os.nice(0)))  # 15 else, and beside other tests they get nowhere
+        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        torch.set_num_threads(threads)
 
 
 def workers_of(pid: int | None = None) -> list[psutil.Process]:

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from functools import partial
 
 import pytest
-import torch
 
 from guardrail import load_model
 from guardrail.datasets.questions import QuestionRow
@@ -27,6 +25,7 @@ from guardrail.runs.collect import collect
 from guardrail.runs.ray_workers import RayWorkers
 from guardrail.runs.scorer_pass import ScorerPass
 from guardrail.testing import tiny_local_model
+from tests.helpers.ray_processes import small_cluster
 
 pytestmark = pytest.mark.xdist_group("ray")
 ASKING = Asking("{question}", None, 8)
@@ -35,18 +34,9 @@ QUESTIONS = [QuestionRow(f"What is number {i}?", ("x1",)) for i in range(20)]
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """One small cluster for the file, and one thread here, as the workers have."""
-    import ray
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-    yield
-    ray.shutdown()
-    torch.set_num_threads(threads)
+    """One small cluster for the file."""
+    with small_cluster():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -146,6 +146,16 @@ async def test_tokens_are_charged_to_the_key_wherever_the_model_works(model, tmp
     assert int(refused.headers["retry-after"]) > 60  # more than one minute's were used
 
 
+async def test_reading_the_metrics_spends_no_request_and_waits_for_none(model, tmp_path):
+    key = add_key(tmp_path / "keys", "agent", requests_per_minute=1, tokens_per_minute=1)
+    _, client = served(model, keys=Keys.load(tmp_path / "keys"))
+    assert (await client.get("/metrics")).status_code == 401
+    client.headers["Authorization"] = f"Bearer {key}"
+    assert [(await client.get("/metrics")).status_code for _ in range(3)] == [200] * 3
+    assert [(await client.post(CHAT, json=ask(model))).status_code for _ in range(2)] == [200, 429]
+    assert (await client.get("/metrics")).status_code == 200
+
+
 @pytest.mark.parametrize("what", ["chat", "stream", "observe", "check"])
 async def test_who_hangs_up_pays_for_the_tokens_so_far(model, tmp_path, what):
     key = add_key(tmp_path / "keys", "agent", requests_per_minute=None, tokens_per_minute=1)

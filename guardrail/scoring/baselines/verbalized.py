@@ -33,10 +33,15 @@ def stated_doubt(log_probs: Sequence[float], middles: Sequence[float]) -> float:
     return 1.0 - float(softmax(np.asarray(log_probs, dtype=np.float64)) @ np.asarray(middles, dtype=np.float64))
 
 
+def plain_label(text: str) -> str:
+    """A label, or a reply that may be one, without case and punctuation."""
+    return "".join(c for c in text.casefold() if c.isalnum() or c == " ").strip()
+
+
 def label_replied(model: LocalModel, messages: Sequence[Message], labels: Sequence[str]) -> int:
     """Which of the labels the model's greedy reply is, from 0. Raises `UnstatedError` for a reply that is none of them."""
     reply = model.reply(messages, max_new_tokens=_LONGEST).text
-    plain = ["".join(c for c in text.casefold() if c.isalnum() or c == " ").strip() for text in (reply, *labels)]
+    plain = [plain_label(text) for text in (reply, *labels)]
     if plain[0] not in plain[1:]:
         raise UnstatedError(f"the model was asked for one of {len(labels)} labels, and replied {reply[:80]!r}")
     return plain.index(plain[0], 1) - 1

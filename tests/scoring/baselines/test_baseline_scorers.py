@@ -222,8 +222,8 @@ def test_names_and_options_that_do_not_exist(local):
         scorer("semantic-entropy", local, equivalence=TokenF1(), weights="size")
     with pytest.raises(ScoringError, match="the samples come from tiny-qwen2, the scorer is for tiny-llama"):
         scorer("ln-pe", local, source=SampleSource(tiny_local_model("qwen2")))
-    assert len(SCORERS) == 28
-    assert set(SCORERS) - set(comparable()) == {"verbal-percent", "verbal-top-k"}
+    assert len(SCORERS) == 29
+    assert set(SCORERS) - set(comparable()) == {"verbalized-list", "verbal-percent", "verbal-top-k"}
 
 
 def test_a_score_of_another_scorer_says_whose_it_is():
