@@ -5,6 +5,7 @@ The heavy libraries are imported when a model is asked for, so that a mistake in
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -186,6 +187,13 @@ def asks_question(prompt: str) -> str:
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
     return prompt
+
+
+def check_costs(cost_per_call: float, cost_of_second: float) -> None:
+    """Raise `DataError` for the cost of an answer that is none."""
+    for option, cost in (("--cost-per-call", cost_per_call), ("--cost-of-second", cost_of_second)):
+        if not (math.isfinite(cost) and cost >= 0):
+            raise DataError(f"{option} is {cost:g}; a cost is a finite number from 0 on")
 
 
 def run_file(run: StrPath | None, output: Path | None, resume: bool) -> Path | None:
