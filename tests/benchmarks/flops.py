@@ -6,7 +6,6 @@ From them follows what the guard adds at least where many clients share all else
 from __future__ import annotations
 
 from collections.abc import Callable
-from os.path import commonprefix
 from typing import Any, TypeVar
 
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import flop_registry
 
 from guardrail import Guard, load_model
 from guardrail.data import load_questions
+from guardrail.model.continuous.prefixes import common
 from tests.benchmarks.subject import EMBEDDED
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def flops() -> None:
     print("| | million operations an answer |\n| --- | --- |")
     print(f"| prompt and first token | {first / n:.0f} |\n| the other tokens | {(made - first) / n:.0f} |")
     print(f"| score | {scored / n:.0f} |\n")
-    kept, whole = len(commonprefix(prompts)), sum(map(len, prompts)) / QUESTIONS
+    kept, whole = min(common(prompts[0], other) for other in prompts[1:]), sum(map(len, prompts)) / QUESTIONS
     shared = made - first * kept / whole
     print(
         f"A prompt has {whole:.1f} tokens, and all begin with the same {kept}: kept, an answer is {shared / n:.0f} million."
