@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -32,7 +33,8 @@ from guardrail.pipeline.hooks import NO_HOOKS
 from guardrail.pipeline.leftover import NO_NULL, NOTHING_LEFT, UNREAD
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
-from guardrail.types import Confidence, Evidence, Score
+from guardrail.policy.obstacles import ASKED_AGAIN
+from guardrail.types import Confidence, Decision, Evidence, Score
 from guardrail.types.judgement import HYBRIDGRAD
 
 if TYPE_CHECKING:
@@ -149,11 +151,13 @@ class _Replay:
         attempts = line["attempts"] or [line]
         begun = next((i + 1 for i, logged in enumerate(attempts) if logged["action"] == "escalate"), len(attempts))
         searched = any(attempt["action"] == "retrieve" for attempt in attempts)
+        retried, again = any(attempt["action"] == "retry" for attempt in attempts), False
         fired: list[str] = []
         self.counts["verdicts"] += 1
         for i, logged in enumerate(attempts):
             second = i >= begun
-            fired = [] if i == begun and "escalation" in line else fired
+            if i == begun and "escalation" in line:  # the second model is asked anew
+                fired, again = [], False
             if second:
                 self.not_scored["it follows an escalation"] += 1
             score, confidence = (_score(logged["score"]), _confidence(logged)) if second else self._judged(line, logged)
@@ -167,24 +171,28 @@ class _Replay:
             if not _same(logged["confidence"], confidence.p_correct, self.tolerance):
                 differ("confidence", logged["confidence"], confidence.p_correct)
             claims = _claims(line) if i == len(attempts) - 1 else None
-            if why := _undecidable(policy, logged, claims):
+            decide = partial(
+                policy.decide,
+                confidence,
+                score,
+                evidence=tuple(Evidence(str(e.get("text", ""))) for e in logged["evidence"]),
+                finish_reason=logged["finish_reason"],
+                retriever=searched,
+                fired=fired,
+                claims=claims,
+                no_escalation=_AFTER if second or begun == len(attempts) else "",
+                no_retry=ASKED_AGAIN if again or not retried else "",
+                spread=(logged.get("orders") or {}).get("spread"),
+            )
+            if why := _undecidable(policy, logged, claims) or _unsampled(policy, logged, decide):
                 self.not_decided[why] += 1
             else:
-                decision = policy.decide(
-                    confidence,
-                    score,
-                    evidence=tuple(Evidence(str(e.get("text", ""))) for e in logged["evidence"]),
-                    finish_reason=logged["finish_reason"],
-                    retriever=searched,
-                    fired=fired,
-                    claims=claims,
-                    no_escalation=_AFTER if second or begun == len(attempts) else "",
-                    spread=(logged.get("orders") or {}).get("spread"),
-                )
+                decision = decide(consistency=(logged.get("consistency") or {}).get("share"))
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):
                     if logged[field] != now:
                         differ(field, logged[field], now)
+            again = again or logged["action"] == "retry"
             if logged["action"] == "retrieve":
                 fired.append(logged["rule"])
 
@@ -220,6 +228,8 @@ class _Replay:
             return "no model was given"
         if logged["finish_reason"] not in _SCORABLE:
             return f"finish_reason is {logged['finish_reason']}"
+        if logged.get("prefix"):
+            return "the beginning of the reply was given"
         return "the turn calls tools" if logged["score"].get("unscored") == "tool_call" else ""
 
     def _loaded(self) -> Guard:
@@ -247,6 +257,11 @@ def _undecidable(policy: Policy, logged: Mapping[str, Any], claims: Sequence[Con
     if policy.looks_at_names:
         return "how rare the names of its question are is not in the log"
     return "its claims are not in the log" if policy.looks_at_claims and not claims else ""
+
+
+def _unsampled(policy: Policy, logged: Mapping[str, Any], decide: Callable[..., Decision]) -> str:
+    needed = policy.looks_at_consistency and "consistency" not in logged and policy.sampling.undecided(decide)
+    return "how many samples agreed is not in the log" if needed else ""
 
 
 def _score(told: Mapping[str, Any]) -> Score:

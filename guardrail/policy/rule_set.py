@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guardrail.policy.schema import AnyRule, ClaimRule, Retrieval, Rule
+from guardrail.policy.schema import AnyRule, ClaimRule, Rule
+from guardrail.policy.search import Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,18 @@ class RuleSet:
         return any(part.needs_corpus for rule in self.answer_rules for part in rule.when.parts())
 
     @property
+    def looks_at_consistency(self) -> bool:
+        """Whether a rule asks how many samples agree with the answer; only then are some drawn, where they can matter."""
+        return any(part.consistency is not None for rule in self.answer_rules for part in rule.when.parts())
+
+    def search_of(self, rule: str | None) -> Retrieval:
+        """How much evidence the search of a rule looks up, and in how many orders an answer is judged with it.
+
+        rule: its name; None, or that of no rule for answers, is the file's `retrieval`.
+        """
+        return self.retrieval.of(next((each.retrieve for each in self.answer_rules if each.name == rule), None))
+
+    @property
     def retrieves(self) -> bool:
         """Whether a rule for answers can ask for evidence; without a retriever such a rule is passed over."""
         return self.retrieval.max_passes > 0 and any(rule.then == "retrieve" for rule in self.answer_rules)
@@ -66,6 +79,11 @@ class RuleSet:
     def escalates(self) -> bool:
         """Whether a rule can let a second model answer; without one such a rule is passed over."""
         return any(rule.then == "escalate" for rule in self.answer_rules)
+
+    @property
+    def retries(self) -> bool:
+        """Whether a rule can let the model answer once more."""
+        return any(rule.then == "retry" for rule in self.answer_rules)
 
     @property
     def verifies_claims(self) -> bool:

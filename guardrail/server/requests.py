@@ -202,7 +202,7 @@ class CountedNames(Body):
 
 class DecideRequest(Body):
     """What is known of an answer. ambiguity: the question's score by the scorer of the policy's `ambiguity`; spread: of the
-    confidence over orders of the passages."""
+    confidence over orders of the passages. consistency: the share of samples that agree."""
 
     policy: str | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
@@ -215,10 +215,12 @@ class DecideRequest(Body):
     evidence: int = Field(default=0, ge=0, le=1000)
     retriever: bool = False
     second_model: bool = False
+    retry: bool = False
     claims: list[DecidedClaim] | None = Field(default=None, max_length=MOST_CLAIMS)
     ambiguity: float | None = None
     spread: float | None = Field(default=None, ge=0, le=1)
     names: CountedNames | None = None
+    consistency: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _one(self) -> DecideRequest:

@@ -13,6 +13,7 @@ from guardrail.types.names import (
     DEFAULT_MAX_NEW_TOKENS,
     FINISH_REASONS,
     LABELS,
+    ON_THE_WAY,
     SUPPORTS,
     UNSCORED_REASONS,
     WITHHELD,
@@ -29,7 +30,7 @@ from guardrail.types.names import (
     UnscoredReason,
 )
 from guardrail.types.trace import GenerationState, GivenAnswer, Trace
-from guardrail.types.verdict import AskedFirst, Attempt, Escalation, InOrders, Spent, Verdict
+from guardrail.types.verdict import AskedFirst, Attempt, Consistency, Escalation, InOrders, Spent, Verdict
 
 __all__ = [
     "ACTIONS",
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_MAX_NEW_TOKENS",
     "FINISH_REASONS",
     "LABELS",
+    "ON_THE_WAY",
     "SUPPORTS",
     "UNLIKE",
     "UNSCORED_REASONS",
@@ -52,6 +54,7 @@ __all__ = [
     "ClaimKind",
     "Claims",
     "Confidence",
+    "Consistency",
     "Decision",
     "Escalation",
     "Evidence",

@@ -47,8 +47,33 @@ class InOrders:
 
 
 @dataclass(frozen=True, slots=True)
+class Consistency:
+    """How many samples of an answer's prompt say what the answer says.
+
+    Attributes:
+        samples: How many were drawn.
+        agreeing: How many of them agree; None where that could not be measured.
+        reason: Why it could not; else empty.
+    """
+
+    samples: int
+    agreeing: int | None
+    reason: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Of the samples, in [0, 1]; None where it could not be measured."""
+        return None if self.agreeing is None else self.agreeing / self.samples
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "share": self.share, **({"reason": self.reason} if self.reason else {})}
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One pass through the pipeline: a verdict has one, or more where evidence or a second model came in between.
+    """One pass through the pipeline.
+
+    A verdict has one, or more where evidence, another beginning or a second model came in between.
 
     Attributes:
         answer: What the model said, unchanged.
@@ -58,7 +83,9 @@ class Attempt:
         finish_reason: Why the answer ends where it does.
         evidence: The passages that stood in the prompt.
         trace: What was read and written, without the states that scoring used; no part of `to_dict`.
-        orders: The confidence with the passages in other orders, where the policy's `retrieval.orders` asks; None elsewhere.
+        orders: The confidence with the passages in other orders, where the policy's `orders` asks; None elsewhere.
+        prefix: How the reply was made to begin by a `retry` rule; empty elsewhere.
+        consistency: How many samples agree with the answer, where the policy's decision hangs on that; None elsewhere.
     """
 
     answer: str
@@ -69,6 +96,8 @@ class Attempt:
     evidence: tuple[Evidence, ...] = ()
     trace: Trace | None = field(default=None, repr=False, compare=False)
     orders: InOrders | None = None
+    prefix: str = ""
+    consistency: Consistency | None = None
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for a confidence that was not computed, or not of this text."""
@@ -87,6 +116,8 @@ class Attempt:
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],
             **({"orders": self.orders.to_dict()} if self.orders else {}),
+            **({"consistency": self.consistency.to_dict()} if self.consistency else {}),
+            **({"prefix": self.prefix} if self.prefix else {}),
         }
 
 
@@ -194,8 +225,8 @@ class Verdict:
         """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
         if not self.attempts:
             raise ScoringError("a verdict without an attempt has decided nothing; give one for each pass")
-        if self.action == "escalate":
-            raise ScoringError("the last decision is escalate, which shows nothing; ask the second model, or abstain")
+        if self.action in ("escalate", "retry"):
+            raise ScoringError(f"the last decision is {self.action}, which shows nothing; ask again, or abstain")
         if self.action not in WITHHELD:
             return
         if shown := next((claim.shown for claim in self.claims if claim.shown), None):
@@ -214,7 +245,7 @@ class Verdict:
 
     @property
     def original(self) -> str:
-        """What the model said first, before any evidence."""
+        """What the model said first, before any evidence and any other beginning."""
         return self.attempts[0].answer
 
     @property

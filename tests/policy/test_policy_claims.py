@@ -194,14 +194,14 @@ CLAIM = "  - {name: a, for: claim, "
         (CLAIM + "then: kepe}", "rules[0].then is 'kepe'; valid: keep, hedge, drop, retrieve; did you mean 'keep'?"),
         (
             "  - {name: a, then: drop}",
-            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; 'drop' is for claims "
+            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate, retry; 'drop' is for claims "
             "('for: claim')",
         ),
         (
             "  - {name: a, then: answer, when: {support: supported}}",
             "unknown key 'support' in rules[0].when; it is for claims ('for: claim'); valid keys in a rule for answers: "
             "confidence, label, length, unscored, in_range, familiar, evidence, finish_reason, claims, ambiguous, any, not, "
-            "spread, rare, never_together",
+            "spread, rare, never_together, consistency",
         ),
         (
             CLAIM + "then: keep, when: {not: {evidence: absent}}}",

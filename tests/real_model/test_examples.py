@@ -83,6 +83,13 @@ EXPECTED = {
         "chat: ",
         "tokens of both: ",
     ],
+    "39_ask_once_more.py": [
+        "Japan? The capital of Japan is Tokyo.\n  answer, by rule 'sure'",
+        "  retry → hedge, by rule 'better'",
+        "  begun with 'The answer is': 0.",
+        "extrapolated",
+        "chat: retry → abstain: ",
+    ],
     "35_ask_back.py": [
         "What is the capital of Japan?\n  answer: The capital of Japan is Tokyo.",
         "Who won the cup?\n  ask_back: Whom or what do you mean?\n  the question is ambiguous (semantic-volume ",
