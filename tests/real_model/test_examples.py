@@ -148,6 +148,11 @@ EXPECTED = {
         "What is the capital of Burkina Faso? (('Burkina Faso', 1),)\n  actions: retrieve → answer",
         "no passage of the corpus has both 'Japan' and 'France': rule 'never together'",
     ],
+    "38_certainty_and_consistency.py": [
+        "both: confidence 0.8",
+        "neither: confidence 0.0",
+        "no samples needed, 4 passages, the order moves it by 0.",
+    ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }
 
