@@ -26,7 +26,7 @@ def distill(
         Teacher,
         typer.Option(
             help="Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated "
-            "confidence of its greedy answer, from one pass. labels: nobody; the Brier score against right or wrong."
+            "confidence of its greedy answer, from one pass. labels: nobody; right or wrong alone."
         ),
     ] = "sampling",
     turn: Annotated[
@@ -66,9 +66,10 @@ def distill(
     objective: Annotated[
         Objective | None,
         typer.Option(
-            help="What is learnt. likelihood: to reply with the label of the teacher's bin. brier: to state, in the mean, the "
-            "teacher's probability, or right or wrong; only the scorer reads it. Default: likelihood; for --teacher labels: "
-            "brier."
+            help="What is learnt; y is the teacher's probability, or right or wrong. likelihood: to reply with the label of "
+            "y's bin. brier, log-score: that the mean of what is stated is y. soft-labels: the two labels next to y. "
+            "ranking: to be surer of the likelier answer. rlcr: the reward right minus Brier. The scorer alone reads all but "
+            "the first. Default: likelihood; for --teacher labels: brier."
         ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="How often each answer is learnt. Default: 2.")] = None,

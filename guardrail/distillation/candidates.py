@@ -111,6 +111,7 @@ def _records(
         work,
         run_header(local, asking, data_hash(questions), **about),
         options,
+        local,
     )
 
 

@@ -17,7 +17,7 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     how = {
         "sampling": f"how often {teacher.get('samples')} samples say the same",
         DEFAULT: "the calibrated confidence of its own greedy answer, from one gradient pass",
-        "labels": "right or wrong, by the Brier score over the labels",
+        "labels": "right or wrong alone",
     }[teacher["kind"]]
     where = (
         "in a turn after the answer, on which alone the adapter is active: the answers are the base model's"
@@ -31,7 +31,7 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     bins = (
         taught
         if any(teaching["bins"]) and record["objective"] == "likelihood"
-        else "none: the mean of what is stated is taught, and only the scorer reads it"
+        else "none: the labels' probabilities are taught, which only the scorer reads"
     )
     return f"""---
 library_name: peft

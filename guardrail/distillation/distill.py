@@ -129,7 +129,8 @@ def distill(
     if wording is not None and turn not in (None, wording.turn):
         raise DataError(f"turn is {turn!r}, and the wording's {wording.turn!r}; give one of them")
     said = wording or Wording(turn=turn or "after")
-    aim = checked_objective(objective, teacher, said.turn)
+    how = training or Training(seed=seed)
+    aim = checked_objective(objective, teacher, said.turn, how.batch_size)
     only_for_samples(
         teacher, samples=samples, temperature=temperature, equivalence=equivalence, chosen=chosen,
         wrong_per_question=wrong_per_question,
@@ -188,12 +189,11 @@ def distill(
 
     from guardrail.distillation.training import finish
 
-    how = training or Training(seed=seed)
     scored = [Scored(t.question, t.answer, t.probability) for t in targets] or [
         Scored(c.question, c.answer, float(c.right)) for c in candidates
     ]
     taught = targets if aim == "likelihood" else scored
-    loss = _train(local, taught, asking, said, invocation, how, folder, say, resume)
+    loss = _train(local, taught, aim, asking, said, invocation, how, folder, say, resume)
     record = {
         "command": command,
         "data": data_hash(loaded.rows),
@@ -222,6 +222,7 @@ def distill(
 def _train(
     local: LocalModel,
     taught: Sequence[Target] | Sequence[Scored],
+    aim: Objective,
     asking: Asking,
     wording: Wording,
     invocation: tuple[int, ...] | None,
@@ -230,7 +231,7 @@ def _train(
     say: Say,
     resume: bool,
 ) -> float:
-    from guardrail.distillation.brier import Labels
+    from guardrail.distillation.labels import Labels
     from guardrail.distillation.training import train_labels, train_lessons, unwritten
 
     say("training the adapter")
@@ -245,7 +246,9 @@ def _train(
             [wording.middle(k) for k in range(len(wording.labels))],
         )
         questions = questions_of(local, scored, asking, wording)
-        return train_labels(local, questions, labels, folder, training, invocation, _known_to_peft(local), say, resume)
+        return train_labels(
+            local, questions, labels, aim, folder, training, invocation, _known_to_peft(local), say, resume
+        )
     except GuardrailError:
         raise
     except Exception as error:

@@ -72,7 +72,7 @@ def _prompt(local: LocalModel, messages: Sequence[Message]) -> tuple[int, ...]:
 
 
 def questions_of(local: LocalModel, scored: Sequence[Scored], asking: Asking, wording: Wording) -> list[Question]:
-    """For the objective `brier`, in turn `after`."""
+    """For the objectives on the labels' probabilities, in turn `after`."""
     return [
         Question(_prompt(local, wording.asking_after(asking.messages(one.question), one.answer)), one.probability)
         for one in scored

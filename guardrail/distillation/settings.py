@@ -15,9 +15,11 @@ Teacher = Literal["sampling", "hybridgrad", "labels"]
 """Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
 greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
 
-Objective = Literal["likelihood", "brier"]
-"""What the training makes small. likelihood: - log p of the label of the teacher's bin. brier: the squared distance of the mean
-of what is stated from the teacher's probability, or from right or wrong where nobody teaches."""
+Objective = Literal["likelihood", "brier", "log-score", "soft-labels", "ranking", "rlcr"]
+"""What the training makes small; y is the teacher's probability, or right or wrong where nobody teaches. likelihood: - log p of
+the label of the teacher's bin. brier: the squared distance of the mean of what is stated from y. log-score: its logarithmic
+score. soft-labels: the cross-entropy to y spread over the two labels next to it. ranking: of two answers, the likelier one is
+stated surer. rlcr: the reward right minus Brier, expected over the labels. All but the first: `objectives.py`."""
 
 _ABOUT_SAMPLES = ("samples", "temperature", "equivalence", "chosen")
 
@@ -34,16 +36,19 @@ def only_for_samples(teacher: Teacher, **given: Any) -> None:
         raise DataError(f"--teacher {teacher} makes nothing of {names}; leave that out, or take --teacher sampling")
 
 
-def checked_objective(given: Objective | None, teacher: Teacher, turn: Turn) -> Objective:
-    """The objective of a training. Raises `DataError` for one that does not exist, or that teacher or turn make nothing of."""
+def checked_objective(given: Objective | None, teacher: Teacher, turn: Turn, batch_size: int = 8) -> Objective:
+    """The objective of a training. Raises `DataError` for one that there is not, or that goes with no such teacher, turn or
+    batches."""
     if given not in (None, *get_args(Objective)):
         raise DataError(f"there is no objective {given!r}; the objectives are {', '.join(get_args(Objective))}")
     if teacher == "labels" and given == "likelihood":
         raise DataError("--teacher labels has no label to learn by likelihood; leave --objective out")
     objective = given or ("brier" if teacher == "labels" else "likelihood")
-    if objective == "brier" and turn == "same":
-        why = "--teacher labels" if teacher == "labels" else "--objective brier"
+    if objective != "likelihood" and turn == "same":
+        why = f"--objective {objective}" if given else "--teacher labels"
         raise DataError(f"{why} scores the labels of a turn of their own; leave --turn same out")
+    if objective == "ranking" and batch_size < 2:
+        raise DataError("--objective ranking compares the answers of a batch; give --batch-size 2 or more")
     return objective
 
 

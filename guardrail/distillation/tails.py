@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from guardrail.distillation.brier import Labels, brier_loss
+from guardrail.distillation.labels import Labels
+from guardrail.distillation.objectives import labels_loss
 from guardrail.model.confidence_adapter import last_start
 from guardrail.model.decoder import cache_keyword, run_decoder
 from guardrail.model.prompts import pad
@@ -57,10 +58,13 @@ def reply_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
 
 
-def taught_labels_loss(local: LocalModel, model: Any, batch: Mapping[str, Tensor], labels: Labels) -> Tensor:
-    """`brier_loss` of a batch of `collated_tails`."""
+def taught_labels_loss(
+    local: LocalModel, model: Any, batch: Mapping[str, Tensor], labels: Labels, objective: str
+) -> Tensor:
+    """`labels_loss` of a batch of `collated_tails`."""
     first = int(batch["ends"].min())
-    return brier_loss(tail_logits(local, model, batch, first), batch["ends"] - first, batch["right"], labels)
+    logits = tail_logits(local, model, batch, first)
+    return labels_loss(objective, logits, batch["ends"] - first, batch["right"], labels)
 
 
 def taught_replies_loss(local: LocalModel, model: Any, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Lessons -> a LoRA adapter: supervised fine-tuning by trl, or a proper scoring rule on the labels. The third stage.
+"""Lessons -> a LoRA adapter: supervised fine-tuning by trl, or an objective on the labels' probabilities. The third stage.
 
 The base model is as it was afterwards. Needs the extra `distill`.
 """
@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError
 
 from guardrail.distillation.adapting import adapted
-from guardrail.distillation.brier import Labels
+from guardrail.distillation.labels import Labels
 from guardrail.distillation.lessons import Lesson, Question
-from guardrail.distillation.settings import Training
+from guardrail.distillation.settings import Objective, Training
 from guardrail.distillation.tails import collated_replies, collated_tails, taught_labels_loss, taught_replies_loss
 from guardrail.errors import DataError, MissingExtraError
 from guardrail.waiting import seconds_since
@@ -101,6 +101,7 @@ def train_labels(
     local: LocalModel,
     questions: Sequence[Question],
     labels: Labels,
+    objective: Objective,
     folder: Path,
     training: Training,
     invocation: Sequence[int],
@@ -108,16 +109,16 @@ def train_labels(
     say: Say,
     resume: bool,
 ) -> float:
-    """As `train_lessons`, by the Brier score of what is stated against right or wrong or a probability, in [0, 1]."""
+    """As `train_lessons`, by one of the objectives on the labels' probabilities, against right or wrong or a probability."""
     require_extra()
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
-    class BrierTrainer(Trainer):  # type: ignore[misc]
+    class LabelsTrainer(Trainer):  # type: ignore[misc]
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            return taught_labels_loss(local, model, inputs, labels)
+            return taught_labels_loss(local, model, inputs, labels, objective)
 
     rows = [{"prompt": list(one.prompt), "right": one.right} for one in questions]
 
@@ -125,14 +126,14 @@ def train_labels(
         return collated_tails(batch, labels, invocation, local.pad_id, split=local.anatomy.cached)
 
     with adapted(local, training, invocation) as model:
-        trainer = BrierTrainer(
+        trainer = LabelsTrainer(
             model,
             TrainingArguments(**_arguments(local, folder, training), remove_unused_columns=False),
             train_dataset=Dataset.from_list(rows),
             data_collator=collated,
             callbacks=[_progress(say)],
         )
-        about = [*rows, labels.tokens, labels.middles]
+        about = [*rows, labels.tokens, labels.middles, objective]
         return _run(trainer, folder, base, _made_from(local, training, invocation, about), resume)
 
 

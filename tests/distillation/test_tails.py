@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from guardrail.distillation.adapting import adapted
-from guardrail.distillation.brier import Labels, brier_loss
+from guardrail.distillation.labels import Labels
 from guardrail.distillation.lessons import invocation_of
+from guardrail.distillation.objectives import LOSSES, labels_loss
 from guardrail.distillation.settings import Training
 from guardrail.distillation.tails import (
     collated_replies,
@@ -27,8 +28,10 @@ ANSWERED = [
 ]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen2"])
-def test_split_prompts_have_the_loss_and_the_gradients_of_whole_ones(architecture):
+@pytest.mark.parametrize(
+    ("architecture", "objective"), [("gemma2", "brier"), ("qwen2", "brier"), *(("llama", name) for name in LOSSES)]
+)
+def test_split_prompts_have_the_loss_and_the_gradients_of_whole_ones(architecture, objective):
     local = tiny_local_model(architecture, vocab_size=261)
     invocation = invocation_of(local, ASKING, Wording())
     labels = Labels.of([(7, 1), (1,), (3, 4), (3, 5)], [0.1, 0.3, 0.5, 0.9])
@@ -46,8 +49,8 @@ def test_split_prompts_have_the_loss_and_the_gradients_of_whole_ones(architectur
         for split in (True, False):
             batch = collated_tails(rows, labels, invocation, local.pad_id, split=split)
             assert (batch["heads"].shape[1] > 0) is split
-            loss = taught_labels_loss(local, model, batch, labels)
-            every = brier_loss(tail_logits(local, model, batch), batch["ends"], batch["right"], labels)
+            loss = taught_labels_loss(local, model, batch, labels, objective)
+            every = labels_loss(objective, tail_logits(local, model, batch), batch["ends"], batch["right"], labels)
             torch.testing.assert_close(loss, every)  # logits of the label's places alone, and of all
             found.append((loss.detach(), torch.autograd.grad(loss, own)))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.distillation.brier import Labels, brier_loss
 from guardrail.distillation.candidates import Candidate, candidates_of, check_enough
-from guardrail.distillation.settings import checked_objective
+from guardrail.distillation.distill import distill
+from guardrail.distillation.labels import Labels
+from guardrail.distillation.objectives import labels_loss
+from guardrail.distillation.settings import Objective, Training, checked_objective
 from guardrail.distillation.targets import probabilities, share_ece, targets_of
 from guardrail.errors import DataError
 from guardrail.grading.rules import AliasGrader
@@ -104,11 +107,11 @@ def test_the_brier_score_of_the_labels_by_hand():
     logits[0, 1] = torch.log(torch.tensor([0.2, 0.6, 0.2, 0.0]))
     logits[0, 2] = torch.log(torch.tensor([0.5, 0.0, 0.5, 0.0]))
     # p(A) = 0.2, p(B) = 0.6 * 0.5 = 0.3: 0.4 and 0.6
-    right = brier_loss(logits, torch.tensor([1]), torch.tensor([1.0]), labels)
-    wrong = brier_loss(logits, torch.tensor([1]), torch.tensor([0.0]), labels)
+    right = labels_loss("brier", logits, torch.tensor([1]), torch.tensor([1.0]), labels)
+    wrong = labels_loss("brier", logits, torch.tensor([1]), torch.tensor([0.0]), labels)
     assert right.item() == pytest.approx((1 - 0.55) ** 2)  # it states 0.4 * 0.25 + 0.6 * 0.75
     assert wrong.item() == pytest.approx(0.55**2)
-    taught = brier_loss(logits, torch.tensor([1]), torch.tensor([0.3]), labels)  # a teacher's probability
+    taught = labels_loss("brier", logits, torch.tensor([1]), torch.tensor([0.3]), labels)  # a teacher's probability
     assert taught.item() == pytest.approx((0.3 - 0.55) ** 2)
 
 
@@ -120,15 +123,28 @@ def test_the_brier_score_of_the_labels_by_hand():
         ("brier", "hybridgrad", "after", "brier"),
         ("likelihood", "labels", "after", "no label to learn"),
         ("brier", "sampling", "same", "--objective brier scores the labels of a turn of their own"),
+        ("rlcr", "labels", "after", "rlcr"),
+        ("log-score", "sampling", "after", "log-score"),
+        ("soft-labels", "labels", "same", "--objective soft-labels scores the labels of a turn of their own"),
+        (None, "labels", "same", "--teacher labels scores the labels of a turn of their own"),
         ("reward", "sampling", "after", "there is no objective 'reward'"),
     ],
 )
 def test_an_objective_goes_with_its_teacher_and_turn(asked, teacher, turn, found):
-    if found in ("likelihood", "brier"):
+    if found in get_args(Objective):
         assert checked_objective(asked, teacher, turn) == found
         return
     with pytest.raises(DataError, match=found):
         checked_objective(asked, teacher, turn)
+
+
+def test_ranking_needs_two_answers_a_batch(tmp_path):
+    assert checked_objective("ranking", "hybridgrad", "after", batch_size=2) == "ranking"
+    with pytest.raises(DataError, match="compares the answers of a batch; give --batch-size 2 or more"):
+        distill(
+            lambda: pytest.fail("the model was loaded"), "bundled", tmp_path, teacher="labels", objective="ranking",
+            training=Training(batch_size=1),
+        )  # fmt: skip
 
 
 def test_a_target_keeps_the_probability_that_its_bin_is_of():
@@ -164,7 +180,7 @@ def test_it_is_least_where_what_is_stated_is_the_share_of_right_answers_and_not_
     optimiser = torch.optim.Adam([free], lr=0.05)
     for _ in range(400):
         optimiser.zero_grad()
-        loss = brier_loss(free.expand(4, 1, 5), torch.zeros(4, dtype=torch.long), right, labels)
+        loss = labels_loss("brier", free.expand(4, 1, 5), torch.zeros(4, dtype=torch.long), right, labels)
         loss.backward()
         optimiser.step()
     p = free.detach().softmax(-1)

@@ -1,4 +1,4 @@
-"""A proper scoring rule on the labels: the teacher that only says right or wrong (after ConfTuner, arXiv 2508.18847)."""
+"""The labels of a stated confidence as token ids, and their probabilities read off logits."""
 
 from __future__ import annotations
 
@@ -44,19 +44,3 @@ class Labels:
             tokens = torch.tensor(row, device=own.device).expand(len(own), -1)
             found.append(predicted.gather(2, tokens.unsqueeze(2)).squeeze(2).sum(1))
         return torch.stack(found, dim=1)
-
-
-def brier_loss(logits: Tensor, ends: Tensor, right: Tensor, labels: Labels) -> Tensor:
-    """mean over prompts of (y - sum_k p_k m_k)^2, p over the labels alone: the Brier score of the mean of what is stated.
-
-    Least where that mean, which the scorer `verbalized` reads, is P(right). sum_k p_k (y - m_k)^2, as ConfTuner has it for a
-    hundred labels, is linear in p: with five it drives all of p to the label nearest to the share of right answers.
-
-    y may be a teacher's probability, too: then what is stated comes near it without a bin in between (soft targets, as FIRST
-    has them of a teacher's top tokens: Shum et al. 2024, arXiv 2408.12168).
-
-    logits, ends: as in `Labels.log_probs`. right: (B P,), in [0, 1].
-    """
-    p = labels.log_probs(logits, ends).softmax(-1)
-    stated = p @ torch.tensor(labels.middles, dtype=p.dtype, device=p.device)
-    return ((right[:: len(labels.paths)] - stated) ** 2).mean()
