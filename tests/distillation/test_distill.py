@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,19 +15,11 @@ from guardrail import LocalModel, load_model
 from guardrail.distillation import training
 from guardrail.distillation.distill import distill
 from guardrail.distillation.settings import Training
-from guardrail.errors import (
-    CalibratorMismatchError,
-    DataError,
-    GuardrailError,
-    MissingExtraError,
-    ModelError,
-    ModelNotFoundError,
-)
+from guardrail.errors import CalibratorMismatchError, DataError, MissingExtraError, ModelError, ModelNotFoundError
 from guardrail.model.stated import reply_log_probs
 from guardrail.scoring.baselines.verbalized import VerbalizedScorer
 from guardrail.stated import StatedFile, Wording
 from guardrail.testing import tiny_local_model, tiny_model, tiny_tokenizer
-from tests.helpers.full_disk import full_disk
 
 QUICK = Training(epochs=1, batch_size=8, learning_rate=1e-3, rank=2)
 ANSWERED = {"prompt": "{question}", "max_new_tokens": 6, "cache": False, "training": QUICK}
@@ -227,27 +218,6 @@ def test_a_full_disk_is_said_and_the_model_is_as_before(base, tmp_path, monkeypa
     assert not (tmp_path / "adapter" / "stated_confidence.json").exists()
 
 
-@pytest.mark.parametrize("turn", ["after", "same"])
-def test_a_disk_that_fills_while_the_adapter_is_saved_loses_nothing(base, tmp_path, turn):
-    asked = str(base / "model"), base / "rows.jsonl", tmp_path / "adapter"
-    options = {**ASKED, "turn": turn, "training": replace(QUICK, rank=32)}
-    distill(*asked, until="annotate", **options)
-    room = max(path.stat().st_size for path in asked[2].iterdir()) + 500
-    local = load_model(asked[0], device="cpu")
-    with (
-        full_disk(room),
-        pytest.raises(DataError, match=r"cannot write the adapter .*; what was trained up to the last"),
-    ):
-        distill(local, *asked[1:], resume=True, **options)
-    assert not any("lora" in name for name, _ in local.model.named_modules())
-    assert not (asked[2] / "adapter_config.json").exists()
-    drawn = (asked[2] / "samples.run.jsonl").read_bytes()
-    assert distill(*asked, resume=True, **options).loss > 0
-    assert (asked[2] / "adapter_model.safetensors").stat().st_size > room
-    assert (asked[2] / "samples.run.jsonl").read_bytes() == drawn
-    assert load_model(str(asked[2]), device="cpu").wording.turn == turn
-
-
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -262,20 +232,6 @@ def test_a_disk_that_fills_while_the_adapter_is_saved_loses_nothing(base, tmp_pa
 def test_an_error_of_writing_is_told_from_others(error, reason):
     told = training.unwritten(error)
     assert told is None if reason is None else reason in told
-
-
-def test_a_judge_says_which_samples_are_the_same(base, tmp_path):
-    """The tiny model says no verdict that can be read, so that its samples stay apart, but for copies."""
-    options = {**ASKED, "temperature": 1.0, "equivalence": f"judge:local:{base / 'model'}"}
-    distill(str(base / "model"), base / "rows.jsonl", tmp_path / "a", limit=3, until="sample", **options)
-    header, *records = map(json.loads, (tmp_path / "a" / "samples.run.jsonl").read_text().splitlines())
-    assert header["equivalence"] == {"kind": "judge", "model": f"local:{base / 'model'}"}
-    assert len(records) == 3
-    for record in records:
-        assert len(set(record["clusters"])) == len(set(record["samples"]))
-    for name, error in (("judge", "the judge needs a model"), ("jugde:x", "no equivalence 'jugde:x'")):
-        with pytest.raises(GuardrailError, match=error):
-            distill(str(base / "model"), base / "rows.jsonl", tmp_path / name, **{**options, "equivalence": name})
 
 
 def test_checkpoints_are_for_the_training_that_left_them(base, tmp_path, monkeypatch):
