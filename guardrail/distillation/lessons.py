@@ -49,9 +49,10 @@ def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wor
     """
     out: list[Lesson] = []
     for target in targets:
+        thought: tuple[int, ...] = ()
         if wording.turn == "after":
             messages = wording.asking_after(asking.messages(target.question), target.answer)
-            reply, thought = wording.labels[target.bin], ()
+            reply = wording.labels[target.bin]
         else:
             messages = asking_for_both(asking, wording).messages(target.question)
             reply, thought = wording.stating(target.answer, target.bin), target.thought

@@ -36,4 +36,4 @@ class JudgeEquivalence:
         grades = self.judge.grade([AnswerRow(question, answer, (accepted,)) for answer, accepted in pairs])
         said = np.array([grade is True for grade in grades], dtype=np.float64).reshape(2, len(left))
         similarity = said.mean(axis=0)
-        return Comparison(said.all(axis=0), similarity, 1.0 - similarity)
+        return Comparison(np.asarray(said.all(axis=0), dtype=np.bool_), similarity, 1.0 - similarity)
