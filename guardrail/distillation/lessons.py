@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A conversation to learn from. prompt: what is read. reply: what is learnt, its end-of-turn token included."""
+    """A conversation to learn from. prompt: what is read. reply: what is learnt, its end-of-turn token included. given: how
+    many tokens of the reply are read, too, and not learnt."""
 
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
+    given: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ class Question:
     right: float
 
 
-def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording) -> list[Lesson]:
+def lessons_of(
+    local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording, *, wrong_answers: bool = True
+) -> list[Lesson]:
     """Turn `after`: the label is learnt, as the reply to the question that follows the answer. Turn `same`: the answer with
-    its label, as the reply to a prompt that asks for both."""
+    its label, as the reply to a prompt that asks for both; without `wrong_answers`, of a wrong one the label alone."""
     out: list[Lesson] = []
     for target in targets:
         if wording.turn == "after":
@@ -52,7 +56,11 @@ def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wor
         else:
             messages = asking_for_both(asking, wording).messages(target.question)
             reply = wording.stating(target.answer, target.bin)
-        out.append(Lesson(_prompt(local, messages), tuple(local.encode_response(reply))))
+        ids, given = tuple(local.encode_response(reply)), 0
+        if not (target.right or wrong_answers):
+            answer = local.encode_response(target.answer.rstrip(), ended=False)
+            given = next((i for i, (a, b) in enumerate(zip(ids, answer, strict=False)) if a != b), len(answer))
+        out.append(Lesson(_prompt(local, messages), ids, given))
     return out
 
 
