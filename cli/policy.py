@@ -82,6 +82,7 @@ def explain(
     finish_reason: Annotated[str | None, typer.Option(help=f"{', '.join(FINISH_REASONS)}; default: stop.")] = None,
     retriever: Annotated[bool, typer.Option(help="A retriever can be asked.")] = True,
     second_model: Annotated[bool, typer.Option(help="A second model can be asked.")] = True,
+    retry: Annotated[bool, typer.Option(help="The model can answer once more.")] = True,
     claims: Annotated[
         str | None,
         typer.Option(metavar="P,P,...", help="The confidences of the answer's claims, '?' for none; '' for no claims."),
@@ -116,7 +117,7 @@ def explain(
 ) -> None:
     """Say what a policy would decide about an answer, or with --claim about a claim, by which rule and why."""
     from guardrail.policy import Policy
-    from guardrail.policy.obstacles import NO_SECOND
+    from guardrail.policy.obstacles import ASKED_AGAIN, NO_SECOND
 
     loaded = Policy.load(policy)
     if p_ik is not None:
@@ -139,6 +140,7 @@ def explain(
             "name": bool(name),
             "never-together": never_together,
             "no-second-model": not second_model,
+            "no-retry": not retry,
         },
         of_claims={"support": support is not None, "kind": kind is not None, "searched": searched is not None},
     )
@@ -162,12 +164,15 @@ def explain(
         finish_reason=cast("FinishReason", _one_of(finish_reason or "stop", FINISH_REASONS, "finish reason")),
         retriever=retriever,
         no_escalation="" if second_model else NO_SECOND,
+        no_retry="" if retry else ASKED_AGAIN,
         claims=None if claims is None else [_probability(part) for part in claims.split(",") if claims.strip()],
         ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
         spread=spread,
         names=_names(name or [], never_together),
     )
     echo(f"{decision.action}: {decision.explanation}")
+    if decision.prefix:
+        echo(f"the next reply begins: {decision.prefix}")
 
 
 def _judged(

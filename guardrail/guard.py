@@ -65,7 +65,7 @@ class Guard:
     Raises:
         CalibrationError: A calibrator cannot be read, or the policy needs one and there is none.
         CalibratorMismatchError: A calibrator was fitted on something else than it would be used for.
-        PolicyError: The policy cannot be read, or is not that of `escalate_to`.
+        PolicyError: The policy cannot be read or kept, or is not that of `escalate_to`.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Guard:
             system: As in `answer`, and so max_new_tokens, temperature, seed and stop.
             batch_size: How many share a pass on the model.
             tools: What the model may call, for its chat template.
-            retrieve: False passes `retrieve` and `escalate` rules over.
+            retrieve: False passes `retrieve`, `escalate` and `retry` rules over.
             timeout: Seconds for all of them together, as in `answer`.
             schema: As in `answer`, for all or a list of one for each.
             hooks: Internal, for adapters.
@@ -244,7 +244,7 @@ class Guard:
         timeout: float | None = None,
         schema: Schema | None = None,
     ) -> Verdict:
-        """Score, calibrate and decide on a text that exists already; `retrieve` and `escalate` rules are passed over.
+        """Score, calibrate and decide on a text that exists already; rules that would replace it are passed over.
 
         Args:
             messages: What was asked, as in `answer`.
@@ -301,7 +301,7 @@ class Guard:
         """What becomes of a batch on this guard's own model, and what has judged it."""
         room = Room(self.model, batch.max_new_tokens, batch.tools)
         one_pass = self._one_pass(room, retrieve=batch.retrieve, fields=any(batch.forms), hooks=batch.hooks)
-        judged = replace(one_pass, no_escalation=batch.no_escalation(self.escalate_to))
+        judged = replace(one_pass, no_escalation=batch.no_escalation(self.escalate_to), no_retry=batch.no_retry)
         return judged, batch.finished(judged, self._opened)
 
     def _one_pass(

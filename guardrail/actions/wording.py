@@ -43,7 +43,7 @@ DEFAULT_ABSTAIN = "I do not know this well enough to answer. Reason: {explanatio
 def render(decision: Decision, answer: str, confidence: Confidence) -> str:
     """What the user is shown: the answer as it is, hedged, or a message in its place.
 
-    Raises ValueError for `retrieve` and `escalate`: they are steps on the way, and the caller has to decide again after them.
+    Raises ValueError for `retrieve`, `escalate` and `retry`: steps on the way, after which the caller has to decide again.
     """
     match decision.action:
         case "answer":
@@ -58,6 +58,10 @@ def render(decision: Decision, answer: str, confidence: Confidence) -> str:
             raise ValueError(f"rule {decision.rule!r} says retrieve, which cannot be shown; retrieve and decide again")
         case "escalate":
             raise ValueError(f"rule {decision.rule!r} says escalate, which cannot be shown; ask the second model")
+        case "retry":
+            raise ValueError(
+                f"rule {decision.rule!r} says retry, which cannot be shown; let the model answer once more"
+            )
 
 
 def hedge(decision: Decision, answer: str, confidence: Confidence) -> str:

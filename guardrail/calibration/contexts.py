@@ -24,6 +24,7 @@ PARTS = {
     "evidence": "passages",
     "tools": "tools",
     "thinking": "thinking before the answer",
+    "prefix": "a beginning that was given",
 }
 """What a name is joined of, in this order, with `+`: "system+turns"."""
 
@@ -35,6 +36,7 @@ def context_of(
     evidence: bool = False,
     tools: bool = False,
     thinking: bool = False,
+    prefix: bool = False,
 ) -> ContextName:
     """The name of a conversation's kind.
 
@@ -47,6 +49,7 @@ def context_of(
         evidence: Whether there are passages.
         tools: Whether the model may call tools. Calls in the messages, and what they gave, count too.
         thinking: Whether the model thought before it answered.
+        prefix: Whether the beginning of its reply was given.
     """
     at = question_at(messages)
     before, after = (messages[:at], messages[at + 1 :]) if at is not None else (messages, ())
@@ -58,6 +61,7 @@ def context_of(
         "evidence": evidence,
         "tools": tools or any(called),
         "thinking": thinking,
+        "prefix": prefix,
     }
     found["wording"] = not plain and not any(found[part] for part in ("system", "turns", "tools"))
     return "+".join(part for part in PARTS if found[part]) or PLAIN

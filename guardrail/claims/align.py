@@ -17,7 +17,7 @@ from typing import Any
 from rapidfuzz.distance import Indel, Prefix
 
 from guardrail.errors import ScoringError
-from guardrail.types import Aside, Claim, Claims
+from guardrail.types import Aside, Claim, Claims, Trace
 
 Span = tuple[int, int]
 
@@ -62,6 +62,17 @@ def token_spans(response_ids: Sequence[int], text: str, tokenizer: Any, spans: S
         clear = first is not None and last is not None and 2 * known >= end - start - text[start:end].count(" ")
         found.append(growth.tokens(first, last + 1) if clear and first is not None and last is not None else None)
     return found
+
+
+def token_places(trace: Trace, tokenizer: Any, claims: Sequence[Claim]) -> list[Span | None]:
+    """As `token_spans`, of claims in a trace's text. Of one that begins in what was given the rest alone has tokens."""
+    given = len(trace.prefix) if trace.text.startswith(trace.prefix) else 0
+    rest = trace.text[given:]
+    given += len(rest) - len(rest.lstrip())  # a response's text is stripped
+    spans = [(max(given, claim.start) - given, claim.end - given) for claim in claims]
+    inside = [span for span in spans if span[1] > span[0]]
+    found = iter(token_spans(trace.response_ids, trace.text[given:], tokenizer, inside))
+    return [next(found) if end > start else None for start, end in spans]
 
 
 def with_tokens(

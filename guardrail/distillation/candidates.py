@@ -92,6 +92,7 @@ def _records(
         work,
         run_header(local, asking, data_hash(questions), **about),
         options,
+        local,
     )
 
 

@@ -30,8 +30,12 @@ class LinearOutputs:
 
     def __init__(self, layers: nn.ModuleList, first_layer: int, reach: int) -> None:
         self._modules = list(linears(layers, first_layer))
-        self.paused = False
-        self._outputs = {name: _Output(self, reach) for name, _ in self._modules}
+        self._outputs = {name: _Output(reach) for name, _ in self._modules}
+
+    def pause(self, paused: bool) -> None:
+        """Whether nothing is kept of what the model computes from now on."""
+        for output in self._outputs.values():
+            output.paused = paused
 
     def listen(self, stack: ExitStack) -> None:
         """While `stack` is open, every pass of the model is kept."""
@@ -110,16 +114,16 @@ def kept_bytes(layers: nn.ModuleList, first_layer: int, positions: int) -> int:
 
 
 class _Output:
-    """A forward hook that keeps one layer's outputs."""
+    """A forward hook that keeps one layer's outputs. It does not know whose it is: a circle would keep them, too."""
 
-    def __init__(self, recording: LinearOutputs, reach: int) -> None:
-        self.recording, self.reach = recording, reach
+    def __init__(self, reach: int) -> None:
+        self.reach, self.paused = reach, False
         self.parts: list[Tensor] = []
         self.versions: list[int] = []
         self.odd = False
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self.recording.paused:
+        if self.paused:
             return
         if self.odd or output.ndim != 3:
             self.odd = True  # tokens flattened, as in front of experts: not worth untangling

@@ -161,7 +161,5 @@ def usage_of(verdict: Verdict) -> UsageMetadata:
 
 def tokens_of(traces: Collection[Trace]) -> UsageMetadata:
     """Tokens read and written in some passes."""
-    thought = sum(t.thinking_tokens for t in traces)
-    read = sum(len(t.prompt_ids) for t in traces) - thought
-    written = sum(len(t.response_ids) for t in traces) + thought
+    read, written = sum(t.tokens_read for t in traces), sum(t.tokens_written for t in traces)
     return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)

@@ -154,6 +154,7 @@ class StatedModel(WeightlessModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
     ) -> list[Trace]:
         """Ask for an answer to each conversation, several at a time.
 
@@ -165,8 +166,8 @@ class StatedModel(WeightlessModel):
             EndpointError: The reply calls a tool.
         """
         check_decoding(max_new_tokens, temperature, seed)
-        if tools or any(c is not None for c in constraints):
-            raise ModelError(f"{self.name} is asked for plain answers; leave tools and schemas out")
+        if tools or any(prefixes) or any(c is not None for c in constraints):
+            raise ModelError(f"{self.name} is asked for plain answers; leave tools, schemas and prefixes out")
         if temperature > 0 and seed is not None:
             raise ModelError(f"{self.name} draws without a seed; leave seed={seed} out")
         asked = [as_messages(c) for c in conversations]

@@ -114,6 +114,7 @@ def _run(batch: PromptBatch) -> list[Response]:
     with untouched(local.model, watched=decoding.on_step is not None) as stack:
         run = Run(batch)
         run.listen(stack)
+        steps = run.steps()
         config = config_of(batch)  # its end tokens are the model's, which the next lines hide
         # transformers fills what a config leaves open from the model's own: a bare one keeps its penalties and processors out
         stack.callback(setattr, local.model, "generation_config", local.model.generation_config)
@@ -122,7 +123,7 @@ def _run(batch: PromptBatch) -> list[Response]:
             input_ids=run.ids.to(device),
             attention_mask=run.mask.to(device),
             generation_config=config,
-            stopping_criteria=StoppingCriteriaList([run.steps] if run.steps else []),
+            stopping_criteria=StoppingCriteriaList([steps] if steps else []),
             logits_processor=LogitsProcessorList(run.processors),
             **{cache_keyword(GenerationMixin.prepare_inputs_for_generation): _prompt_cache(local, rows, run.recording)},
         )

@@ -12,6 +12,7 @@ from guardrail.model.constraint import Constraint
 from guardrail.model.continuous.batching import ContinuousBatching, OnTiming
 from guardrail.model.continuous.parts import SharedPassError
 from guardrail.model.generate import generate
+from guardrail.model.given_beginning import begin, with_beginnings
 from guardrail.model.loaded import LoadedModel
 from guardrail.model.recording import Keep
 from guardrail.model.run import Decoding
@@ -81,6 +82,7 @@ class LocalModel(LoadedModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
     ) -> list[Trace]:
         """Answer conversations in one left-padded batch.
 
@@ -98,6 +100,8 @@ class LocalModel(LoadedModel):
                 attribute `shows` is False may see an answer's steps again from the first.
             constraints: What each answer must be, None for one that is free; needs the extra `structured`. Empty leaves all
                 free.
+            prefixes: How each reply has to begin, empty for one that is free: text of the assistant's turn, never control
+                tokens, which the model goes on from. A thought that the prompt has opened is ended before it.
 
         Returns:
             One Trace for each conversation, in order.
@@ -117,6 +121,8 @@ class LocalModel(LoadedModel):
             )
         messages = [as_messages(c) for c in conversations]
         prompts = [self.encode_prompt(m, tools) for m in messages]
+        begun = begin(self, prompts, prefixes)
+        prompts = [[*prompt, *beginning] for prompt, beginning in zip(prompts, begun, strict=True)]
         stops = check_stops(stop)
         truncated = [False] * len(prompts)
         sharing = self.sharing if self.sharing is not None and self.sharing.takes(len(prompts)) else None
@@ -131,13 +137,14 @@ class LocalModel(LoadedModel):
             )
             if sharing is not None:
                 try:
-                    return generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                    found = generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                    return with_beginnings(self, found, begun)
                 except SharedPassError:
                     if getattr(on_step, "shows", on_step is not None):  # its steps were shown
                         raise
             # after a pass that failed in the loop, by itself: what is its own fault is raised in its caller
             with self.lock:
-                return generate(self, messages, prompts, decoding, keep, truncated)
+                return with_beginnings(self, generate(self, messages, prompts, decoding, keep, truncated), begun)
 
     @contextmanager
     def shared(self, max_rows: int = 16, on_timing: OnTiming | None = None) -> Iterator[ContinuousBatching]:

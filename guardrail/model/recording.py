@@ -83,13 +83,13 @@ class Recording:
         """Inside, the model may compute something else: nothing of it is kept."""
         self._paused = True
         if self._linear is not None:
-            self._linear.paused = True
+            self._linear.pause(True)
         try:
             yield
         finally:
             self._paused = False
             if self._linear is not None:
-                self._linear.paused = False
+                self._linear.pause(False)
 
     def states(self, responses: Sequence[Sequence[int]]) -> list[GenerationState | None]:
         """What was kept of each row, whose response so far has these ids; None where the prompt ends before `keep.offset`."""

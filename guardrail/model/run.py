@@ -107,7 +107,6 @@ class Run:
         ids: The left-padded prompts, (B, S); mask: 1 for their tokens.
         recording: What is kept for scoring; None where nothing is.
         processors: What every step's logits go through, in order, before temperature, top-k and top-p.
-        steps: What may end a row beside its end token; None where nothing else does.
     """
 
     def __init__(self, batch: PromptBatch) -> None:
@@ -122,18 +121,7 @@ class Run:
         self.recording = (
             Recording(local, self.rows, batch.room, keep) if keep is not None and local.anatomy.cached else None
         )
-        self.steps = None
-        if self._stops or decoding.on_step:
-            self.steps = Steps(
-                local.tokenizer,
-                self.width,
-                local.eos_ids,
-                self._stops,
-                decoding.on_step,
-                self._snapshot,
-                self._without_side_effects,
-                self._spoken,
-            )
+        self._on_step = decoding.on_step
         self._drawn = DrawnLogProbs() if decoding.log_probs else None
         self._finite = FiniteRows(local.eos_ids[0])
         self._entropies = StepEntropies() if keep is not None and local.thinking.opens else None  # scorers read them
@@ -141,6 +129,24 @@ class Run:
         self.processors = [processor for processor in measuring if processor is not None]
         if any(batch.grammars):  # last: what is measured is the model's own
             self.processors.append(Constrained(batch.grammars, self.width, self._opened, self._finite.broken))
+
+    def steps(self) -> Steps | None:
+        """What may end a row beside its end token; None where nothing else does.
+
+        The caller keeps it: it knows the run, and in a circle all that was recorded would outlive the answer.
+        """
+        if not self._stops and not self._on_step:
+            return None
+        return Steps(
+            self.local.tokenizer,
+            self.width,
+            self.local.eos_ids,
+            self._stops,
+            self._on_step,
+            self._snapshot,
+            self._without_side_effects,
+            self._spoken,
+        )
 
     def listen(self, stack: ExitStack) -> None:
         """While `stack` is open, keep what scoring can use again."""

@@ -156,7 +156,7 @@ def _answer(record: Mapping[str, Any], correct: bool | None) -> tuple[Row, bool]
         score=number if clean else _NAN,
         p_correct=_float(first["confidence"]) if clean else _NAN,
         unscored=clean and math.isnan(number),
-        with_evidence=bool(record["evidence"]) or "escalation" in record,
+        with_evidence=bool(record["evidence"]) or "escalation" in record or "retry" in record.get("actions", ()),
         extrapolated=first.get("basis") == "extrapolated",
         action=str(record["action"]),
         final=_float(record["confidence"]),

@@ -32,6 +32,7 @@ from guardrail.pipeline.hooks import NO_HOOKS
 from guardrail.pipeline.leftover import NO_NULL, NOTHING_LEFT, UNREAD
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
+from guardrail.policy.obstacles import ASKED_AGAIN
 from guardrail.types import Confidence, Evidence, Score
 from guardrail.types.judgement import HYBRIDGRAD
 
@@ -149,11 +150,13 @@ class _Replay:
         attempts = line["attempts"] or [line]
         begun = next((i + 1 for i, logged in enumerate(attempts) if logged["action"] == "escalate"), len(attempts))
         searched = any(attempt["action"] == "retrieve" for attempt in attempts)
+        retried, again = any(attempt["action"] == "retry" for attempt in attempts), False
         fired: list[str] = []
         self.counts["verdicts"] += 1
         for i, logged in enumerate(attempts):
             second = i >= begun
-            fired = [] if i == begun and "escalation" in line else fired
+            if i == begun and "escalation" in line:  # the second model is asked anew
+                fired, again = [], False
             if second:
                 self.not_scored["it follows an escalation"] += 1
             score, confidence = (_score(logged["score"]), _confidence(logged)) if second else self._judged(line, logged)
@@ -179,12 +182,14 @@ class _Replay:
                     fired=fired,
                     claims=claims,
                     no_escalation=_AFTER if second or begun == len(attempts) else "",
+                    no_retry=ASKED_AGAIN if again or not retried else "",
                     spread=(logged.get("orders") or {}).get("spread"),
                 )
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):
                     if logged[field] != now:
                         differ(field, logged[field], now)
+            again = again or logged["action"] == "retry"
             if logged["action"] == "retrieve":
                 fired.append(logged["rule"])
 
@@ -220,6 +225,8 @@ class _Replay:
             return "no model was given"
         if logged["finish_reason"] not in _SCORABLE:
             return f"finish_reason is {logged['finish_reason']}"
+        if logged.get("prefix"):
+            return "the beginning of the reply was given"
         return "the turn calls tools" if logged["score"].get("unscored") == "tool_call" else ""
 
     def _loaded(self) -> Guard:

@@ -15,7 +15,7 @@ from guardrail.model.recording import Keep
 from guardrail.observers.protocol import Observation, Observer, tell
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification
-from guardrail.pipeline.collecting import AS_IT_IS, collecting, unread
+from guardrail.pipeline.collecting import AS_IT_IS, collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
 from guardrail.pipeline.hooks import Hooks
@@ -25,22 +25,18 @@ from guardrail.pipeline.orders import in_orders
 from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.pipeline.room import Room
 from guardrail.pipeline.shared_scores import shared_scores
+from guardrail.pipeline.unmeasured import TOOL_CALL, unmeasured
 from guardrail.policy import Policy
-from guardrail.policy.obstacles import NO_SECOND
+from guardrail.policy.obstacles import NO_SECOND, NOT_ASKED
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
 from guardrail.types import Aside, Confidence, Decision, Evidence, InOrders, JudgedClaim, Score, Trace, Verdict
 
 NO_ROOM = "there is no room for passages beside the question"
 
+DECIDED = "the decision is on this answer"
+
 _TOO_LARGE = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
-
-_FAULTS = {
-    "not_finite": "NaN or infinity in the model's logits",
-    "out_of_memory": "the prompt does not fit into memory",
-}
-
-_TOOL_CALL = "the turn calls tools, which is no answer yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +54,15 @@ class Finished:
 
 
 Outcome = Finished | Conversation
-"""What a pass comes to; a Conversation has other evidence in it and is to be answered again."""
+"""What a pass comes to; a Conversation has other evidence in it, or another beginning, and is to be answered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
     model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions, ambiguity: what is
-    known before an answer. no_escalation: why no second model is asked; empty where one may be."""
+    known before an answer. no_escalation, no_retry: why no second model is asked, nor this one once
+    more; empty where it may be."""
 
     room: Room
     calibrated: Calibrated
@@ -77,6 +74,7 @@ class AnswerPass:
     questions: QuestionPipeline | None = None
     ambiguity: AmbiguityScorer | None = None
     no_escalation: str = NO_SECOND
+    no_retry: str = NOT_ASKED
 
     @property
     def looks_up(self) -> Retriever | None:
@@ -98,7 +96,7 @@ class AnswerPass:
         Where the batch fails, each is scored alone, and what fails alone is unscored (`error`), or raised where the policy
         says so.
         """
-        known = [self._known(trace) for trace in traces]
+        known = [unmeasured(trace, self.calibrated.scorer.name, self.hooks.is_tool_call) for trace in traces]
         with timed("score", *(c for c, score in zip(conversations, known, strict=True) if score is None)):
             todo = [i for i, score in enumerate(known) if score is None]
             kinds = {i: self.context_of(conversations[i], traces[i]) for i in todo}
@@ -119,16 +117,6 @@ class AnswerPass:
 
     def _scorer(self, context: ContextName | None) -> Scorer:
         return self.calibrated.contexts[context] if context else self.calibrated.scorer
-
-    def _known(self, trace: Trace) -> Score | None:
-        """The Score that has no number, whatever the scorer: of a turn of tool calls, of a model that could not answer, and of
-        one whose answers are collected."""
-        length, name = len(trace.response_ids), self.calibrated.scorer.name
-        if trace.fault is not None:
-            return Score.none(trace.fault, _FAULTS.get(trace.fault, trace.fault_detail), length=length, name=name)
-        if self.hooks.is_tool_call(trace):
-            return Score.none("tool_call", _TOOL_CALL, length=length)
-        return unread(trace) if collecting() is not None else None
 
     def run(self, conversation: Conversation, trace: Trace, score: Score) -> Outcome:
         """Calibrate the score, take the claims apart, and follow the policy until it finishes or finds new evidence.
@@ -161,8 +149,10 @@ class AnswerPass:
         """The policy's decision on the last attempt's answer, without looking anything up again."""
         before = conversation.attempts[-1]
         trace = before.trace or self.room.model.trace(conversation.messages, before.answer)
-        conversation = replace(conversation, evidence=before.evidence)
-        return replace(self, retriever=None)._judged(conversation, trace, before.score, why)
+        conversation = replace(conversation, evidence=before.evidence, prefix=before.prefix)
+        return replace(self, retriever=None, no_retry=self.no_retry or DECIDED)._judged(
+            conversation, trace, before.score, why
+        )
 
     def given_up(self, conversation: Conversation, trace: Trace, score: Score, why: str) -> Finished:
         """An abstention for what failed, without a confidence."""
@@ -195,7 +185,7 @@ class AnswerPass:
     def _judged(self, conversation: Conversation, trace: Trace, score: Score, trouble: str = "") -> Outcome:
         if score.unscored == "tool_call":
             confidence = Confidence.none("unscored: tool_call")
-            decision = Decision("answer", "tool call", f"{_TOOL_CALL}: passed on unscored")
+            decision = Decision("answer", "tool call", f"{TOOL_CALL}: passed on unscored")
             return Finished(conversation.tried(trace, score, confidence, decision), trace.text)
         with timed("calibrate", conversation):
             context = self.context_of(conversation, trace)
@@ -221,11 +211,15 @@ class AnswerPass:
                     claims=confidences_after_verification(claims) if taken_apart else None,
                     ambiguity=conversation.ambiguity,
                     no_escalation=self.no_escalation,
+                    no_retry=self.no_retry or conversation.no_retry,
                     spread=orders.spread if orders else None,
                     names=names,
                 )
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
+            if decision.action == "retry":
+                tried = conversation.tried(trace, score, confidence, decision, orders)
+                return replace(tried, prefix=decision.prefix)
             if decision.action != "retrieve" or self.looks_up is None:
                 wording = self.policy.wording.abstain
                 text, claims, decision = leftover(conversation, trace.text, claims, asides, decision, wording)
@@ -243,7 +237,7 @@ class AnswerPass:
                 if self.policy.on_error == "abstain":
                     return self.given_up(conversation, trace, score, trouble)
             if found and found != conversation.evidence:
-                return replace(conversation, evidence=found, passages_left_out="")
+                return replace(conversation, evidence=found, passages_left_out="", prefix="")
 
     def _in_orders(
         self, conversation: Conversation, trace: Trace, confidence: Confidence, how: tuple[Any, ...]

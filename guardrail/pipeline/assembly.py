@@ -6,7 +6,8 @@ import os
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.calibration.shipped import load_calibrator, why_none_is_shipped
-from guardrail.errors import CalibrationError
+from guardrail.errors import CalibrationError, PolicyError
+from guardrail.model.given_beginning import no_beginning
 from guardrail.model.local import LocalModel
 from guardrail.pipeline.calibrated import Calibrated, calibrated
 from guardrail.pipeline.collecting import collecting
@@ -39,9 +40,13 @@ def answer_calibration(
 ) -> Calibrated:
     """The scorer and the calibrator of whole answers.
 
-    Raises `CalibrationError` where the policy needs a calibrator and there is none, and `CalibratorMismatchError` where the
-    policy was tuned with another one.
+    Raises `CalibrationError` where the policy needs a calibrator and there is none, `CalibratorMismatchError` where the
+    policy was tuned with another one, and `PolicyError` where it wants replies begun that the model does not take.
     """
+    if policy.retries and (why := no_beginning(model)):
+        raise PolicyError(
+            f"policy {policy.name!r} has a rule with `then: retry`: {why}; take it out, or use a local model"
+        )
     if collecting() is not None:  # it has yet to be made
         return Calibrated(scorer or default_scorer(model), None, None)
     out = calibrated(model, "answer", scorer, *loaded(calibrator, name))

@@ -16,6 +16,7 @@ from guardrail.pipeline.passes import ask_first, finish
 from guardrail.policy.obstacles import NO_SECOND
 from guardrail.types import Tool
 
+# why an answer must not be replaced
 OUT_ALREADY = "the first answer has to stand"
 SECOND = "the second model has answered"
 NO_TOOLS = "the turn's tools are for the first model"
@@ -53,6 +54,11 @@ class Batch:
         if not self.retrieve or self.hooks.claim_stream is not None:
             return OUT_ALREADY
         return NO_TOOLS if self.tools else ""
+
+    @property
+    def no_retry(self) -> str:
+        """Why the model may not answer once more, whatever the conversation; empty where it may."""
+        return "" if self.retrieve and self.hooks.claim_stream is None else OUT_ALREADY
 
     def of_rows(self, rows: Sequence[int], max_new_tokens: int) -> Batch:
         """These of the prompts, for a second model and the length of its answers."""

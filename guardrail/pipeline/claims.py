@@ -15,7 +15,7 @@ from guardrail.calibration.provenance import ExtractorIdentity
 from guardrail.calibration.shipped import shipped_calibrator
 from guardrail.claims import SentenceClaims
 from guardrail.claims import extractor as extractor_by_name
-from guardrail.claims.align import token_spans
+from guardrail.claims.align import token_places
 from guardrail.claims.complete import completed
 from guardrail.deadlines import bare_context, sooner
 from guardrail.errors import CalibrationError, GuardrailError, PartError
@@ -119,9 +119,7 @@ class ClaimPipeline:
         if taken is None:
             taken = self._taken_apart(trace.text, question, beginning)
         fresh = [claim for claim in taken.claims if claim not in known]
-        places = token_spans(
-            trace.response_ids, trace.text, self.model.tokenizer, [(claim.start, claim.end) for claim in fresh]
-        )
+        places = token_places(trace, self.model.tokenizer, fresh)
         clock("claims")
         scored = iter(self._scored(trace, [place for place in places if place]))
         scores = [next(scored) if place else _LOST for place in places]

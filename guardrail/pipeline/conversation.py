@@ -18,6 +18,7 @@ from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.collecting import Seen, collecting
 from guardrail.pipeline.form import AnswerForm
+from guardrail.policy.obstacles import ASKED_AGAIN
 from guardrail.retrieval import query_of, with_evidence, without_evidence
 from guardrail.retrieval.budget import CUT
 from guardrail.types import (
@@ -75,6 +76,7 @@ class Conversation:
     where that is known. evidence: the passages that go into the prompt. attempts: the passes so far, oldest first. form: what
     the answer is to be; None is any text. asked_first: what was known before anything was generated, where the policy asks;
     search_failure: why asking, or the search that it led to, failed; passages_left_out: why its passages are not in the prompt.
+    prefix: how the reply has to begin, by the rule that let the model answer once more.
     ambiguity: the score of the question, where the policy asks whether it is ambiguous; names: the question's, counted.
     """
 
@@ -93,6 +95,7 @@ class Conversation:
     passages_left_out: str = ""
     ambiguity: Score | None = None
     names: NameCounts | None = None
+    prefix: str = ""
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
 
     @property
@@ -108,6 +111,7 @@ class Conversation:
             evidence=bool(self.evidence),
             tools=bool(self.setting and self.setting.tools),
             thinking=thinking,
+            prefix=bool(self.prefix),
         )
 
     def seen(self, trace: Trace, limit: int) -> Seen:
@@ -124,6 +128,13 @@ class Conversation:
         return tuple(a.decision.rule for a in self.attempts if a.decision.action == "retrieve")
 
     @property
+    def no_retry(self) -> str:
+        """Why the model may not answer once more; empty where it may."""
+        if any(a.decision.action == "retry" for a in self.attempts):
+            return ASKED_AGAIN
+        return "the answer is kept to a form" if self.form is not None else ""
+
+    @property
     def searched_first(self) -> bool:
         """Whether its passages were found before anything was generated, so that there is no answer without them yet."""
         return bool(self.evidence) and self.asked_first is not None and not self.attempts
@@ -133,7 +144,9 @@ class Conversation:
     ) -> Conversation:
         """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""
         kept = replace(trace, state=None)
-        attempt = Attempt(trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept, orders)
+        attempt = Attempt(
+            trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept, orders, trace.prefix
+        )
         return replace(self, attempts=(*self.attempts, attempt))
 
 
@@ -151,8 +164,11 @@ def generating(model: LocalModel, **options: Any) -> Callable[[Sequence[Conversa
 
     def generate(pending: Sequence[Conversation]) -> list[Trace]:
         kept = [c.form.constraint if c.form else None for c in pending]
+        begun: dict[str, Any] = {"prefixes": [c.prefix for c in pending]} if any(c.prefix for c in pending) else {}
         with timed("generate", *pending):
-            return model.generate_batch([c.prompt for c in pending], constraints=kept if any(kept) else (), **options)
+            return model.generate_batch(
+                [c.prompt for c in pending], constraints=kept if any(kept) else (), **begun, **options
+            )
 
     return generate
 
@@ -279,6 +295,8 @@ def why_extrapolated(
         usual = own.get("temperature", calibrated.usual("temperature") or 0.0)
         given = differs(own, conversation.messages, conversation.setting)
         given += _sampled(conversation.setting, usual) if conversation.setting else []
+    if own.get("prefix", "") != conversation.prefix:
+        given.append("begun with words that were given, unlike the calibration's")
     if context is None and calibrated.through is not None:
         name = in_words(conversation.context(trace.thought))
         given = [f"{name}, of which the calibration through {calibrated.through} has seen too little", *given]

@@ -102,9 +102,7 @@ def acted(finished: Sequence[Finished], one_pass: AnswerPass, ask: Ask | None) -
 def spent_tokens(attempts: Sequence[Attempt]) -> tuple[int, int]:
     """Tokens read and written in some attempts; a pass that was decided on twice counts once."""
     passes = {(a.trace.prompt_ids, a.trace.response_ids): a.trace for a in attempts if a.trace is not None}.values()
-    thought = sum(trace.thinking_tokens for trace in passes)
-    read = sum(len(trace.prompt_ids) for trace in passes) - thought
-    return read, sum(len(trace.response_ids) for trace in passes) + thought
+    return sum(trace.tokens_read for trace in passes), sum(trace.tokens_written for trace in passes)
 
 
 def _escalates(finished: Finished) -> bool:

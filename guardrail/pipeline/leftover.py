@@ -38,7 +38,7 @@ def leftover(
     def withheld(rule: str, why: str) -> Leftover:
         return answer, without_text(claims), Decision("abstain", rule, why, wording)
 
-    if decision.action in (*WITHHELD, "escalate"):
+    if decision.action in (*WITHHELD, "escalate", "retry"):
         return answer, without_text(claims), decision
     if unread := [aside for aside in asides if aside.reason == "unread"]:
         # where it stands, and not what it says: people see the explanation

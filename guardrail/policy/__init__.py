@@ -5,9 +5,10 @@ Knows nothing about models, scorers or retrievers.
 `template` holds the wording templates' own rules, for guardrail.actions, which fills them.
 """
 
+from guardrail.policy.ask_first import AskFirst
 from guardrail.policy.policy import Policy
 from guardrail.policy.proof import ClaimsProof, Proof, check_proof
-from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, AskFirst, ClaimRule, Retrieval, Rule
+from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
 from guardrail.types.names import MAX_PASSAGES
 
 __all__ = [

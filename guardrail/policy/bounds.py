@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -19,6 +19,14 @@ Whole = Annotated[int, Field(ge=0)]
 def wrong(message: str) -> PydanticCustomError:
     """An error whose text is ours, the end of a sentence that starts with the place."""
     return PydanticCustomError("policy", "{message}", {"message": message})
+
+
+def one_line(value: object) -> object:
+    """Names and reasons end up in explanations, and those are one line."""
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+Line = Annotated[str, BeforeValidator(one_line)]
 
 
 class Mapping(BaseModel):

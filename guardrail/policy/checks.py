@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from guardrail.calibration.labels import label_bounds
 from guardrail.policy.meanings import misread
 from guardrail.policy.tuned import first_unproven, first_unproven_claims
-from guardrail.types import LABELS
+from guardrail.types import LABELS, ON_THE_WAY
 
 if TYPE_CHECKING:
     from guardrail.policy.conditions import AnyWhen
@@ -41,11 +41,7 @@ def check_rules(policy: PolicyFile, source: Source) -> tuple[str, ...]:
             raise source.error((*location, "name"), f"duplicate rule name {rule.name!r}; line {first} has it already")
         for earlier in policy.rules[:index]:
             # A rule that fires once and is then passed over lets later rules have their turn.
-            if (
-                earlier.for_ == rule.for_
-                and earlier.then not in ("retrieve", "escalate")
-                and covers(earlier.when, rule.when)
-            ):
+            if earlier.for_ == rule.for_ and earlier.then not in ON_THE_WAY and covers(earlier.when, rule.when):
                 first = source.line(("rules", seen[earlier.name], "name"))
                 raise source.error(
                     location,

@@ -11,14 +11,23 @@ if TYPE_CHECKING:
     from guardrail.types import Verification
 
 NO_SECOND = "there is no second model"
+NOT_ASKED = "no model is asked here"
+ASKED_AGAIN = "the model was asked once more already"
 
 
 def of_answer(
-    rule: Rule, retrieval: Retrieval, *, retriever: bool, fired: Collection[str], no_escalation: str = NO_SECOND
+    rule: Rule,
+    retrieval: Retrieval,
+    retriever: bool,
+    fired: Collection[str],
+    no_escalation: str = NO_SECOND,
+    no_retry: str = NOT_ASKED,
 ) -> str:
     """Why a rule for answers may not act; empty when it may. Arguments as in `Policy.decide`."""
     if rule.then == "escalate":
         return no_escalation
+    if rule.then == "retry":
+        return no_retry
     if rule.then != "retrieve":
         return ""
     if not retriever:

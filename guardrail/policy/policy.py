@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
 from guardrail.errors import PolicyError
 from guardrail.policy import obstacles
 from guardrail.policy.ambiguity import Ambiguity
+from guardrail.policy.ask_first import AskFirst
 from guardrail.policy.checks import asks_ambiguity, check_rules
 from guardrail.policy.facts import AnswerFacts, ClaimFacts
 from guardrail.policy.first_match import first_match
@@ -28,7 +29,6 @@ from guardrail.policy.rule_set import RuleSet
 from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
-    AskFirst,
     Limits,
     PolicyFile,
     Rule,
@@ -166,6 +166,7 @@ class Policy(RuleSet):
         claims: Sequence[Confidence] | None = None,
         ambiguity: Score | None = None,
         no_escalation: str = obstacles.NO_SECOND,
+        no_retry: str = obstacles.NOT_ASKED,
         spread: float | None = None,
         names: NameCounts | None = None,
     ) -> Decision:
@@ -185,19 +186,20 @@ class Policy(RuleSet):
             ambiguity: The score of the question by the scorer of `Policy.ambiguity`. None, or one without a number, counts as
                 an ambiguous question where a rule asks.
             no_escalation: Why no second model may be asked now; empty where one may. With it an escalate rule is passed over.
+            no_retry: Why the model may not answer once more now; as no_escalation, for retry rules.
             spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
             names: Of the question, counted in a corpus; None where there is none.
         """
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
         apart = None if claims is None else tuple(claims)
         facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names)
-        may: dict[str, Any] = {"retriever": retriever, "fired": fired, "no_escalation": no_escalation}
+        may = retriever, fired, no_escalation, no_retry
         rule, explanation = first_match(
-            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, **may)
+            self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, *may)
         )
         if rule is None:
             return Decision("abstain", NO_RULE, explanation, self.wording.abstain)
-        return Decision(rule.then, rule.name, explanation, self._template(rule, facts))
+        return Decision(rule.then, rule.name, explanation, self._template(rule, facts), rule.prefix)
 
     def decide_claim(
         self,

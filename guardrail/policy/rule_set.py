@@ -68,6 +68,11 @@ class RuleSet:
         return any(rule.then == "escalate" for rule in self.answer_rules)
 
     @property
+    def retries(self) -> bool:
+        """Whether a rule can let the model answer once more."""
+        return any(rule.then == "retry" for rule in self.answer_rules)
+
+    @property
     def verifies_claims(self) -> bool:
         """Whether a rule for claims can ask for evidence."""
         return self.retrieval.claims > 0 and any(rule.then == "retrieve" for rule in self.claim_rules)

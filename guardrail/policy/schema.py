@@ -12,11 +12,22 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from guardrail.policy.ambiguity import Ambiguity
-from guardrail.policy.bounds import ConfidenceBounds, CountBounds, LengthBounds, Mapping, ShareBounds, wrong
+from guardrail.policy.ask_first import AskFirst
+from guardrail.policy.bounds import (
+    ConfidenceBounds,
+    CountBounds,
+    LengthBounds,
+    Line,
+    Mapping,
+    ShareBounds,
+    one_line,
+    wrong,
+)
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel, SecondProven
+from guardrail.policy.retry import Retry
 from guardrail.policy.template import mistake, placeholders
-from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Confidence, Label, OnError
+from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Label, OnError
 from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
@@ -35,11 +46,6 @@ def _version(value: object) -> object:
     if type(value) is not int or value != VERSION:  # not isinstance: true is an int, 1.0 == 1
         raise PydanticCustomError("version", "unknown version")
     return value
-
-
-def _one_line(value: object) -> object:
-    """Names and reasons end up in explanations, and those are one line."""
-    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _template(value: object) -> object:
@@ -78,8 +84,7 @@ def _withholding(does: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Line = Annotated[str, BeforeValidator(_one_line)]
-Name = Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=80)]
+Name = Annotated[str, BeforeValidator(one_line), Field(min_length=1, max_length=80)]
 Template = Annotated[str, BeforeValidator(_template)]
 HedgeTemplate = Annotated[str, BeforeValidator(_hedge_template)]
 ClaimTemplate = Annotated[str, BeforeValidator(_claim_template)]
@@ -88,7 +93,9 @@ AskBackTemplate = Annotated[str, _withholding("asks back")]
 
 
 class Rule(Mapping):
-    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule."""
+    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule. `retry`: for a rule
+    that says `then: retry`, and no other.
+    """
 
     name: Name
     for_: Unit = Field(default="answer", alias="for")
@@ -96,10 +103,20 @@ class Rule(Mapping):
     then: Action
     because: Line = ""
     say: Template | None = None
+    retry: Retry | None = None
+
+    @property
+    def prefix(self) -> str:
+        """How the next reply has to begin; empty where nobody is asked again."""
+        return self.retry.prefix if self.retry else ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _refuse_taken_name(self.name)
+        if self.then == "retry" and self.retry is None:
+            raise wrong('says retry, and not how; add `retry: {prefix: "..."}`, the beginning of the next reply')
+        if self.then != "retry" and self.retry is not None:
+            raise wrong(f"has 'retry', but then: {self.then} asks nobody again; write then: retry, or leave it out")
         if self.say is not None and self.then not in ("hedge", *WITHHELD):
             raise wrong(f"has 'say', but then: {self.then} shows no wording; only hedge, abstain and ask_back do")
         if self.say is not None and self.then == "hedge" and "answer" not in placeholders(self.say):
@@ -204,28 +221,6 @@ class Limits(Mapping):
     verifier: Seconds = 300
 
 
-class AskFirst(Mapping):
-    """Search before anything is generated where P(IK), the probability that the model would answer rightly, is below this."""
-
-    below: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-    because: Line = ""
-
-    def decide(self, confidence: Confidence) -> tuple[bool, str]:
-        """Whether to search, and why. What cannot be measured, or was measured on other questions, is looked up."""
-        p = confidence.p_correct
-        if p is None:
-            found, why = True, f"P(IK) is not known ({confidence.reason})"
-        elif confidence.familiar is False or not confidence.in_range:
-            unlike = (
-                "the question is unlike those of the calibration" if confidence.familiar is False else "out of range"
-            )
-            found, why = True, f"P(IK) {p:.2f} is not to be relied on: {unlike}"
-        else:
-            found, why = p < self.below, f"P(IK) {p:.2f} is {'' if p < self.below else 'not '}below {self.below:g}"
-        reason = f" ({self.because.rstrip('.')})" if self.because and found else ""
-        return found, f"{why}: {'searched' if found else 'nothing was searched'} before an answer{reason}"
-
-
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
     written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
@@ -269,6 +264,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "model": ProofModel,
     "ambiguity": Ambiguity,
     "second": SecondProven,
+    "retry": Retry,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
     "answer": {

@@ -150,11 +150,15 @@ _RULES_FOR_ANSWERS: list[dict[str, Any]] = [
 """Of the answers: what could not be judged is not shown. They promise nothing."""
 
 
+_AGAIN = {"retrieve": "retrieves", "escalate": "escalates", "retry": "retries"}
+"""What gives an answer again that the proof has not counted."""
+
+
 def first_unproven_claims(proof: ClaimsProof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:
     """The first rule that the proof does not allow, by its index, and what should stand there; None: all are allowed.
 
-    The rules for claims are the proof's, in its order. A rule for answers may do anything but retrieve and escalate: an answer
-    that is not shown keeps no wrong claim, one that is given again, with passages or by another model, was not counted.
+    The rules for claims are the proof's, in its order. A rule for answers may do anything but retrieve, escalate and retry: an
+    answer that is not shown keeps no wrong claim, one that is given again, in whatever way, was not counted.
     """
     for_claims = [i for i, rule in enumerate(rules) if rule.for_ == "claim"]
     proven = claim_rules_of(proof)
@@ -166,8 +170,8 @@ def first_unproven_claims(proof: ClaimsProof, rules: tuple[AnyRule, ...]) -> tup
             return at, _spelt(wanted)
     if len(for_claims) > len(proven):
         return for_claims[len(proven)], "no further rule for claims"
-    again = next((i for i, rule in enumerate(rules) if rule.then in ("retrieve", "escalate")), None)
-    return None if again is None else (again, f"no rule that {rules[again].then}s")
+    again = next((i for i, rule in enumerate(rules) if rule.then in _AGAIN), None)
+    return None if again is None else (again, f"no rule that {_AGAIN[rules[again].then]}")
 
 
 def first_unproven(proof: Proof, rules: tuple[AnyRule, ...]) -> tuple[int, str] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import DataError
 from guardrail.messages import as_messages
-from guardrail.runs.cache import RecordCache, content_key
+from guardrail.runs.cache import RecordCache, content_key, reading_of
 from guardrail.runs.cluster import Lost, Workers, each_here
 from guardrail.runs.readings import layers_of, offsets_of
 from guardrail.runs.run_file import RunFile
@@ -96,13 +96,16 @@ def records_of(
     work: Work,
     header: Mapping[str, Any],
     options: RunOptions,
+    local: LocalModel | None,
 ) -> tuple[dict[str, Any], ...]:
     """The records of all rows, in order; those that the run file or the cache has are not made again.
 
     own: what the record of each row holds without any work, its `key` (of which no two are the same) above all. contents: what
     the work on a row depends on (its question, say); together with the header it names a record in the cache. Rows of like
-    length go together, which means less padding. A record with an `error` is made again when its run goes on.
+    length go together, which means less padding. local: the model that the work is done with; None for work without one. A
+    record with an `error` is made again when its run goes on.
     """
+    options = options.on(local) if local else options
     batch_size, progress = options.batch_size, options.progress
     if batch_size < 1:
         raise DataError(f"the batch size is {batch_size}; it must be at least 1")
@@ -115,7 +118,8 @@ def records_of(
     ):
         rows = {key: row for key, row in (file.rows if file else {}).items() if "error" not in row}
         todo = [i for i, key in enumerate(keys) if key not in rows]
-        places = {i: content_key(header, contents[i]) for i in todo} if cache else {}
+        about = {**header, "reading": reading_of(local)} if cache and local else header
+        places = {i: content_key(about, contents[i]) for i in todo} if cache else {}
         cached = cache.get(list(places.values())) if cache else {}
 
         def finish(batch: Sequence[int], made: Sequence[Mapping[str, Any]]) -> None:

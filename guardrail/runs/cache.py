@@ -1,4 +1,4 @@
-"""Finished records by what they depend on: model, prompt, decoding, numbers. The same work is never done twice on a machine.
+"""Finished records by what they depend on: model, prompt, decoding, numbers, code. The same work is never done twice.
 
 SQLite, so that several processes may use one file and a killed one leaves it whole.
 """
@@ -10,17 +10,25 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.errors import DataError
 from guardrail.json_text import parse
 from guardrail.model.gguf import cache_dir
 
+if TYPE_CHECKING:
+    from guardrail.model.local import LocalModel
+
 _TABLE = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID"
-_CODE = ("hybridgrad-guardrail", "torch", "transformers")
+_COMPUTING = (
+    "hybridgrad-guardrail", "torch", "transformers", "tokenizers", "numpy", "sentence-transformers", "peft", "gguf",
+    "torchao", "bitsandbytes",
+)  # fmt: skip
+_SHOWING = ("cli", "evaluation", "html", "monitoring", "server")  # folders that see records once they are made
 _AT_ONCE = 500  # SQLite takes at least 999 variables in one statement
 _PATIENCE = 60.0  # seconds to wait for another process that writes
 
@@ -29,11 +37,54 @@ def content_key(header: Mapping[str, Any], content: Any) -> str:
     """SHA-256, hex, of everything that a record depends on.
 
     header: the run's, whose `data` does not count, since one question's answer does not depend on the others. content: the
-    row's own part, JSON-ready. The versions of the packages that compute count too.
+    row's own part, JSON-ready. The versions of the packages that compute count too, and this package's own code.
     """
     about = {name: value for name, value in header.items() if name != "data"}
-    parts = [about, content, {name: version(name) for name in _CODE}]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return _digest([about, content, _versions(), own_code()])
+
+
+def reading_of(local: LocalModel) -> dict[str, Any]:
+    """What else of a model its answers depend on, beside its identity: how it makes tokens, attends, and is read."""
+    config = getattr(local.model, "config", None)
+    return {
+        "tokenizer": _digest(_tokens_of(local.tokenizer)),
+        "attention": getattr(config, "_attn_implementation", None),
+        "wording": local.wording and local.wording.model_dump(mode="json"),
+    }
+
+
+@cache
+def own_code() -> str:
+    """SHA-256, hex, of the package's modules, but for those that only see records once they are made: a checkout changes
+    while its version stays. Without sources it is that of nothing, and the version stands alone."""
+    package = Path(__file__).parent.parent
+    files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    made_by = {name: files[name].read_bytes() for name in sorted(files) if name.split("/")[0] not in _SHOWING}
+    return _digest([[name, hashlib.sha256(source).hexdigest()] for name, source in made_by.items()])
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in _COMPUTING}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _tokens_of(tokenizer: Any) -> Any:
+    """All that makes a tokenizer, JSON-ready; how it pads is set at each call."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        return [sorted(tokenizer.get_vocab().items()), str(tokenizer.special_tokens_map)]
+    return {name: part for name, part in parse(fast.to_str()).items() if name not in ("padding", "truncation")}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 class RecordCache:

@@ -44,9 +44,14 @@ class Chain:
         """One row at a time, so that a stopped run loses one at most."""
         return replace(options, batch_size=1, cache=options.cache and self.code is not None)
 
+    @staticmethod
+    def given(row: QuestionRow) -> Any:
+        """What it is asked: the row's messages, or else its question."""
+        return row.extra.get("messages") or row.question
+
     def ask(self, row: QuestionRow) -> Any:
         """What it returns for a row. Raises whatever it raises."""
-        given: Any = row.extra.get("messages") or row.question
+        given = self.given(row)
         run = getattr(self.runs, "invoke", None)
         if run is None:
             out = self.runs(given)

@@ -52,7 +52,8 @@ def collect(
             local, [(q, asking.messages(q)) for q in (questions[i].question for i in batch)], asking, offsets, scorers
         ),
         run_header(local, asking, data_hash(questions), **scorers.header),
-        options.on(local),
+        options,
+        local,
     )
     return graded(records, grader, offsets, layers_of(local), labels=labels, ungraded_is_wrong=ungraded_is_wrong)
 

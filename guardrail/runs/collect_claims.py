@@ -56,7 +56,8 @@ def collect_claims(
         [json.dumps([row.question, row.answer]) for row in rows],
         lambda batch: _ask(local, [rows[i] for i in batch], extractor, asking, scorers),
         run_header(local, asking, claim_data_hash(rows), unit="claim", extractor=identity, **scorers.header),
-        options.on(local),
+        options,
+        local,
     )
     return graded(rows, records, offsets_of(local), layers_of(local))
 

@@ -101,5 +101,6 @@ def collect_with_evidence(
         work,
         run_header(local, asking, data_hash([one.row for one in asked if one.whose == "own"]), evidence=1),
         options,
+        local,
     )
     return graded(records, grader, offsets, layers_of(local))

@@ -198,7 +198,11 @@ def connect(cluster: Cluster, say: Say) -> None:
         with warnings.catch_warnings():  # of what other versions of Ray will do
             warnings.simplefilter("ignore", FutureWarning)
             ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray's own where a node did not start in time is no other class
+        if cluster.address == LOCAL:
+            raise ClusterError(
+                f"Ray did not start here: {_short(error)}. On a machine with much other work, try again later"
+            ) from error
         raise ClusterError(
             f"no Ray cluster at {cluster.address!r}: {_short(error)}. Give local, auto or HOST:PORT; "
             "`ray status` tells what runs"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import ScoringError
@@ -42,7 +45,9 @@ class ScorerPass:
     @property
     def header(self) -> dict[str, Any]:
         """What a run's header says of them; nothing where there are none."""
-        told = {name: {"scorer": s.name, "options": dict(s.options)} for name, s in self.scorers.items()}
+        told = {
+            name: {"scorer": s.name, "options": dict(s.options)} | _code_of(type(s)) for name, s in self.scorers.items()
+        }
         return {"scorers": told} if told else {}
 
     def keep(self, own: Keep) -> Keep:
@@ -83,6 +88,21 @@ class ScorerPass:
             for told, score in zip(out, scoring.score_spans([trace], [spans])[0], strict=True):
                 told[name] = score.number
         return out
+
+
+def _code_of(kind: type) -> dict[str, str]:
+    """The SHA-256 of a scorer's source, of one that is not guardrail's own: under the same name and options it may be another
+    one tomorrow."""
+    if kind.__module__.partition(".")[0] == "guardrail":
+        return {}
+    try:
+        source = Path(inspect.getfile(kind)).read_bytes()
+    except (OSError, TypeError):  # of a notebook
+        try:
+            source = inspect.getsource(kind).encode()
+        except (OSError, TypeError):
+            return {}
+    return {"code": hashlib.sha256(source).hexdigest()}
 
 
 def pass_for(scorer: Scorer) -> ScorerPass:

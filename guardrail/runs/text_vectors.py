@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def text_vectors(
         RetrievalError: The embedding is not on this machine, or gives no vectors.
     """
     wanted = list(dict.fromkeys(texts))
-    header = {"kind": "guardrail text vector", "version": 1, "embedding": embedding}
+    header = {"kind": "guardrail text vector", "version": 1, "embedding": embedding} | _files_of(embedding)
     keys = {text: content_key(header, text) for text in wanted}
     known = cache.get(list(keys.values())) if cache else {}
     rows = {text: _unpacked(known[key]) for text, key in keys.items() if key in known}
@@ -62,6 +63,15 @@ def text_vectors(
             if cache:
                 cache.put({keys[text]: record for text, record in fresh.items()})
     return TextVectors(embedding, rows)
+
+
+def _files_of(embedding: str) -> dict[str, Any]:
+    """What is in the embedding's folder, by name, size and time of change; nothing for one by name."""
+    folder = Path(embedding)
+    if not folder.is_dir():
+        return {}
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {"files": [[path.relative_to(folder).as_posix(), of.st_size, of.st_mtime_ns] for path, of in found]}
 
 
 def _packed(row: Sequence[float]) -> dict[str, Any]:

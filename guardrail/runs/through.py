@@ -5,6 +5,7 @@ The chain gets a question, or the messages of a row, and may do with its model w
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -148,10 +149,11 @@ def collect_through(
             }
             for row in rows
         ],
-        [row.question for row in rows],
+        [json.dumps(chain.given(row), ensure_ascii=False) for row in rows],
         run.work,
         run_header(local, asking, data_hash(rows), through=chain.identity),
         chain.options(options),
+        local,
     )
     left = Counter(str(record["left_out"]) for record in records if "left_out" in record)
     kept = [record for record in records if "left_out" not in record]

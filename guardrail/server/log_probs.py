@@ -43,9 +43,15 @@ def token_ids_of(model: LocalModel, verdict: Verdict, request: ChatRequest, call
 
 
 def _written(model: LocalModel, verdict: Verdict) -> Trace | None:
-    """What the model wrote, where it is what is shown and its tokens are known here."""
+    """What the model wrote, where it is what is shown, all of it, and its tokens are known here."""
     trace = verdict.attempts[-1].trace
-    if trace is None or verdict.text != verdict.answer or not model.has_weights or trace.fault == "other_tokens":
+    if (
+        trace is None
+        or trace.prefix
+        or verdict.text != verdict.answer
+        or not model.has_weights
+        or trace.fault == "other_tokens"
+    ):
         return None
     return trace
 

@@ -215,6 +215,7 @@ class DecideRequest(Body):
     evidence: int = Field(default=0, ge=0, le=1000)
     retriever: bool = False
     second_model: bool = False
+    retry: bool = False
     claims: list[DecidedClaim] | None = Field(default=None, max_length=MOST_CLAIMS)
     ambiguity: float | None = None
     spread: float | None = Field(default=None, ge=0, le=1)

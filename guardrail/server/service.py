@@ -18,7 +18,7 @@ from guardrail.langchain.settings import StreamPolicy
 from guardrail.model.constraint import can_keep
 from guardrail.model.local import LocalModel
 from guardrail.policy import Policy
-from guardrail.policy.obstacles import NO_SECOND
+from guardrail.policy.obstacles import NO_SECOND, NOT_ASKED
 from guardrail.server.errors import ApiError
 from guardrail.server.requests import ChatMessage, ChatRequest, CountedNames, DecidedClaim, DecideRequest, ScoreRequest
 from guardrail.server.settings import ServerSettings
@@ -208,6 +208,7 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         retriever=request.retriever,
         claims=claims,
         no_escalation="" if request.second_model else NO_SECOND,
+        no_retry="" if request.retry else NOT_ASKED,
         ambiguity=None if request.ambiguity is None else Score.of("given", request.ambiguity, length=0),
         spread=request.spread,
         names=None if request.names is None else _names(request.names),
@@ -220,6 +221,7 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         "label": confidence.label,
         "explanation": decision.explanation,
         "template": decision.template,
+        **({"prefix": decision.prefix} if decision.prefix else {}),
         "claims": [_decided(policy, claim, request.retriever) for claim in request.claims or ()],
     }
 

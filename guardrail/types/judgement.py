@@ -243,12 +243,14 @@ class Decision:
         explanation: A sentence that explains it.
         template: The policy's wording for hedge, abstain and ask_back, which may hold `{answer}`, `{confidence}`, `{label}` and
             `{explanation}`; None is the usual wording.
+        prefix: How the next reply has to begin, for retry; empty for all others.
     """
 
     action: Action
     rule: str
     explanation: str
     template: str | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ Label = Literal["very low", "low", "medium", "high", "very high"]
 LABELS: tuple[Label, ...] = get_args(Label)
 """The five confidence labels, least confident first: fixed bins of width 0.2 on the probability of being right."""
 
-Action = Literal["answer", "hedge", "retrieve", "abstain", "ask_back", "escalate"]
+Action = Literal["answer", "hedge", "retrieve", "abstain", "ask_back", "escalate", "retry"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 """What a policy can decide.
 
 answer: as is. hedge: with wording that says how sure. retrieve: look for evidence, then answer again. abstain: say that
 the model does not know. ask_back: ask what is meant, in place of an answer. escalate: let a second model answer, whose answer
-the same policy decides on.
+the same policy decides on. retry: let the model answer once more, with the beginning of its reply given.
 """
+
+ON_THE_WAY: tuple[Action, ...] = ("retrieve", "escalate", "retry")
+"""The actions that show nothing: after each an answer is decided on again."""
 
 WITHHELD: tuple[Action, ...] = ("abstain", "ask_back")
 """The actions that show a message in place of the answer, and nothing of it."""

@@ -56,7 +56,7 @@ class Trace:
         log_probs: Of the response tokens under the model itself (temperature 1, no top-p or top-k), in nats; None unless
             generation was asked for them.
         thinking: What the model thought before it answered, without marks. It is no part of the answer.
-        thinking_tokens: How many of the last `prompt_ids` are thinking, marks included.
+        thinking_tokens: How many of the last `prompt_ids` are thinking, marks included, or the given beginning of the reply.
         thinking_entropies: Of the model's own distribution at each of the `thinking_tokens`, nats; None where generation
             did not measure it.
         unfinished_thinking: Whether the thought was not ended; then there is no answer.
@@ -67,6 +67,9 @@ class Trace:
         fault: Why the answer can have no score: `not_finite` (NaN or infinity in its logits), `out_of_memory`, or
             `other_tokens` (an endpoint wrote it, in tokens that are not known here); None where nothing is against it.
         fault_detail: More of that, in words; empty where there is no more to say.
+        prefix: How the reply was made to begin; empty where nothing was given. `text` begins with it, `response_ids` go on
+            behind it: what the model did not choose is no part of the score.
+        prefix_tokens: How many of the `thinking_tokens` are that beginning's.
     """
 
     messages: tuple[Message, ...]
@@ -88,11 +91,23 @@ class Trace:
     stated: int | None = None
     thinking_entropies: tuple[float, ...] | None = None
     fault_detail: str = ""
+    prefix: str = ""
+    prefix_tokens: int = 0
 
     @property
     def thought(self) -> bool:
         """Whether the model thought anything before it answered: marks around nothing are no thought."""
         return bool(self.thinking.strip())
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the prompt, with the given beginning of the reply."""
+        return len(self.prompt_ids) - self.thinking_tokens + self.prefix_tokens
+
+    @property
+    def tokens_written(self) -> int:
+        """Tokens that the model generated, those of its thinking included."""
+        return len(self.response_ids) + self.thinking_tokens - self.prefix_tokens
 
 
 class GivenAnswer(NamedTuple):

@@ -48,7 +48,9 @@ class InOrders:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One pass through the pipeline: a verdict has one, or more where evidence or a second model came in between.
+    """One pass through the pipeline.
+
+    A verdict has one, or more where evidence, another beginning or a second model came in between.
 
     Attributes:
         answer: What the model said, unchanged.
@@ -59,6 +61,7 @@ class Attempt:
         evidence: The passages that stood in the prompt.
         trace: What was read and written, without the states that scoring used; no part of `to_dict`.
         orders: The confidence with the passages in other orders, where the policy's `retrieval.orders` asks; None elsewhere.
+        prefix: How the reply was made to begin by a `retry` rule; empty elsewhere.
     """
 
     answer: str
@@ -69,6 +72,7 @@ class Attempt:
     evidence: tuple[Evidence, ...] = ()
     trace: Trace | None = field(default=None, repr=False, compare=False)
     orders: InOrders | None = None
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for a confidence that was not computed, or not of this text."""
@@ -87,6 +91,7 @@ class Attempt:
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],
             **({"orders": self.orders.to_dict()} if self.orders else {}),
+            **({"prefix": self.prefix} if self.prefix else {}),
         }
 
 
@@ -194,8 +199,8 @@ class Verdict:
         """Raises `ScoringError` for parts that contradict each other: such a verdict would show what nobody decided to show."""
         if not self.attempts:
             raise ScoringError("a verdict without an attempt has decided nothing; give one for each pass")
-        if self.action == "escalate":
-            raise ScoringError("the last decision is escalate, which shows nothing; ask the second model, or abstain")
+        if self.action in ("escalate", "retry"):
+            raise ScoringError(f"the last decision is {self.action}, which shows nothing; ask again, or abstain")
         if self.action not in WITHHELD:
             return
         if shown := next((claim.shown for claim in self.claims if claim.shown), None):
@@ -214,7 +219,7 @@ class Verdict:
 
     @property
     def original(self) -> str:
-        """What the model said first, before any evidence."""
+        """What the model said first, before any evidence and any other beginning."""
         return self.attempts[0].answer
 
     @property

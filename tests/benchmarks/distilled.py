@@ -104,7 +104,7 @@ def adapters(data: str, limit: int, run: str, *named: str) -> None:
             return [{"doubt": float(score.value)} for score in scorers[name].score_traces(traces)]
 
         about = run_header(local, asking, data_hash(questions), **ScorerPass({"stated": scorers[name]}).header)
-        records = records_of(own, contents, work, about, options.beside(name.replace(" ", "-")))
+        records = records_of(own, contents, work, about, options.beside(name.replace(" ", "-")), local)
         return np.array([record["doubt"] for record in records])
 
     u = {name: stated(name) for name in scorers}

@@ -31,5 +31,8 @@ class Together:
         out, one = self.known.pop(question)
         collecting().take(self.model, one)
         if isinstance(out, Exception):
-            raise out
+            try:
+                raise out
+            finally:
+                del out, one  # an error that this frame holds would hold the frame, and the answer
         return out

@@ -194,7 +194,7 @@ CLAIM = "  - {name: a, for: claim, "
         (CLAIM + "then: kepe}", "rules[0].then is 'kepe'; valid: keep, hedge, drop, retrieve; did you mean 'keep'?"),
         (
             "  - {name: a, then: drop}",
-            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; 'drop' is for claims "
+            "rules[0].then is 'drop'; valid: answer, hedge, retrieve, abstain, ask_back, escalate, retry; 'drop' is for claims "
             "('for: claim')",
         ),
         (

@@ -20,8 +20,9 @@ COMMANDS = re.findall(r"^\$ guardrail (.*)\n(.*)$", TEXT, re.MULTILINE)
 
 
 def test_every_file_loads_without_a_warning() -> None:
-    mine, routed, claims = (Policy.from_text(text, "docs/reference/policy.md") for text in FILES)
-    assert mine.warnings == claims.warnings == routed.warnings == ()
+    mine, routed, retrying, claims = (Policy.from_text(text, "docs/reference/policy.md") for text in FILES)
+    assert mine.warnings == claims.warnings == routed.warnings == retrying.warnings == ()
+    assert retrying.decide(sure(0.4), SCORED, no_retry="").prefix == "Step by step:"
     assert routed.decide(sure(0.4), SCORED, no_escalation="").action == "escalate"
     assert mine.decide_claim(sure(0.5), SCORED).template == "{answer} (check this, {confidence})"
     assert mine.decide(sure(0.6), SCORED).rule == "sure"

@@ -58,7 +58,10 @@ def test_unknown_key_names_its_line_and_the_nearest_key() -> None:
             "limits, ask_first, on_error, wording, rules, proof, claims_proof, ambiguity",
         ),
         ("version: 1\nname: no\nrules: []\n", ":2: name wants text, not false; put it in quotes"),
-        (HEAD + "rules: [answer]\n", ":3: rules[0] wants keys (name, for, when, then, because, say), not 'answer'"),
+        (
+            HEAD + "rules: [answer]\n",
+            ":3: rules[0] wants keys (name, for, when, then, because, say, retry), not 'answer'",
+        ),
         (
             "- a\n",
             ":1: a policy is a mapping with the keys version, name, description, retrieval, limits, "
@@ -75,13 +78,21 @@ def test_file(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("then: reply", "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain, ask_back, escalate"),
+        (
+            "then: reply",
+            "rules[0].then is 'reply'; valid: answer, hedge, retrieve, abstain, ask_back, escalate, retry; "
+            "did you mean 'retry'?",
+        ),
         (
             "then: abstan",
-            "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain, ask_back, escalate; did you mean 'abstain'?",
+            "rules[0].then is 'abstan'; valid: answer, hedge, retrieve, abstain, ask_back, escalate, retry; "
+            "did you mean 'abstain'?",
         ),
         ("when: {}", "missing key 'then' in rules[0]"),
-        ("then: answer, zzz: 1", "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say"),
+        (
+            "then: answer, zzz: 1",
+            "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say, retry",
+        ),
         ("then: answer, label: low", "unknown key 'label' in rules[0]; it belongs under 'when'"),
         ("then: answer, when:", "rules[0].when has no value"),
         (

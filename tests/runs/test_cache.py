@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tokenizers import normalizers
 
+import guardrail.runs.cache as runs_cache
 from guardrail.errors import DataError
+from guardrail.model.remote.model import RemoteModel
 from guardrail.runs.asking import RunOptions, records_of
-from guardrail.runs.cache import RecordCache, content_key
+from guardrail.runs.cache import RecordCache, content_key, own_code
+from guardrail.runs.scorer_pass import ScorerPass
+from guardrail.stated import Wording
+from guardrail.testing import tiny_local_model
+from tests.test_layers import SOURCES, imports, room
 
 HEADER = {"kind": "test", "model": {"weights": "abc"}, "asking": {"prompt": "{question}"}, "data": "one"}
 
@@ -32,10 +42,11 @@ class Worker:
         return [{"length": len(self.contents[i])} for i in batch]
 
 
-def collect(cache, contents, header=HEADER, **more):
+def collect(cache, contents, header=HEADER, local=None, **more):
     work = Worker(contents)
     own = [{"key": c, "question": c} for c in contents]
-    return records_of(own, contents, work, header, RunOptions(cache=cache is not None, batch_size=2, **more)), work
+    options = RunOptions(cache=cache is not None, batch_size=2, **more)
+    return records_of(own, contents, work, header, options, local), work
 
 
 def test_the_same_work_is_done_once(cache, tmp_path):
@@ -60,8 +71,72 @@ def test_other_work_is_done(cache, change):
 
 def test_other_versions_of_the_code_are_other_work(monkeypatch):
     before = content_key(HEADER, "a")
-    monkeypatch.setattr("guardrail.runs.cache.version", lambda name: "0.0")
+    monkeypatch.setattr("guardrail.runs.cache._versions", lambda: {"torch": "0.0"})
     assert content_key(HEADER, "a") != before
+
+
+def test_other_code_is_other_work_without_another_version(monkeypatch):
+    before = content_key(HEADER, "a")
+    monkeypatch.setattr("guardrail.runs.cache.own_code", lambda: "edited")
+    assert content_key(HEADER, "a") != before
+
+
+def test_all_code_that_makes_records_is_in_the_key(tmp_path, monkeypatch):
+    needed, todo = set(), [module for module in SOURCES if room(module) == "runs"]
+    while todo:
+        if (module := todo.pop()) in SOURCES and module not in needed:
+            needed.add(module)
+            todo += imports(SOURCES[module])
+    real, package = Path(runs_cache.__file__).parent.parent, tmp_path / "guardrail"
+    shutil.copytree(real, package, ignore=shutil.ignore_patterns("*.pyc"))
+    monkeypatch.setattr("guardrail.runs.cache.__file__", str(package / "runs" / "cache.py"))
+    whole = own_code.__wrapped__()
+    assert len(needed) > 100
+    for module in sorted(needed - {"guardrail"})[::10]:
+        file = package / SOURCES[module].relative_to(real)
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n# another\n")
+        assert own_code.__wrapped__() != whole, module
+        file.write_bytes(before)
+    (package / "server" / "app.py").write_text("# only sees records\n")
+    assert own_code.__wrapped__() == whole
+
+
+@pytest.mark.parametrize("change", ["tokenizer", "attention", "wording"])
+def test_a_model_that_reads_otherwise_is_other_work_under_the_same_identity(cache, change):
+    local = tiny_local_model(vocab_size=261)
+    collect(cache, ["a", "bb"], local=local)
+    _, same = collect(cache, ["a", "bb"], local=local)
+    local.tokenizer("padded", padding="max_length", max_length=9)  # which is no other tokenizer
+    _, still = collect(cache, ["a", "bb"], local=local)
+    if change == "tokenizer":
+        local.tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    elif change == "attention":
+        local.model.set_attn_implementation("eager")
+    else:
+        local.wording = Wording(turn="same")
+    _, other = collect(cache, ["a", "bb"], local=local)
+    assert (same.done, still.done, other.done) == ([], [], [0, 1])
+
+
+def test_answers_of_an_endpoint_are_not_looked_up(cache):
+    for _ in range(2):
+        _, work = collect(cache, ["a"], local=RemoteModel("http://127.0.0.1:9/v1", "m"))
+        assert work.done == [0]
+
+
+def test_a_scorer_of_ones_own_is_another_one_once_its_code_is(tmp_path, monkeypatch):
+    def header(source):
+        (tmp_path / "mine_of_cache.py").write_text(source)
+        sys.modules.pop("mine_of_cache", None)
+        return ScorerPass({"mine": importlib.import_module("mine_of_cache").Mine()}).header
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    source = "class Mine:\n    name, options = 'mine', {}\n    weight = 1\n"
+    first, again, other = header(source), header(source), header(source.replace("1", "22"))
+    assert first == again != other
+    assert content_key(first, "a") != content_key(other, "a")
 
 
 def test_without_a_cache_nothing_is_kept():

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.errors import DataError, MissingExtraError
+from guardrail.errors import ClusterError, DataError, MissingExtraError
 from guardrail.runs import cluster
 from guardrail.runs.cluster import Cluster, Lost
-from guardrail.runs.ray_workers import _Job
+from guardrail.runs.ray_workers import _Job, connect
 
 
 @given(
@@ -92,3 +92,19 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"hybridgrad-guardrail\[ray\]"):
         Cluster()
+
+
+def test_ray_that_does_not_start_says_so(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def late(*_, **__):
+        raise Exception("The current node timed out during startup.")  # as Ray raises it
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(
+        ClusterError, match=r"did not start here: The current node timed out during startup\. On a machine"
+    ):
+        connect(Cluster(), lambda line: None)
+    with pytest.raises(ClusterError, match=r"no Ray cluster at 'HOST:1': The current"):
+        connect(Cluster("HOST:1"), lambda line: None)

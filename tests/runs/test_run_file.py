@@ -156,7 +156,7 @@ def test_a_larger_limit_asks_only_what_is_new(tmp_path):
 
         header = {"kind": "test", "data": data_hash(questions[:n])}
         options = RunOptions(tmp_path / "run", resume=True, batch_size=2)
-        return records_of(own[:n], [q.question for q in questions[:n]], work, header, options)
+        return records_of(own[:n], [q.question for q in questions[:n]], work, header, options, None)
 
     first = records(4)
     assert records(6)[:4] == first

@@ -8,7 +8,7 @@ import pytest
 from guardrail.errors import DataError, RetrievalError
 from guardrail.retrieval import embedding
 from guardrail.runs.cache import RecordCache, content_key
-from guardrail.runs.text_vectors import text_vectors
+from guardrail.runs.text_vectors import _files_of, text_vectors
 
 TEXTS = ["What is the capital of Fiji?", "Suva", "What is the capital of Fiji?", ""]
 
@@ -37,3 +37,13 @@ def test_a_vector_that_was_edited_is_refused(tmp_path):
         cache.put({content_key(header, "Suva"): {"vector": "no base64"}})
         with pytest.raises(DataError, match="a vector that is none"):
             text_vectors(["Suva"], cache=cache)
+
+
+def test_a_folder_whose_files_change_is_another_embedding(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"one")
+    before = _files_of(str(tmp_path / "model"))
+    assert before == _files_of(str(tmp_path / "model"))
+    (tmp_path / "model" / "weights").write_bytes(b"another")
+    assert before != _files_of(str(tmp_path / "model"))
+    assert _files_of("all-minilm-l6-v2") == {}

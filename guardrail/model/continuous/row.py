@@ -39,6 +39,7 @@ class Row:
         local = self._batch.local
         self.begun = time.perf_counter()
         self.run = Run(self._batch)
+        self._steps = self.run.steps()
         self.out, d = self.run.ids.to(local.device), self.decoding
         self._ends = frozenset(local.eos_ids)
         self._choose = LogitsProcessorList(self.run.processors)
@@ -60,7 +61,7 @@ class Row:
         else:
             token = scores.argmax(-1, keepdim=True)
         self.out = torch.cat([self.out, token], dim=1)
-        ended = self.run.steps is not None and bool(self.run.steps(self.out, None)[0])
+        ended = self._steps is not None and bool(self._steps(self.out, None)[0])
         length = self.out.shape[1] - self.run.width
         return ended or int(token) in self._ends or length >= self.room
 

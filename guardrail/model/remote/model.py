@@ -130,6 +130,7 @@ class RemoteModel(WeightlessModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
         reader: Reader | None = None,
     ) -> list[Trace]:
         """Ask for an answer to each conversation, several at a time.
@@ -139,13 +140,13 @@ class RemoteModel(WeightlessModel):
 
         Raises:
             EndpointError: The endpoint cannot be asked, or what it answers is none.
-            ModelError: Options that make no sense, and tools and constraints, which no endpoint is asked for.
+            ModelError: Options that make no sense, and tools and constraints, which no endpoint is asked for, nor prefixes.
         """
         check_decoding(max_new_tokens, temperature, seed)
-        if tools or any(c is not None for c in constraints):
+        if tools or any(prefixes) or any(c is not None for c in constraints):
             raise ModelError(
-                f"{self.name} is behind an endpoint, which is asked for plain answers; leave tools and schemas out, or load "
-                "the weights here"
+                f"{self.name} is behind an endpoint, which is asked for plain answers; leave tools, schemas and prefixes out, "
+                "or load the weights here"
             )
         if on_step is not None and len(conversations) > 1:
             raise ModelError(f"an endpoint streams one answer at a time, not {len(conversations)}; ask one by one")

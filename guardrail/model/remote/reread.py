@@ -110,6 +110,7 @@ class RereadModel(LocalModel):
         tools: Sequence[Tool] = (),
         on_step: OnStep | None = None,
         constraints: Sequence[Constraint | None] = (),
+        prefixes: Sequence[str] = (),
     ) -> list[Trace]:
         """Ask the endpoint, as `RemoteModel.generate_batch` does; the Traces are in the copy's token ids."""
         return self.remote.generate_batch(
@@ -121,6 +122,7 @@ class RereadModel(LocalModel):
             tools=tools,
             on_step=on_step,
             constraints=constraints,
+            prefixes=prefixes,
             reader=self,
         )
 

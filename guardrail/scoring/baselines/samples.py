@@ -154,6 +154,8 @@ class SampleSource:
         keep = Keep(middle, -1) if sampling.states and self.model.anatomy.cached else None
         n = sampling.n
         drawn = generate(self.model, [trace.messages] * n, [list(trace.prompt_ids)] * n, decoding, keep, [False] * n)
+        if trace.prefix:  # so that they are compared with answers that begin alike
+            drawn = [replace(one, text=f"{trace.prefix} {one.text}") if one.text else one for one in drawn]
         if any(one.fault == "not_finite" for one in drawn):
             raise NotFiniteError("NaN or infinity in the model's logits: no sample can be drawn")
         if any(one.fault == "out_of_memory" for one in drawn):

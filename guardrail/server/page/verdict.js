@@ -1,11 +1,12 @@
 // One answer: its text claim by claim, how sure, what the policy did, and what another policy would do.
 const DID = {
   answer: "Answered", hedge: "Hedged", retrieve: "Looked up", abstain: "Abstained", ask_back: "Asked back",
-  escalate: "Escalated",
+  escalate: "Escalated", retry: "Asked once more",
 };
 const WOULD = {
   answer: "would answer", hedge: "would hedge", retrieve: "would look it up", abstain: "would abstain",
   ask_back: "would ask back", escalate: "would ask a second model",
+  retry: "would ask once more",
 };
 const DONE = { keep: "kept", hedge: "hedged", drop: "held back" };
 const SVG = "http://www.w3.org/2000/svg";
