@@ -7,7 +7,18 @@ from rich.table import Table
 
 from guardrail.cli.render import escape
 from guardrail.evaluation.bench import Bench, verdict
-from guardrail.evaluation.bench_text import about, cells, controls, headings, ranked
+from guardrail.evaluation.bench_text import (
+    CASCADE_HEADINGS,
+    about,
+    about_cascade,
+    cascade_rows,
+    cascade_verdict,
+    cells,
+    controls,
+    headings,
+    ranked,
+)
+from guardrail.evaluation.cascade import Cascade
 
 
 def show(console: Console, found: Bench) -> None:
@@ -20,4 +31,18 @@ def show(console: Console, found: Bench) -> None:
         table.add_row(escape(row.name), *cells(row))
     console.print(table)
     for sentence in [*verdict(found), *controls(found)]:
+        console.print(escape(sentence))
+    if found.cascade is not None:
+        _cascade(console, found.cascade)
+
+
+def _cascade(console: Console, found: Cascade) -> None:
+    console.print(escape(about_cascade(found)))
+    table = Table(title="Accuracy by the share asked of the second model, least sure first", title_justify="left")
+    for heading in CASCADE_HEADINGS:
+        table.add_column(heading, justify="left" if heading == "order" else "right")
+    for name, *told in cascade_rows(found):
+        table.add_row(escape(name), *told)
+    console.print(table)
+    for sentence in cascade_verdict(found):
         console.print(escape(sentence))

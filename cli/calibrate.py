@@ -76,6 +76,13 @@ def calibrate(
     ] = None,
     passages: options.Passages = 1,
     ask_again: options.AskAgain = ASK_AGAIN,
+    retry_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Ask the questions again with each reply begun with this, and fit a curve for a policy's `retry` with it.",
+        ),
+    ] = None,
     cache: options.Cache = True,
     profile: Annotated[
         Path | None,
@@ -148,6 +155,7 @@ def calibrate(
         retriever=retriever,
         passages=passages,
         ask_again=ask_again,
+        retry_prefix=retry_prefix,
         cache=cache,
         command=runtime.command(),
         cluster=runtime.cluster(ray, workers, worker_cpus, worker_gpus),

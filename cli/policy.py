@@ -111,6 +111,9 @@ def explain(
             metavar="NAME=COUNT", help="A name of the question, and the corpus's passages with it; repeatable."
         ),
     ] = None,
+    consistency: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the samples that agree; left out: not known.")
+    ] = None,
     never_together: Annotated[
         bool, typer.Option("--never-together", help="No passage has the first two of the names together.")
     ] = False,
@@ -137,6 +140,7 @@ def explain(
             "claims": claims is not None,
             "spread": spread is not None,
             "ambiguity": ambiguity is not None,
+            "consistency": consistency is not None,
             "name": bool(name),
             "never-together": never_together,
             "no-second-model": not second_model,
@@ -169,6 +173,7 @@ def explain(
         ambiguity=None if ambiguity is None else Score.of("given", ambiguity, length=0),
         spread=spread,
         names=_names(name or [], never_together),
+        consistency=consistency,
     )
     echo(f"{decision.action}: {decision.explanation}")
     if decision.prefix:

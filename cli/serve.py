@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,6 +66,13 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="What webhooks are signed with: at least 16 bytes.")
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=256, help="Requests that work at the same time.")] = 8,
+    driver: Annotated[
+        Literal["guardrail", "transformers"],
+        typer.Option(
+            help="Whose loop the shared passes run in: guardrail, or transformers, for a GPU: each answer is then read once "
+            "more to be scored.",
+        ),
+    ] = "guardrail",
     queue: Annotated[int, typer.Option(min=0, help="Requests that wait; the next one is answered with 429.")] = 64,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most that a request may ask for.")] = None,
     timeout: Annotated[
@@ -130,6 +137,7 @@ def serve(
         stream_policies=tuple(streams),
         late=LateVerdicts(webhooks=_webhooks(webhook_origin, webhook_secret_file)) if allow_observe else None,
         slots=slots,
+        driver=driver,
         queue=queue,
         max_tokens=max_tokens,
         timeout=timeout,

@@ -10,8 +10,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from numbers import Real
@@ -126,6 +126,10 @@ class Lock:
 
     >>> with Lock():
     ...     pass
+
+    Attributes:
+        pauses: Makes what is entered, too, while somebody has it, such as the pause of a loop that takes no lock; None for
+            nothing. Set it while holding the lock.
     """
 
     def __init__(self) -> None:
@@ -133,6 +137,8 @@ class Lock:
         self._owner: int | None = None
         self._depth = 0
         self._waiting: deque[tuple[int, threading.Event]] = deque()
+        self.pauses: Callable[[], AbstractContextManager[None]] | None = None
+        self._pause = ExitStack()
 
     @property
     def held(self) -> bool:
@@ -140,6 +146,22 @@ class Lock:
         return self._owner == threading.get_ident()
 
     def __enter__(self) -> None:
+        self._take()
+        if self.pauses is not None and self._depth == 1:
+            try:
+                self._pause.enter_context(self.pauses())
+            except BaseException:
+                self._let_go()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._depth == 1:
+                self._pause.close()
+        finally:
+            self._let_go()
+
+    def _take(self) -> None:
         check_deadline()
         me = threading.get_ident()
         turn = threading.Event()
@@ -161,7 +183,7 @@ class Lock:
                     self._waiting.remove((me, turn))
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def _let_go(self) -> None:
         with self._own:
             self._depth -= 1
             if not self._depth:

@@ -18,7 +18,8 @@ from guardrail.model.spec import DEFAULT_MODEL
 from guardrail.model.stopping import check_decoding
 from guardrail.observers.protocol import Observer
 from guardrail.observers.telemetry import with_telemetry
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.agreement import samples_of
+from guardrail.pipeline.answer_pass import AnswerPass
 from guardrail.pipeline.assembly import CalibratorSource, answer_calibration, loaded, read
 from guardrail.pipeline.batch import Batch, of_given_text
 from guardrail.pipeline.calibrated import Calibrated
@@ -26,6 +27,7 @@ from guardrail.pipeline.claims import ClaimPipeline, claim_pipeline
 from guardrail.pipeline.conversation import Conversation, Prompt, check_batch, opened
 from guardrail.pipeline.escalation import Ask, acted, checked_second
 from guardrail.pipeline.fields import field_pipeline
+from guardrail.pipeline.finished import Finished
 from guardrail.pipeline.form import Schema, forms_of
 from guardrail.pipeline.hooks import NO_HOOKS, Hooks
 from guardrail.pipeline.passes import ask_first, finish
@@ -41,9 +43,8 @@ from guardrail.verification.protocol import Verifier
 class Guard:
     """Answers with a calibrated confidence, and does what a policy says about it.
 
-    A string is a question: it goes into the prompt that the calibrator was fitted with (the claims' one, where there are
-    claims). Messages are used as they are. A policy with a proof (`guardrail tune`) works with the calibrator that it was
-    tuned with and no other.
+    A string is a question: it goes into the prompt of the calibration (that of the claims', where there are claims).
+    Messages are used as they are. A policy with a proof (`guardrail tune`) works with the calibrator that it was tuned with.
 
     Args:
         model: The model that answers.
@@ -52,8 +53,7 @@ class Guard:
             with guardrail for this model; a policy that looks at confidence cannot do without.
         policy: A `Policy`, the name of one, or its file.
         retriever: Any LangChain retriever; without one, retrieve rules are passed over.
-        observers: Called with an `Observation` of each verdict. OpenTelemetry is one of them where it is installed
-            (`guardrail.observers.telemetry`).
+        observers: Called with an `Observation` of each verdict; OpenTelemetry (`guardrail.observers.telemetry`), if installed.
         claims: What takes an answer apart, or its name ("sentences", "atomic"). None: "sentences" if the policy has claims.
         claim_calibrator: As `calibrator`, for claims.
         question_calibrator: A calibrator on the scorer `pik`, with which a policy's `ask_first` decides before an answer.
@@ -94,7 +94,7 @@ class Guard:
         self.claim_pipeline = claim_pipeline(model, self.policy, retriever, claims, claim_calibrator, **of_claims)
         self.question_calibrator = question_calibrator
         self.questions = question_pipeline(model, self.policy, question_calibrator)
-        self.ambiguity = ambiguity_scorer(model, self.policy)
+        self.ambiguity, self.samples = ambiguity_scorer(model, self.policy), samples_of(model, self.policy)
         self.escalate_to = checked_second(escalate_to, self.policy, self.calibrator, self.calibrator_name)
 
     @property
@@ -311,7 +311,7 @@ class Guard:
         found, room = self.retriever if retrieve else None, room or Room(self.model, self.usual_length)
         parts = self.claim_pipeline and replace(self.claim_pipeline, retriever=found)
         asked = (self._fields if fields else None), self.questions, self.ambiguity, of_given_text(self.escalate_to)
-        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, *asked)
+        return AnswerPass(room, self.calibrated, parts, self.policy, found, hooks, *asked, samples=self.samples)
 
     def _told(self, finished: Sequence[Finished], one_pass: AnswerPass, ask: Ask | None = None) -> list[Verdict]:
         """Act, let the second model answer what is to be escalated, and tell the observers."""

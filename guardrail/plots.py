@@ -98,6 +98,35 @@ def bins_png(methods: Mapping[str, Sequence[Estimate | None]], path: str | os.Pa
     _save(figure, path)
 
 
+def cascade_png(
+    shares: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    costs: Sequence[float],
+    path: str | os.PathLike[str],
+) -> None:
+    """Accuracy against the share of the questions that a second model is asked, as a PNG.
+
+    shares: from 0 to 1, at which each of `curves` has the accuracy, and `costs` what a question costs. A random order is the
+    dashed line between the ends, which all curves share, and asking the second always the dotted one.
+
+    Raises `MissingExtraError` without matplotlib, and `DataError` where `path` cannot be written.
+    """
+    figure_of, _ = require_matplotlib()
+    figure = figure_of(figsize=(6.4, 4.2), facecolor=PAGE["light"], layout="constrained")
+    axes = figure.add_subplot()
+    for name, accuracy in curves.items():
+        axes.plot(shares, accuracy, label=name.replace("$", r"\$"), linewidth=1.5)
+    first, second = (next(iter(curves.values()))[end] for end in (0, -1))
+    axes.plot([0, 1], [first, second], linestyle="--", color=INK["light"], linewidth=1, label="a random order")
+    axes.axhline(second, linestyle=":", color=INK["light"], linewidth=1, label="the second model, always")
+    ticks = [len(shares) * k // 4 for k in range(4)] + [len(shares) - 1]
+    axes.set_xticks([shares[k] for k in ticks], [f"{shares[k]:.0%}\n{costs[k]:.3g}" for k in ticks], parse_math=False)
+    axes.set_xlabel("share asked of the second model, least sure first; cost of a question", fontsize=9)
+    axes.set_ylabel("accuracy of what is shown", fontsize=9)
+    axes.legend(fontsize=7)
+    _save(figure, path)
+
+
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     try:
         with warnings.catch_warnings():

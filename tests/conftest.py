@@ -37,7 +37,10 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _loggers_as_they_were():
     """A server in this process sets them up for its own; what it leaves would print texts of later tests."""
-    loggers = [logging.getLogger(name) for name in ("guardrail", "guardrail.server", "uvicorn", "asyncio")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("guardrail", "guardrail.server", "uvicorn", "asyncio", "ContinuousBatchingLogger")
+    ]
     before, hook = [(list(each.handlers), each.propagate, each.level) for each in loggers], threading.excepthook
     yield
     for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,16 @@ class Controls:
         return asdict(self)
 
 
+class Read(NamedTuple):
+    """What readers of the texts alone make of each answer, (n,) each: the probability that it is wrong, cross-validated.
+
+    text: of question and answer, and passages where there are some. question: of the question alone.
+    """
+
+    text: Floats
+    question: Floats
+
+
 def measure_controls(
     texts: Sequence[Floats],
     uncertainty: Floats,
@@ -73,21 +83,30 @@ def measure_controls(
     Raises:
         CalibrationError: For fewer than two right or two wrong ones, or too few groups of them.
     """
+
+    def control(uncertain: Floats) -> Control:
+        told = (uncertain, correct)
+        return Control(
+            bootstrap_interval(auroc, *told, seed=seed, groups=groups),
+            bootstrap_difference(auroc, (uncertainty, correct), told, seed=seed, groups=groups),
+        )
+
+    read = read_texts(texts, correct, seed=seed, groups=groups)
+    return Controls(control(read.text), control(read.question), embedding)
+
+
+def read_texts(texts: Sequence[Floats], correct: Bools, *, seed: int = 0, groups: Groups | None = None) -> Read:
+    """Fit both readers. Arguments and errors as of `measure_controls`."""
     folds = max(2, min(FOLDS, int(correct.sum()), int((~correct).sum())))
 
-    def control(vectors: Floats) -> Control:
-        p = out_of_fold(
+    def uncertain(vectors: Floats) -> Floats:
+        return 1 - out_of_fold(
             correct,
             lambda train, test: fit_linear(vectors[train], correct[train]).p_correct(vectors[test]),
             folds=folds,
             seed=seed,
             groups=groups,
         )
-        told = (1 - p, correct)
-        return Control(
-            bootstrap_interval(auroc, *told, seed=seed, groups=groups),
-            bootstrap_difference(auroc, (uncertainty, correct), told, seed=seed, groups=groups),
-        )
 
     cosines = [_COSINE * (a * b).sum(1, keepdims=True) for a, b in combinations(texts, 2)]
-    return Controls(control(np.hstack([*texts, *cosines])), control(texts[0]), embedding)
+    return Read(uncertain(np.hstack([*texts, *cosines])), uncertain(texts[0]))

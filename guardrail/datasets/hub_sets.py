@@ -1,6 +1,6 @@
 """The data sets of the hub that are known here: where each is, its splits, and how its columns become a row.
 
-Column layouts as in the data sets' cards.
+Column layouts as in the data sets' cards; of KalshiBench as in the script that makes it.
 """
 
 from __future__ import annotations
@@ -66,6 +66,18 @@ def _popqa(row: Row) -> dict[str, Any]:
     return {"question": row["question"], "answers": answers, "id": row["id"], "kind": row["prop"]}
 
 
+def _kalshibench(row: Row) -> dict[str, Any]:
+    """The rules by which the market was settled are part of what is asked."""
+    question = "\n\n".join(part for part in (row["question"], row["description"], "Answer yes or no.") if part)
+    return {"question": question, "answers": [row["ground_truth"]], "id": row["id"], "kind": row["category"]}
+
+
+def _folktexts(row: Row) -> dict[str, Any]:
+    either = " or ".join(row["choices"])
+    asked = (row["instruction"], row["description"], f"{row['question']} Answer with one of these: {either}")
+    return {"question": "\n\n".join(asked), "answers": [row["answer"]], "id": row["id"]}
+
+
 HUB_SETS: dict[str, HubSet] = {
     "sciq": HubSet(
         "allenai/sciq", None, ("train", "validation", "test"), ("question", "correct_answer"), _sciq, "CC BY-NC 3.0"
@@ -96,6 +108,22 @@ HUB_SETS: dict[str, HubSet] = {
         "Apache-2.0",
     ),
     "simpleqa": HubSet("basicv8vc/SimpleQA", None, ("test",), ("problem", "answer"), _simpleqa, "MIT"),
+    "kalshibench": HubSet(
+        "2084Collective/kalshibench-v2",
+        None,
+        ("train",),
+        ("id", "question", "description", "category", "ground_truth"),
+        _kalshibench,
+        "MIT",
+    ),
+    "folktexts": HubSet(
+        "acruz/folktexts",
+        "ACSIncome",
+        ("train", "validation", "test"),
+        ("id", "instruction", "description", "question", "choices", "answer"),
+        _folktexts,
+        "MIT; data: U.S. Census Bureau terms of service",
+    ),
     "popqa": HubSet(
         "akariasai/PopQA", None, ("test",), ("id", "prop", "question", "possible_answers"), _popqa, "none named"
     ),

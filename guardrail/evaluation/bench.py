@@ -24,6 +24,7 @@ from guardrail.scoring.registry import DEFAULT, ENDPOINT_DEFAULTS, check_able, d
 
 if TYPE_CHECKING:
     from guardrail.calibration.controls import Controls
+    from guardrail.evaluation.cascade import Cascade
     from guardrail.evaluation.controls import TextReader
     from guardrail.model.identity import ModelIdentity
     from guardrail.model.local import LocalModel
@@ -96,6 +97,7 @@ class Bench:
         compared: The metrics, and the differences between all pairs.
         controls: The best scorer against readers of the texts alone; None where they were not measured.
         subject: What the figures are about; None where only the figures were asked for.
+        cascade: What asking a second model about the least sure ones is worth; None where there is none.
     """
 
     asked: int
@@ -106,6 +108,7 @@ class Bench:
     compared: Comparison
     controls: Controls | None = None
     subject: BenchSubject | None = None
+    cascade: Cascade | None = None
 
     @property
     def best(self) -> Row:
@@ -127,6 +130,7 @@ class Bench:
             "accuracy": asdict(self.accuracy),
             "scorers": [row.to_dict() for row in self.rows],
             **({"controls": self.controls.to_dict()} if self.controls else {}),
+            **({"cascade": self.cascade.to_dict()} if self.cascade else {}),
         }
         if self.subject is None:
             return figures

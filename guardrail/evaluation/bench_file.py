@@ -72,6 +72,33 @@ class ControlsRecord(BaseModel):
     embedding: str
 
 
+class CascadeCurveRecord(BaseModel):
+    """Accuracy at each of the cascade's shares, and the areas beyond a random order and beyond asking the second always."""
+
+    model_config = _STRICT
+    name: str
+    kind: Literal["scorer", "control", "oracle"]
+    accuracy: tuple[float, ...]
+    over_random: EstimateRecord
+    over_always: EstimateRecord
+
+
+class CascadeRecord(BaseModel):
+    """What asking a second model about the least sure answers is worth. costs: of a question, at each of the shares."""
+
+    model_config = _STRICT
+    second: str
+    n: _Count
+    first_alone: EstimateRecord
+    second_alone: EstimateRecord
+    cost_per_call: Annotated[float, Field(ge=0)]
+    cost_of_second: Annotated[float, Field(ge=0)]
+    shares: tuple[float, ...]
+    costs: tuple[float, ...]
+    curves: tuple[CascadeCurveRecord, ...]
+    beyond_texts: EstimateRecord | None = None
+
+
 class BenchData(BaseModel):
     model_config = _STRICT
     name: str
@@ -93,6 +120,7 @@ class BenchRecord(BaseModel):
     accuracy: EstimateRecord
     scorers: Annotated[tuple[ScorerFigures, ...], Field(min_length=1)]
     controls: ControlsRecord | None = None
+    cascade: CascadeRecord | None = None
     command: str
     created: str
     versions: dict[str, str]

@@ -35,6 +35,7 @@ from guardrail.evaluation.setting import (
 )
 from guardrail.grading import get_grader
 from guardrail.grading.hand_labels import hand_labels
+from guardrail.model.given_beginning import no_beginning
 from guardrail.runs.prompts import DIRECT, IN_SENTENCES, LONGEST
 from guardrail.scoring.registry import (
     CONTENDER,
@@ -81,6 +82,7 @@ def calibrate(
     retriever: Retriever | StrPath | None = None,
     passages: int = 1,
     ask_again: int = ASK_AGAIN,
+    retry_prefix: str | None = None,
     cache: bool = True,
     command: str = "guardrail.calibrate",
     cluster: Cluster | None = None,
@@ -121,6 +123,8 @@ def calibrate(
             for answers with passages. A retriever, or a folder or file of passages.
         passages: The most passages of one search.
         ask_again: With a retriever, the most questions that are asked again, drawn at random.
+        retry_prefix: Ask the questions again with this as the beginning of each reply, and fit a curve for such answers: those
+            of a policy's `retry` with the same prefix.
         cache: Keep answers in the user's cache folder, and never make the same one twice.
         command: What the calibrator says it was made by.
         cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
@@ -139,6 +143,10 @@ def calibrate(
     prompt = asks_question(prompt if prompt is not None else DIRECT if unit == "answer" else IN_SENTENCES)
     if retriever is not None and unit == "claim":
         raise DataError("--retriever is for whole answers; what passages say of claims is the verifier's to tell")
+    if retry_prefix is not None and (unit == "claim" or not retry_prefix.strip()):
+        raise DataError(
+            "--retry-prefix is the beginning of replies, as whole answers; leave it out for claims, or give text"
+        )
     if unit == "claim" and (grader is not None or labels is not None):
         option = f"--labels {labels}" if grader is None else f"--grader {grader}"
         raise DataError(f"{option} is for whole answers; claims are graded by their facts and labels")
@@ -168,6 +176,8 @@ def calibrate(
     local = model_from(model, say)
     scorer = scorer_of(local, scorer, asked)
     refuse_passages(local, retriever)
+    if retry_prefix is not None and (why := no_beginning(local)):
+        raise DataError(f"--retry-prefix: {why}; leave it out")
     workers = workers_from(cluster, model, local, say)
     loaded = loaded and untaught(local, loaded, say)
     check_no_leak(local.taught, [row.question for row in rows])
@@ -176,6 +186,7 @@ def calibrate(
     # torch comes with these, and a mistake in the data need not wait for it
     from guardrail.evaluation.assess import outcomes
     from guardrail.evaluation.assess_claims import claim_outcomes
+    from guardrail.evaluation.begun import fit_begun
     from guardrail.evaluation.controls import TextReader, grader_errors
     from guardrail.evaluation.familiar import familiar_with, with_states
     from guardrail.evaluation.fit import Study, fit_probe, fit_profile, fit_scorer, fit_stacked
@@ -256,6 +267,12 @@ def calibrate(
                 fitted.calibrator, without, again, asking, searched.source, reader=reader
             )
             fitted = replace(fitted, calibrator=calibrator, evidence=told)
+        if retry_prefix is not None and loaded is not None:
+            say("asking again with the beginning of the reply given")
+            beginning = retry_prefix.strip()
+            how, apart = replace(asking, prefix=beginning), options.beside("begun")
+            begun = collect(local, loaded.rows, chosen, how, apart, scorers=scorers)
+            fitted = replace(fitted, calibrator=fit_begun(fitted.calibrator, begun, beginning, seed=study.seed))
     if written is not None:
         fitted.calibrator.save(written)
     shipped = shipped_policies(unit)

@@ -19,6 +19,7 @@ from guardrail.evaluation.setting import (
     StrPath,
     asks_question,
     check_apart,
+    check_costs,
     equivalence_given,
     fitted,
     grader_from,
@@ -56,6 +57,9 @@ def bench(
     max_new_tokens: int | None = None,
     prompt: str | None = None,
     system: str | None = None,
+    escalate_to: ModelSource | None = None,
+    cost_per_call: float = 0.0,
+    cost_of_second: float = 1.0,
     command: str = "guardrail.bench",
     cluster: Cluster | None = None,
     progress: Say | None = None,
@@ -86,6 +90,10 @@ def bench(
         max_new_tokens: Longest answer and sample, in tokens; None is the calibrator's, or else 64.
         prompt: How to ask, with {question}; None is the calibrator's, or else one that asks for a few words.
         system: A system message; None is the calibrator's.
+        escalate_to: A second model that is asked every question too, in the same words: `cascade` then has the accuracy against
+            the share that it is asked, least sure first. Its answers stand in RUN.second.
+        cost_per_call: Of an answer of the first model, in whatever unit; at least 0.
+        cost_of_second: Of an answer of the second one, in the same unit.
         command: How this was started, for the record.
         cluster: Workers that share the rows, in place of this process; the model is then given by name or by function.
         progress: Called with one line before each slow step.
@@ -104,6 +112,7 @@ def bench(
     if scorers == "all":
         names = comparable()
     check_names(names)
+    check_costs(cost_per_call, cost_of_second)
     if not names:
         raise DataError("--scorers names none; give all, or names with commas between them")
     if prompt is not None:
@@ -123,6 +132,7 @@ def bench(
         figures,
         page,
         file,
+        *([file.with_name(f"{file.name}.second")] if escalate_to is not None and file is not None else []),
     )
     questions = load_questions_from(source, "heldout", limit)
     given = [one if isinstance(one, IsotonicCalibrator) else load_calibrator(one) for one in several]
@@ -133,9 +143,13 @@ def bench(
     local = model_from(model, say)
     workers = workers_from(cluster, model, local, say)
     check_no_leak(local.taught, [q.question for q in questions])
+    second = None if escalate_to is None else model_from(escalate_to, say)
+    if second is not None:
+        check_no_leak(second.taught, [q.question for q in questions])
 
     # torch is needed from here on
     from guardrail.evaluation.bench import MEMORY_ANSWERS, BenchSubject, compare_scorers, contenders
+    from guardrail.evaluation.bench_cascade import answers_of_second, measure_cascade
     from guardrail.evaluation.bench_text import markdown
     from guardrail.evaluation.controls import text_reader
     from guardrail.runs.asking import Asking, RunOptions
@@ -158,15 +172,21 @@ def bench(
     made = contenders(
         local, names, asking, samples=samples, fitted_on=[one.scorer for one in uses], equivalence=compared
     )
+    # a batch's time is no answer's, and what is killed loses one answer
+    told = counter("questions answered and scored", say)
+    options = RunOptions(file, resume, batch_size=1, progress=told, workers=workers)
     answers = collect(
         local,
         questions,
         chosen,
         asking,
-        # a batch's time is no answer's, and what is killed loses one answer
-        RunOptions(file, resume, batch_size=1, progress=counter("questions answered and scored", say), workers=workers),
+        options,
         scorers=ScorerPass(made, spread_out([q.question for q in questions], MEMORY_ANSWERS)),
     )
+    theirs = None
+    if second is not None:
+        say(f"asking {second.name}")
+        theirs = answers_of_second(second, questions, chosen, asking, replace(options, workers=None, batch_size=16))
     say("comparing the scorers on 1,000 resamples")
     subject = BenchSubject(
         model=local.identity,
@@ -179,6 +199,17 @@ def bench(
     )
     with text_reader(say) as reader:
         found = replace(compare_scorers(answers, made, reader=reader), subject=subject)
+        if theirs is not None and second is not None:
+            worth = measure_cascade(
+                answers,
+                theirs,
+                list(made),
+                second.name,
+                reader=reader,
+                cost_per_call=cost_per_call,
+                cost_of_second=cost_of_second,
+            )
+            found = replace(found, cascade=worth)
     if figures is not None:
         write_whole(figures, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "the figures", DataError)
     if page is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from guardrail.calibration.controls import Controls, measure_controls
+from guardrail.calibration.controls import Controls, Read, measure_controls, read_texts
 from guardrail.calibration.label_errors import LabelErrors, label_errors
 from guardrail.errors import CalibrationError, DataError, RetrievalError
 from guardrail.evaluation.setting import silent
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from guardrail.runs.claim_answers import ClaimAnswers
     from guardrail.runs.progress import Say
 
+Found = TypeVar("Found", Controls, Read)
+
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
@@ -36,11 +38,12 @@ class TextReader:
         self, answers: Answers, uncertainty: Floats, groups: Groups | None = None, *, seed: int = 0
     ) -> Controls | None:
         """Of a score of the scored answers, (n,); their passages are read too, where the records have some."""
-        records = [answers.records[i] for i in answers.scored.tolist()]
-        columns = [[r["question"] for r in records], [r["answer"] for r in records]]
-        if any(r.get("passages") for r in records):
-            columns.append(["\n".join(r.get("passages", ())) for r in records])
-        return self._controls(columns, uncertainty, answers.correct[answers.scored], groups, seed)
+        return self._controls(_columns(answers), uncertainty, answers.correct[answers.scored], groups, seed)
+
+    def read(self, answers: Answers, *, seed: int = 0) -> Read | None:
+        """What the readers make of each scored answer; None where there are no controls."""
+        correct = answers.correct[answers.scored]
+        return self._measured(_columns(answers), correct, lambda texts, _: read_texts(texts, correct, seed=seed))
 
     def of_claims(self, claims: ClaimAnswers, uncertainty: Floats, *, seed: int = 0) -> Controls | None:
         """Of a score of the claims, (n,); each is read with the question that its answer is to."""
@@ -51,16 +54,33 @@ class TextReader:
     def _controls(
         self, columns: Sequence[Sequence[str]], uncertainty: Floats, correct: Bools, groups: Groups | None, seed: int
     ) -> Controls | None:
+        return self._measured(
+            columns,
+            correct,
+            lambda texts, name: measure_controls(texts, uncertainty, correct, embedding=name, seed=seed, groups=groups),
+        )
+
+    def _measured(
+        self, columns: Sequence[Sequence[str]], correct: Bools, measure: Callable[[list[Floats], str], Found]
+    ) -> Found | None:
         """None where the embedding is not on this machine, or there are too few right or wrong ones to fit anything."""
         if min(int(correct.sum()), int((~correct).sum())) < 2:
             return None
         try:
             vectors = text_vectors(chain.from_iterable(columns), cache=self.cache)
-            texts = [vectors.of(column) for column in columns]
-            return measure_controls(texts, uncertainty, correct, embedding=vectors.embedding, seed=seed, groups=groups)
+            return measure([vectors.of(column) for column in columns], vectors.embedding)
         except (RetrievalError, CalibrationError) as error:
             self.say(f"no control of the texts: {error}")
             return None
+
+
+def _columns(answers: Answers) -> list[list[str]]:
+    """The texts of the scored answers: questions, answers, and passages where the records have some."""
+    records = [answers.records[i] for i in answers.scored.tolist()]
+    columns = [[r["question"] for r in records], [r["answer"] for r in records]]
+    if any(r.get("passages") for r in records):
+        columns.append(["\n".join(r.get("passages", ())) for r in records])
+    return columns
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The heavy libraries are imported when a model is asked for, so that a mistake in
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +141,7 @@ def shipped_policies(unit: Unit) -> list[Policy]:
 
 def refuse_claims(policies: Sequence[Policy], remedy: str, *, passages: bool = False) -> None:
     """Raise `DataError` for a policy that decides by what a run does not hold: claims, where answers are not taken apart,
-    whether the question is ambiguous, how rare its names are, or, of answers with passages, how
+    whether the question is ambiguous, how rare its names are, how many samples agree, or, of answers with passages, how
     far the passages' order moves the confidence."""
     for policy in policies:
         if policy.looks_at_ambiguity:
@@ -150,6 +151,10 @@ def refuse_claims(policies: Sequence[Policy], remedy: str, *, passages: bool = F
         if policy.looks_at_names:
             raise DataError(
                 f"policy {policy.name!r} asks how rare names are, which no run holds; leave the rule out of a copy"
+            )
+        if policy.looks_at_consistency:
+            raise DataError(
+                f"policy {policy.name!r} asks how many samples agree, which no run holds; leave the rule out of a copy"
             )
         if passages and any(part.spread is not None for rule in policy.answer_rules for part in rule.when.parts()):
             raise DataError(
@@ -182,6 +187,13 @@ def asks_question(prompt: str) -> str:
     if "{question}" not in prompt:
         raise DataError(f"the prompt {prompt!r} does not say where the {{question}} goes")
     return prompt
+
+
+def check_costs(cost_per_call: float, cost_of_second: float) -> None:
+    """Raise `DataError` for the cost of an answer that is none."""
+    for option, cost in (("--cost-per-call", cost_per_call), ("--cost-of-second", cost_of_second)):
+        if not (math.isfinite(cost) and cost >= 0):
+            raise DataError(f"{option} is {cost:g}; a cost is a finite number from 0 on")
 
 
 def run_file(run: StrPath | None, output: Path | None, resume: bool) -> Path | None:

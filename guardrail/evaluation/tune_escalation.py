@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.datasets.questions import data_hash, load_data
-from guardrail.errors import CalibrationError, DataError, PolicyError
+from guardrail.errors import CalibrationError, PolicyError
 from guardrail.evaluation.setting import (
     ModelSource,
     StrPath,
     Subject,
     calibrator_from,
     check_apart,
+    check_costs,
     fitted,
     grader_from,
     model_from,
@@ -97,9 +97,7 @@ def tune_escalation(
     """
     say = progress or silent
     wanted = Wanted.of(max_error, confidence, None)
-    for option, cost in (("--cost-per-call", cost_per_call), ("--cost-of-second", cost_of_second)):
-        if not (math.isfinite(cost) and cost >= 0):
-            raise DataError(f"{option} is {cost:g}; a cost is a finite number from 0 on")
+    check_costs(cost_per_call, cost_of_second)
     source, out, file, given = files_of(data, output, run, resume, calibrator)
     given_second = calibrator_from(second_calibrator)
     file_of_second: Path | None = None if file is None else file.with_name(f"{file.name}.second")

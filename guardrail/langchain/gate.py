@@ -6,6 +6,8 @@ import asyncio
 import copy
 import logging
 import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
@@ -17,16 +19,18 @@ from pydantic import Field, PrivateAttr
 from guardrail.errors import CalibrationError, DataError, GuardrailError, PolicyError
 from guardrail.langchain.events import adispatch_verdict, dispatch_verdict
 from guardrail.langchain.metadata import verdict_metadata
-from guardrail.pipeline.failures import MISTAKES, ON_ERROR, noted
+from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
+from guardrail.pipeline.shared_scores import shared_scores
 from guardrail.policy import AskFirst
 from guardrail.retrieval.evidence import documents_of, overran
-from guardrail.types import Confidence, Verdict
+from guardrail.types import Attempt, Confidence, Decision, Score, Trace, Verdict
 from guardrail.waiting import OverdueError, aovertaken, awithin, within
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 
     from guardrail.guard import Guard
+    from guardrail.scoring.protocol import Scorer
 
 
 LOG = logging.getLogger("guardrail")
@@ -153,10 +157,26 @@ class GatedRetriever(BaseRetriever):
         attempt = verdict.attempts[-1]
         if attempt.decision.rule == ON_ERROR:
             return True
-        decision = self.guard.policy.decide(
-            attempt.confidence, attempt.score, finish_reason=attempt.finish_reason, retriever=True
-        )
-        return bool(decision.action == "retrieve")
+        how: dict[str, Any] = {"finish_reason": attempt.finish_reason, "retriever": True}
+        decide = partial(self.guard.policy.decide, attempt.confidence, attempt.score, **how)
+        return bool(decide(consistency=self._share(attempt, decide)).action == "retrieve")
+
+    def _share(self, attempt: Attempt, decide: Callable[..., Decision]) -> float | None:
+        """Of the samples that agree, where the decision hangs on it; None where that cannot be measured, as if none did."""
+        samples = self.guard.samples
+        if attempt.consistency is not None or samples is None or not samples.sampling.undecided(decide):
+            return attempt.consistency.share if attempt.consistency else None
+        found = samples.agreeing(attempt.trace, self.guard.usual_length, self._scores)
+        return found.share  # type: ignore[no-any-return]
+
+    def _scores(self, traces: Sequence[Trace], scorer: Scorer) -> list[Score]:
+        try:
+            return shared_scores(self.guard.model, scorer, traces)
+        except Exception as caught:
+            error = failed("scorer", scorer, caught)
+            if self.guard.policy.on_error == "raise" or isinstance(error, MISTAKES):
+                raise error from caught
+            return [Score.none("error", noted(error), length=len(trace.response_ids)) for trace in traces]
 
 
 def _is_async(retriever: Any) -> bool:

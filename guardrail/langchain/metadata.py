@@ -138,6 +138,8 @@ class VerdictMetadata(TypedDict):
         asked_first: What was known before anything was generated (`AskedFirst.to_dict`); left out where nothing was asked.
         escalation: Which models answered, and what each cost (`Escalation.to_dict`), where a second one spoke; `model`,
             `calibrator` and the confidence are then the second's. Left out elsewhere.
+        orders: The confidence in several orders of the passages (`InOrders.to_dict`); left out where that was not measured.
+        consistency: How many samples agree with the answer (`Consistency.to_dict`); left out where none was drawn.
     """
 
     version: int
@@ -169,6 +171,8 @@ class VerdictMetadata(TypedDict):
     original: NotRequired[str]
     asked_first: NotRequired[dict[str, Any]]
     escalation: NotRequired[dict[str, Any]]
+    orders: NotRequired[dict[str, Any]]
+    consistency: NotRequired[dict[str, Any]]
 
 
 def verdict_metadata(

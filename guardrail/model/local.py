@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TypeVar, get_args
 
 from guardrail.errors import ModelError
 from guardrail.messages import as_messages
 from guardrail.model.constraint import Constraint
-from guardrail.model.continuous.batching import ContinuousBatching, OnTiming
+from guardrail.model.continuous.batching import ContinuousBatching
 from guardrail.model.continuous.parts import SharedPassError
+from guardrail.model.continuous.sharing import Driver, OnTiming, Sharing
 from guardrail.model.generate import generate
 from guardrail.model.given_beginning import begin, with_beginnings
 from guardrail.model.loaded import LoadedModel
@@ -44,7 +45,7 @@ class LocalModel(LoadedModel):
         confidence_adapter: What it states its confidence with in a turn of its own; None where it has none.
     """
 
-    sharing: ContinuousBatching | None = None
+    sharing: Sharing | None = None
 
     def generate(
         self,
@@ -125,29 +126,28 @@ class LocalModel(LoadedModel):
         prompts = [[*prompt, *beginning] for prompt, beginning in zip(prompts, begun, strict=True)]
         stops = check_stops(stop)
         truncated = [False] * len(prompts)
-        sharing = self.sharing if self.sharing is not None and self.sharing.takes(len(prompts)) else None
-        with self.lock if sharing is None else nullcontext():
-            context = self.anatomy.context
-            if truncate and context is not None:
-                room = max(1, context - max_new_tokens)
-                truncated = [len(p) > room for p in prompts]
-                prompts = [p[-room:] for p in prompts]
-            decoding = Decoding(
-                max_new_tokens, float(temperature), seed, stops, on_step, constraints=tuple(constraints)
-            )
-            if sharing is not None:
-                try:
-                    found = generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
-                    return with_beginnings(self, found, begun)
-                except SharedPassError:
-                    if getattr(on_step, "shows", on_step is not None):  # its steps were shown
-                        raise
-            # after a pass that failed in the loop, by itself: what is its own fault is raised in its caller
-            with self.lock:
-                return with_beginnings(self, generate(self, messages, prompts, decoding, keep, truncated), begun)
+        context = self.anatomy.context
+        if truncate and context is not None:
+            room = max(1, context - max_new_tokens)
+            truncated = [len(p) > room for p in prompts]
+            prompts = [p[-room:] for p in prompts]
+        decoding = Decoding(max_new_tokens, float(temperature), seed, stops, on_step, constraints=tuple(constraints))
+        sharing = self.sharing
+        if sharing is not None and sharing.takes(prompts, decoding, keep):
+            try:
+                found = generate(self, messages, prompts, decoding, keep, truncated, sharing.drive)
+                return with_beginnings(self, found, begun)
+            except SharedPassError:
+                if getattr(on_step, "shows", on_step is not None):  # its steps were shown
+                    raise
+        # after a pass that failed in the loop, by itself: what is its own fault is raised in its caller
+        with self.lock:
+            return with_beginnings(self, generate(self, messages, prompts, decoding, keep, truncated), begun)
 
     @contextmanager
-    def shared(self, max_rows: int = 16, on_timing: OnTiming | None = None) -> Iterator[ContinuousBatching]:
+    def shared(
+        self, max_rows: int = 16, on_timing: OnTiming | None = None, driver: Driver = "guardrail"
+    ) -> Iterator[Sharing]:
         """Inside, calls for one conversation each that several threads make at once share the model's passes.
 
             with model.shared() as sharing:  # any number of threads call guard.answer, each as it would alone
@@ -159,12 +159,23 @@ class LocalModel(LoadedModel):
         Args:
             max_rows: How many answers are generated at once, at most; their caches are in memory together.
             on_timing: Told seconds of waiting and of generation, for metrics.
+            driver: Whose loop: this package's, which keeps what scoring uses, or `transformers`' own, for a GPU: scoring
+                then reads each answer once more.
 
-        Raises `ModelError` for a model that is shared already.
+        Raises `ModelError` for a model that is shared already, and for one that the driver cannot serve.
         """
+        if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
+            raise ModelError(f"max_rows is {max_rows!r:.80}; it must be at least 1, a whole number")
+        if driver not in get_args(Driver):
+            raise ModelError(f"driver is {driver!r:.40}; it is one of: {', '.join(get_args(Driver))}")
         if self.sharing is not None:
             raise ModelError(f"{self.name} is shared already; use that one")
-        self.sharing = ContinuousBatching(self, max_rows, on_timing)
+        if driver == "transformers":
+            from guardrail.model.continuous.paged import PagedBatching
+
+            self.sharing = PagedBatching(self, max_rows, on_timing)
+        else:
+            self.sharing = ContinuousBatching(self, max_rows, on_timing)
         try:
             yield self.sharing
         finally:

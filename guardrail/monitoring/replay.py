@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guardrail.calibration.isotonic import IsotonicCalibrator
@@ -33,7 +34,7 @@ from guardrail.pipeline.leftover import NO_NULL, NOTHING_LEFT, UNREAD
 from guardrail.pipeline.room import Room
 from guardrail.policy import Policy
 from guardrail.policy.obstacles import ASKED_AGAIN
-from guardrail.types import Confidence, Evidence, Score
+from guardrail.types import Confidence, Decision, Evidence, Score
 from guardrail.types.judgement import HYBRIDGRAD
 
 if TYPE_CHECKING:
@@ -170,21 +171,23 @@ class _Replay:
             if not _same(logged["confidence"], confidence.p_correct, self.tolerance):
                 differ("confidence", logged["confidence"], confidence.p_correct)
             claims = _claims(line) if i == len(attempts) - 1 else None
-            if why := _undecidable(policy, logged, claims):
+            decide = partial(
+                policy.decide,
+                confidence,
+                score,
+                evidence=tuple(Evidence(str(e.get("text", ""))) for e in logged["evidence"]),
+                finish_reason=logged["finish_reason"],
+                retriever=searched,
+                fired=fired,
+                claims=claims,
+                no_escalation=_AFTER if second or begun == len(attempts) else "",
+                no_retry=ASKED_AGAIN if again or not retried else "",
+                spread=(logged.get("orders") or {}).get("spread"),
+            )
+            if why := _undecidable(policy, logged, claims) or _unsampled(policy, logged, decide):
                 self.not_decided[why] += 1
             else:
-                decision = policy.decide(
-                    confidence,
-                    score,
-                    evidence=tuple(Evidence(str(e.get("text", ""))) for e in logged["evidence"]),
-                    finish_reason=logged["finish_reason"],
-                    retriever=searched,
-                    fired=fired,
-                    claims=claims,
-                    no_escalation=_AFTER if second or begun == len(attempts) else "",
-                    no_retry=ASKED_AGAIN if again or not retried else "",
-                    spread=(logged.get("orders") or {}).get("spread"),
-                )
+                decision = decide(consistency=(logged.get("consistency") or {}).get("share"))
                 self.counts["decided"] += 1
                 for field, now in (("action", decision.action), ("rule", decision.rule)):
                     if logged[field] != now:
@@ -254,6 +257,11 @@ def _undecidable(policy: Policy, logged: Mapping[str, Any], claims: Sequence[Con
     if policy.looks_at_names:
         return "how rare the names of its question are is not in the log"
     return "its claims are not in the log" if policy.looks_at_claims and not claims else ""
+
+
+def _unsampled(policy: Policy, logged: Mapping[str, Any], decide: Callable[..., Decision]) -> str:
+    needed = policy.looks_at_consistency and "consistency" not in logged and policy.sampling.undecided(decide)
+    return "how many samples agreed is not in the log" if needed else ""
 
 
 def _score(told: Mapping[str, Any]) -> Score:

@@ -174,8 +174,10 @@ def without_text(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_pass(attempt: Mapping[str, Any]) -> dict[str, Any]:
     evidence = [{"similarity": passage["similarity"]} for passage in attempt["evidence"]]
-    context = {"context": attempt["context"]} if "context" in attempt else {}
-    return {**_chosen(attempt, _PASS), **context, "score": _score(attempt["score"]), "evidence": evidence}
+    more = {key: attempt[key] for key in ("context", "orders") if key in attempt}
+    if "consistency" in attempt:
+        more["consistency"] = _chosen(attempt["consistency"], ("samples", "share"))
+    return {**_chosen(attempt, _PASS), **more, "score": _score(attempt["score"]), "evidence": evidence}
 
 
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from guardrail.actions import render
@@ -12,12 +13,14 @@ from guardrail.claims.complete import completed
 from guardrail.deadlines import sooner
 from guardrail.errors import GuardrailError, PartError
 from guardrail.model.recording import Keep
-from guardrail.observers.protocol import Observation, Observer, tell
+from guardrail.observers.protocol import Observer, tell
+from guardrail.pipeline.agreement import Samples
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.claims import ClaimPipeline, confidences_after_verification
 from guardrail.pipeline.collecting import AS_IT_IS, collecting
 from guardrail.pipeline.conversation import Conversation, timed, why_extrapolated
 from guardrail.pipeline.failures import MISTAKES, ON_ERROR, failed, noted
+from guardrail.pipeline.finished import Finished, Outcome
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.leftover import leftover
 from guardrail.pipeline.names import counted_names
@@ -30,39 +33,31 @@ from guardrail.policy import Policy
 from guardrail.policy.obstacles import NO_SECOND, NOT_ASKED
 from guardrail.retrieval import Retriever, find_evidence
 from guardrail.scoring.protocol import Scorer
-from guardrail.types import Aside, Confidence, Decision, Evidence, InOrders, JudgedClaim, Score, Trace, Verdict
+from guardrail.types import (
+    Aside,
+    Confidence,
+    Consistency,
+    Decision,
+    Evidence,
+    InOrders,
+    JudgedClaim,
+    Score,
+    Trace,
+    Verdict,
+)
 
 NO_ROOM = "there is no room for passages beside the question"
-
 DECIDED = "the decision is on this answer"
 
 _TOO_LARGE = ("prompt_too_long", "out_of_memory")  # the passages are why, where the answer without them was scored
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A conversation with its last attempt. text: the answer as its claims left it, before the policy's wording."""
-
-    conversation: Conversation
-    text: str
-    claims: tuple[JudgedClaim, ...] = ()
-    asides: tuple[Aside, ...] = ()
-
-    def observed(self, verdict: Verdict) -> Observation:
-        """What observers are told of it."""
-        return Observation(self.conversation.messages, verdict, tuple(self.conversation.stopwatch.stages))
-
-
-Outcome = Finished | Conversation
-"""What a pass comes to; a Conversation has other evidence in it, or another beginning, and is to be answered again."""
-
-
-@dataclass(frozen=True, slots=True)
 class AnswerPass:
     """What judges an answer, and its claims where there is a `claim_pipeline`. retriever: None looks nothing up. room: of the
     model that answers. fields: what judges the fields of JSON answers, where one is asked for. questions, ambiguity: what is
-    known before an answer. no_escalation, no_retry: why no second model is asked, nor this one once
-    more; empty where it may be."""
+    known before an answer. no_escalation, no_retry: why no second model is asked, nor this one once more; empty where it may
+    be. samples: what draws others of an answer's prompt, where a rule asks."""
 
     room: Room
     calibrated: Calibrated
@@ -75,6 +70,7 @@ class AnswerPass:
     ambiguity: AmbiguityScorer | None = None
     no_escalation: str = NO_SECOND
     no_retry: str = NOT_ASKED
+    samples: Samples | None = None
 
     @property
     def looks_up(self) -> Retriever | None:
@@ -199,32 +195,37 @@ class AnswerPass:
         orders = self._in_orders(conversation, trace, confidence, (reasons, known, context))
         claims, asides = self._claims(conversation, trace)
         taken_apart = self.claim_pipeline is not None or bool(claims)
+        agreed: Consistency | None = None
         while True:
+            decide = partial(
+                self.policy.decide,
+                confidence,
+                score,
+                evidence=conversation.evidence,
+                finish_reason=trace.finish_reason,
+                retriever=self.looks_up is not None and bool(conversation.query.strip()),
+                fired=conversation.retrieved_by,
+                claims=confidences_after_verification(claims) if taken_apart else None,
+                ambiguity=conversation.ambiguity,
+                no_escalation=self.no_escalation,
+                no_retry=self.no_retry or conversation.no_retry,
+                spread=orders.spread if orders else None,
+                names=names,
+            )
+            agreed = agreed or self._agreed(conversation, trace, decide)
             with timed("decide", conversation):
-                decision = self.policy.decide(
-                    confidence,
-                    score,
-                    evidence=conversation.evidence,
-                    finish_reason=trace.finish_reason,
-                    retriever=self.looks_up is not None and bool(conversation.query.strip()),
-                    fired=conversation.retrieved_by,
-                    claims=confidences_after_verification(claims) if taken_apart else None,
-                    ambiguity=conversation.ambiguity,
-                    no_escalation=self.no_escalation,
-                    no_retry=self.no_retry or conversation.no_retry,
-                    spread=orders.spread if orders else None,
-                    names=names,
-                )
+                decision = decide(consistency=agreed.share if agreed else None)
             if trouble:
                 decision = replace(decision, explanation=f"{decision.explanation}; {trouble}")
             if decision.action == "retry":
-                tried = conversation.tried(trace, score, confidence, decision, orders)
+                tried = conversation.tried(trace, score, confidence, decision, orders, agreed)
                 return replace(tried, prefix=decision.prefix)
             if decision.action != "retrieve" or self.looks_up is None:
                 wording = self.policy.wording.abstain
                 text, claims, decision = leftover(conversation, trace.text, claims, asides, decision, wording)
-                return Finished(conversation.tried(trace, score, confidence, decision, orders), text, claims, asides)
-            conversation = conversation.tried(trace, score, confidence, decision, orders)
+                tried = conversation.tried(trace, score, confidence, decision, orders, agreed)
+                return Finished(tried, text, claims, asides)
+            conversation = conversation.tried(trace, score, confidence, decision, orders, agreed)
             found: tuple[Evidence, ...] = ()
             try:
                 found = self.found(self.looks_up, conversation)
@@ -239,11 +240,18 @@ class AnswerPass:
             if found and found != conversation.evidence:
                 return replace(conversation, evidence=found, passages_left_out="", prefix="")
 
+    def _agreed(self, conversation: Conversation, trace: Trace, decide: Callable[..., Decision]) -> Consistency | None:
+        """How many samples agree with the answer, where the decision hangs on that; drawn for no other."""
+        if self.samples is None or not self.samples.sampling.undecided(decide):
+            return None
+        with timed("samples", conversation):
+            return self.samples.agreeing(trace, self.room.answer, self._all_scored)
+
     def _in_orders(
         self, conversation: Conversation, trace: Trace, confidence: Confidence, how: tuple[Any, ...]
     ) -> InOrders | None:
         """With the passages in other orders, where the policy asks. how: reasons, familiarity and context of the confidence."""
-        most, scorer = self.policy.retrieval.orders, self._scorer(how[2])
+        most, scorer = self.policy.search_of(conversation.found_by).orders, self._scorer(how[2])
         if most < 2 or confidence.p_correct is None:
             return None
         with timed("orders", conversation):
@@ -257,12 +265,13 @@ class AnswerPass:
             )
 
     def found(self, retriever: Retriever, conversation: Conversation) -> tuple[Evidence, ...]:
-        """The passages for a conversation's question, within the policy's limits."""
+        """The passages for a conversation's question, within the policy's limits: as many as the rule that searches wants."""
+        rule = conversation.attempts[-1].decision.rule if conversation.attempts else None
         with timed("retrieve", conversation), conversation.search_context():
             return find_evidence(
                 retriever,
                 conversation.query,
-                self.policy.retrieval.passages,
+                self.policy.search_of(rule).passages,
                 seconds=sooner(self.policy.limits.retriever),
             )
 

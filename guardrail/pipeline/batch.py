@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from guardrail.calibration.contexts import Setting
 from guardrail.errors import PolicyError
+from guardrail.model.local import LocalModel
 from guardrail.model.stopping import check_stops
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
-from guardrail.pipeline.conversation import Conversation, Prompt, generating
+from guardrail.pipeline.answer_pass import AnswerPass
+from guardrail.pipeline.conversation import Conversation, Prompt, timed
+from guardrail.pipeline.finished import Finished
 from guardrail.pipeline.form import AnswerForm
 from guardrail.pipeline.hooks import Hooks
 from guardrail.pipeline.passes import ask_first, finish
 from guardrail.policy.obstacles import NO_SECOND
-from guardrail.types import Tool
+from guardrail.types import Tool, Trace
 
 # why an answer must not be replaced
 OUT_ALREADY = "the first answer has to stand"
@@ -25,6 +28,20 @@ NO_TOOLS = "the turn's tools are for the first model"
 def of_given_text(second: object | None) -> str:
     """Why no second model is asked about a text from elsewhere. second: None where there is none."""
     return NO_SECOND if second is None else OUT_ALREADY
+
+
+def generating(model: LocalModel, **options: Any) -> Callable[[Sequence[Conversation]], list[Trace]]:
+    """What answers conversations on a model, each kept to its form; options: of `LocalModel.generate_batch`."""
+
+    def generate(pending: Sequence[Conversation]) -> list[Trace]:
+        kept = [c.form.constraint if c.form else None for c in pending]
+        begun: dict[str, Any] = {"prefixes": [c.prefix for c in pending]} if any(c.prefix for c in pending) else {}
+        with timed("generate", *pending):
+            return model.generate_batch(
+                [c.prompt for c in pending], constraints=kept if any(kept) else (), **begun, **options
+            )
+
+    return generate
 
 
 @dataclass(frozen=True, slots=True)

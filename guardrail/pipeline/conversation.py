@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from guardrail.calibration.contexts import Setting, context_of, differs, in_words, plain_question, thinking_differs
 from guardrail.calibration.provenance import Unit
 from guardrail.calibration.record import ContextName
 from guardrail.errors import DataError, ModelError
 from guardrail.messages import as_messages, before_answer, check_text, question_at, unmarked
-from guardrail.model.local import LocalModel
 from guardrail.observers.protocol import Stage
 from guardrail.pipeline.calibrated import Calibrated
 from guardrail.pipeline.collecting import Seen, collecting
@@ -25,6 +23,7 @@ from guardrail.types import (
     AskedFirst,
     Attempt,
     Confidence,
+    Consistency,
     Decision,
     Evidence,
     InOrders,
@@ -128,6 +127,12 @@ class Conversation:
         return tuple(a.decision.rule for a in self.attempts if a.decision.action == "retrieve")
 
     @property
+    def found_by(self) -> str | None:
+        """The rule whose search has found the passages that are in its prompt; None where no rule's has."""
+        before = [a for a in self.attempts if a.evidence != self.evidence and a.decision.action == "retrieve"]
+        return before[-1].decision.rule if before and self.evidence else None
+
+    @property
     def no_retry(self) -> str:
         """Why the model may not answer once more; empty where it may."""
         if any(a.decision.action == "retry" for a in self.attempts):
@@ -140,13 +145,18 @@ class Conversation:
         return bool(self.evidence) and self.asked_first is not None and not self.attempts
 
     def tried(
-        self, trace: Trace, score: Score, confidence: Confidence, decision: Decision, orders: InOrders | None = None
+        self,
+        trace: Trace,
+        score: Score,
+        confidence: Confidence,
+        decision: Decision,
+        orders: InOrders | None = None,
+        agreed: Consistency | None = None,
     ) -> Conversation:
         """This conversation after one more pass. The trace's states are dropped: they are as large as the model's cache."""
         kept = replace(trace, state=None)
-        attempt = Attempt(
-            trace.text, score, confidence, decision, trace.finish_reason, self.evidence, kept, orders, trace.prefix
-        )
+        passages, reason = self.evidence, trace.finish_reason
+        attempt = Attempt(trace.text, score, confidence, decision, reason, passages, kept, orders, trace.prefix, agreed)
         return replace(self, attempts=(*self.attempts, attempt))
 
 
@@ -157,20 +167,6 @@ def timed(stage: str, *conversations: Conversation) -> Iterator[None]:
     yield
     for conversation in conversations:
         conversation.stopwatch.book(stage, began, len(conversations))
-
-
-def generating(model: LocalModel, **options: Any) -> Callable[[Sequence[Conversation]], list[Trace]]:
-    """What answers conversations on a model, each kept to its form; options: of `LocalModel.generate_batch`."""
-
-    def generate(pending: Sequence[Conversation]) -> list[Trace]:
-        kept = [c.form.constraint if c.form else None for c in pending]
-        begun: dict[str, Any] = {"prefixes": [c.prefix for c in pending]} if any(c.prefix for c in pending) else {}
-        with timed("generate", *pending):
-            return model.generate_batch(
-                [c.prompt for c in pending], constraints=kept if any(kept) else (), **begun, **options
-            )
-
-    return generate
 
 
 def opened(

@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 from guardrail.calibration.isotonic import IsotonicCalibrator
 from guardrail.deadlines import check_deadline
 from guardrail.errors import CalibratorMismatchError, GuardrailError, PartError, PolicyError
-from guardrail.pipeline.answer_pass import AnswerPass, Finished
+from guardrail.pipeline.answer_pass import AnswerPass
 from guardrail.pipeline.conversation import Stopwatch
 from guardrail.pipeline.failures import MISTAKES, noted
+from guardrail.pipeline.finished import Finished
 from guardrail.policy import Policy, check_proof
 from guardrail.types import Attempt, Escalation, Spent, Verdict
 

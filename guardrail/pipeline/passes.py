@@ -8,10 +8,11 @@ from dataclasses import replace
 from guardrail.deadlines import check_deadline
 from guardrail.errors import GuardrailError
 from guardrail.kernels.memory import TooLargeError
-from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass, Finished
+from guardrail.pipeline.answer_pass import NO_ROOM, AnswerPass
 from guardrail.pipeline.collecting import collecting
 from guardrail.pipeline.conversation import Conversation, timed
 from guardrail.pipeline.failures import MISTAKES, noted
+from guardrail.pipeline.finished import Finished
 from guardrail.pipeline.questions import AmbiguityScorer, QuestionPipeline
 from guardrail.policy import Policy
 from guardrail.types import AskedFirst, Confidence, Score, Trace

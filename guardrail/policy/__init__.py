@@ -8,7 +8,8 @@ Knows nothing about models, scorers or retrievers.
 from guardrail.policy.ask_first import AskFirst
 from guardrail.policy.policy import Policy
 from guardrail.policy.proof import ClaimsProof, Proof, check_proof
-from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, ClaimRule, Retrieval, Rule
+from guardrail.policy.schema import NO_CLAIM_RULES, NO_RULE, ClaimRule, Rule
+from guardrail.policy.search import Retrieval
 from guardrail.types.names import MAX_PASSAGES
 
 __all__ = [

@@ -87,6 +87,8 @@ def covers(earlier: AnyWhen, later: AnyWhen) -> bool:
             earlier.length is None or (later.length is not None and earlier.length.covers(later.length)),
             (rare := getattr(earlier, "rare", None)) is None
             or ((other := getattr(later, "rare", None)) is not None and rare.covers(other)),
+            (agreed := getattr(earlier, "consistency", None)) is None
+            or ((other := getattr(later, "consistency", None)) is not None and agreed.covers(other)),
             earlier.unscored is None or _covers_unscored(earlier.unscored, later.unscored, scored),
             *(_covers_names(earlier, later, name) for name in ("label", "finish_reason", "support", "kind")),
             *(
@@ -130,6 +132,10 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
     claim_actions = {rule.then for rule in policy.rules if rule.for_ == "claim"}
     if policy.ambiguity is not None and not any(asks_ambiguity(rule.when) for rule in policy.rules):
         warn("ambiguity", what="no rule has the condition `ambiguous`, so nothing is measured")
+    if "sampling" in policy.model_fields_set and not any(
+        getattr(part, "consistency", None) is not None for rule in policy.rules for part in rule.when.parts()
+    ):
+        warn("sampling", what="no rule has the condition `consistency`, so nothing is sampled")
     if policy.wording.ask_back is not None and "ask_back" not in actions:
         warn("wording", "ask_back", what="wording for ask_back, but no rule asks back")
     if "retrieve" in actions and policy.retrieval.max_passes == 0:
@@ -140,12 +146,12 @@ def _without_effect(policy: PolicyFile, source: Source) -> list[str]:
         warn("wording", "hedge", what="wording for hedge, but no rule for answers hedges")
     if policy.wording.claim.hedge.model_fields_set and "hedge" not in claim_actions:
         warn("wording", "claim", "hedge", what="wording for hedged claims, but no rule for claims hedges")
+    own = (getattr(rule, "retrieve", None) for rule in policy.rules)
+    searches = [policy.retrieval, *(policy.retrieval.of(search) for search in own if search)]
     for index, rule in enumerate(policy.rules):
         by_order = any(getattr(part, "spread", None) is not None for part in rule.when.parts())
-        if by_order and (policy.retrieval.orders < 2 or policy.retrieval.passages < 2):
-            text = (
-                f"rule {rule.name!r} asks for spread, which needs 2 or more of retrieval.orders and retrieval.passages"
-            )
+        if by_order and all(search.orders < 2 or search.passages < 2 for search in searches):
+            text = f"rule {rule.name!r} asks for spread, which needs 2 or more orders and passages in `retrieval`"
             warn("rules", index, "when", what=text)
         asks = any(getattr(part, "support", None) is not None for part in rule.when.parts())
         if asks and "retrieve" not in claim_actions:

@@ -98,6 +98,7 @@ class When(Conditions):
     ambiguous: whether the question is, by the policy's `ambiguity`; one that could not be measured counts as ambiguous.
     spread: of the confidence over the orders of the passages, the highest less the lowest. rare: on the passages of the corpus
     that have the question's rarest name. never_together: whether no passage has some two of its names.
+    consistency: on the share of samples (`sampling`) that say what the answer says; one that could not be measured counts as 0.
     """
 
     evidence: Literal["present", "absent"] | None = None
@@ -109,6 +110,7 @@ class When(Conditions):
     spread: ConfidenceBounds | None = None
     rare: Annotated[CountBounds, AfterValidator(_countable)] | None = None
     never_together: bool | None = None
+    consistency: ConfidenceBounds | None = None
 
     @property
     def needs_confidence(self) -> bool:

@@ -22,6 +22,7 @@ class AnswerFacts(Facts):
 
     ambiguous: whether its question is, and why; None where the policy says nothing about that. spread: of the confidence over
     orders of the passages; None: not measured. names: of the question, counted in a corpus; None where there is none.
+    consistency: the share of samples that agree with the answer; None: not measured, which counts as none of them.
     """
 
     unit: ClassVar[str] = "answer"
@@ -33,6 +34,7 @@ class AnswerFacts(Facts):
     ambiguous: tuple[bool, str] | None = None
     spread: float | None = None
     names: NameCounts | None = None
+    consistency: float | None = None
 
     def describe(self) -> str:
         evidence = count(self.passages, "passage") + " of evidence" if self.passages else "no evidence"
@@ -60,6 +62,8 @@ class AnswerFacts(Facts):
             yield _evaluate_rare(when.rare, self.names)
         if when.never_together is not None:
             yield _evaluate_together(when.never_together, self.names)
+        if when.consistency is not None:
+            yield _evaluate_consistency(when.consistency, self.consistency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,13 @@ def _evaluate_spread(bounds: Bounds, spread: float | None) -> Finding:
         return Finding(None, "the answer was not judged in several orders of its passages")
     shown = number(spread, (b for _, b in given(bounds)))
     return compare(f"the order of the passages moves the confidence by {shown}, which", spread, bounds)
+
+
+def _evaluate_consistency(bounds: Bounds, share: float | None) -> Finding:
+    if share is None or not 0.0 <= share <= 1.0:
+        return compare("the share of samples that agree with the answer, not known and taken as 0,", 0.0, bounds)
+    shown = number(share, (b for _, b in given(bounds)))
+    return compare(f"the share of samples that agree with the answer, {shown},", share, bounds)
 
 
 def _evaluate_rare(bounds: Bounds, names: NameCounts | None) -> Finding:

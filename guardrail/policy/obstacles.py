@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from guardrail.policy.schema import Retrieval, Rule
+    from guardrail.policy.schema import Rule
+    from guardrail.policy.search import Retrieval
     from guardrail.types import Verification
 
 NO_SECOND = "there is no second model"

@@ -26,6 +26,7 @@ from guardrail.policy.matching import Facts
 from guardrail.policy.mistakes import first_mistake, show
 from guardrail.policy.proof import ClaimsProof, Proof
 from guardrail.policy.rule_set import RuleSet
+from guardrail.policy.sampling import Sampling
 from guardrail.policy.schema import (
     NO_CLAIM_RULES,
     NO_RULE,
@@ -75,6 +76,7 @@ class Policy(RuleSet):
         on_error: What a Guard does when a part of it fails.
         ask_first: Whether to search before anything is generated; None: never.
         ambiguity: When a question counts as ambiguous; None where no rule asks.
+        sampling: How samples of an answer's prompt are drawn, for `consistency`.
         claims_proof: Of a promise about wrong claims in answers, where `guardrail tune --unit claim` made the file.
     """
 
@@ -88,6 +90,7 @@ class Policy(RuleSet):
     claims_proof: ClaimsProof | None = None
     ask_first: AskFirst | None = None
     ambiguity: Ambiguity | None = None
+    sampling: Sampling = field(default_factory=Sampling)
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
@@ -147,6 +150,7 @@ class Policy(RuleSet):
             claims_proof=content.claims_proof,
             ask_first=content.ask_first,
             ambiguity=content.ambiguity,
+            sampling=content.sampling,
         )
 
     @property
@@ -169,6 +173,7 @@ class Policy(RuleSet):
         no_retry: str = obstacles.NOT_ASKED,
         spread: float | None = None,
         names: NameCounts | None = None,
+        consistency: float | None = None,
     ) -> Decision:
         """What to do with an answer: the first rule for answers that matches decides.
 
@@ -189,10 +194,11 @@ class Policy(RuleSet):
             no_retry: Why the model may not answer once more now; as no_escalation, for retry rules.
             spread: Of the confidence over orders of the passages; None where it was not measured, and unknown then.
             names: Of the question, counted in a corpus; None where there is none.
+            consistency: The share of samples that say what the answer says, in [0, 1]. None: not measured, which counts as 0.
         """
         unclear = self.ambiguity.decide(ambiguity) if self.ambiguity and self.looks_at_ambiguity else None
         apart = None if claims is None else tuple(claims)
-        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names)
+        facts = AnswerFacts(confidence, score, len(evidence), finish_reason, apart, unclear, spread, names, consistency)
         may = retriever, fired, no_escalation, no_retry
         rule, explanation = first_match(
             self.answer_rules, facts, lambda rule: obstacles.of_answer(rule, self.retrieval, *may)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guardrail.policy.schema import AnyRule, ClaimRule, Retrieval, Rule
+from guardrail.policy.schema import AnyRule, ClaimRule, Rule
+from guardrail.policy.search import Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,18 @@ class RuleSet:
     def looks_at_names(self) -> bool:
         """Whether a rule asks how often the names of the question occur in a corpus."""
         return any(part.needs_corpus for rule in self.answer_rules for part in rule.when.parts())
+
+    @property
+    def looks_at_consistency(self) -> bool:
+        """Whether a rule asks how many samples agree with the answer; only then are some drawn, where they can matter."""
+        return any(part.consistency is not None for rule in self.answer_rules for part in rule.when.parts())
+
+    def search_of(self, rule: str | None) -> Retrieval:
+        """How much evidence the search of a rule looks up, and in how many orders an answer is judged with it.
+
+        rule: its name; None, or that of no rule for answers, is the file's `retrieval`.
+        """
+        return self.retrieval.of(next((each.retrieve for each in self.answer_rules if each.name == rule), None))
 
     @property
     def retrieves(self) -> bool:

@@ -26,16 +26,14 @@ from guardrail.policy.bounds import (
 from guardrail.policy.conditions import ClaimsCondition, ClaimWhen, When
 from guardrail.policy.proof import ClaimsProof, Promise, Proof, ProofModel, SecondProven
 from guardrail.policy.retry import Retry
+from guardrail.policy.sampling import Sampling
+from guardrail.policy.search import Retrieval, Search
 from guardrail.policy.template import mistake, placeholders
 from guardrail.types import LABELS, WITHHELD, Action, ClaimAction, Label, OnError
-from guardrail.types.names import MAX_PASSAGES
 
 VERSION = 1
 NO_RULE = "no rule matched"
 NO_CLAIM_RULES = "no claim rules"
-MAX_PASSES = 5
-MAX_CLAIMS = 100
-MAX_ORDERS = 8
 MAX_SECONDS = 3600
 
 Unit = Literal["answer", "claim"]
@@ -93,8 +91,8 @@ AskBackTemplate = Annotated[str, _withholding("asks back")]
 
 
 class Rule(Mapping):
-    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule. `retry`: for a rule
-    that says `then: retry`, and no other.
+    """When the conditions hold of an answer, then act. `say` replaces the policy's wording for this rule, `retrieve` its
+    `retrieval` for the search of this rule. `retry`: for a rule that says `then: retry`, and no other.
     """
 
     name: Name
@@ -104,6 +102,7 @@ class Rule(Mapping):
     because: Line = ""
     say: Template | None = None
     retry: Retry | None = None
+    retrieve: Search | None = None
 
     @property
     def prefix(self) -> str:
@@ -113,6 +112,10 @@ class Rule(Mapping):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _refuse_taken_name(self.name)
+        if self.retrieve is not None and self.then != "retrieve":
+            raise wrong(
+                f"has 'retrieve', but then: {self.then} searches for nothing; write then: retrieve, or remove it"
+            )
         if self.then == "retry" and self.retry is None:
             raise wrong('says retry, and not how; add `retry: {prefix: "..."}`, the beginning of the next reply')
         if self.then != "retry" and self.retry is not None:
@@ -200,17 +203,6 @@ class Wording(Mapping):
     ask_back: AskBackTemplate | None = None
 
 
-class Retrieval(Mapping):
-    """passages: for each search. max_passes: times one question is answered again. claims: searched for in one answer. orders:
-    of several passages, in which an answer is judged, for `spread`.
-    """
-
-    passages: Annotated[int, Field(ge=1, le=MAX_PASSAGES)] = 3
-    max_passes: Annotated[int, Field(ge=0, le=MAX_PASSES)] = 1
-    claims: Annotated[int, Field(ge=0, le=MAX_CLAIMS)] = 8
-    orders: Annotated[int, Field(ge=1, le=MAX_ORDERS)] = 1
-
-
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -224,7 +216,8 @@ class Limits(Mapping):
 class PolicyFile(Mapping):
     """A whole file. on_error: when a part fails or does not answer within `limits`. proof: of a promise about error rates,
     written by `guardrail tune`. claims_proof: of one about wrong claims in answers.
-    ask_first: whether to search before anything is generated. ambiguity: when a question counts as ambiguous.
+    ask_first: whether to search before anything is generated. ambiguity: when a question counts as ambiguous. sampling: how
+    samples are drawn for `consistency`.
     """
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
@@ -245,6 +238,7 @@ class PolicyFile(Mapping):
     proof: Proof | None = None
     claims_proof: ClaimsProof | None = None
     ambiguity: Ambiguity | None = None
+    sampling: Sampling = Sampling()
 
 
 _ANYWHERE: dict[str, type[Mapping]] = {
@@ -264,6 +258,7 @@ _ANYWHERE: dict[str, type[Mapping]] = {
     "model": ProofModel,
     "ambiguity": Ambiguity,
     "second": SecondProven,
+    "sampling": Sampling,
     "retry": Retry,
 }
 MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
@@ -280,6 +275,8 @@ MAPPINGS: dict[Unit, dict[str, type[Mapping]]] = {
         "count": CountBounds,
         "spread": ConfidenceBounds,
         "rare": CountBounds,
+        "retrieve": Search,
+        "consistency": ConfidenceBounds,
     },
     "claim": {**_ANYWHERE, "rules": ClaimRule, "when": ClaimWhen, "any": ClaimWhen, "not": ClaimWhen},
 }

@@ -36,17 +36,22 @@ LOST = "its workers died"
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How questions are put: the prompt's text with `{question}`, a system message, and the token limit (greedy)."""
+    """How questions are put: the prompt's text with `{question}`, a system message, and the token limit (greedy).
+
+    prefix: how each reply has to begin; empty leaves that to the model.
+    """
 
     prompt: str
     system: str | None = None
     max_new_tokens: int = 64
+    prefix: str = ""
 
     def messages(self, question: str) -> tuple[Message, ...]:
         return as_messages(self.prompt.replace("{question}", question), self.system)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"prompt": self.prompt, "system": self.system, "max_new_tokens": self.max_new_tokens}
+        out: dict[str, Any] = {"prompt": self.prompt, "system": self.system, "max_new_tokens": self.max_new_tokens}
+        return out | ({"prefix": self.prefix} if self.prefix else {})
 
 
 @dataclass(frozen=True, slots=True)

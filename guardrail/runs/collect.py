@@ -68,9 +68,11 @@ def ask(
 ) -> list[dict[str, Any]]:
     """The records of one batch. asked: each question, and how it is put. more: what else is kept of
     those that have a score; it is given their places in `asked`, and their traces."""
+    begun: dict[str, Any] = {"prefixes": [asking.prefix] * len(asked)} if asking.prefix else {}
     traces = local.generate_batch(
         [messages for _, messages in asked],
         max_new_tokens=asking.max_new_tokens,
+        **begun,
         keep=scorers.keep(kept_for(local)) if local.has_weights else None,
     )
     return read([question for question, _ in asked], local, traces, offsets, scorers, more)

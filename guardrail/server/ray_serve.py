@@ -97,7 +97,8 @@ class Replica:
     def _loaded(self, policies: Sequence[Policy]) -> Service:
         settings = self._server.settings
         service = self._load(settings, policies)
-        self._open_until_the_end.enter_context(service.model.shared(settings.slots, self._server.metrics.timing))
+        shared = service.model.shared(settings.slots, self._server.metrics.timing, settings.driver)
+        self._open_until_the_end.enter_context(shared)
         return service
 
 

@@ -202,7 +202,7 @@ class CountedNames(Body):
 
 class DecideRequest(Body):
     """What is known of an answer. ambiguity: the question's score by the scorer of the policy's `ambiguity`; spread: of the
-    confidence over orders of the passages."""
+    confidence over orders of the passages. consistency: the share of samples that agree."""
 
     policy: str | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
@@ -220,6 +220,7 @@ class DecideRequest(Body):
     ambiguity: float | None = None
     spread: float | None = Field(default=None, ge=0, le=1)
     names: CountedNames | None = None
+    consistency: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _one(self) -> DecideRequest:

@@ -94,10 +94,17 @@ def log_to_stderr() -> None:
     """Lines of JSON on stderr, from here and from uvicorn, without texts of requests."""
     handler = _Quiet(sys.stderr)
     handler.setFormatter(_Lines())
-    for name in (LOG.name, "guardrail", "uvicorn", "asyncio"):
+    levels = {
+        LOG.name: logging.INFO,
+        "guardrail": logging.WARNING,
+        "uvicorn": logging.WARNING,
+        "asyncio": logging.WARNING,
+    }
+    levels["ContinuousBatchingLogger"] = logging.ERROR  # transformers': its warnings hold token ids of prompts
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO if name == LOG.name else logging.WARNING)
+        logger.setLevel(level)
     threading.excepthook = _thread_ended
 
 
@@ -117,7 +124,8 @@ def serve(server: Server, taken: socket.socket, load: Callable[[], Service]) -> 
 
     def loaded() -> Service:
         service = load()
-        open_until_the_end.enter_context(service.model.shared(server.settings.slots, server.metrics.timing))
+        settings = server.settings
+        open_until_the_end.enter_context(service.model.shared(settings.slots, server.metrics.timing, settings.driver))
         return service
 
     async def begin() -> None:

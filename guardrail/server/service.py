@@ -212,6 +212,7 @@ def decide(policy: Policy, request: DecideRequest) -> dict[str, Any]:
         ambiguity=None if request.ambiguity is None else Score.of("given", request.ambiguity, length=0),
         spread=request.spread,
         names=None if request.names is None else _names(request.names),
+        consistency=request.consistency,
     )
     return {
         "object": "guardrail.decision",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command reads this before anything heavy
     from guardrail.langchain.settings import StreamPolicy
+    from guardrail.model.continuous.sharing import Driver
     from guardrail.server.keys import Keys
     from guardrail.server.late_verdicts import LateVerdicts
 
@@ -23,6 +24,7 @@ class ServerSettings:
         stream_policies: Those that a request may name; the first is the default.
         late: Keeps the verdicts of requests that do not wait for them; None allows no such requests.
         slots: Requests that work at the same time.
+        driver: Whose loop their shared passes run in.
         queue: Requests that wait for a slot; the next one is answered with 429.
         max_tokens: The most that a request may ask for; None is no limit but the model's.
         timeout: Seconds for a request that names none; None is no limit.
@@ -38,6 +40,7 @@ class ServerSettings:
     stream_policies: tuple[StreamPolicy, ...] = ("answer",)
     late: LateVerdicts | None = None
     slots: int = 8
+    driver: Driver = "guardrail"
     queue: int = 64
     max_tokens: int | None = None
     timeout: float | None = None

@@ -30,7 +30,7 @@ from guardrail.types.names import (
     UnscoredReason,
 )
 from guardrail.types.trace import GenerationState, GivenAnswer, Trace
-from guardrail.types.verdict import AskedFirst, Attempt, Escalation, InOrders, Spent, Verdict
+from guardrail.types.verdict import AskedFirst, Attempt, Consistency, Escalation, InOrders, Spent, Verdict
 
 __all__ = [
     "ACTIONS",
@@ -54,6 +54,7 @@ __all__ = [
     "ClaimKind",
     "Claims",
     "Confidence",
+    "Consistency",
     "Decision",
     "Escalation",
     "Evidence",

@@ -47,6 +47,29 @@ class InOrders:
 
 
 @dataclass(frozen=True, slots=True)
+class Consistency:
+    """How many samples of an answer's prompt say what the answer says.
+
+    Attributes:
+        samples: How many were drawn.
+        agreeing: How many of them agree; None where that could not be measured.
+        reason: Why it could not; else empty.
+    """
+
+    samples: int
+    agreeing: int | None
+    reason: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Of the samples, in [0, 1]; None where it could not be measured."""
+        return None if self.agreeing is None else self.agreeing / self.samples
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "share": self.share, **({"reason": self.reason} if self.reason else {})}
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One pass through the pipeline.
 
@@ -60,8 +83,9 @@ class Attempt:
         finish_reason: Why the answer ends where it does.
         evidence: The passages that stood in the prompt.
         trace: What was read and written, without the states that scoring used; no part of `to_dict`.
-        orders: The confidence with the passages in other orders, where the policy's `retrieval.orders` asks; None elsewhere.
+        orders: The confidence with the passages in other orders, where the policy's `orders` asks; None elsewhere.
         prefix: How the reply was made to begin by a `retry` rule; empty elsewhere.
+        consistency: How many samples agree with the answer, where the policy's decision hangs on that; None elsewhere.
     """
 
     answer: str
@@ -73,6 +97,7 @@ class Attempt:
     trace: Trace | None = field(default=None, repr=False, compare=False)
     orders: InOrders | None = None
     prefix: str = ""
+    consistency: Consistency | None = None
 
     def __post_init__(self) -> None:
         """Raises `ScoringError` for a confidence that was not computed, or not of this text."""
@@ -91,6 +116,7 @@ class Attempt:
             "finish_reason": self.finish_reason,
             "evidence": [asdict(e) for e in self.evidence],
             **({"orders": self.orders.to_dict()} if self.orders else {}),
+            **({"consistency": self.consistency.to_dict()} if self.consistency else {}),
             **({"prefix": self.prefix} if self.prefix else {}),
         }
 

@@ -19,6 +19,7 @@ from guardrail.cli import runtime
 from guardrail.cli.main import app
 from guardrail.datasets.questions import data_hash, load_question_rows
 from guardrail.errors import CalibratorMismatchError
+from guardrail.evaluation.bench_file import load_bench
 
 pytestmark = pytest.mark.xdist_group("bench")
 QUICK = ("--max-new-tokens", 6, "--grader", "exact")
@@ -168,6 +169,45 @@ def test_a_bench_is_killed_goes_on_and_says_what_it_found(made):
     assert {**figures, "created": 0} == {**told, "created": 0}, "a finished run gives the same figures"
 
 
+def test_what_a_second_model_is_worth(made, tmp_path):
+    pytest.importorskip("matplotlib")
+    other = ("--escalate-to", made.model, "--cost-per-call", 1, "--cost-of-second", 4)
+    arguments = (
+        "bench",
+        "heldout.jsonl",
+        "-o",
+        "x.json",
+        "--table",
+        "x.md",
+        "--scorers",
+        "g-nll,exgrad",
+        *QUICK,
+        *other,
+    )
+    out = made.run(*arguments, "--limit", 30)
+    assert out.code == 0, out.error
+    told = json.loads((made.folder / "x.json").read_text())["cascade"]
+    assert load_bench(made.folder / "x.json").cascade.n == told["n"] == 30
+    assert told["costs"][:2] + told["costs"][-1:] == [1, 1.2, 5]
+    # the second is the first itself: nothing is gained, in whatever order
+    assert told["first_alone"] == told["second_alone"]
+    for curve in told["curves"]:
+        assert curve["accuracy"] == pytest.approx([told["first_alone"]["value"]] * 21)
+        assert curve["over_random"]["value"] == pytest.approx(0)
+    assert [c["kind"] for c in told["curves"]] == ["scorer"] * 3 + ["control"] * 2 + ["oracle"]
+    page = (made.folder / "x.md").read_text()
+    for text in ("Escalating to", "a random order", "is not shown to be better than a random order"):
+        assert text in page
+        assert text in out.out
+
+    grown = made.run(*arguments, "--limit", 33, "--resume", "--plot", tmp_path / "curves.png")
+    assert grown.code == 0, grown.error
+    assert json.loads((made.folder / "x.json").read_text())["cascade"]["n"] == 33
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("x.json.run.jsonl", "x.json.run.jsonl.second"):
+        assert (made.folder / name).read_bytes().count(b"\n") == 35, "two headers, and no question twice"
+
+
 def test_a_calibrators_profile_has_a_row_of_its_own(made, fitted):
     out = made.run("calibrate", "fitted.jsonl", "-o", "h.json", *QUICK)
     assert out.code == 0, out.error
@@ -196,6 +236,9 @@ def test_a_calibrators_profile_has_a_row_of_its_own(made, fitted):
         (("bench", "q.jsonl", "-o", "no/b.json"), "cannot write 'no/b.json'"),
         (("bench", "q.jsonl", "-o", "b.json", "--table", "b.json"), "must be different files"),
         (("bench", "q.jsonl", "--prompt", "Answer!"), "does not say where the {question} goes"),
+        (("bench", "q.jsonl", "--cost-per-call", "1"), "--escalate-to SPEC"),
+        (("bench", "q.jsonl", "--plot", "c.png"), "--plot draws the curves of --escalate-to"),
+        (("bench", "q.jsonl", "--escalate-to", "m", "--cost-of-second", "inf"), "a finite number"),
         (("bench", "none.jsonl"), "none.jsonl: cannot read it"),
         (("bench", "q.jsonl", "-c", "q.jsonl"), "must be different files"),
         (("calibrate", "q.jsonl", "-o", "c.json", "--scorer", "gnll"), "did you mean 'g-nll'?"),

@@ -11,6 +11,8 @@ from guardrail.datasets import hub
 from guardrail.datasets.hub_sets import HUB_SETS
 from guardrail.datasets.questions import load_data
 from guardrail.errors import DataError, MissingExtraError
+from guardrail.grading import get_grader
+from guardrail.grading.protocol import AnswerRow
 
 SCIQ = {
     "question": "Q?",
@@ -35,6 +37,17 @@ POPQA = {
     "o_aliases": "[]", "s_uri": "", "o_uri": "", "s_wiki_title": "", "o_wiki_title": "", "s_pop": 1, "o_pop": 2,
     "question": "Q?", "possible_answers": json.dumps(["politician", "political leader"]),
 }  # fmt: skip
+KALSHI = {
+    "id": "KXRAIN", "question": "Will it rain in Oslo on 3 May?", "description": "Settled by the weather service.",
+    "category": "Weather", "close_time": "2024-05-03T23:59:00Z", "ground_truth": "no", "market_probability": 0.3,
+    "series_ticker": "KXRAIN", "source": "kalshi",
+}  # fmt: skip
+FOLK = {
+    "id": 5, "description": "- The age is: 40 years old.", "instruction": "About a survey respondent.",
+    "question": "What is this person's yearly income?", "choices": ["Below $50,000", "Above $50,000"],
+    "answer": "Above $50,000", "answer_key": "B", "choice_question_prompt": "p", "numeric_question": "n", "label": 1,
+    "numeric_question_prompt": "n", "AGEP": 40,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -56,8 +69,33 @@ def test_every_adapter_on_its_documented_columns(name, row, answers, extra, tmp_
     assert data.source["split"] == split
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "asked", "right", "wrong", "extra"),
+    [
+        (
+            *("kalshibench", KALSHI),
+            "Will it rain in Oslo on 3 May?\n\nSettled by the weather service.\n\nAnswer yes or no.",
+            *("No.", "Yes.", {"id": "KXRAIN", "kind": "Weather"}),
+        ),
+        (
+            *("folktexts", FOLK),
+            "About a survey respondent.\n\n- The age is: 40 years old.\n\nWhat is this person's yearly income? Answer with "
+            "one of these: Below $50,000 or Above $50,000",
+            *("Above $50,000.", "It is below $50,000", {"id": 5}),
+        ),
+    ],
+)
+def test_questions_of_what_cannot_be_known(name, row, asked, right, wrong, extra, tmp_path):
+    Dataset.from_list([row]).to_parquet(tmp_path / "train.parquet")
+    (read,) = load_data(f"hub:{name}:{tmp_path}@train", "calibration").rows
+    assert (read.question, read.extra) == (asked, extra)
+    grader = get_grader("alias")
+    assert grader.grade([AnswerRow.of(read.record, text) for text in (right, wrong)]) == [True, False]
+
+
 def test_every_data_set_is_tested():
-    assert set(HUB_SETS) == {"sciq", "trivia_qa", "nq_open", "truthful_qa", "simpleqa", "popqa"}
+    asked = {"kalshibench", "folktexts"}
+    assert set(HUB_SETS) == {"sciq", "trivia_qa", "nq_open", "truthful_qa", "simpleqa", "popqa"} | asked
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,15 @@ class OrdersJson(TypedDict):
 
 
 @_CLOSED
+class ConsistencyJson(TypedDict):
+    """How many samples of the prompt say what the answer says; share is null, with a reason, where that was not measured."""
+
+    samples: int
+    share: Probability | None
+    reason: NotRequired[str]
+
+
+@_CLOSED
 class AttemptJson(JudgedJson):
     """One pass: what the model said and what the policy decided."""
 
@@ -72,6 +81,7 @@ class AttemptJson(JudgedJson):
     action: Action
     finish_reason: FinishReason
     orders: NotRequired[OrdersJson]
+    consistency: NotRequired[ConsistencyJson]
 
 
 @_CLOSED

@@ -20,6 +20,7 @@ def policy(when, head=""):
         ("ambiguous: true", "ambiguity: {above: 0}\n", "whether questions are ambiguous"),
         ("rare: {below: 3}", "", "how rare names are"),
         ("not: {never_together: false}", "", "how rare names are"),
+        ("consistency: {below: 0.5}", "", "how many samples agree"),
         ("claims: {count: {at_least: 2}}", "", "judges claims"),
     ],
 )

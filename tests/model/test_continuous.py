@@ -16,6 +16,7 @@ from guardrail.deadlines import Deadline, before
 from guardrail.errors import DeadlineError, ModelError
 from guardrail.model.continuous.parts import SharedPassError
 from guardrail.model.recording import Keep
+from guardrail.model.run import Decoding
 from guardrail.scoring.hybridgrad import HybridGradScorer
 from guardrail.testing import tiny_local_model
 
@@ -196,10 +197,10 @@ def test_a_failing_pass_is_halved_and_only_a_row_that_fails_alone_fails(monkeypa
 def test_who_holds_the_lock_or_asks_several_takes_turns_and_closing_drains():
     with LOCAL.shared() as sharing:
         with LOCAL.lock:
-            assert not sharing.takes(1)
+            assert not sharing.takes([[1]], Decoding(), None)
             LOCAL.generate("Hi", max_new_tokens=2)
-        assert sharing.takes(1)
-        assert not sharing.takes(2)
+        assert sharing.takes([[1]], Decoding(), None)
+        assert not sharing.takes([[1], [1]], Decoding(), None)
         with pytest.raises(ModelError, match="shared already"), LOCAL.shared():
             pass
     assert LOCAL.sharing is None

@@ -118,7 +118,7 @@ def test_orders_are_different_permutations_and_always_the_same(n, most, seed):
 
 def test_the_policy_file():
     warned = Policy.from_text(RULES.format(orders=1), "p.yaml").warnings
-    assert any("asks for spread, which needs 2 or more of retrieval.orders" in warning for warning in warned)
+    assert any("asks for spread, which needs 2 or more orders" in warning for warning in warned)
     assert Policy.from_text(RULES.format(orders=2), "p.yaml").needs_confidence
     with pytest.raises(PolicyError, match="orders is 9; it must be at most 8"):
         Policy.from_text(RULES.format(orders=9), "p.yaml")

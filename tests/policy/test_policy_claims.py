@@ -201,7 +201,7 @@ CLAIM = "  - {name: a, for: claim, "
             "  - {name: a, then: answer, when: {support: supported}}",
             "unknown key 'support' in rules[0].when; it is for claims ('for: claim'); valid keys in a rule for answers: "
             "confidence, label, length, unscored, in_range, familiar, evidence, finish_reason, claims, ambiguous, any, not, "
-            "spread, rare, never_together",
+            "spread, rare, never_together, consistency",
         ),
         (
             CLAIM + "then: keep, when: {not: {evidence: absent}}}",

@@ -55,17 +55,17 @@ def test_unknown_key_names_its_line_and_the_nearest_key() -> None:
         (
             HEAD + "5: 3\nrules: []\n",
             ":3: unknown key '5' at the top level; valid keys: version, name, description, retrieval, "
-            "limits, ask_first, on_error, wording, rules, proof, claims_proof, ambiguity",
+            "limits, ask_first, on_error, wording, rules, proof, claims_proof, ambiguity, sampling",
         ),
         ("version: 1\nname: no\nrules: []\n", ":2: name wants text, not false; put it in quotes"),
         (
             HEAD + "rules: [answer]\n",
-            ":3: rules[0] wants keys (name, for, when, then, because, say, retry), not 'answer'",
+            ":3: rules[0] wants keys (name, for, when, then, because, say, retry, retrieve), not 'answer'",
         ),
         (
             "- a\n",
             ":1: a policy is a mapping with the keys version, name, description, retrieval, limits, "
-            "ask_first, on_error, wording, rules, proof, claims_proof, ambiguity",
+            "ask_first, on_error, wording, rules, proof, claims_proof, ambiguity, sampling",
         ),
         ("# only this\n", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
         ("", ": the file is empty; the smallest policy is 'version: 1', 'name: ...' and 'rules: []'"),
@@ -91,7 +91,7 @@ def test_file(text: str, expected: str) -> None:
         ("when: {}", "missing key 'then' in rules[0]"),
         (
             "then: answer, zzz: 1",
-            "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say, retry",
+            "unknown key 'zzz' in rules[0]; valid keys: name, for, when, then, because, say, retry, retrieve",
         ),
         ("then: answer, label: low", "unknown key 'label' in rules[0]; it belongs under 'when'"),
         ("then: answer, when:", "rules[0].when has no value"),

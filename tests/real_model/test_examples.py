@@ -83,6 +83,13 @@ EXPECTED = {
         "chat: ",
         "tokens of both: ",
     ],
+    "39_ask_once_more.py": [
+        "Japan? The capital of Japan is Tokyo.\n  answer, by rule 'sure'",
+        "  retry → hedge, by rule 'better'",
+        "  begun with 'The answer is': 0.",
+        "extrapolated",
+        "chat: retry → abstain: ",
+    ],
     "35_ask_back.py": [
         "What is the capital of Japan?\n  answer: The capital of Japan is Tokyo.",
         "Who won the cup?\n  ask_back: Whom or what do you mean?\n  the question is ambiguous (semantic-volume ",
@@ -140,6 +147,11 @@ EXPECTED = {
     "37_rare_entities.py": [
         "What is the capital of Burkina Faso? (('Burkina Faso', 1),)\n  actions: retrieve → answer",
         "no passage of the corpus has both 'Japan' and 'France': rule 'never together'",
+    ],
+    "38_certainty_and_consistency.py": [
+        "both: confidence 0.8",
+        "neither: confidence 0.0",
+        "no samples needed, 4 passages, the order moves it by 0.",
     ],
     "20_stacked_scorer.py": ["Tokyo.\n  log-odds of being wrong -0.46: new_nll 0.02", "wrong +1.21"],
 }

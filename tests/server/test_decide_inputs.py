@@ -19,6 +19,7 @@ rules:
   - {name: moved, when: {spread: {above: 0.3}}, then: hedge}
   - {name: rare, when: {rare: {below: 3}}, then: retrieve}
   - {name: apart, when: {never_together: true}, then: abstain}
+  - {name: says something else, when: {consistency: {below: 0.6}, length: {above: 20}}, then: hedge}
   - {name: sure, when: {confidence: {at_least: 0.5}}, then: answer}
 """
 CLEAR = {"ambiguity": -3.0}
@@ -27,6 +28,8 @@ CASES = [
     ({}, "unclear", []),
     ({"ambiguity": -1.3}, "unclear", ["--ambiguity=-1.3"]),
     (CLEAR, "sure", ["--ambiguity=-3"]),
+    ({**CLEAR, "length": 21}, "says something else", ["--ambiguity=-3", "--length=21"]),
+    ({**CLEAR, "length": 21, "consistency": 0.6}, "sure", ["--ambiguity=-3", "--length=21", "--consistency=0.6"]),
     ({**CLEAR, "spread": 0.31}, "moved", ["--ambiguity=-3", "--spread=0.31"]),
     ({**CLEAR, "spread": 0.3}, "sure", ["--ambiguity=-3", "--spread=0.3"]),
     ({**CLEAR, "names": {"counts": {"Burkina Faso": 2}}}, "rare", ["--ambiguity=-3", "--name", "Burkina Faso=2"]),

@@ -16,7 +16,7 @@ from guardrail.server.app import create_app
 from guardrail.server.settings import ServerSettings
 from guardrail.server.state import Server
 from guardrail.server.webhooks import SIGNATURE, sign
-from tests.benchmarks.serve_soak import options, save_model, soak
+from tests.benchmarks.serve_soak import options, save_model, soak, text_of
 from tests.helpers.receiver import receiver
 from tests.helpers.serving_process import ServingProcess
 
@@ -103,6 +103,31 @@ async def test_a_server_under_load_loses_nothing_and_drains(model, tmp_path):
         assert said == []
         logged = Counter(line["request_id"] for line in server.lines if "request_id" in line)
         assert all(logged[name] <= 1 for name in found.asked)  # one that hung up while it connected is none
+
+
+async def test_transformers_own_loop_serves_streams_and_drains(model, tmp_path):
+    bodies = [{**long(model, 24 + i), "temperature": 0} for i in range(6)]
+    bodies += [{**body, "stream": True, "guardrail": {"stream_policy": "passthrough"}} for body in bodies]
+    found = {}
+    for driver in ("guardrail", "transformers"):
+        log, chosen = tmp_path / driver, ("--policy", "observe", "--allow-stream-policy", "passthrough")
+        with ServingProcess(model, log, *chosen, "--driver", driver) as server:
+            await asyncio.to_thread(server.ready)
+            path = f"{server.url}/v1/chat/completions"
+            async with httpx.AsyncClient(timeout=120) as client:
+                asked = [client.post(path, json=body) for body in bodies]
+                found[driver] = [text_of(response) for response in await asyncio.gather(*asked)]
+                left = asyncio.create_task(client.post(path, json={**bodies[0], "max_tokens": 1500}))
+                await asyncio.sleep(0.3)
+                left.cancel()  # its place is free at the next token
+                assert text_of(await client.post(path, json=bodies[1])) == found[driver][1]
+                assert "guardrail_passes_seconds_count" in (await client.get(f"{server.url}/metrics")).text
+            server.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.ended) == 0
+        lines = log.read_text(encoding="utf-8").splitlines()
+        assert [line for line in lines if not line.startswith(("{", "…"))] == []
+    assert found["transformers"] == found["guardrail"]
+    assert found["guardrail"][: len(bodies) // 2] == found["guardrail"][len(bodies) // 2 :]
 
 
 async def test_a_second_signal_stops_what_is_at_work(model, tmp_path):

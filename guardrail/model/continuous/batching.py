@@ -11,7 +11,7 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar, copy_context
 from itertools import islice
 from typing import Any, Literal
@@ -28,13 +28,12 @@ from guardrail.model.continuous.micro_batches import CROWD, ENOUGH, MicroBatches
 from guardrail.model.continuous.parts import Parts, SharedPassError, failed
 from guardrail.model.continuous.prefill import Prefill
 from guardrail.model.continuous.row import Row
+from guardrail.model.continuous.sharing import OnTiming
 from guardrail.model.decoder import cache_keyword
 from guardrail.model.loaded import LoadedModel
-from guardrail.model.run import PromptBatch, Response, counts_plainly
+from guardrail.model.recording import Keep
+from guardrail.model.run import Decoding, PromptBatch, Response, counts_plainly
 from guardrail.waiting import seconds_since
-
-OnTiming = Callable[[Literal["wait", "generate"], float], None]
-"""Told how many seconds an answer waited for its first pass, and how many it was generated for; from the loop's thread."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +52,6 @@ class ContinuousBatching:
     """
 
     def __init__(self, local: LoadedModel, max_rows: int = 16, on_timing: OnTiming | None = None) -> None:
-        if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
-            raise ModelError(f"max_rows is {max_rows!r:.80}; it must be at least 1, a whole number")
         self._local, self.max_rows, self._on_timing = local, max_rows, on_timing
         self.merges = can_merge(local)
         self.scoring = MicroBatches(local.lock, max_rows)
@@ -84,11 +81,10 @@ class ContinuousBatching:
         """Whether the loop runs."""
         return self._thread.is_alive()
 
-    def takes(self, conversations: int) -> bool:
-        """Whether a call is for the loop: one conversation, of a thread that neither holds the lock nor serves the loop."""
-        return (
-            self.merges and conversations == 1 and not self._closed and not self._local.lock.held and not _inside.get()
-        )
+    def takes(self, prompts: Sequence[Sequence[int]], decoding: Decoding, keep: Keep | None) -> bool:
+        """Whether a call is for the loop: one prompt, of a thread that neither holds the lock nor serves the loop."""
+        one = len(prompts) == 1
+        return self.merges and one and not self._closed and not self._local.lock.held and not _inside.get()
 
     def close(self, *, drain: bool = True) -> None:
         """Take nothing more, and end once what runs and waits is done; without `drain`, those callers get a `ModelError`."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from guardrail.errors import ModelError
 from guardrail.model import chat
 from guardrail.model.constraint import Constraint
+from guardrail.model.continuous.sharing import check_elsewhere
 from guardrail.model.identity import ModelIdentity
 from guardrail.model.local import LocalModel
 from guardrail.model.recording import Keep
@@ -83,8 +84,11 @@ class RereadModel(LocalModel):
         return False
 
     @contextmanager
-    def shared(self, *_: object, **__: object) -> Iterator[None]:  # type: ignore[override]
-        """Nothing to share: no answer is generated here."""
+    def shared(  # type: ignore[override]
+        self, max_rows: int = 16, on_timing: object = None, driver: str = "guardrail"
+    ) -> Iterator[None]:
+        """Nothing to share: no answer is generated here. Raises `UnsupportedModelError` for another driver."""
+        check_elsewhere(self.name, driver)
         yield None
 
     def encode_prompt(self, messages: str | Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:

@@ -13,6 +13,7 @@ import torch
 from guardrail.deadlines import Lock
 from guardrail.errors import ModelError, UnsupportedModelError
 from guardrail.messages import as_messages, check_finish, check_text
+from guardrail.model.continuous.sharing import check_elsewhere
 from guardrail.model.local import LocalModel
 from guardrail.model.remote.abilities import Abilities
 from guardrail.model.remote.address import PREFIX
@@ -105,8 +106,11 @@ class WeightlessModel(LocalModel):
         self._needs_weights()
 
     @contextmanager
-    def shared(self, *_: Any, **__: Any) -> Iterator[None]:  # type: ignore[override]
-        """Nothing to share: requests run side by side anyway."""
+    def shared(  # type: ignore[override]
+        self, max_rows: int = 16, on_timing: Any = None, driver: str = "guardrail"
+    ) -> Iterator[None]:
+        """Nothing to share: requests run side by side anyway. Raises `UnsupportedModelError` for another driver."""
+        check_elsewhere(self.name, driver)
         yield None
 
     def encode_prompt(self, messages: str | Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
