@@ -51,7 +51,9 @@ def distill(
     equivalence: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND", help="When samples say the same: normalised (the default), embedding or nli:MODEL."
+            metavar="KIND",
+            help="When samples say the same: normalised (the default), embedding, nli:MODEL, or judge:MODEL, a language model "
+            "(PROVIDER:MODEL or local:SPEC), which is asked twice a pair.",
         ),
     ] = None,
     shares: Annotated[

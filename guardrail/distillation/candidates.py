@@ -27,13 +27,30 @@ class Candidate:
     """An answer of the model's own.
 
     share: of the samples that say the same, or another number in [0, 1] that tells how sure the model is; None where nothing
-    does. right: by the grader.
+    does. right: by the grader. thought: what it thought before that answer, token ids with their marks; empty where it did not,
+    or nobody kept it.
     """
 
     question: str
     answer: str
     right: bool
     share: float | None = None
+    thought: tuple[int, ...] = ()
+
+
+def same_by(name: str) -> Equivalence:
+    """When two samples say the same: what `equivalence_named` knows, and judge:MODEL, a model as `get_grader` takes it.
+
+    Raises `ScoringError` or `DataError` for another name, before a judge is loaded.
+    """
+    if name.partition(":")[0] == "judge":
+        from guardrail.grading.chat_judge import JudgeGrader  # imports langchain
+        from guardrail.grading.judged_equivalence import JudgeEquivalence
+
+        return JudgeEquivalence(JudgeGrader(name.partition(":")[2]))
+    from guardrail.scoring.baselines.equivalence_spec import equivalence_named
+
+    return equivalence_named(name)
 
 
 def sampled(
@@ -48,16 +65,18 @@ def sampled(
 ) -> tuple[dict[str, Any], ...]:
     """Each question's samples, drawn behind one prompt, and which of them say the same. Resumable.
 
-    A record holds `samples`, texts, and `clusters`, the number of each one's cluster.
+    A record holds `samples`, texts, and `clusters`, the number of each one's cluster; of a model that thinks also `thoughts`,
+    token ids.
     """
     source = SampleSource(local, max_new_tokens=asking.max_new_tokens, seed=seed, remembered=1)
 
     def draw(question: str) -> dict[str, Any]:
         messages = asking.messages(question)
         trace = Trace(messages, tuple(local.encode_prompt(messages)), (), "", "given")
-        texts = list(source.draw(trace, sampling).texts)
-        same = compare_all(equivalence, question, texts).same
-        return {"samples": texts, "clusters": clusters(same).tolist()}
+        drawn = source.draw(trace, sampling)
+        same = compare_all(equivalence, question, drawn.texts).same
+        thoughts = {"thoughts": [list(ids) for ids in drawn.thoughts]} if any(drawn.thoughts) else {}
+        return {"samples": list(drawn.texts), "clusters": clusters(same).tolist(), **thoughts}
 
     about = {"sampling": sampling.to_dict(), "seed": seed, "equivalence": dict(equivalence.options)}
     return _records(
@@ -97,23 +116,25 @@ def _records(
 
 
 def candidates_of(records: Sequence[Mapping[str, Any]], grader: Grader, *, seed: int = 0) -> list[Candidate]:
-    """One candidate a cluster: a sample drawn at random stands for it. Empty answers, and those that the grader leaves
-    ungraded, are left out; the shares stay those of all samples."""
+    """One candidate a cluster: a sample drawn at random stands for it, with its thought. Empty answers, and those that the
+    grader leaves ungraded, are left out; the shares stay those of all samples."""
     rng = np.random.default_rng(seed)
     rows: list[AnswerRow] = []
     shares: list[float] = []
+    thoughts: list[tuple[int, ...]] = []
     for record in records:
         texts, labels = record["samples"], np.asarray(record["clusters"])
         for cluster in range(int(labels.max()) + 1 if len(labels) else 0):
             members = np.flatnonzero(labels == cluster)
-            text = texts[int(rng.choice(members))]
-            if says_something(text):
-                rows.append(AnswerRow.of(record, text))
+            one = int(rng.choice(members))
+            if says_something(texts[one]):
+                rows.append(AnswerRow.of(record, texts[one]))
                 shares.append(len(members) / len(texts))
+                thoughts.append(tuple(record["thoughts"][one]) if "thoughts" in record else ())
     grades = grader.grade(rows)
     return [
-        Candidate(row.question, row.answer, grade, share)
-        for row, grade, share in zip(rows, grades, shares, strict=True)
+        Candidate(row.question, row.answer, grade, share, thought)
+        for row, grade, share, thought in zip(rows, grades, shares, thoughts, strict=True)
         if grade is not None
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from guardrail.datasets.questions import data_hash, leak_digests, load_data
 from guardrail.distillation.by_gradients import by_gradients
-from guardrail.distillation.candidates import answered, candidates_of, check_enough, sampled
+from guardrail.distillation.candidates import answered, candidates_of, check_enough, same_by, sampled
 from guardrail.distillation.card import model_card
 from guardrail.distillation.lessons import Scored, asking_for_both, invocation_for, lessons_of, questions_of
 from guardrail.distillation.settings import (
@@ -106,7 +105,7 @@ def distill(
         samples: Of each question, for the sampling teacher; None for 20.
         temperature: Of the samples; None for 1.
         equivalence: When two samples say the same: "normalised" (the same words, for short answers; so for None),
-            "embedding", or "nli:MODEL".
+            "embedding", "nli:MODEL", or "judge:MODEL", a language model as graders name it.
         chosen: How shares become probabilities; None calibrates them where their ECE shows that it is needed.
         wrong_per_question: Learn at most so many wrong answers a question; None for all.
         objective: What the training makes small; None for `likelihood`, and `brier` for the teacher `labels`.
@@ -168,7 +167,7 @@ def distill(
     chosen_grader.load()
 
     asking = Asking(prompt, system, max_new_tokens)
-    invocation = invocation_for(local, asking, said)
+    invocation = invocation_for(local, asking, said, thoughts=teacher == "sampling")
     if until == "train":
         from guardrail.distillation.adapting import require_adaptable
 
@@ -184,10 +183,9 @@ def distill(
         answers = answered(asked or local, loaded.rows, how_asked, replace(options, batch_size=_BATCH))
         candidates = candidates_of(answers, chosen_grader, seed=seed)
     else:
-        from guardrail.scoring.baselines.equivalence_spec import equivalence_named
         from guardrail.scoring.baselines.samples import Sampling
 
-        drawing, same = Sampling(samples, temperature), equivalence_named(equivalence)
+        drawing, same = Sampling(samples, temperature), same_by(equivalence)
         records = sampled(local, loaded.rows, asking, drawing, same, options, seed=seed)
         candidates = candidates_of(records, chosen_grader, seed=seed)
     if until == "sample":
@@ -213,7 +211,8 @@ def distill(
     scored = [Scored(t.question, t.answer, t.probability) for t in targets] or [
         Scored(c.question, c.answer, float(c.right)) for c in candidates
     ]
-    loss = _train(local, targets if aim in BY_LIKELIHOOD else scored, aim, asking, said, how, folder, say, resume)
+    taught = targets if aim in BY_LIKELIHOOD else scored
+    loss = _train(local, taught, aim, asking, said, invocation, how, folder, say, resume)
     record = {
         "command": command,
         "data": data_hash(loaded.rows),
@@ -246,15 +245,15 @@ def _train(
     aim: Objective,
     asking: Asking,
     wording: Wording,
+    invocation: tuple[int, ...] | None,
     training: Training,
     folder: Path,
     say: Say,
     resume: bool,
 ) -> float:
     from guardrail.distillation.labels import Labels
-    from guardrail.distillation.training import train_labels, train_lessons
+    from guardrail.distillation.training import train_labels, train_lessons, unwritten
 
-    invocation = invocation_for(local, asking, wording)
     say("training the adapter")
     try:
         targets = [one for one in taught if isinstance(one, Target)]
@@ -272,9 +271,9 @@ def _train(
         )
     except GuardrailError:
         raise
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        if isinstance(error, RuntimeError) and not re.search(r"writ|seriali|inline_container", reason):
+    except Exception as error:
+        reason = unwritten(error)
+        if reason is None:
             raise  # torch's own: out of memory, say
         raise DataError(
             f"cannot write the adapter to {str(folder)!r}: {reason}; what was trained up to the last whole checkpoint is kept: "

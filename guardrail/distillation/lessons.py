@@ -47,20 +47,27 @@ def lessons_of(
     local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording, *, wrong_answers: bool = True
 ) -> list[Lesson]:
     """Turn `after`: the label is learnt, as the reply to the question that follows the answer. Turn `same`: the answer with
-    its label, as the reply to a prompt that asks for both; without `wrong_answers`, of a wrong one the label alone."""
+    its label, as the reply to a prompt that asks for both; of a model that thought first, the thought is learnt before it.
+    Without `wrong_answers`, of a wrong answer the label alone is learnt.
+
+    A turn that follows an answer holds no thought of it: templates leave earlier thoughts out.
+    """
     out: list[Lesson] = []
     for target in targets:
+        thought: tuple[int, ...] = ()
         if wording.turn == "after":
             messages = wording.asking_after(asking.messages(target.question), target.answer)
             reply = wording.labels[target.bin]
         else:
             messages = asking_for_both(asking, wording).messages(target.question)
-            reply = wording.stating(target.answer, target.bin)
-        ids, given = tuple(local.encode_response(reply)), 0
+            reply, thought = wording.stating(target.answer, target.bin), target.thought
+        ids, given = local.encode_response(reply), 0
         if not (target.right or wrong_answers):
             answer = local.encode_response(target.answer.rstrip(), ended=False)
-            given = next((i for i, (a, b) in enumerate(zip(ids, answer, strict=False)) if a != b), len(answer))
-        out.append(Lesson(_prompt(local, messages), ids, given))
+            same = next((i for i, (a, b) in enumerate(zip(ids, answer, strict=False)) if a != b), len(answer))
+            given = len(thought) + same
+        prompt = tuple(local.encode_prompt(messages)) if thought else _prompt(local, messages)
+        out.append(Lesson(prompt, (*thought, *ids), given))
     return out
 
 
@@ -83,17 +90,18 @@ def questions_of(local: LocalModel, scored: Sequence[Scored], asking: Asking, wo
     ]
 
 
-def invocation_for(local: LocalModel, asking: Asking, wording: Wording) -> tuple[int, ...] | None:
+def invocation_for(local: LocalModel, asking: Asking, wording: Wording, *, thoughts: bool) -> tuple[int, ...] | None:
     """From which tokens on the adapter is active; None where it is a part of the model (turn `same`).
 
-    Raises `ModelError` for a template that no adapter can be bound to, and, in turn `same`, for a model that thinks first: the
-    thought would have to be taught with the answer.
+    thoughts: whether the answers that are taught come with what the model thought before them. Raises `ModelError` for a
+    template that no adapter can be bound to, and, in turn `same` without thoughts, for a model that always thinks first.
     """
     if wording.turn == "after":
         return invocation_of(local, asking, wording)
-    if local.unthinking(local.encode_prompt(asking.messages("?"))):
+    if not thoughts and local.unthinking(local.encode_prompt(asking.messages("?"))):
         raise ModelError(
-            f"{local.name} thinks before it answers, so --turn same would teach its answers as thoughts; leave it out"
+            f"{local.name} thinks before it answers, so --turn same would teach its answers as thoughts; take --teacher "
+            "sampling, whose samples come with theirs, or leave --turn same out"
         )
     return None
 

@@ -26,13 +26,17 @@ _DRAWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An answer, and what the model is to state of it: the bin, from 0, of the probability that the teacher gives it."""
+    """An answer, and what the model is to state of it: the bin, from 0, of the probability that the teacher gives it.
+
+    thought: as a `Candidate` has it.
+    """
 
     question: str
     answer: str
     bin: int
     right: bool
     probability: float
+    thought: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ def targets_of(
     p = probabilities(shares, right, applied)
     told = [replace(c, share=float(value)) for c, value in zip(candidates, p, strict=True)]
     kept = [c for _, own in groupby(told, key=lambda c: c.question) for c in _filtered(list(own), wrong_per_question)]
-    targets = [Target(c.question, c.answer, wording.bin_of(c.share or 0.0), c.right, c.share or 0.0) for c in kept]
+    targets = [
+        Target(c.question, c.answer, wording.bin_of(c.share or 0.0), c.right, c.share or 0.0, c.thought) for c in kept
+    ]
     counts = np.bincount([t.bin for t in targets], minlength=len(wording.labels))
     told_apart = auroc(-shares, right) if 0 < right.sum() < len(right) else None
     return targets, Teaching(
@@ -148,7 +154,9 @@ def self_evaluations(candidates: Sequence[Candidate], wording: Wording) -> tuple
     """For `epicar`: the highest label behind every right answer, the lowest behind every wrong one (EpiCaR, arXiv 2601.06786,
     where they are yes and no)."""
     last = len(wording.labels) - 1
-    targets = [Target(c.question, c.answer, last if c.right else 0, c.right, float(c.right)) for c in candidates]
+    targets = [
+        Target(c.question, c.answer, last if c.right else 0, c.right, float(c.right), c.thought) for c in candidates
+    ]
     graded = only_graded(candidates, wording)
     return targets, replace(graded, bins=(graded.answers - graded.right, *(0,) * (last - 1), graded.right))
 

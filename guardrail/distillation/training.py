@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from guardrail.distillation.adapting import adapted
 from guardrail.distillation.labels import Labels
@@ -204,6 +206,18 @@ def _made_from(local: LocalModel, training: Training, invocation: Sequence[int] 
     """What a training is about: its checkpoints are for no other."""
     about = [local.identity.weights, training.to_dict(), list(invocation or ()), rows]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def unwritten(error: Exception) -> str | None:
+    """Why a file of a training could not be written, in words; None for an error of another kind.
+
+    A full disk is an OSError of the system's, a RuntimeError of torch's, or an error of safetensors' own, which is neither.
+    """
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    if isinstance(error, OSError):
+        return str(reason)
+    told = re.search(r"writ|(?<!de)seriali|inline_container|os error", reason)
+    return reason if isinstance(error, RuntimeError | SafetensorError) and told else None
 
 
 def finish(folder: Path) -> None:

@@ -27,13 +27,11 @@ from guardrail.datasets.questions import QuestionRow, load_data
 from guardrail.grading import get_grader
 from guardrail.grading.protocol import AnswerRow
 from guardrail.model.local import LocalModel
-from guardrail.model.remote.reread import RereadModel
 from guardrail.runs.scores import asking_of
 from guardrail.runs.text_vectors import text_vectors
 from guardrail.scoring.baselines.g_nll import answer_log_probs, g_nll
 from guardrail.scoring.registry import scorer, scorer_from
 from guardrail.types import Score, Trace
-from guardrail.waiting import seconds_since
 from tests.benchmarks.measure import spread
 from tests.benchmarks.subject import EMBEDDED
 from tests.helpers.endpoints import own_endpoint
@@ -46,14 +44,16 @@ QUESTIONS = 100
 class Answered:
     """What one engine came to, answer by answer: what it told of its tokens, and what the copy read of the same ones.
 
-    told, read: log p of the tokens, nats, (T,) each. score: the shipped calibrator's, of the copy. seconds: of reading.
+    told, read: log p of the tokens, nats, (T,) each. score: the shipped calibrator's, of the copy. answering, reading: seconds
+    of CPU, of this process with the engine in it: other work on the machine does not count.
     """
 
     trace: Trace
     told: np.ndarray
     read: np.ndarray
     score: Score
-    seconds: float
+    answering: float
+    reading: float
 
 
 def remote(data: Sequence[str], limit: int | None) -> None:
@@ -72,6 +72,7 @@ def remote(data: Sequence[str], limit: int | None) -> None:
         for name, spec in _engines(copy):
             found[name] = list(_answers(load_model(spec, score_with=EMBEDDED, device="cpu"), shipped[1], rows))
         _differences(found)
+        _cost(found, list(_answers(copy, shipped[1], rows)))
         _quality(found, rows, shipped[1])
 
 
@@ -91,24 +92,26 @@ def _own(copy: LocalModel) -> Iterator[str]:
 
 
 def _answers(model: LocalModel, calibrator: IsotonicCalibrator, rows: Sequence[QuestionRow]) -> Iterator[Answered]:
-    assert isinstance(model, RereadModel)
+    """model: an engine with a copy that reads, or the copy alone, which then answers, too, and keeps what scoring can use."""
     origin = origin_of(calibrator)
     stacked, asking = scorer_from(origin.scorer, origin.scorer_options, model), asking_of(origin)
     for row in rows:
-        trace = model.generate(asking.messages(row.question), max_new_tokens=origin.max_new_tokens or 64)
-        start = time.perf_counter()
+        start = time.process_time()
+        messages, longest = asking.messages(row.question), origin.max_new_tokens or 64
+        trace = model.generate(messages, max_new_tokens=longest, keep=stacked.keep)
+        written = time.process_time()
         (score,) = stacked.score_traces([trace])
-        taken = seconds_since(start)
+        done = time.process_time()
         read = np.array(answer_log_probs(model, trace) if trace.response_ids else [])
-        yield Answered(trace, np.array(trace.log_probs or ()), read, score, taken)
+        yield Answered(trace, np.array(trace.log_probs or ()), read, score, written - start, done - written)
 
 
 def _differences(found: dict[str, list[Answered]]) -> None:
-    """How far the engine's numbers are from the copy's on the same tokens, and what reading them costs."""
+    """How far the engine's numbers are from the copy's on the same tokens."""
     first, *_ = found.values()
     print("| engine | unscored | log-probabilities told, of answers | difference a token, nats: median, 99 %, largest | "
-          "G-NLL: Spearman, largest difference | the text that the copy writes | answer, ms | reading, ms |")  # fmt: skip
-    print("|" + " --- |" * 8, flush=True)
+          "G-NLL: Spearman, largest difference | the text that the copy writes |")  # fmt: skip
+    print("|" + " --- |" * 6, flush=True)
     for name, answers in found.items():
         told = [a for a in answers if len(a.told) == len(a.read) > 0]
         apart = np.abs(np.concatenate([a.told - a.read for a in told]))
@@ -121,8 +124,26 @@ def _differences(found: dict[str, list[Answered]]) -> None:
             f"{np.median(apart):.2g}, {np.quantile(apart, 0.99):.2g}, {apart.max():.2g}",
             f"{spearmanr(sums[:, 0], sums[:, 1])[0]:.3f}, {np.abs(sums[:, 0] - sums[:, 1]).max():.2g}",
             f"{same}/{len(answers)}",
-            spread([a.trace.generate_ms for a in answers]),
-            spread([a.seconds * 1000 for a in answers]),
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _cost(found: dict[str, list[Answered]], alone: list[Answered]) -> None:
+    """What an answer and its score cost with an engine and a copy, against one process that writes and scores."""
+    print("\n| | tokens | answer, CPU ms | score, CPU ms | both, times one process |")
+    print("|" + " --- |" * 5, flush=True)
+    for name, answers in {"one process": alone, **found}.items():
+        alike = [  # answers of another length cost something else
+            (a.answering + a.reading) / (b.answering + b.reading)
+            for a, b in zip(answers, alone, strict=True)
+            if len(a.trace.response_ids) == len(b.trace.response_ids)
+        ]
+        cells = [
+            name,
+            spread([float(len(a.trace.response_ids)) for a in answers]),
+            spread([a.answering * 1000 for a in answers]),
+            spread([a.reading * 1000 for a in answers]),
+            f"{np.median(alike):.2f} ({np.quantile(alike, 0.1):.2f} to {np.quantile(alike, 0.9):.2f}), of {len(alike)}",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 

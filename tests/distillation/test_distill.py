@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 
 import guardrail
 from guardrail import LocalModel, load_model
@@ -215,6 +216,22 @@ def test_a_full_disk_is_said_and_the_model_is_as_before(base, tmp_path, monkeypa
     assert "_fused_forward" not in vars(local.model)
     assert not any("lora" in name for name, _ in local.model.named_modules())
     assert not (tmp_path / "adapter" / "stated_confidence.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (SafetensorError("Error while serializing: I/O error: (os error 28)"), "Error while serializing"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "inline_container"),
+        (SafetensorError("Error while deserializing header: header too small"), None),
+        (RuntimeError("CUDA out of memory"), None),
+        (ValueError("cannot write"), None),
+    ],
+)
+def test_an_error_of_writing_is_told_from_others(error, reason):
+    told = training.unwritten(error)
+    assert told is None if reason is None else reason in told
 
 
 def test_checkpoints_are_for_the_training_that_left_them(base, tmp_path, monkeypatch):

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import stat
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,20 +27,10 @@ from guardrail.policy import Policy
 from guardrail.runs.run_file import RunFile, read_run
 from guardrail.testing import tiny_local_model
 from tests.helpers import sample_runs, sample_verdicts
+from tests.helpers.full_disk import full_disk
 
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "100", "NO_COLOR": "1"}
 COMMAND = [sys.executable, "-m", "guardrail.cli"]
-
-
-@contextmanager
-def full_disk(size):
-    """No file of this process grows beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def observed():

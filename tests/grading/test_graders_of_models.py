@@ -1,6 +1,7 @@
 """The graders that ask a model: semantic, bem and judge; and the guard that every grader goes through."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +17,11 @@ from guardrail.errors import DataError, ModelError
 from guardrail.grading import GRADERS, AnswerRow, Grader, get_grader
 from guardrail.grading.bem import BemGrader
 from guardrail.grading.chat_judge import JudgeGrader, conversation
+from guardrail.grading.judged_equivalence import JudgeEquivalence
 from guardrail.grading.replies import verdict_of
 from guardrail.grading.rules import AliasGrader, ExactGrader, F1Grader
 from guardrail.grading.semantic import SemanticGrader
+from guardrail.scoring.baselines.equivalence import compare_all
 from guardrail.testing import tiny_local_model
 
 FRANCE = "What is the capital of France?"
@@ -350,3 +353,33 @@ def test_a_local_model_judges_by_its_own_words():
 def test_a_judge_without_its_provider():
     with pytest.raises(DataError, match="names no provider; write PROVIDER:MODEL, or local:gpt-x"):
         get_grader("judge:gpt-x").load()
+
+
+def test_a_judge_says_whether_two_answers_are_the_same():
+    """Only where it says so both ways round, and clearly."""
+
+    def said(text):
+        told = json.loads(re.search(r"\{.*\}", text)[0])
+        one, other = told["answer"], told["accepted"][0]
+        if "?" in one + other:
+            return "perhaps"
+        return "right" if one.casefold() in other.casefold() else "wrong"
+
+    same = JudgeEquivalence(judge(said))
+    left, right = (
+        ["Goethe", "Goethe", "Goethe", "", "Faust?"],
+        ["GOETHE", "J. W. Goethe", "Schiller", "Goethe", "Faust"],
+    )
+    found = same.compare("Who?", left, right)
+    assert found.same.tolist() == [True, False, False, False, False]
+    assert found.similarity.tolist() == [1.0, 0.5, 0.0, 0.0, 0.0]
+    assert same.options["kind"] == "judge"
+    assert compare_all(same, "Who?", ["a", "b", "A", "b"]).same.tolist() == [
+        [True, False, True, False],
+        [False, True, False, True],
+        [True, False, True, False],
+        [False, True, False, True],
+    ]
+    failing = JudgeEquivalence(judge(lambda _: 1 / 0))
+    with pytest.raises(ModelError, match="failed on all 2 answers"):
+        failing.compare("Who?", ["a"], ["b"])

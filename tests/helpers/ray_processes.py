@@ -24,7 +24,20 @@ def small_cluster(cpus: int = 4) -> Iterator[None]:
         warnings.simplefilter("ignore")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", str(os.nice(0)))  # 15 else, and beside other tests they get nowhere
-        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+        for left in (2, 1, 0):  # beside much other work it may not be up within the half minute that Ray gives itself
+            try:
+                ray.init(
+                    "local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    object_store_memory=100 * 2**20,
+                )
+                break
+            except Exception:
+                ray.shutdown()
+                if not left:
+                    raise
     try:
         yield
     finally:

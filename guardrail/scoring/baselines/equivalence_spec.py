@@ -35,7 +35,10 @@ def equivalence_named(name: str) -> Equivalence:
         return default_equivalence()
     if (kind == "normalised" and not model) or (kind == "nli" and model):
         return equivalence_from({"kind": kind, "model": model or DEFAULT_EMBEDDING})
-    raise ScoringError(f"there is no equivalence {name!r}; the names are normalised, embedding and nli:MODEL")
+    raise ScoringError(
+        f"there is no equivalence {name!r}; the names are normalised, embedding and nli:MODEL, and "
+        "judge:MODEL for distill"
+    )
 
 
 def _embedding(options: Mapping[str, Any]) -> Equivalence:

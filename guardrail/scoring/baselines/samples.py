@@ -74,7 +74,8 @@ class Samples:
 
     ids: response ids, the end-of-turn token included. texts: without it, stripped. log_probs: (T_n,) for each sample, of its
     tokens under the model itself (temperature 1), nats. states: (N, D), h^(L/2) at the last token that generation read, the one
-    before the end of turn; None where not asked for. seconds: wall time of drawing them.
+    before the end of turn; None where not asked for. seconds: wall time of drawing them. thoughts: what each sample thought
+    before it answered, token ids with their marks; empty for one that did not.
     """
 
     ids: tuple[tuple[int, ...], ...]
@@ -82,6 +83,7 @@ class Samples:
     log_probs: tuple[Floats, ...]
     states: Floats | None = None
     seconds: float = 0.0
+    thoughts: tuple[tuple[int, ...], ...] = ()
 
 
 class SampleSource:
@@ -189,4 +191,5 @@ def _samples_of(drawn: Sequence[Trace], states: Floats | None = None) -> Samples
         tuple(one.text for one in drawn),
         tuple(np.array(one.log_probs or (), dtype=np.float64) for one in drawn),
         states,
+        thoughts=tuple(one.prompt_ids[len(one.prompt_ids) - one.thinking_tokens :] for one in drawn),
     )
