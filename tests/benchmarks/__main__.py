@@ -11,6 +11,7 @@ from tests.benchmarks.bars import print_bars
 from tests.benchmarks.batch import batch
 from tests.benchmarks.claims import claims
 from tests.benchmarks.evidence import evidence
+from tests.benchmarks.flops import flops
 from tests.benchmarks.measure import Budget
 from tests.benchmarks.memory import memory, memory_of
 from tests.benchmarks.overhead import overhead
@@ -37,6 +38,10 @@ def main() -> None:
         return
     if options.part == "serve_overhead":
         print_bars(serve_overhead())
+        return
+    if options.part == "flops":
+        print(f"    {command()}\n")
+        flops()
         return
     if options.part == "scale":
         scale(assume(options.assume or ()))
@@ -77,8 +82,8 @@ def _options() -> argparse.Namespace:
         "part",
         nargs="?",
         default="all",
-        choices=("all", *PARTS, "memory-of", "serve_soak", "serve_overhead", "ray", "remote", "scale"),
-        help="default: all of them but the last six",
+        choices=("all", *PARTS, "memory-of", "serve_soak", "serve_overhead", "ray", "remote", "scale", "flops"),
+        help="default: all of them but the last seven",
     )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"

@@ -14,6 +14,7 @@ from guardrail.testing import tiny_local_model
 from tests.benchmarks import together
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.baselines import clusters, entropy, g_nll, logits_of_generation
+from tests.benchmarks.flops import counted
 from tests.benchmarks.measure import Budget, Column, bounded_memory, spread
 from tests.benchmarks.released import released_way
 from tests.benchmarks.subject import Subject
@@ -123,3 +124,12 @@ def test_questions_asked_together_keep_their_own_answers(monkeypatch):
         (one,) = collector.taken()
         assert one.messages[0]["content"] == question
     assert chain.runs.calls == [["a?", "bb?", "ccc?"]]
+
+
+def test_operations_are_counted_forward_and_backward():
+    a, b = torch.randn(2, 3, requires_grad=True), torch.randn(3, 4)
+    product, forward = counted(lambda: a @ b)
+    assert forward == 2 * 2 * 3 * 4
+    _, backward = counted(lambda: torch.autograd.grad(product.sum(), a))
+    assert backward == 2 * 2 * 4 * 3
+    assert counted(lambda: a + 1)[1] == 0
