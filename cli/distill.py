@@ -68,8 +68,15 @@ def distill(
         typer.Option(
             help="What is learnt; y is the teacher's probability, or right or wrong. likelihood: to reply with the label of "
             "y's bin. brier, log-score: that the mean of what is stated is y. soft-labels: the two labels next to y. "
-            "ranking: to be surer of the likelier answer. rlcr: the reward right minus Brier. The scorer alone reads all but "
-            "the first. Default: likelihood; for --teacher labels: brier."
+            "ranking: to be surer of the likelier answer. rlcr: the reward right minus Brier. The scorer alone reads these. "
+            "epicar: own right answers, and the highest or lowest label behind right and wrong ones (--teacher labels --turn "
+            "same). Default: likelihood; for --teacher labels: brier."
+        ),
+    ] = None,
+    answers_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="For --objective epicar: learn the answers of this adapter, of the round before."
         ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="How often each answer is learnt. Default: 2.")] = None,
@@ -129,6 +136,9 @@ def distill(
         chosen=shares,
         wrong_per_question=wrong_per_question,
         objective=objective,
+        answers_from=None
+        if answers_from is None
+        else lambda: runtime.load(answers_from, device, dtype, chat_template, chat_template_kwargs),
         grader=grader,
         limit=limit,
         prompt=DIRECT if prompt is None else prompt,

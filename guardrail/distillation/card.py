@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from guardrail.distillation.settings import BY_LIKELIHOOD
 from guardrail.scoring.registry import DEFAULT
 from guardrail.stated import Wording
 
@@ -30,7 +31,7 @@ def model_card(record: Mapping[str, Any], wording: Wording) -> str:
     taught = ", ".join(f"{label}: {n}" for label, n in zip(wording.labels, teaching["bins"], strict=True))
     bins = (
         taught
-        if any(teaching["bins"]) and record["objective"] == "likelihood"
+        if any(teaching["bins"]) and record["objective"] in BY_LIKELIHOOD
         else "none: the labels' probabilities are taught, which only the scorer reads"
     )
     return f"""---

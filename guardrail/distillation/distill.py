@@ -10,13 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from guardrail.calibration.metrics import Floats
-from guardrail.datasets.questions import QuestionData, data_hash, leak_digests, load_data
-from guardrail.distillation.candidates import Candidate, answered, candidates_of, check_enough, same_by, sampled
+from guardrail.datasets.questions import data_hash, leak_digests, load_data
+from guardrail.distillation.by_gradients import by_gradients
+from guardrail.distillation.candidates import answered, candidates_of, check_enough, same_by, sampled
 from guardrail.distillation.card import model_card
-from guardrail.distillation.lessons import Scored, invocation_for, lessons_of, questions_of
-from guardrail.distillation.settings import Objective, Teacher, Training, checked_objective, only_for_samples
-from guardrail.distillation.targets import Map, Target, Teaching, in_words, only_graded, targets_of
+from guardrail.distillation.lessons import Scored, asking_for_both, invocation_for, lessons_of, questions_of
+from guardrail.distillation.settings import (
+    BY_LIKELIHOOD,
+    Objective,
+    Teacher,
+    Training,
+    checked_objective,
+    only_for_samples,
+)
+from guardrail.distillation.targets import Map, Target, Teaching, in_words, only_graded, self_evaluations, targets_of
 from guardrail.errors import DataError, GuardrailError
 from guardrail.evaluation.setting import ModelSource, StrPath, asks_question, grader_from, model_from, silent
 from guardrail.files import write_whole
@@ -67,6 +74,7 @@ def distill(
     chosen: Map | None = None,
     wrong_per_question: int | None = 1,
     objective: Objective | None = None,
+    answers_from: ModelSource | None = None,
     wording: Wording | None = None,
     grader: Grader | str | None = None,
     limit: int | None = None,
@@ -101,6 +109,8 @@ def distill(
         chosen: How shares become probabilities; None calibrates them where their ECE shows that it is needed.
         wrong_per_question: Learn at most so many wrong answers a question; None for all.
         objective: What the training makes small; None for `likelihood`, and `brier` for the teacher `labels`.
+        answers_from: For the objective `epicar`, the adapter of the round before, whose answers are learnt; None for the
+            model's own.
         wording: What is said, and how it is asked for; None for five labels.
         grader: As in `calibrate`.
         limit: Use at most so many questions, drawn at random.
@@ -131,6 +141,8 @@ def distill(
     said = wording or Wording(turn=turn or "after")
     how = training or Training(seed=seed)
     aim = checked_objective(objective, teacher, said.turn, how.batch_size)
+    if answers_from is not None and aim != "epicar":
+        raise DataError("--answers-from is for the rounds of --objective epicar; leave it out")
     only_for_samples(
         teacher, samples=samples, temperature=temperature, equivalence=equivalence, chosen=chosen,
         wrong_per_question=wrong_per_question,
@@ -160,11 +172,15 @@ def distill(
         from guardrail.distillation.adapting import require_adaptable
 
         require_adaptable(local, invocation)
+    asked: LocalModel | None = None
     options = RunOptions(folder / SAMPLES, resume, cache, 1, counter("questions sampled", say))
     if teacher == DEFAULT:
-        candidates = _by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
+        candidates = by_gradients(local, data, loaded, chosen_grader, asking, options, limit, say)
     elif teacher == "labels":
-        answers = answered(local, loaded.rows, asking, replace(options, batch_size=_BATCH))
+        how_asked = asking
+        if answers_from is not None:
+            asked, how_asked = _of_the_round_before(answers_from, said, asking, say)
+        answers = answered(asked or local, loaded.rows, how_asked, replace(options, batch_size=_BATCH))
         candidates = candidates_of(answers, chosen_grader, seed=seed)
     else:
         from guardrail.scoring.baselines.samples import Sampling
@@ -177,7 +193,10 @@ def distill(
 
     check_enough(candidates)
     targets: list[Target] = []
-    if teacher == "labels":
+    if aim == "epicar":
+        targets, teaching = self_evaluations(candidates, said)
+        _write_rows(folder / TARGETS, targets, said)
+    elif teacher == "labels":
         teaching = only_graded(candidates, said)
     else:
         applied: Map | None = "none" if teacher == DEFAULT else chosen
@@ -192,7 +211,7 @@ def distill(
     scored = [Scored(t.question, t.answer, t.probability) for t in targets] or [
         Scored(c.question, c.answer, float(c.right)) for c in candidates
     ]
-    taught = targets if aim == "likelihood" else scored
+    taught = targets if aim in BY_LIKELIHOOD else scored
     loss = _train(local, taught, aim, asking, said, invocation, how, folder, say, resume)
     record = {
         "command": command,
@@ -205,6 +224,7 @@ def distill(
         if teacher == "sampling"
         else {"kind": teacher},
         "objective": aim,
+        "answers_from": None if asked is None else asked.identity.model_dump(),
         "wrong_per_question": None if teacher == "labels" else wrong_per_question,
         "teaching": teaching.to_dict(),
         "training": how.to_dict(),
@@ -238,7 +258,7 @@ def _train(
     try:
         targets = [one for one in taught if isinstance(one, Target)]
         if targets or invocation is None:
-            lessons = lessons_of(local, targets, asking, wording)
+            lessons = lessons_of(local, targets, asking, wording, wrong_answers=aim != "epicar")
             return train_lessons(local, lessons, folder, training, invocation, _known_to_peft(local), say, resume)
         scored = [one for one in taught if isinstance(one, Scored)]
         labels = Labels.of(
@@ -261,33 +281,14 @@ def _train(
         ) from error
 
 
-def _by_gradients(
-    local: LocalModel,
-    data: StrPath,
-    loaded: QuestionData,
-    grader: Grader,
-    asking: Asking,
-    options: RunOptions,
-    limit: int | None,
-    say: Say,
-) -> list[Candidate]:
-    """The greedy answers, each with its out-of-fold confidence by the better of HybridGrad and the stacked score."""
-    from guardrail.evaluation.calibrate import calibrate
-    from guardrail.runs.collect import collect
-
-    fit = calibrate(
-        local, data, grader=grader, limit=limit, run=options.file, resume=options.resume, cache=options.cache,
-        max_new_tokens=asking.max_new_tokens, prompt=asking.prompt, system=asking.system, progress=say,
-    )  # fmt: skip
-    again = RunOptions(options.file, True, options.cache)
-    answers = collect(local, loaded.rows, grader, asking, again)
-    p: Floats = fit.p_correct
-    if len(p) != len(answers.scored):
-        raise DataError(f"{options.file} changed while it was read; delete it and start again")
-    return [
-        Candidate(answers.records[i]["question"], answers.records[i]["answer"], bool(answers.correct[i]), float(value))
-        for i, value in zip(answers.scored, p, strict=True)
-    ]
+def _of_the_round_before(source: ModelSource, wording: Wording, asking: Asking, say: Say) -> tuple[LocalModel, Asking]:
+    """The model that answers, and how it is to be asked. Raises `DataError` for one that was not taught the same words."""
+    before = model_from(source, say)
+    if before.wording != wording:
+        raise DataError(
+            f"--answers-from {before.name} is no adapter that was taught with --turn same in the same words"
+        )
+    return before, asking_for_both(asking, wording)
 
 
 def _open(folder: Path, resume: bool) -> None:

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A conversation to learn from. prompt: what is read. reply: what is learnt, its end-of-turn token included."""
+    """A conversation to learn from. prompt: what is read. reply: what is learnt, its end-of-turn token included. given: how
+    many tokens of the reply are read, too, and not learnt."""
 
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
+    given: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,12 @@ class Question:
     right: float
 
 
-def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording) -> list[Lesson]:
+def lessons_of(
+    local: LocalModel, targets: Sequence[Target], asking: Asking, wording: Wording, *, wrong_answers: bool = True
+) -> list[Lesson]:
     """Turn `after`: the label is learnt, as the reply to the question that follows the answer. Turn `same`: the answer with
     its label, as the reply to a prompt that asks for both; of a model that thought first, the thought is learnt before it.
+    Without `wrong_answers`, of a wrong answer the label alone is learnt.
 
     A turn that follows an answer holds no thought of it: templates leave earlier thoughts out.
     """
@@ -56,8 +61,13 @@ def lessons_of(local: LocalModel, targets: Sequence[Target], asking: Asking, wor
         else:
             messages = asking_for_both(asking, wording).messages(target.question)
             reply, thought = wording.stating(target.answer, target.bin), target.thought
+        ids, given = local.encode_response(reply), 0
+        if not (target.right or wrong_answers):
+            answer = local.encode_response(target.answer.rstrip(), ended=False)
+            same = next((i for i, (a, b) in enumerate(zip(ids, answer, strict=False)) if a != b), len(answer))
+            given = len(thought) + same
         prompt = tuple(local.encode_prompt(messages)) if thought else _prompt(local, messages)
-        out.append(Lesson(prompt, (*thought, *local.encode_response(reply))))
+        out.append(Lesson(prompt, (*thought, *ids), given))
     return out
 
 

@@ -15,11 +15,14 @@ Teacher = Literal["sampling", "hybridgrad", "labels"]
 """Who says how sure the model is. sampling: how often its samples say the same. hybridgrad: the calibrated confidence of its
 greedy answer, from one pass. labels: nobody; a proper scoring rule on right or wrong."""
 
-Objective = Literal["likelihood", "brier", "log-score", "soft-labels", "ranking", "rlcr"]
+Objective = Literal["likelihood", "brier", "log-score", "soft-labels", "ranking", "rlcr", "epicar"]
 """What the training makes small; y is the teacher's probability, or right or wrong where nobody teaches. likelihood: - log p of
 the label of the teacher's bin. brier: the squared distance of the mean of what is stated from y. log-score: its logarithmic
 score. soft-labels: the cross-entropy to y spread over the two labels next to it. ranking: of two answers, the likelier one is
-stated surer. rlcr: the reward right minus Brier, expected over the labels. All but the first: `objectives.py`."""
+stated surer. rlcr: the reward right minus Brier, expected over the labels; these: `objectives.py`. epicar: - log p of own right
+answers, and of the highest or the lowest label behind right and wrong ones."""
+
+BY_LIKELIHOOD = ("likelihood", "epicar")
 
 _ABOUT_SAMPLES = ("samples", "temperature", "equivalence", "chosen")
 
@@ -44,7 +47,11 @@ def checked_objective(given: Objective | None, teacher: Teacher, turn: Turn, bat
     if teacher == "labels" and given == "likelihood":
         raise DataError("--teacher labels has no label to learn by likelihood; leave --objective out")
     objective = given or ("brier" if teacher == "labels" else "likelihood")
-    if objective != "likelihood" and turn == "same":
+    if objective == "epicar" and (teacher, turn) != ("labels", "same"):
+        raise DataError(
+            "--objective epicar learns right answers and what is stated behind them; give --teacher labels --turn same"
+        )
+    if objective not in BY_LIKELIHOOD and turn == "same":
         why = f"--objective {objective}" if given else "--teacher labels"
         raise DataError(f"{why} scores the labels of a turn of their own; leave --turn same out")
     if objective == "ranking" and batch_size < 2:

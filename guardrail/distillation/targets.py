@@ -150,6 +150,17 @@ def only_graded(candidates: Sequence[Candidate], wording: Wording) -> Teaching:
     return Teaching(questions, n, right, "none", None, None, (0,) * len(wording.labels))
 
 
+def self_evaluations(candidates: Sequence[Candidate], wording: Wording) -> tuple[list[Target], Teaching]:
+    """For `epicar`: the highest label behind every right answer, the lowest behind every wrong one (EpiCaR, arXiv 2601.06786,
+    where they are yes and no)."""
+    last = len(wording.labels) - 1
+    targets = [
+        Target(c.question, c.answer, last if c.right else 0, c.right, float(c.right), c.thought) for c in candidates
+    ]
+    graded = only_graded(candidates, wording)
+    return targets, replace(graded, bins=(graded.answers - graded.right, *(0,) * (last - 1), graded.right))
+
+
 def _filtered(own: list[Candidate], wrong: int | None) -> list[Candidate]:
     if wrong is None:
         return own

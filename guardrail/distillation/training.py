@@ -71,7 +71,10 @@ def train_lessons(
             return taught_replies_loss(local, model, inputs)
 
     rows = [
-        {"input_ids": [*one.prompt, *one.reply], "labels": [-100] * len(one.prompt) + list(one.reply)}
+        {
+            "input_ids": [*one.prompt, *one.reply],
+            "labels": [-100] * (len(one.prompt) + one.given) + list(one.reply[one.given :]),
+        }
         for one in lessons
     ]
     shown, more, kind = rows, {}, SFTTrainer

@@ -127,6 +127,9 @@ def test_the_brier_score_of_the_labels_by_hand():
         ("log-score", "sampling", "after", "log-score"),
         ("soft-labels", "labels", "same", "--objective soft-labels scores the labels of a turn of their own"),
         (None, "labels", "same", "--teacher labels scores the labels of a turn of their own"),
+        ("epicar", "labels", "same", "epicar"),
+        ("epicar", "labels", "after", "give --teacher labels --turn same"),
+        ("epicar", "sampling", "same", "give --teacher labels --turn same"),
         ("reward", "sampling", "after", "there is no objective 'reward'"),
     ],
 )
