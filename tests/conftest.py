@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from typer.testing import CliRunner
 
-from guardrail.cli.main import main
 from guardrail.testing import tiny_model, tiny_tokenizer
+from tests.helpers.command_line import TERMINAL
+from tests.helpers.command_line import command_line as run_here
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 _ANSWERS = tempfile.TemporaryDirectory(prefix="guardrail-tests-")  # goes when the process ends
@@ -24,7 +23,6 @@ os.environ["GUARDRAIL_ANSWERS"] = str(Path(_ANSWERS.name) / "answers.sqlite3")
 
 settings.register_profile("busy machine", deadline=None)  # the first call of a test may wait for the other worker
 settings.load_profile("busy machine")
-TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1"}
 
 
 def pytest_collection_modifyitems(items):
@@ -69,51 +67,26 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tiny_folder, tmp_path_factory) -> Path:
     """Questions of which the tiny model gets about half right, since its own answers are the accepted ones."""
-    return _questions(tiny_folder, range(90), tmp_path_factory.mktemp("data") / "questions.jsonl")
+    return _half_right(tiny_folder, range(90), tmp_path_factory.mktemp("data") / "questions.jsonl")
 
 
 @pytest.fixture(scope="session")
 def tiny_heldout(tiny_folder, tmp_path_factory) -> Path:
     """The same kind of questions, none of them in `tiny_data`."""
-    return _questions(tiny_folder, range(90, 150), tmp_path_factory.mktemp("data") / "heldout.jsonl")
+    return _half_right(tiny_folder, range(90, 150), tmp_path_factory.mktemp("data") / "heldout.jsonl")
 
 
-def _questions(folder, numbers, path) -> Path:
+def _half_right(folder, numbers, path) -> Path:
     from guardrail import load_model
-    from guardrail.runs.prompts import DIRECT
+    from tests.helpers.half_right import half_right
 
-    local = load_model(str(folder), device="cpu")
-    rows = []
-    for i in numbers:
-        question = f"What is number {i}?"
-        said = local.generate(DIRECT.replace("{question}", question), max_new_tokens=6).text
-        right = i % 2 == 0 and any(c.isalnum() for c in said)
-        rows.append({"question": question, "answers": [said if right else "nothing like it"], "id": i})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return half_right(load_model(str(folder), device="cpu"), numbers, path)
 
 
 @pytest.fixture(scope="session")
 def command_line():
-    """Run the command in this process, where torch is loaded already: `command_line("ask", "hello").stdout`."""
-
-    def run(*arguments, stdin=None):
-        with pytest.MonkeyPatch.context() as patch, CliRunner().isolation(input=stdin) as (stdout, stderr, _):
-            patch.setattr(sys, "argv", ["guardrail", *map(str, arguments)])
-            patch.setattr("torch.cuda.is_available", lambda: False)
-            for name, value in TERMINAL.items():
-                patch.setenv(name, value)
-            code = 0
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            out, err = (stream.getvalue().decode() for stream in (stdout, stderr))
-            return subprocess.CompletedProcess(sys.argv, code, out, err)
-
-    return run
+    """Run the command in this process: `command_line("ask", "hello").stdout`."""
+    return run_here
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from tests.benchmarks.answers import grid
 from tests.benchmarks.bars import print_bars
 from tests.benchmarks.batch import batch
 from tests.benchmarks.claims import claims
+from tests.benchmarks.endpoints import endpoints
 from tests.benchmarks.evidence import evidence
 from tests.benchmarks.flops import flops
 from tests.benchmarks.measure import Budget
@@ -24,6 +25,7 @@ from tests.benchmarks.serving import serving
 from tests.benchmarks.subject import EMBEDDED, MODELS, command, header, load_subject
 
 PARTS = ("answers", "batch", "claims", "evidence", "guard", "memory", "serving")
+APART = ("memory-of", "serve_soak", "serve_overhead", "ray", "remote", "endpoints", "scale", "flops")
 
 
 def main() -> None:
@@ -49,6 +51,10 @@ def main() -> None:
     if options.part == "remote":
         print(f"    {command()}\n")
         remote(options.data, options.limit)
+        return
+    if options.part == "endpoints":
+        print(f"    {command()}\n")
+        endpoints()
         return
     if options.part == "ray":
         print(f"    {command()}\n")
@@ -82,8 +88,8 @@ def _options() -> argparse.Namespace:
         "part",
         nargs="?",
         default="all",
-        choices=("all", *PARTS, "memory-of", "serve_soak", "serve_overhead", "ray", "remote", "scale", "flops"),
-        help="default: all of them but the last seven",
+        choices=("all", *PARTS, *APART),
+        help=f"default: all of them but {', '.join(APART)}",
     )
     parser.add_argument(
         "--model", default=EMBEDDED, choices=MODELS, help=f"default: {EMBEDDED}; the other one needs CUDA"

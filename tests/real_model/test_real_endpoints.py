@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-
-import httpx
 import numpy as np
 import pytest
 
 from guardrail import Guard, load_model
-from guardrail.model.remote.model import RemoteModel
 from guardrail.model.remote.reread import RereadModel
 from guardrail.scoring.baselines.g_nll import GNll, answer_log_probs
 from guardrail.scoring.registry import able_for, default_of, scorer
+from tests.helpers.engines import ENGINES, commands, engine, transformers_serve
+from tests.helpers.half_right import half_right
 from tests.helpers.llama_server import llama_server
 
 ASKED = "What is the capital of Japan?"
@@ -62,24 +56,8 @@ def _answers_are_read_by_a_copy(model, embedded_model):
 
 @pytest.mark.slow
 def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a_copy(tiny_folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(tiny_folder), "--device", "cpu"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
-    try:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    break
-            except httpx.HTTPError:
-                assert process.poll() is None
-            time.sleep(0.2)
-        remote = RemoteModel(f"http://127.0.0.1:{port}/v1", str(tiny_folder))
+    with transformers_serve(tiny_folder) as spec:
+        remote = load_model(spec)
         assert not remote.abilities.log_probs
         assert default_of(remote) == "self-consistency"
         verdict = Guard(model=remote, policy="observe").answer(ASKED, max_new_tokens=6)
@@ -89,9 +67,6 @@ def test_transformers_serve_tells_of_no_token_so_texts_are_compared_or_read_by_a
         assert streamed.text == trace.text
         assert GNll(remote).score_traces([trace])[0].unscored == "no_log_probs"
         _read_exactly_or_not_at_all(RereadModel(remote, load_model(str(tiny_folder), device="cpu")))
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _read_exactly_or_not_at_all(model):
@@ -103,3 +78,29 @@ def _read_exactly_or_not_at_all(model):
         assert there.response_ids == here.response_ids or "the endpoint wrote 6 tokens" in there.fault_detail
         read += there.fault is None
     assert 0 < read < 8
+
+
+ALLOWED = {"guardrail serve": (True, 20), "transformers serve": (False, 0), "llama.cpp": (True, 20)}
+
+
+@pytest.mark.slow
+@pytest.mark.real_model
+@pytest.mark.timeout(1800)  # alone a minute or two
+@pytest.mark.parametrize("name", ENGINES)
+def test_ask_calibrate_evaluate_and_score_against_a_real_endpoint(name, command_line, tiny_folder, tmp_path):
+    if name == "llama.cpp":
+        pytest.importorskip("xllamacpp", reason="llama.cpp's server comes with it")
+    with engine(name, tiny_folder, tmp_path) as spec:
+        model = load_model(spec)
+        data, heldout = (half_right(model, n, tmp_path / f"{n[0]}.jsonl") for n in (range(40), range(40, 55)))
+        said = commands(command_line, spec, data, heldout, tmp_path / "said")
+    told, top = ALLOWED[name]
+    assert (said.inspected["log_probs"], said.inspected["top_log_probs"]) == (told, top)
+    assert said.inspected["default_scorer"] == ("g-nll" if told else "self-consistency")
+    by = "g-nll" if told else "deg"
+    assert said.calibrated["provenance"]["scorer"] == said.asked["score"]["name"] == by
+    assert said.asked["basis"] == "calibrated"
+    assert 0 < said.asked["confidence"] < 1
+    # nobody tells the likelihoods of a text that is given; comparing it with samples needs none
+    assert said.scored["score"]["unscored"] == ("no_log_probs" if told else None)
+    assert said.evaluated["n"] == 15
