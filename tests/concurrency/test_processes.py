@@ -64,7 +64,7 @@ def test_writers_of_one_run_file_take_turns(tmp_path):
     done(*(started(RUN, name, path) for name in "abc"))
     header, rows = read_run(path)
     assert header == {"kind": "test"}
-    assert sorted(row["key"] for row in rows) == sorted(f"{name}{i}" for name in "abc" for i in range(40))
+    assert sorted(row["key"] for row in rows.values()) == sorted(f"{name}{i}" for name in "abc" for i in range(40))
 
 
 def test_a_killed_writer_leaves_the_run_file_to_the_next(tmp_path):
@@ -81,7 +81,7 @@ def test_a_killed_writer_leaves_the_run_file_to_the_next(tmp_path):
     holding.send_signal(signal.SIGKILL)
     holding.communicate(timeout=60)
     done(started(RUN, "a", path))
-    keys = [row["key"] for row in read_run(path)[1]]
+    keys = [row["key"] for row in read_run(path)[1].values()]
     written = keys[:-40]
     assert written == [str(i) for i in range(len(written))]
     assert len(written) > 50

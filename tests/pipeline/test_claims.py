@@ -85,7 +85,7 @@ def test_a_claim_without_tokens_is_unscored_and_dropped(monkeypatch):
     def spans(*args):
         return [None if i == lost else (c.token_start, c.token_end) for i, c in enumerate(real.claims)]
 
-    monkeypatch.setattr("guardrail.pipeline.claims.token_spans", spans)
+    monkeypatch.setattr("guardrail.pipeline.claims.token_places", spans)
     claim = guard.answer(QUESTION).claims[lost]
     assert (claim.action, claim.score.unscored, claim.confidence.p_correct) == ("drop", "no_response_tokens", None)
     assert (claim.token_start, claim.token_end, claim.shown) == (0, 0, "")

@@ -205,7 +205,8 @@ def test_no_file_outside_scoring_names_a_scorer():
     """As a string, a class or an attribute. `registry.DEFAULT` names the usual one.
 
     Contracts: a Score has its number under that name in JSON, and so have telemetry's attributes; the class is public;
-    one teacher of `distill` is called so. The suite of stated confidences compares with the same methods as its paper.
+    one teacher of `distill` is called so. A policy's condition `consistency` is that scorer's share of the samples. The suite
+    of stated confidences compares with the same methods as its paper.
     """
     of_the_suite = ("hybridgrad", "stacked", "p-true", "self-consistency", "VerbalizedScorer")
     numbers_of_the_pass = {"semgrad", "paragrad", "exgrad"}  # have the names of the scorers that read one of them alone
@@ -218,6 +219,7 @@ def test_no_file_outside_scoring_names_a_scorer():
         ("guardrail/langchain/metadata.py", "hybridgrad"),
         ("guardrail/__init__.py", "HybridGradScorer"),
         ("guardrail/distillation/settings.py", "hybridgrad"),
+        ("guardrail/pipeline/agreement.py", "SelfConsistency"),
         *(("guardrail/evaluation/bench_distillation.py", name) for name in of_the_suite),
     }
     found = set()

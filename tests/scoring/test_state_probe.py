@@ -126,7 +126,7 @@ def test_calibrate_fits_it_and_a_guard_scores_as_the_records_say(local, fitted):
     assert calibrator.provenance.scorer == name
     found = StateProbe.from_options(calibrator.provenance.scorer_options)
     assert found.layer == middle_layer(local)
-    record = next(r for r in read_run(folder / "run.jsonl")[1] if r["unscored"] is None)
+    record = next(r for r in read_run(folder / "run.jsonl")[1].values() if r["unscored"] is None)
     guard = Guard(model=local, calibrator=calibrator, policy="observe")
     verdict = guard.answer(record["question"], max_new_tokens=6)
     assert verdict.score.name == name
