@@ -34,7 +34,7 @@ def endpoints() -> None:
 def _row(name: str, said: Commands) -> None:
     told = f"yes, {said.inspected['top_log_probs']}" if said.inspected["log_probs"] else "no, none"
     scored = said.scored["score"]
-    unread = f"`{scored['unscored']}`" if scored["unscored"] else f"{scored['value']:.2f}"
+    unread = f"`{scored['unscored']}`" if "unscored" in scored else f"{scored['number']:.2f}"
     cells = [
         name,
         told,
